@@ -1,0 +1,116 @@
+import { ANONYMOUS, type AuthDecision, type Authenticator, type Identity } from './auth/authenticator.ts'
+import { type CookieNames, readCookies } from './auth/cookies.ts'
+import { identityHeaders } from './auth/identity-headers.ts'
+import { mandateAllowed, originAllowed } from './authorization.ts'
+import type { ErrorCode } from './errors.ts'
+import type { Exchange } from './exchange.ts'
+import type { GatewayLog } from './gateway.ts'
+import type { Metrics } from './ops/metrics.ts'
+import type { IdentityHeaderNames } from './proxy/field-policy.ts'
+import type { Route } from './routing/snapshot.ts'
+
+export interface DeciderParts {
+  readonly authenticator: Authenticator
+  readonly cookies: CookieNames
+  readonly metrics: Pick<Metrics, 'decision'>
+  readonly log: GatewayLog
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** The request's own origin, and whether it asks to switch over. */
+export interface OwnOrigin {
+  readonly scheme: string
+  readonly host: string
+  readonly upgrade: boolean
+}
+
+export type Decision =
+  /** May pass, with these header fields (flat name, value pairs; none for an anonymous request). */
+  | { readonly kind: 'admitted'; readonly fields: readonly string[]; readonly expiresAt: number | null }
+  | { readonly kind: 'denied'; readonly code: ErrorCode }
+
+export interface Decider {
+  /** Authenticates and authorises one request on its route, and counts the decision. Never rejects. */
+  decide(exchange: Exchange, route: Route, own: OwnOrigin, names: IdentityHeaderNames): Promise<Decision>
+  /** Authentication alone, for the gateway's own endpoints; counts the decision. */
+  identify(exchange: Exchange): Promise<AuthDecision>
+}
+
+const PASSES_ANONYMOUSLY: Decision = { kind: 'admitted', fields: [], expiresAt: null }
+
+export function createDecider(parts: DeciderParts): Decider {
+  const { metrics, log } = parts
+
+  async function authenticate(exchange: Exchange): Promise<AuthDecision> {
+    const startedAt = parts.now()
+    const { access } = readCookies(exchange.req.rawHeaders, parts.cookies)
+    const decision = await parts.authenticator.authenticate(access)
+    exchange.lookupMs = parts.now() - startedAt
+    if (decision.kind === 'failed') {
+      log.warn({ requestId: exchange.requestId, err: decision.error }, 'a token could not be looked up')
+    } else if (decision.kind === 'authenticated') {
+      exchange.identity = decision.identity
+    }
+    return decision
+  }
+
+  function denial(
+    exchange: Exchange,
+    route: Route,
+    decision: AuthDecision,
+    own: OwnOrigin,
+  ): ErrorCode | null {
+    if (decision.kind === 'failed') return decision.error.code
+    if (decision.kind === 'refused') return decision.code
+    if (!mandateAllowed(route, exchange.identity)) return 'mandate_forbidden'
+    if (route.auth === 'required' && !originAllowed(exchange.req, own, route.allowedOrigins))
+      return 'origin_forbidden'
+    return null
+  }
+
+  function fieldsOf(
+    identity: Identity,
+    names: IdentityHeaderNames,
+    exchange: Exchange,
+  ): readonly string[] | null {
+    const fields = identityHeaders(identity, names)
+    if (fields === null) {
+      log.error(
+        { requestId: exchange.requestId, tokenId: identity.tokenId },
+        'the row of this token holds a value that no header field can carry: empty, with a control character, or with white space at an end',
+      )
+    }
+    return fields
+  }
+
+  function count(decision: Decision, anonymous: boolean): Decision {
+    const label = decision.kind === 'denied' ? decision.code : anonymous ? 'anonymous' : 'authenticated'
+    metrics.decision(label).value++
+    return decision
+  }
+
+  return {
+    async decide(exchange, route, own, names) {
+      const found = route.auth === 'none' ? ANONYMOUS : await authenticate(exchange)
+      const decision = found.kind === 'refused' && route.auth === 'optional' ? ANONYMOUS : found
+      const code = denial(exchange, route, decision, own)
+      if (code !== null) return count({ kind: 'denied', code }, false)
+      if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
+      const fields = fieldsOf(decision.identity, names, exchange)
+      if (fields === null) return count({ kind: 'denied', code: 'token_store_unavailable' }, false)
+      return count({ kind: 'admitted', fields, expiresAt: decision.expiresAt }, false)
+    },
+    async identify(exchange) {
+      const decision = await authenticate(exchange)
+      const label =
+        decision.kind === 'refused'
+          ? decision.code
+          : decision.kind === 'failed'
+            ? decision.error.code
+            : decision.kind
+      metrics.decision(label).value++
+      return decision
+    },
+  }
+}

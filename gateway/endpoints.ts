@@ -1,0 +1,87 @@
+import type { MatchedTarget } from './admission.ts'
+import { answer, refuse } from './answers.ts'
+import type { Decider } from './decision.ts'
+import type { ErrorCode } from './errors.ts'
+import { clientIsGone, type Exchange } from './exchange.ts'
+
+/** Whether the instance should get traffic, and if not, why. */
+export interface Readiness {
+  readonly ready: boolean
+  readonly reasons: readonly string[]
+}
+
+export interface OwnEndpoints {
+  /** Answers a request below the gateway's own prefix. */
+  handle(exchange: Exchange, request: OwnRequest): Promise<void>
+}
+
+export interface OwnRequest {
+  /** What follows the prefix: `/healthz`. */
+  readonly path: string
+  readonly target: MatchedTarget
+}
+
+export interface EndpointParts {
+  readonly decider: Pick<Decider, 'identify'>
+  readonly readiness: () => Readiness
+  readonly accessCookie: string
+}
+
+interface Endpoint {
+  readonly methods: readonly string[]
+  run(exchange: Exchange): Promise<void> | void
+}
+
+const JSON_TYPE = ['Content-Type', 'application/json']
+
+/** The gateway's own endpoints on the public listener (interface, section 7). */
+export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
+  const { accessCookie } = parts
+  const read = ['GET', 'HEAD']
+  const no = (exchange: Exchange, code: ErrorCode, allow?: readonly string[]) =>
+    refuse(exchange, code, { accessCookie, allow })
+
+  const endpoints = new Map<string, Endpoint>([
+    ['/healthz', { methods: read, run: (exchange) => json(exchange, 200, { status: 'ok' }) }],
+    [
+      '/readyz',
+      {
+        methods: read,
+        run(exchange) {
+          const { ready, reasons } = parts.readiness()
+          json(exchange, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons })
+        },
+      },
+    ],
+    ['/session', { methods: read, run: session }],
+  ])
+
+  async function session(exchange: Exchange): Promise<void> {
+    const decision = await parts.decider.identify(exchange)
+    if (clientIsGone(exchange)) return
+    if (decision.kind === 'failed') return no(exchange, decision.error.code)
+    if (decision.kind === 'refused') return no(exchange, decision.code)
+    if (decision.kind === 'anonymous') return no(exchange, 'credentials_missing')
+    const { userId, mandateId, sessionId } = decision.identity
+    json(exchange, 200, { userId, mandateId, sessionId, expiresAt: isoTime(decision.expiresAt) })
+  }
+
+  return {
+    async handle(exchange, { path }) {
+      const endpoint = endpoints.get(path)
+      if (endpoint === undefined) return no(exchange, 'route_not_found')
+      if (!endpoint.methods.includes(exchange.req.method ?? ''))
+        return no(exchange, 'method_not_allowed', endpoint.methods)
+      await endpoint.run(exchange)
+    },
+  }
+}
+
+function json(exchange: Exchange, status: number, value: object): void {
+  answer(exchange, status, JSON_TYPE, Buffer.from(JSON.stringify(value)))
+}
+
+/** A token may end after the last moment that a Date can hold. */
+function isoTime(ms: number): string {
+  return new Date(Math.min(ms, 8.64e15)).toISOString()
+}

@@ -1,0 +1,65 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Identity } from './auth/authenticator.ts'
+import type { ErrorCode } from './errors.ts'
+import type { Peer } from './proxy/headers.ts'
+import type { HopCount } from './proxy/http-hop.ts'
+import type { Route } from './routing/snapshot.ts'
+
+/** One request and its response, with what the access log and the metrics tell of it. */
+export interface Exchange {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  readonly peer: Peer
+  readonly requestId: string
+  /** Milliseconds of the injected monotonic clock. */
+  readonly startedAt: number
+  readonly count: HopCount
+  /** True while the client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1). */
+  awaitsContinue: boolean
+  route: Route | null
+  /** The own code that answered it, or null where the upstream's answer did. */
+  code: ErrorCode | null
+  identity: Identity | null
+  target: string | null
+  retries: number
+  lookupMs: number | null
+  upstreamMs: number | null
+  /** A connection that was switched over; its duration is that of a stream. */
+  upgraded: boolean
+}
+
+export function createExchange(
+  req: IncomingMessage,
+  res: ServerResponse,
+  from: { readonly peer: Peer; readonly requestId: string; readonly startedAt: number },
+): Exchange {
+  return {
+    req,
+    res,
+    ...from,
+    count: { bytesIn: 0, bytesOut: 0 },
+    awaitsContinue: false,
+    route: null,
+    code: null,
+    identity: null,
+    target: null,
+    retries: 0,
+    lookupMs: null,
+    upstreamMs: null,
+    upgraded: false,
+  }
+}
+
+/** True where nobody is left to answer. */
+export function clientIsGone(exchange: Exchange): boolean {
+  return exchange.res.destroyed || exchange.req.socket.destroyed
+}
+
+/**
+ * True where a body follows the request's head (RFC 9112, section 6.3): in a request only these two fields
+ * announce one.
+ */
+export function hasBody(req: IncomingMessage): boolean {
+  const length = req.headers['content-length']
+  return req.headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) > 0)
+}

@@ -1,0 +1,186 @@
+import type { Duplex } from 'node:stream'
+import type { MatchedTarget } from './admission.ts'
+import type { ErrorCode } from './errors.ts'
+import { type Exchange, hasBody } from './exchange.ts'
+import type { GatewayLog } from './gateway.ts'
+import type { Metrics } from './ops/metrics.ts'
+import { upstreamHeaders } from './proxy/headers.ts'
+import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
+import { stripRoutePrefix } from './proxy/request-target.ts'
+import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
+import type { Route } from './routing/snapshot.ts'
+import type { Lease } from './upstreams/upstream.ts'
+
+/** The client's connection where it asks to be switched over. */
+export interface UpgradeParts {
+  readonly socket: Duplex
+  readonly head: Buffer
+}
+
+/** An admitted request on its way to a target. */
+export interface Onward {
+  readonly exchange: Exchange
+  readonly route: Route
+  readonly target: MatchedTarget
+  /** The identity's header fields. */
+  readonly identity: readonly string[]
+  readonly upgrade: UpgradeParts | null
+}
+
+export interface ForwarderParts {
+  readonly metrics: Metrics
+  readonly log: GatewayLog
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+  /** True while answers ask the client to leave. */
+  readonly draining: () => boolean
+}
+
+/** What is left to do for the client once the target is done with. */
+export type Forwarded =
+  | { readonly kind: 'done' }
+  /** Nothing was sent to the client yet. */
+  | { readonly kind: 'refused'; readonly code: ErrorCode }
+  /** The answer had begun and cannot be finished. */
+  | { readonly kind: 'broken'; readonly code: ErrorCode }
+
+export interface Forwarder {
+  /** Never rejects. */
+  forward(onward: Onward): Promise<Forwarded>
+  /** Breaks the connections that were switched over. */
+  closeUpgrades(): void
+}
+
+const DONE: Forwarded = { kind: 'done' }
+
+export function createForwarder(parts: ForwarderParts): Forwarder {
+  const { metrics, log } = parts
+  const openUpgrades = new Set<() => void>()
+
+  async function attempt(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
+    const { exchange, route, target, upgrade } = onward
+    const { req, res, requestId } = exchange
+    const head = {
+      req,
+      res,
+      requestId,
+      path: upstreamPath(route, target),
+      headers: headersFor(onward, lease),
+    }
+    if (upgrade === null) {
+      return forwardHttp(
+        lease.target.connections,
+        {
+          ...head,
+          hasBody: hasBody(req),
+          maxBodyBytes: route.maxBodyBytes,
+          responseEdits: route.responseEdits,
+        },
+        exchange.count,
+      )
+    }
+    return forwardUpgrade(onward, lease, { ...head, ...upgrade, responseEdits: route.responseEdits })
+  }
+
+  async function forwardUpgrade(
+    { exchange }: Onward,
+    lease: Lease,
+    request: Parameters<Lease['target']['upgrades']['forward']>[0],
+  ): Promise<UpgradeOutcome> {
+    let breakOff: (() => void) | null = null
+    const outcome = await lease.target.upgrades.forward(request, (given) => {
+      exchange.upgraded = true
+      breakOff = given
+      openUpgrades.add(given)
+      metrics.openStreams('websocket').value++
+    })
+    if (breakOff !== null) {
+      openUpgrades.delete(breakOff)
+      metrics.openStreams('websocket').value--
+    }
+    return outcome
+  }
+
+  function record(
+    exchange: Exchange,
+    route: Route,
+    lease: Lease,
+    outcome: HopOutcome | UpgradeOutcome,
+  ): void {
+    const cells = lease.target.metrics
+    if (outcome.kind === 'failed') {
+      cells.failed.value++
+      const { code, cause } = outcome
+      log.warn(
+        {
+          requestId: exchange.requestId,
+          upstream: route.upstream.name,
+          target: lease.target.url,
+          code,
+          err: cause,
+        },
+        'the target failed',
+      )
+    } else if (outcome.kind === 'answered') {
+      if (outcome.status >= 500) cells.error.value++
+      else cells.ok.value++
+    } else if (outcome.kind === 'closed') {
+      cells.ok.value++
+    }
+    if (!exchange.upgraded) route.upstreamMetrics.duration.observe(exchange.upstreamMs! / 1000)
+  }
+
+  return {
+    async forward(onward) {
+      const { exchange, route } = onward
+      const acquired = route.upstream.acquire()
+      if (acquired.kind === 'refused') return acquired
+      const { lease } = acquired
+      exchange.target = lease.target.url
+      if (parts.draining()) exchange.res.shouldKeepAlive = false
+      letBodyCome(exchange)
+      const startedAt = parts.now()
+      try {
+        const outcome = await attempt(onward, lease)
+        exchange.upstreamMs = parts.now() - startedAt
+        record(exchange, route, lease, outcome)
+        return conclusion(exchange, outcome)
+      } finally {
+        lease.release()
+      }
+    },
+    closeUpgrades() {
+      for (const breakOff of openUpgrades) breakOff()
+    },
+  }
+}
+
+/** Only now that the request is admitted may the client send what it holds back (RFC 9110, section 10.1.1). */
+function letBodyCome(exchange: Exchange): void {
+  if (!exchange.awaitsContinue) return
+  exchange.awaitsContinue = false
+  exchange.res.writeContinue()
+}
+
+function upstreamPath(route: Route, target: MatchedTarget): string {
+  return route.stripPrefix ? stripRoutePrefix(target.raw, route.path) : target.raw
+}
+
+function headersFor({ exchange, route, target, identity }: Onward, lease: Lease): string[] {
+  const { req, peer, requestId } = exchange
+  const { host } = route.upstream.config
+  const upstreamHost = host === 'preserve' ? target.host : host === 'target' ? lease.target.host : host
+  return upstreamHeaders(
+    { rawHeaders: req.rawHeaders, host: target.host, upstreamHost, peer, requestId, identity },
+    route.requestRules,
+  )
+}
+
+function conclusion(exchange: Exchange, outcome: HopOutcome | UpgradeOutcome): Forwarded {
+  if (outcome.kind === 'body-too-large') return ended(exchange, 'body_too_large')
+  return outcome.kind === 'failed' ? ended(exchange, outcome.code) : DONE
+}
+
+function ended(exchange: Exchange, code: ErrorCode): Forwarded {
+  return exchange.res.headersSent || exchange.upgraded ? { kind: 'broken', code } : { kind: 'refused', code }
+}

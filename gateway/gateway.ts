@@ -1,0 +1,155 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { admit, type MatchedTarget } from './admission.ts'
+import { answer, refuse } from './answers.ts'
+import type { Decider } from './decision.ts'
+import type { OwnEndpoints } from './endpoints.ts'
+import type { ErrorCode } from './errors.ts'
+import { clientIsGone, createExchange, type Exchange } from './exchange.ts'
+import type { Forwarder, UpgradeParts } from './forwarding.ts'
+import { isNavigation, redirectLocation } from './login-redirect.ts'
+import type { AccessLog } from './ops/access-log.ts'
+import type { Metrics, RouteMetrics } from './ops/metrics.ts'
+import type { PeerTrust } from './proxy/forwarded.ts'
+import type { Route, Snapshot } from './routing/snapshot.ts'
+
+export interface GatewayLog {
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export interface GatewayParts {
+  /** The routing in force. */
+  readonly snapshot: () => Snapshot
+  readonly decider: Decider
+  readonly forwarder: Forwarder
+  readonly endpoints: OwnEndpoints
+  readonly peers: PeerTrust
+  /** Prefix of the gateway's own endpoints. */
+  readonly gatewayPath: string
+  readonly accessCookie: string
+  readonly metrics: Metrics
+  readonly log: GatewayLog
+  readonly accessLog: AccessLog | null
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** How a request came: with a body held back, as a handshake, or plainly. */
+export interface Arrival {
+  /** The client waits for `100 Continue` before it sends its body. */
+  readonly awaitsContinue?: boolean
+  readonly upgrade?: UpgradeParts
+  /** The listener has found it unusable already. */
+  readonly refusal?: ErrorCode
+}
+
+export interface Gateway {
+  /** Handles one request from its head to the end of its answer. Never rejects. */
+  handle(req: IncomingMessage, res: ServerResponse, arrival?: Arrival): Promise<void>
+}
+
+/** The whole request path. All state it needs is passed in; it keeps none between requests. */
+export function createGateway(parts: GatewayParts): Gateway {
+  const { metrics, peers } = parts
+  const unmatched = metrics.route('none')
+
+  async function run(exchange: Exchange, arrival: Arrival): Promise<void> {
+    // One snapshot for the whole exchange, whatever is read from the file meanwhile.
+    const snapshot = parts.snapshot()
+    const scheme = peers.clientScheme(exchange.peer, exchange.req)
+    if (arrival.refusal !== undefined) return no(exchange, arrival.refusal)
+
+    const admission = admit(exchange.req, snapshot, scheme, parts.gatewayPath)
+    if (admission.kind === 'refused') return no(exchange, admission.code, admission.allow)
+    if (admission.kind === 'own') return parts.endpoints.handle(exchange, admission)
+
+    const { route, target } = admission
+    exchange.route = route
+    const upgrade = arrival.upgrade ?? null
+    const own = { scheme, host: target.host, upgrade: upgrade !== null }
+    const decision = await parts.decider.decide(exchange, route, own, snapshot.identity)
+    if (clientIsGone(exchange)) return
+    if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
+    if (announcedLength(exchange.req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
+
+    const outcome = await parts.forwarder.forward({
+      exchange,
+      route,
+      target,
+      identity: decision.fields,
+      upgrade,
+    })
+    if (outcome.kind === 'refused') return no(exchange, outcome.code)
+    if (outcome.kind === 'broken') return breakOff(exchange, outcome.code)
+  }
+
+  function no(exchange: Exchange, code: ErrorCode, allow?: readonly string[]): void {
+    refuse(exchange, code, { accessCookie: parts.accessCookie, allow })
+  }
+
+  function deny(exchange: Exchange, route: Route, target: MatchedTarget, code: ErrorCode): void {
+    const unauthenticated =
+      code.startsWith('credentials_') || (code.startsWith('token_') && code !== 'token_store_unavailable')
+    if (!unauthenticated || route.loginRedirect === null || !isNavigation(exchange.req))
+      return no(exchange, code)
+    exchange.code = code
+    answer(exchange, 303, ['Location', redirectLocation(route.loginRedirect, target.raw)], null)
+  }
+
+  /** Registers the end of the exchange first, so that nothing that happens to it goes uncounted. */
+  function begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): Exchange {
+    const peer = peers.peerOf(req.socket)
+    const exchange = createExchange(req, res, {
+      peer,
+      requestId: peers.requestId(peer, req),
+      startedAt: parts.now(),
+    })
+    exchange.awaitsContinue = awaitsContinue
+    metrics.requestsInFlight.value++
+    res.once('close', () => finish(exchange))
+    return exchange
+  }
+
+  function finish(exchange: Exchange): void {
+    metrics.requestsInFlight.value--
+    const durationMs = parts.now() - exchange.startedAt
+    const cells: RouteMetrics = exchange.route?.metrics ?? unmatched
+    cells.requests(statusSent(exchange)).value++
+    if (!exchange.upgraded) cells.duration.observe(durationMs / 1000)
+    parts.accessLog?.write(exchange, statusSent(exchange), durationMs)
+  }
+
+  return {
+    async handle(req, res, arrival = {}) {
+      const exchange = begin(req, res, arrival.awaitsContinue ?? false)
+      try {
+        await run(exchange, arrival)
+      } catch (error) {
+        // A defect of the gateway's own. The request is not answered as if nothing had happened, and the
+        // process lives on for the others.
+        parts.log.error({ requestId: exchange.requestId, err: error }, 'a request could not be handled')
+        if (res.headersSent) res.destroy()
+        else no(exchange, 'overloaded')
+      }
+    },
+  }
+}
+
+/** Never a complete-looking short answer: the client's connection ends with the upstream's. */
+function breakOff(exchange: Exchange, code: ErrorCode): void {
+  const { req, res } = exchange
+  exchange.code = code
+  // Without a length or chunks only a reset tells a cut answer from a whole one (RFC 9112, section 8).
+  if (req.httpVersion === '1.0') req.socket.resetAndDestroy()
+  else res.destroy()
+}
+
+function announcedLength(req: IncomingMessage): number {
+  return Number(req.headers['content-length'] ?? 0)
+}
+
+/** 499, as nginx logs it, for a client that left before there was an answer. */
+function statusSent(exchange: Exchange): number {
+  if (exchange.upgraded) return 101
+  return exchange.res.headersSent ? exchange.res.statusCode : 499
+}

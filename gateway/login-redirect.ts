@@ -1,0 +1,28 @@
+import type { IncomingMessage } from 'node:http'
+
+/**
+ * True for a browser's navigation: what a person would see in the window, so that a login page helps.
+ * Fetch Metadata says it (`Sec-Fetch-Mode`); browsers without it ask for HTML.
+ */
+export function isNavigation(req: IncomingMessage): boolean {
+  if (req.method !== 'GET' && req.method !== 'HEAD') return false
+  const mode = req.headers['sec-fetch-mode']
+  if (mode !== undefined) return mode === 'navigate'
+  return req.headers.accept?.includes('text/html') ?? false
+}
+
+/**
+ * Fills `{path}` of a route's `loginRedirect` with the percent-encoded path and query of the request.
+ * Several slashes at its beginning become one: a login page that sends the user to `next` would otherwise send
+ * them to another host (`//evil.example`).
+ *
+ * @param raw path and query, origin-form, one character a byte as Node gives it
+ */
+export function redirectLocation(template: string, raw: string): string {
+  if (!template.includes('{path}')) return template
+  const local = raw.replace(/^[/\\]+/, '/')
+  const encoded = local.replace(/[^A-Za-z0-9._~-]/g, (byte) => {
+    return `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`
+  })
+  return template.replaceAll('{path}', encoded)
+}

@@ -1,0 +1,91 @@
+import type { Exchange } from '../exchange.ts'
+import type { PeerTrust } from '../proxy/forwarded.ts'
+
+/** Where lines go: pino's `info`. */
+export interface LineSink {
+  info(fields: object, message: string): void
+}
+
+export interface AccessLog {
+  /** One line for one finished exchange. */
+  write(exchange: Exchange, status: number, durationMs: number): void
+}
+
+/** Query names whose values are somebody's key to something. */
+const SECRET_NAME =
+  /token|secret|passw|pwd|auth|session|credential|signature|api[-_]?key|^(key|sig|code|jwt|sid)$/i
+
+/** A JWT by its looks, wherever it stands. */
+const JWT_LIKE = /eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?/g
+
+const MASK = '***'
+
+export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
+  return {
+    write(exchange, status, durationMs) {
+      const { req, route, identity, count } = exchange
+      sink.info(
+        {
+          requestId: exchange.requestId,
+          traceId: traceIdOf(req.headers['traceparent']),
+          clientAddress: peers.clientAddress(exchange.peer, req),
+          method: req.method,
+          host: req.headers.host ?? null,
+          path: maskPath(req.url ?? ''),
+          route: route?.label ?? null,
+          upstream: route?.upstream.name ?? null,
+          target: exchange.target,
+          status,
+          code: exchange.code,
+          retries: exchange.retries,
+          userId: identity?.userId ?? null,
+          mandateId: identity?.mandateId ?? null,
+          bytesIn: count.bytesIn,
+          bytesOut: count.bytesOut,
+          durationMs: rounded(durationMs),
+          lookupMs: exchange.lookupMs === null ? null : rounded(exchange.lookupMs),
+          upstreamMs: exchange.upstreamMs === null ? null : rounded(exchange.upstreamMs),
+        },
+        'request',
+      )
+    },
+  }
+}
+
+/** The path as it came, but for values in it that look like secrets. */
+export function maskPath(url: string): string {
+  const query = url.indexOf('?')
+  const path = (query === -1 ? url : url.slice(0, query)).replace(JWT_LIKE, MASK)
+  if (query === -1) return path
+  return `${path}?${url
+    .slice(query + 1)
+    .split('&')
+    .map(maskPair)
+    .join('&')}`
+}
+
+function maskPair(pair: string): string {
+  const equals = pair.indexOf('=')
+  if (equals === -1) return pair.replace(JWT_LIKE, MASK)
+  const name = pair.slice(0, equals)
+  if (SECRET_NAME.test(decoded(name))) return `${name}=${MASK}`
+  return `${name}=${pair.slice(equals + 1).replace(JWT_LIKE, MASK)}`
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** W3C Trace Context, section 3.2.2: version, trace id, parent id, flags. */
+function traceIdOf(traceparent: string | string[] | undefined): string | undefined {
+  if (typeof traceparent !== 'string') return undefined
+  return /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(traceparent)?.[1]
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}

@@ -1,0 +1,127 @@
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
+import type { Gateway } from '../gateway.ts'
+
+export interface PublicServerOptions {
+  readonly maxHeaderBytes: number
+  readonly headersTimeoutMs: number
+  readonly requestTimeoutMs: number
+  readonly keepAliveTimeoutMs: number
+  /** Open client connections past which new ones are answered 503 and closed. */
+  readonly maxConnections: number
+  readonly requestId: () => string
+}
+
+/** Header fields past which a request is refused; Node would cut them off silently. */
+const MAX_HEADER_FIELDS = 2000
+
+/**
+ * The listener towards clients, with its limits. Everything that arrives becomes a call of the gateway's
+ * `handle`; what cannot be parsed is answered here.
+ */
+export function createPublicServer(gateway: Gateway, options: PublicServerOptions): Server {
+  const server = createServer({
+    maxHeaderSize: options.maxHeaderBytes,
+    headersTimeout: options.headersTimeoutMs,
+    requestTimeout: options.requestTimeoutMs,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    // Looks at the time limits at least four times within the shortest of them.
+    connectionsCheckingInterval: Math.max(50, Math.min(1000, Math.floor(options.headersTimeoutMs / 4))),
+    noDelay: true,
+    insecureHTTPParser: false,
+    // The gateway answers a missing Host itself, with a body that names the code.
+    requireHostHeader: false,
+    shouldUpgradeCallback: asksForWebSocket,
+  })
+  // 0 is Node's word for no silent cut; the count is judged below.
+  server.maxHeadersCount = 0
+  server.maxRequestsPerSocket = 0
+
+  const onRequest = (req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean) => {
+    // Node tells only the answer at the head of the line that its connection has gone.
+    if (res.socket === null) req.socket.once('close', () => res.writableFinished || res.emit('close'))
+    const refusal = req.rawHeaders.length / 2 > MAX_HEADER_FIELDS ? 'headers_too_large' : undefined
+    void gateway.handle(req, res, { awaitsContinue, ...(refusal === undefined ? {} : { refusal }) })
+  }
+  server.on('request', (req, res) => onRequest(req, res, false))
+  server.on('checkContinue', (req, res) => onRequest(req, res, true))
+  server.on(
+    'checkExpectation',
+    (req, res) => void gateway.handle(req, res, { refusal: 'expectation_failed' }),
+  )
+  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const res = answerOn(req, socket)
+    // A body would travel through the tunnel as if it were the client's first frames.
+    const refusal = hasFramedBody(req) ? ('bad_request' as const) : undefined
+    void gateway.handle(req, res, {
+      upgrade: { socket, head },
+      ...(refusal === undefined ? {} : { refusal }),
+    })
+  })
+  server.on(
+    'connect',
+    (req: IncomingMessage, socket: Duplex) => void gateway.handle(req, answerOn(req, socket)),
+  )
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    answerUnparsed(error, socket as Socket, options.requestId())
+  })
+  return server
+}
+
+/** RFC 6455, section 4.1. Any other wish to upgrade is ignored, and the request answered as what it else is. */
+function asksForWebSocket(req: IncomingMessage): boolean {
+  return (
+    req.method === 'GET' &&
+    req.httpVersion === '1.1' &&
+    req.headers.upgrade?.trim().toLowerCase() === 'websocket'
+  )
+}
+
+function hasFramedBody(req: IncomingMessage): boolean {
+  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) !== 0
+}
+
+/** An answer for a connection that Node has handed over; the connection ends with it. */
+function answerOn(req: IncomingMessage, socket: Duplex): ServerResponse {
+  const res = new ServerResponse(req)
+  res.shouldKeepAlive = false
+  res.assignSocket(socket as Socket)
+  socket.on('error', () => socket.destroy())
+  socket.once('close', () => {
+    if (!res.writableFinished) res.emit('close')
+  })
+  res.once('finish', () => (socket as Socket).destroySoon())
+  return res
+}
+
+/** Answers what is no request; the connection cannot be used any more (RFC 9112, section 2.2). */
+function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
+  const current = (socket as { _httpMessage?: ServerResponse })._httpMessage
+  // An answer under way must not get another one written into it.
+  if (error.code === 'ECONNRESET' || !socket.writable || current?.headersSent) {
+    socket.destroy()
+    return
+  }
+  const code = codeOfUnparsed(error)
+  const body = problemBody(code, requestId)
+  const status = statusOf(code)
+  socket.end(
+    `HTTP/1.1 ${status} ${REASONS[status]}\r\nContent-Type: application/problem+json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n` +
+      `Connection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  )
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  408: 'Request Timeout',
+  431: 'Request Header Fields Too Large',
+}
+
+function codeOfUnparsed(error: NodeJS.ErrnoException): ErrorCode {
+  if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers_too_large'
+  return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : 'bad_request'
+}

@@ -1,0 +1,109 @@
+/** Names of the identity headers, as the routing file has them. */
+export interface IdentityHeaderNames {
+  readonly userId: string
+  readonly mandateId: string
+  readonly sessionId: string
+  readonly tokenId: string
+}
+
+/**
+ * What becomes of a client's header field on its way upstream.
+ * `forwarding` fields are the ones that only a trusted proxy may set.
+ */
+export type FieldFate = 'pass' | 'drop' | 'forwarding' | 'host' | 'connection' | 'cookie' | 'content-length'
+
+export interface FieldPolicy {
+  /** The fate of a field by the spelling in which it arrived. */
+  fateOf(rawName: string): FieldFate
+}
+
+/**
+ * RFC 9110, section 7.6.1, the fields of RFC 2616, section 13.5.1, and `Expect`, which the gateway
+ * answers itself. `TE` goes too: trailers of requests are not forwarded.
+ */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'expect',
+])
+
+const FORWARDING = new Set(['forwarded', 'x-real-ip', 'x-request-id'])
+
+/** Client-made names are remembered by spelling; the bound keeps a hostile client from filling memory. */
+const MEMO_MAX = 2048
+
+/** True for a field that belongs to one connection only and must not be forwarded. `name` is lower case. */
+export function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name)
+}
+
+/**
+ * The form in which names are compared for spoofing: many backends (CGI, WSGI, PHP) read every character
+ * that is neither letter nor digit as the same one, so that `X_User_Id` or `X.User.Id` would arrive there
+ * as the gateway's own `X-User-Id` (the class of CVE-2025-64484).
+ */
+export function spoofForm(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+}
+
+/**
+ * Compiles the rules for request fields once per routing file.
+ *
+ * @param identity the header names that only the gateway may set
+ */
+export function createFieldPolicy(identity: IdentityHeaderNames): FieldPolicy {
+  const identityForms = new Set(Object.values(identity).map(spoofForm))
+  const memo = new Map<string, FieldFate>()
+
+  function judge(rawName: string): FieldFate {
+    const name = rawName.toLowerCase()
+    const form = spoofForm(name)
+    if (identityForms.has(form) || form.startsWith('x-gateway-')) return 'drop'
+    if (name === 'host' || name === 'connection' || name === 'cookie' || name === 'content-length')
+      return name
+    if (HOP_BY_HOP.has(name)) return 'drop'
+    if (form.startsWith('x-forwarded-') || FORWARDING.has(form)) {
+      return name === form ? 'forwarding' : 'drop'
+    }
+    return 'pass'
+  }
+
+  return {
+    fateOf(rawName) {
+      const known = memo.get(rawName)
+      if (known !== undefined) return known
+      const fate = judge(rawName)
+      if (memo.size < MEMO_MAX && rawName.length <= 64) memo.set(rawName, fate)
+      return fate
+    },
+  }
+}
+
+/**
+ * The field names that `Connection` nominates (RFC 9110, section 7.6.1), in lower case.
+ * Returns null where it nominates none besides `close` and `keep-alive`, as nearly always.
+ */
+export function nominatedFields(rawHeaders: readonly string[]): ReadonlySet<string> | null {
+  let nominated: Set<string> | null = null
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
+    const value = rawHeaders[i + 1]!
+    if (value === 'keep-alive' || value === 'close') continue
+    for (const option of value.toLowerCase().split(',')) {
+      const token = option.trim()
+      if (token === '' || token === 'close' || token === 'keep-alive') continue
+      nominated ??= new Set()
+      nominated.add(token)
+    }
+  }
+  return nominated
+}

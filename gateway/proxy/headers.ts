@@ -1,0 +1,179 @@
+import { type CookieNames, withoutCookies } from '../auth/cookies.ts'
+import { type FieldPolicy, isHopByHop, nominatedFields } from './field-policy.ts'
+
+/** A header field change of the routing file: fields to set (replacing the client's) and to remove. */
+export interface HeaderEdits {
+  /** Flat name, value pairs in the file's order and spelling. */
+  readonly set: readonly string[]
+  /** Lower-case names that do not pass: the removed ones and those that `set` replaces. */
+  readonly dropped: ReadonlySet<string>
+}
+
+/** How request fields are rewritten on one route; compiled once per routing file. */
+export interface RequestHeaderRules {
+  readonly fields: FieldPolicy
+  readonly edits: HeaderEdits | null
+  /** The cookies to take out of `Cookie`, or null where all are forwarded. */
+  readonly hiddenCookies: CookieNames | null
+}
+
+/** What the connection says about the client; compiled once per connection. */
+export interface Peer {
+  /** Address of the connection's other end. */
+  readonly address: string
+  /** True where `X-Forwarded-*` and `X-Request-Id` of this peer are believed. */
+  readonly trusted: boolean
+  readonly scheme: 'http' | 'https'
+}
+
+/** The request as it came in, as far as its header fields depend on it. */
+export interface InboundHead {
+  readonly rawHeaders: readonly string[]
+  /** `Host` as the client sent it. */
+  readonly host: string
+  /** `Host` as the upstream gets it. */
+  readonly upstreamHost: string
+  readonly peer: Peer
+  readonly requestId: string
+  /** The gateway's identity fields, flat name, value pairs; empty where the request is anonymous. */
+  readonly identity: readonly string[]
+}
+
+interface Forwarding {
+  for: string | null
+  proto: string | null
+  host: string | null
+}
+
+/**
+ * The fields that go upstream: first everything is stripped that could be taken for the gateway's, then the
+ * gateway's own are added. Everything else passes in order, with its spelling, duplicates included.
+ *
+ * Framing (`Transfer-Encoding`) is the hop's business; `Content-Length` passes.
+ *
+ * @returns flat name, value pairs, `Host` first
+ */
+export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): string[] {
+  const { rawHeaders, peer } = head
+  const nominated = nominatedFields(rawHeaders)
+  const out: string[] = ['Host', head.upstreamHost]
+  const forwarding: Forwarding = { for: null, proto: null, host: null }
+
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    const fate = rules.fields.fateOf(name)
+    if (fate === 'pass') {
+      if (nominated?.has(name.toLowerCase())) continue
+      out.push(name, rawHeaders[i + 1]!)
+    } else if (fate === 'cookie') {
+      // Never nominated away: a client could otherwise choose what the backend sees of its session.
+      pushCookie(out, name, rawHeaders[i + 1]!, rules.hiddenCookies)
+    } else if (fate === 'content-length') {
+      out.push(name, rawHeaders[i + 1]!)
+    } else if (fate === 'forwarding' && peer.trusted && !nominated?.has(name.toLowerCase())) {
+      collectForwarding(out, forwarding, name, rawHeaders[i + 1]!)
+    }
+  }
+  pushForwarding(out, forwarding, head)
+  const fields = rules.edits === null ? out : edited(out, rules.edits)
+  for (const item of head.identity) fields.push(item)
+  return fields
+}
+
+function edited(fields: readonly string[], edits: HeaderEdits): string[] {
+  const out: string[] = []
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!
+    if (!edits.dropped.has(name.toLowerCase())) out.push(name, fields[i + 1]!)
+  }
+  out.push(...edits.set)
+  return out
+}
+
+function pushCookie(out: string[], name: string, value: string, hidden: CookieNames | null): void {
+  const left = hidden === null ? value : withoutCookies(value, hidden)
+  if (left !== null) out.push(name, left)
+}
+
+function collectForwarding(out: string[], forwarding: Forwarding, name: string, value: string): void {
+  switch (name.toLowerCase()) {
+    case 'x-forwarded-for':
+      forwarding.for = forwarding.for === null ? value : `${forwarding.for}, ${value}`
+      return
+    case 'x-forwarded-proto':
+      forwarding.proto ??= value
+      return
+    case 'x-forwarded-host':
+      forwarding.host ??= value
+      return
+    case 'x-request-id':
+      return
+    default:
+      out.push(name, value)
+  }
+}
+
+function pushForwarding(out: string[], forwarding: Forwarding, head: InboundHead): void {
+  const { peer } = head
+  out.push(
+    'X-Forwarded-For',
+    forwarding.for === null ? peer.address : `${forwarding.for}, ${peer.address}`,
+    'X-Forwarded-Proto',
+    forwarding.proto ?? peer.scheme,
+    'X-Forwarded-Host',
+    forwarding.host ?? head.host,
+    'X-Request-Id',
+    head.requestId,
+  )
+}
+
+/** What of an upstream's answer head reaches the client. */
+export interface ClientHead {
+  /** Flat name, value pairs. */
+  readonly fields: string[]
+  /** False where the answer's end is the connection's end (RFC 9112, section 6.3, rule 8). */
+  readonly delimited: boolean
+}
+
+/**
+ * The fields of an upstream's answer for the client: hop-by-hop fields and those that `Connection` nominates
+ * go, the request id and the route's own edits come. Duplicates (`Set-Cookie`) stay apart and in order.
+ *
+ * @param raw flat name, value pairs as they arrived
+ * @param chunkable true where an answer without a length goes to this client in chunks: only then can
+ *   trailers follow and `Trailer` announce them
+ */
+export function clientHeaders(
+  raw: readonly string[],
+  requestId: string,
+  edits: HeaderEdits | null,
+  chunkable: boolean,
+): ClientHead {
+  const nominated = nominatedFields(raw)
+  const fields: string[] = []
+  let trailer: string | null = null
+  let hasLength = false
+  let delimited = false
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!
+    const lower = name.toLowerCase()
+    if (lower === 'content-length') hasLength = delimited = true
+    else if (lower === 'transfer-encoding') delimited = true
+    else if (lower === 'trailer') trailer = raw[i + 1]!
+    if (isHopByHop(lower) || lower === 'x-request-id' || nominated?.has(lower)) continue
+    fields.push(name, raw[i + 1]!)
+  }
+  if (trailer !== null && chunkable && !hasLength) fields.push('Trailer', trailer)
+  fields.push('X-Request-Id', requestId)
+  return { fields: edits === null ? fields : edited(fields, edits), delimited }
+}
+
+/** The trailers of an answer that may reach the client: never framing, never hop-by-hop (RFC 9110, section 6.5.1). */
+export function clientTrailers(raw: readonly string[]): [string, string][] {
+  const out: [string, string][] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const lower = raw[i]!.toLowerCase()
+    if (!isHopByHop(lower) && lower !== 'content-length') out.push([raw[i]!, raw[i + 1]!])
+  }
+  return out
+}

@@ -1,0 +1,231 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { ErrorCode } from '../errors.ts'
+import type { TargetConnections } from './dispatcher.ts'
+import { clientHeaders, clientTrailers, type HeaderEdits } from './headers.ts'
+import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
+
+/** One try to have a target answer a request. */
+export interface HopRequest {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  readonly requestId: string
+  /** Path and query as they go upstream. */
+  readonly path: string
+  /** Flat name, value pairs, all that goes upstream. */
+  readonly headers: string[]
+  /** True where the request has a body, empty or not. */
+  readonly hasBody: boolean
+  /** Bytes of body that pass; one more ends the exchange. `Infinity` where the route sets no bound. */
+  readonly maxBodyBytes: number
+  readonly responseEdits: HeaderEdits | null
+}
+
+export type HopOutcome =
+  | { readonly kind: 'answered'; readonly status: number }
+  | { readonly kind: 'client-gone' }
+  | { readonly kind: 'body-too-large' }
+  | HopFailure
+
+/** The target failed. What it says of the progress decides whether another target may be tried. */
+export interface HopFailure {
+  readonly kind: 'failed'
+  readonly code: ErrorCode
+  readonly cause: unknown
+  /** No connection came about: the target cannot have seen the request. */
+  readonly unconnected: boolean
+  /** A byte of the answer was seen. */
+  readonly answerBegan: boolean
+  /** A byte of the request's body was taken from the client. */
+  readonly bodyTouched: boolean
+}
+
+/** Bytes of body that crossed the hop so far; kept when an exchange breaks off. */
+export interface HopCount {
+  bytesIn: number
+  bytesOut: number
+}
+
+const CLIENT_GONE = new Error('the client went away')
+const BODY_TOO_LARGE = new Error('the request body is larger than the route allows')
+const CUT_SHORT = Object.assign(new Error('the answer was cut short'), { code: 'ECONNRESET' })
+
+/**
+ * Sends one request to one target and streams the answer to the client, with backpressure both ways.
+ * Never rejects: what became of it is the outcome. Where that is a failure before the answer began, nothing
+ * was written to `res`; after that the caller has to break the client's connection.
+ */
+export function forwardHttp(
+  connections: TargetConnections,
+  request: HopRequest,
+  count: HopCount,
+): Promise<HopOutcome> {
+  return new Promise((resolve) => {
+    const { req } = request
+    connections.dispatcher.dispatch(
+      {
+        path: request.path,
+        method: req.method as Dispatcher.HttpMethod,
+        headers: request.headers,
+        body: request.hasBody ? req : null,
+        // HEAD has an answer like any other's; without this undici would close the connection after it.
+        reset: false,
+      },
+      new HopHandler(connections, request, count, resolve),
+    )
+  })
+}
+
+class HopHandler implements Dispatcher.DispatchHandler {
+  readonly #connections: TargetConnections
+  readonly #request: HopRequest
+  readonly #count: HopCount
+  readonly #resolve: (outcome: HopOutcome) => void
+  #controller: Dispatcher.DispatchController | null = null
+  #aborted: Error | null = null
+  #bodyTouched = false
+  #answerBegan = false
+  #delimited = true
+  #draining = false
+  #status = 0
+
+  constructor(
+    connections: TargetConnections,
+    request: HopRequest,
+    count: HopCount,
+    resolve: (outcome: HopOutcome) => void,
+  ) {
+    this.#connections = connections
+    this.#request = request
+    this.#count = count
+    this.#resolve = resolve
+    request.res.once('close', this.#onClientClose)
+  }
+
+  readonly #onClientClose = (): void => {
+    if (!this.#request.res.writableFinished) this.#abort(CLIENT_GONE)
+  }
+
+  readonly #onBodyChunk = (chunk: Buffer): void => {
+    this.#bodyTouched = true
+    this.#count.bytesIn += chunk.length
+    if (this.#count.bytesIn > this.#request.maxBodyBytes) this.#abort(BODY_TOO_LARGE)
+  }
+
+  readonly #onDrain = (): void => {
+    this.#draining = false
+    this.#controller?.resume()
+  }
+
+  #abort(reason: Error): void {
+    if (this.#aborted !== null) return
+    this.#aborted = reason
+    this.#controller?.abort(reason)
+    // Not yet on a connection: undici tells of the abort when it gets there, the client need not wait for it.
+    if (this.#controller === null) this.#settle(this.#outcomeOf(reason))
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#aborted !== null) {
+      controller.abort(this.#aborted)
+      return
+    }
+    // Counts only from here on: a listener makes the body flow, and undici takes it in this very turn.
+    if (this.#request.hasBody) this.#request.req.on('data', this.#onBodyChunk)
+  }
+
+  onResponseStarted(): void {
+    this.#answerBegan = true
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _headers: unknown,
+    statusMessage?: string,
+  ): void {
+    const { req, res, requestId, responseEdits } = this.#request
+    const http10 = req.httpVersion === '1.0'
+    const raw = flatFields(controller.rawHeaders)
+    if (status < 200) {
+      if (!http10) res.writeInformation(status, clientHeaders(raw, requestId, null, false).fields)
+      return
+    }
+    const bodiless = status === 204 || status === 304 || req.method === 'HEAD'
+    const head = clientHeaders(raw, requestId, responseEdits, !bodiless && !http10)
+    this.#status = status
+    this.#delimited = head.delimited || bodiless
+    res.writeHead(status, statusMessage ?? '', head.fields)
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    const { res } = this.#request
+    this.#count.bytesOut += chunk.length
+    if (res.write(chunk) || this.#draining) return
+    this.#draining = true
+    controller.pause()
+    res.once('drain', this.#onDrain)
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController): void {
+    const { res } = this.#request
+    if (!this.#delimited && this.#connections.breaking) {
+      this.#fail(CUT_SHORT)
+      return
+    }
+    const trailers = flatFields(controller.rawTrailers)
+    if (trailers.length > 0) res.addTrailers(clientTrailers(trailers))
+    res.end()
+    this.#settle({ kind: 'answered', status: this.#status })
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#aborted !== null) this.#settle(this.#outcomeOf(this.#aborted))
+    else this.#fail(error)
+  }
+
+  #outcomeOf(reason: Error): HopOutcome {
+    return reason === BODY_TOO_LARGE ? { kind: 'body-too-large' } : { kind: 'client-gone' }
+  }
+
+  #fail(error: Error): void {
+    // The client's own breaking off comes back through the body's stream; it is no fault of the target's.
+    const { req, res } = this.#request
+    if (req.errored !== null || res.destroyed) {
+      this.#settle({ kind: 'client-gone' })
+      return
+    }
+    this.#settle({
+      kind: 'failed',
+      code: upstreamErrorCode(error),
+      cause: error,
+      unconnected: this.#controller === null && isConnectError(error),
+      answerBegan: this.#answerBegan,
+      bodyTouched: this.#bodyTouched,
+    })
+  }
+
+  #settle(outcome: HopOutcome): void {
+    const { req, res } = this.#request
+    res.off('close', this.#onClientClose)
+    res.off('drain', this.#onDrain)
+    req.off('data', this.#onBodyChunk)
+    this.#resolve(outcome)
+  }
+}
+
+/** undici gives an array of bytes for HTTP/1.1 and an object for HTTP/2. Field values are latin1 on the wire. */
+function flatFields(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
+  const flat: string[] = []
+  if (Array.isArray(raw)) {
+    for (const item of raw) flat.push(typeof item === 'string' ? item : item.toString('latin1'))
+    return flat
+  }
+  if (raw === null || raw === undefined) return flat
+  for (const [name, value] of Object.entries(raw)) {
+    if (name.startsWith(':') || value === undefined) continue
+    for (const each of Array.isArray(value) ? value : [value]) flat.push(name, String(each))
+  }
+  return flat
+}

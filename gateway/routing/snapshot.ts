@@ -1,0 +1,88 @@
+import type { CookieNames } from '../auth/cookies.ts'
+import type { Metrics, RouteMetrics, UpstreamMetrics } from '../ops/metrics.ts'
+import { createFieldPolicy, type IdentityHeaderNames } from '../proxy/field-policy.ts'
+import type { HeaderEdits, RequestHeaderRules } from '../proxy/headers.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
+import { createRouteTable, type RouteTable } from './route-table.ts'
+import type { RouteConfig, UpstreamsConfig } from './upstreams-schema.ts'
+
+/** A route with everything that a request on it needs, worked out once per file load. */
+export interface Route {
+  readonly host: string | null
+  readonly path: string
+  readonly exact: boolean
+  readonly methods: readonly string[] | null
+  /** Host and path as the file has them. */
+  readonly label: string
+  readonly auth: 'required' | 'optional' | 'none'
+  readonly mandates: ReadonlySet<string> | null
+  readonly allowedOrigins: ReadonlySet<string> | null
+  readonly loginRedirect: string | null
+  readonly stripPrefix: boolean
+  readonly maxBodyBytes: number
+  readonly requestRules: RequestHeaderRules
+  readonly responseEdits: HeaderEdits | null
+  readonly upstream: Upstream
+  readonly metrics: RouteMetrics
+  readonly upstreamMetrics: UpstreamMetrics
+}
+
+/** One good reading of the routing file. An exchange keeps the one that it started with. */
+export interface Snapshot {
+  readonly identity: IdentityHeaderNames
+  readonly routes: RouteTable<Route>
+  readonly upstreams: ReadonlyMap<string, Upstream>
+}
+
+export interface SnapshotParts {
+  readonly upstreams: ReadonlyMap<string, Upstream>
+  readonly cookies: CookieNames
+  readonly metrics: Metrics
+}
+
+/** @param config valid, with its defaults filled in; every upstream that its routes name is in `parts` */
+export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): Snapshot {
+  const fields = createFieldPolicy(config.identity)
+  const compile = (route: RouteConfig): Route => {
+    const upstream = parts.upstreams.get(route.upstream)!
+    const hides = !(route.forwardCookies ?? route.auth === 'none')
+    return {
+      host: route.host ?? null,
+      path: route.path,
+      exact: route.exact,
+      methods: route.methods ?? null,
+      label: route.label,
+      auth: route.auth,
+      mandates: route.mandates === undefined ? null : new Set(route.mandates),
+      allowedOrigins: route.allowedOrigins === undefined ? null : new Set(route.allowedOrigins),
+      loginRedirect: route.loginRedirect ?? null,
+      stripPrefix: route.stripPrefix,
+      maxBodyBytes: route.maxBodyBytes ?? Number.POSITIVE_INFINITY,
+      requestRules: {
+        fields,
+        edits: compileEdits(route.requestHeaders),
+        hiddenCookies: hides ? parts.cookies : null,
+      },
+      responseEdits: compileEdits(route.responseHeaders),
+      upstream,
+      metrics: parts.metrics.route(route.label),
+      upstreamMetrics: parts.metrics.upstream(upstream.name),
+    }
+  }
+  return {
+    identity: config.identity,
+    routes: createRouteTable(config.routes.map(compile)),
+    upstreams: parts.upstreams,
+  }
+}
+
+function compileEdits(edits: RouteConfig['requestHeaders']): HeaderEdits | null {
+  if (edits === undefined) return null
+  const set = Object.entries(edits.set ?? {})
+  return {
+    set: set.flat(),
+    dropped: new Set(
+      [...set.map(([name]) => name), ...(edits.remove ?? [])].map((name) => name.toLowerCase()),
+    ),
+  }
+}

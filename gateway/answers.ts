@@ -60,7 +60,7 @@ function finish(exchange: Exchange, status: number, fields: string[], body: Buff
   exchange.count.bytesOut = req.method === 'HEAD' ? 0 : (body?.length ?? 0)
   const unread = hasBody(req) && !req.complete
   // After an unread body the next request could not be told from the rest of it.
-  if (unread) res.shouldKeepAlive = false
+  if (unread || exchange.isLast()) res.shouldKeepAlive = false
   res.writeHead(status, fields)
   if (!unread || exchange.awaitsContinue) {
     res.end(body)

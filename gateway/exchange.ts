@@ -13,6 +13,8 @@ export interface Exchange {
   readonly requestId: string
   /** Milliseconds of the injected monotonic clock. */
   readonly startedAt: number
+  /** True where the client's connection ends with this answer, since the gateway is leaving. */
+  readonly isLast: () => boolean
   readonly count: HopCount
   /** True while the client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1). */
   awaitsContinue: boolean
@@ -31,7 +33,7 @@ export interface Exchange {
 export function createExchange(
   req: IncomingMessage,
   res: ServerResponse,
-  from: { readonly peer: Peer; readonly requestId: string; readonly startedAt: number },
+  from: Pick<Exchange, 'peer' | 'requestId' | 'startedAt' | 'isLast'>,
 ): Exchange {
   return {
     req,

@@ -32,8 +32,6 @@ export interface ForwarderParts {
   readonly log: GatewayLog
   /** Milliseconds, monotonic. */
   readonly now: () => number
-  /** True while answers ask the client to leave. */
-  readonly draining: () => boolean
 }
 
 /** What is left to do for the client once the target is done with. */
@@ -64,6 +62,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       req,
       res,
       requestId,
+      isLast: exchange.isLast,
       path: upstreamPath(route, target),
       headers: headersFor(onward, lease),
     }
@@ -137,7 +136,6 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       if (acquired.kind === 'refused') return acquired
       const { lease } = acquired
       exchange.target = lease.target.url
-      if (parts.draining()) exchange.res.shouldKeepAlive = false
       letBodyCome(exchange)
       const startedAt = parts.now()
       try {

@@ -32,6 +32,8 @@ export interface GatewayParts {
   readonly accessLog: AccessLog | null
   /** Milliseconds, monotonic. */
   readonly now: () => number
+  /** True while answers ask the client to leave. */
+  readonly draining: () => boolean
 }
 
 /** How a request came: with a body held back, as a handshake, or plainly. */
@@ -90,8 +92,10 @@ export function createGateway(parts: GatewayParts): Gateway {
   function deny(exchange: Exchange, route: Route, target: MatchedTarget, code: ErrorCode): void {
     const unauthenticated =
       code.startsWith('credentials_') || (code.startsWith('token_') && code !== 'token_store_unavailable')
-    if (!unauthenticated || route.loginRedirect === null || !isNavigation(exchange.req))
-      return no(exchange, code)
+    if (!unauthenticated || route.loginRedirect === null || !isNavigation(exchange.req)) {
+      no(exchange, code)
+      return
+    }
     exchange.code = code
     answer(exchange, 303, ['Location', redirectLocation(route.loginRedirect, target.raw)], null)
   }
@@ -103,6 +107,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       peer,
       requestId: peers.requestId(peer, req),
       startedAt: parts.now(),
+      isLast: parts.draining,
     })
     exchange.awaitsContinue = awaitsContinue
     metrics.requestsInFlight.value++

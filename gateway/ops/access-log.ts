@@ -27,7 +27,7 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
       sink.info(
         {
           requestId: exchange.requestId,
-          traceId: traceIdOf(req.headers['traceparent']),
+          traceId: traceIdOf(req.headers.traceparent),
           clientAddress: peers.clientAddress(exchange.peer, req),
           method: req.method,
           host: req.headers.host ?? null,

@@ -10,6 +10,8 @@ export interface HopRequest {
   readonly req: IncomingMessage
   readonly res: ServerResponse
   readonly requestId: string
+  /** True where the client's connection is to end with this answer; asked when the answer begins. */
+  readonly isLast: () => boolean
   /** Path and query as they go upstream. */
   readonly path: string
   /** Flat name, value pairs, all that goes upstream. */
@@ -156,6 +158,7 @@ class HopHandler implements Dispatcher.DispatchHandler {
     const head = clientHeaders(raw, requestId, responseEdits, !bodiless && !http10)
     this.#status = status
     this.#delimited = head.delimited || bodiless
+    if (this.#request.isLast()) res.shouldKeepAlive = false
     res.writeHead(status, statusMessage ?? '', head.fields)
   }
 

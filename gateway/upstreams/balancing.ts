@@ -5,7 +5,7 @@ export interface Weighted {
 }
 
 /** Picks one of the given targets; they are never none. */
-export type Pick = <T extends Weighted>(targets: readonly T[]) => T
+export type Balancer = <T extends Weighted>(targets: readonly T[]) => T
 
 /**
  * Least requests by the power of two choices (Mitzenmacher, 2001): of two targets taken at random the one with
@@ -13,7 +13,7 @@ export type Pick = <T extends Weighted>(targets: readonly T[]) => T
  *
  * @param random uniform in [0, 1)
  */
-export function leastRequests(random: () => number): Pick {
+export function leastRequests(random: () => number): Balancer {
   return (targets) => {
     const first = Math.floor(random() * targets.length)
     if (targets.length === 1) return targets[first]!
@@ -25,7 +25,7 @@ export function leastRequests(random: () => number): Pick {
 }
 
 /** Smooth weighted round robin, as nginx does it: heavy targets come often but not in a row. */
-export function roundRobin(): Pick {
+export function roundRobin(): Balancer {
   const credit = new WeakMap<object, number>()
   return (targets) => {
     let total = 0

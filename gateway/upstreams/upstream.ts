@@ -1,6 +1,6 @@
 import type { Metrics } from '../ops/metrics.ts'
 import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
-import { leastRequests, type Pick, roundRobin } from './balancing.ts'
+import { type Balancer, leastRequests, roundRobin } from './balancing.ts'
 import { createTarget, type Target } from './target.ts'
 
 /** A target taken for one exchange. Whoever acquires it releases it, once. */
@@ -34,7 +34,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     metrics.up.value = 1
     return createTarget(config, { url, weight, metrics })
   })
-  const pick: Pick = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
+  const pick: Balancer = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
 
   function lease(target: Target): Lease {
     let released = false

@@ -1,0 +1,50 @@
+import type { Server } from 'node:http'
+
+/** The way out: readiness goes first, then new connections, then what is still open. */
+export interface Drain {
+  /** True from the first moment on. */
+  readonly started: boolean
+  /**
+   * Stops taking connections after `delayMs`, lets exchanges finish, and breaks off what is left `timeoutMs`
+   * later. Resolves when no client is connected any more. Later calls return the same promise.
+   */
+  start(): Promise<void>
+}
+
+export interface DrainParts {
+  readonly server: Server
+  /** Closes upgraded connections and other streams; called at the timeout. */
+  readonly closeStreams: () => void
+  readonly delayMs: number
+  readonly timeoutMs: number
+}
+
+/** Connections that become idle while draining are closed within this time. */
+const SWEEP_MS = 50
+
+export function createDrain({ server, closeStreams, delayMs, timeoutMs }: DrainParts): Drain {
+  let running: Promise<void> | null = null
+
+  async function run(): Promise<void> {
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+    const cut = setTimeout(() => {
+      closeStreams()
+      server.closeAllConnections()
+    }, timeoutMs)
+    await closed
+    clearInterval(sweep)
+    clearTimeout(cut)
+  }
+
+  return {
+    get started() {
+      return running !== null
+    },
+    start() {
+      running ??= run()
+      return running
+    },
+  }
+}

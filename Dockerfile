@@ -1,0 +1,25 @@
+# The runtime needs no build step: Node runs the TypeScript as it is. This stage only fetches the packages.
+FROM node:26-alpine AS packages
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+# Neither the development tools nor what only a first try needs (Node itself, the embedded PostgreSQL).
+RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+
+FROM node:26-alpine
+# npm and yarn are of no use at run time and a surface less to patch.
+RUN rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack \
+      /usr/local/bin/yarn /usr/local/bin/yarnpkg /opt/yarn*
+WORKDIR /app
+COPY --from=packages /app/node_modules ./node_modules
+COPY package.json LICENSE upstreams.schema.json ./
+COPY gateway ./gateway
+ENV NODE_ENV=production \
+    UPSTREAMS_FILE=/etc/poweron-gateway/upstreams.json \
+    ADMIN_HOST=0.0.0.0
+USER node
+EXPOSE 8080 9090
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.ADMIN_PORT || 9090) + '/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+# The exec form: node is process 1 and gets the signals itself.
+ENTRYPOINT ["node", "gateway/main.ts"]
+CMD ["serve"]

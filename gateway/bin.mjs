@@ -13,7 +13,9 @@ if (Number(process.versions.node.split('.')[0]) >= needed) {
 } else {
   const node = fileURLToPath(new URL('../node_modules/.bin/node', import.meta.url))
   if (!existsSync(node)) {
-    process.stderr.write(`poweron-gateway needs Node ${needed} or later; this is ${process.versions.node}, and "npm ci" has not put one beside the packages.\n`)
+    process.stderr.write(
+      `poweron-gateway needs Node ${needed} or later; this is ${process.versions.node}, and "npm ci" has not put one beside the packages.\n`,
+    )
     process.exit(2)
   }
   const { status, signal } = spawnSync(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })

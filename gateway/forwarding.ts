@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { MatchedTarget } from './admission.ts'
 import type { ErrorCode } from './errors.ts'
-import { type Exchange, hasBody } from './exchange.ts'
+import { clientIsGone, type Exchange, hasBody } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
 import type { Metrics } from './ops/metrics.ts'
 import { upstreamHeaders } from './proxy/headers.ts'
@@ -9,6 +9,7 @@ import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
 import { stripRoutePrefix } from './proxy/request-target.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
+import type { Target } from './upstreams/target.ts'
 import type { Lease } from './upstreams/upstream.ts'
 
 /** The client's connection where it asks to be switched over. */
@@ -129,28 +130,67 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     if (!exchange.upgraded) route.upstreamMetrics.duration.observe(exchange.upstreamMs! / 1000)
   }
 
+  /** One try on one target. */
+  async function once(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
+    const { exchange, route } = onward
+    let failed = true
+    exchange.target = lease.target.url
+    const startedAt = parts.now()
+    try {
+      const outcome = await attempt(onward, lease)
+      exchange.upstreamMs = parts.now() - startedAt
+      failed = countsAsFailure(outcome)
+      record(exchange, route, lease, outcome)
+      return outcome
+    } finally {
+      lease.release(failed)
+    }
+  }
+
   return {
     async forward(onward) {
       const { exchange, route } = onward
-      const acquired = route.upstream.acquire()
-      if (acquired.kind === 'refused') return acquired
-      const { lease } = acquired
-      exchange.target = lease.target.url
       letBodyCome(exchange)
-      const startedAt = parts.now()
-      try {
-        const outcome = await attempt(onward, lease)
-        exchange.upstreamMs = parts.now() - startedAt
-        record(exchange, route, lease, outcome)
-        return conclusion(exchange, outcome)
-      } finally {
-        lease.release()
+      let tried: Set<Target> | undefined
+      route.upstream.retryBudget.deposit()
+      for (let left = route.upstream.config.retries; ; left--) {
+        const acquired = route.upstream.acquire(tried)
+        if (acquired.kind === 'refused') return acquired
+        const outcome = await once(onward, acquired.lease)
+        if (left <= 0 || !mayRetry(exchange, outcome) || !route.upstream.retryBudget.withdraw()) {
+          return conclusion(exchange, outcome)
+        }
+        tried ??= new Set()
+        tried.add(acquired.lease.target)
+        exchange.retries++
+        route.upstreamMetrics.retries.value++
       }
     },
     closeUpgrades() {
       for (const breakOff of openUpgrades) breakOff()
     },
   }
+}
+
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
+
+/**
+ * Only where nothing can have happened twice: a target that was never connected to, or an idempotent method
+ * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body is gone.
+ */
+function mayRetry(exchange: Exchange, outcome: HopOutcome | UpgradeOutcome): boolean {
+  if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.res.headersSent) return false
+  if (outcome.unconnected) return !outcome.bodyTouched
+  return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.req.method ?? '')
+}
+
+/** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */
+function countsAsFailure(outcome: HopOutcome | UpgradeOutcome): boolean {
+  if (outcome.kind === 'failed') return true
+  return (
+    outcome.kind === 'answered' &&
+    (outcome.status === 502 || outcome.status === 503 || outcome.status === 504)
+  )
 }
 
 /** Only now that the request is admitted may the client send what it holds back (RFC 9110, section 10.1.1). */

@@ -35,7 +35,11 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   if (command === undefined || command === 'serve') {
     parseArgs({ args: rest, options: {} })
-    return serve({ ...environment, version: version(), onSignal: (name, listener) => process.on(name, listener) })
+    return serve({
+      ...environment,
+      version: version(),
+      onSignal: (name, listener) => process.on(name, listener),
+    })
   }
   if (command === 'token') return token(rest, environment)
   throw new UsageError(`"${command}" is no command`)

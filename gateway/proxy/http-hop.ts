@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici'
 import type { ErrorCode } from '../errors.ts'
 import type { TargetConnections } from './dispatcher.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from './headers.ts'
+import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** One try to have a target answer a request. */
@@ -49,7 +50,6 @@ export interface HopCount {
 }
 
 const CLIENT_GONE = new Error('the client went away')
-const BODY_TOO_LARGE = new Error('the request body is larger than the route allows')
 const CUT_SHORT = Object.assign(new Error('the answer was cut short'), { code: 'ECONNRESET' })
 
 /**
@@ -64,54 +64,61 @@ export function forwardHttp(
 ): Promise<HopOutcome> {
   return new Promise((resolve) => {
     const { req } = request
+    const body = request.hasBody
+      ? new RequestBody(req, request.maxBodyBytes, (bytes) => {
+          count.bytesIn += bytes
+        })
+      : null
     connections.dispatcher.dispatch(
       {
         path: request.path,
         method: req.method as Dispatcher.HttpMethod,
         headers: request.headers,
-        body: request.hasBody ? req : null,
+        body,
         // HEAD has an answer like any other's; without this undici would close the connection after it.
         reset: false,
       },
-      new HopHandler(connections, request, count, resolve),
+      new HopHandler({ connections, request, body, count, resolve }),
     )
   })
+}
+
+interface HopParts {
+  readonly connections: TargetConnections
+  readonly request: HopRequest
+  readonly body: RequestBody | null
+  readonly count: HopCount
+  readonly resolve: (outcome: HopOutcome) => void
 }
 
 class HopHandler implements Dispatcher.DispatchHandler {
   readonly #connections: TargetConnections
   readonly #request: HopRequest
+  readonly #body: RequestBody | null
   readonly #count: HopCount
   readonly #resolve: (outcome: HopOutcome) => void
   #controller: Dispatcher.DispatchController | null = null
-  #aborted: Error | null = null
-  #bodyTouched = false
+  #clientGone = false
   #answerBegan = false
   #delimited = true
   #draining = false
   #status = 0
 
-  constructor(
-    connections: TargetConnections,
-    request: HopRequest,
-    count: HopCount,
-    resolve: (outcome: HopOutcome) => void,
-  ) {
+  constructor({ connections, request, body, count, resolve }: HopParts) {
     this.#connections = connections
     this.#request = request
+    this.#body = body
     this.#count = count
     this.#resolve = resolve
     request.res.once('close', this.#onClientClose)
   }
 
   readonly #onClientClose = (): void => {
-    if (!this.#request.res.writableFinished) this.#abort(CLIENT_GONE)
-  }
-
-  readonly #onBodyChunk = (chunk: Buffer): void => {
-    this.#bodyTouched = true
-    this.#count.bytesIn += chunk.length
-    if (this.#count.bytesIn > this.#request.maxBodyBytes) this.#abort(BODY_TOO_LARGE)
+    if (this.#request.res.writableFinished) return
+    this.#clientGone = true
+    this.#controller?.abort(CLIENT_GONE)
+    // Not yet on a connection: undici tells of the abort when it gets there, the client need not wait for it.
+    if (this.#controller === null) this.#settle({ kind: 'client-gone' })
   }
 
   readonly #onDrain = (): void => {
@@ -119,22 +126,9 @@ class HopHandler implements Dispatcher.DispatchHandler {
     this.#controller?.resume()
   }
 
-  #abort(reason: Error): void {
-    if (this.#aborted !== null) return
-    this.#aborted = reason
-    this.#controller?.abort(reason)
-    // Not yet on a connection: undici tells of the abort when it gets there, the client need not wait for it.
-    if (this.#controller === null) this.#settle(this.#outcomeOf(reason))
-  }
-
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
-    if (this.#aborted !== null) {
-      controller.abort(this.#aborted)
-      return
-    }
-    // Counts only from here on: a listener makes the body flow, and undici takes it in this very turn.
-    if (this.#request.hasBody) this.#request.req.on('data', this.#onBodyChunk)
+    if (this.#clientGone) controller.abort(CLIENT_GONE)
   }
 
   onResponseStarted(): void {
@@ -184,36 +178,29 @@ class HopHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    if (this.#aborted !== null) this.#settle(this.#outcomeOf(this.#aborted))
-    else this.#fail(error)
-  }
-
-  #outcomeOf(reason: Error): HopOutcome {
-    return reason === BODY_TOO_LARGE ? { kind: 'body-too-large' } : { kind: 'client-gone' }
+    this.#fail(error)
   }
 
   #fail(error: Error): void {
-    // The client's own breaking off comes back through the body's stream; it is no fault of the target's.
     const { req, res } = this.#request
-    if (req.errored !== null || res.destroyed) {
-      this.#settle({ kind: 'client-gone' })
-      return
-    }
+    if (error instanceof BodyTooLargeError) return this.#settle({ kind: 'body-too-large' })
+    // The client's own breaking off comes back through the body's stream; it is no fault of the target's.
+    if (this.#clientGone || req.errored !== null || res.destroyed)
+      return this.#settle({ kind: 'client-gone' })
     this.#settle({
       kind: 'failed',
       code: upstreamErrorCode(error),
       cause: error,
       unconnected: this.#controller === null && isConnectError(error),
       answerBegan: this.#answerBegan,
-      bodyTouched: this.#bodyTouched,
+      bodyTouched: this.#body?.touched ?? false,
     })
   }
 
   #settle(outcome: HopOutcome): void {
-    const { req, res } = this.#request
+    const { res } = this.#request
     res.off('close', this.#onClientClose)
     res.off('drain', this.#onDrain)
-    req.off('data', this.#onBodyChunk)
     this.#resolve(outcome)
   }
 }

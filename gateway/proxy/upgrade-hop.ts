@@ -2,9 +2,9 @@ import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, type Serv
 import { Agent as HttpsAgent } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
-import type { ErrorCode } from '../errors.ts'
 import { parseTarget, type TlsOptions, tlsFiles } from './dispatcher.ts'
 import { clientHeaders, type HeaderEdits } from './headers.ts'
+import type { HopFailure } from './http-hop.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** The WebSocket handshake of one client, checked and authenticated already. */
@@ -28,12 +28,7 @@ export type UpgradeOutcome =
   /** The target answered with something else than 101; it was passed on. */
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'client-gone' }
-  | {
-      readonly kind: 'failed'
-      readonly code: ErrorCode
-      readonly cause: unknown
-      readonly unconnected: boolean
-    }
+  | HopFailure
 
 export interface UpgradeTarget {
   readonly url: string
@@ -143,7 +138,14 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
 
 function failure(error: unknown, socket: Duplex): UpgradeOutcome {
   if (socket.destroyed) return { kind: 'client-gone' }
-  return { kind: 'failed', code: upstreamErrorCode(error), cause: error, unconnected: isConnectError(error) }
+  return {
+    kind: 'failed',
+    code: upstreamErrorCode(error),
+    cause: error,
+    unconnected: isConnectError(error),
+    answerBegan: false,
+    bodyTouched: false,
+  }
 }
 
 function passOn(

@@ -1,5 +1,6 @@
 /** What balancing needs to know of a target. */
 export interface Weighted {
+  /** Share of the traffic relative to the others'; may change between picks. */
   readonly weight: number
   readonly inFlight: number
 }
@@ -8,20 +9,29 @@ export interface Weighted {
 export type Balancer = <T extends Weighted>(targets: readonly T[]) => T
 
 /**
- * Least requests by the power of two choices (Mitzenmacher, 2001): of two targets taken at random the one with
+ * Least requests by the power of two choices (Mitzenmacher, 2001): of two targets drawn by weight the one with
  * fewer exchanges in flight per weight. Close to a full scan in balance, without its herding on one target.
  *
  * @param random uniform in [0, 1)
  */
 export function leastRequests(random: () => number): Balancer {
   return (targets) => {
-    const first = Math.floor(random() * targets.length)
-    if (targets.length === 1) return targets[first]!
-    const step = 1 + Math.floor(random() * (targets.length - 1))
-    const a = targets[first]!
-    const b = targets[(first + step) % targets.length]!
-    return (b.inFlight + 1) / b.weight < (a.inFlight + 1) / a.weight ? b : a
+    if (targets.length === 1) return targets[0]!
+    let total = 0
+    for (const target of targets) total += target.weight
+    const a = drawn(targets, random() * total)
+    const b = drawn(targets, random() * total)
+    return b.inFlight / b.weight < a.inFlight / a.weight ? b : a
   }
+}
+
+function drawn<T extends Weighted>(targets: readonly T[], at: number): T {
+  let left = at
+  for (const target of targets) {
+    left -= target.weight
+    if (left < 0) return target
+  }
+  return targets[targets.length - 1]!
 }
 
 /** Smooth weighted round robin, as nginx does it: heavy targets come often but not in a row. */

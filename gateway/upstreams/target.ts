@@ -1,22 +1,45 @@
 import type { TargetMetrics } from '../ops/metrics.ts'
 import { createTargetConnections, parseTarget, type TargetConnections } from '../proxy/dispatcher.ts'
+import { createHealthProbe } from '../proxy/health-probe.ts'
 import { createUpgradeHop, type UpgradeHop } from '../proxy/upgrade-hop.ts'
 import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
 
-/** One origin of an upstream, with its connections. */
+/** One origin of an upstream, with its connections and its health. Outlives a reload that does not change it. */
 export interface Target {
   /** The URL as the routing file has it; the label of its metrics. */
   readonly url: string
-  readonly weight: number
   /** What `Host` is where the upstream wants its own. */
   readonly host: string
   readonly metrics: TargetMetrics
   readonly connections: TargetConnections
   readonly upgrades: UpgradeHop
+  readonly health: TargetHealth
+  /** The file's weight, less while it is eased in after it was down. */
+  weight: number
   /** Exchanges under way, streams and upgrades included. */
   inFlight: number
+  /**
+   * Asks the target for a path on a connection of its own.
+   *
+   * @returns null where it is well, else what is wrong
+   */
+  probe(path: string, timeoutMs: number): Promise<string | null>
   /** Lets exchanges finish, then closes the connections. */
   close(): Promise<void>
+}
+
+export interface TargetHealth {
+  /** By active checks. */
+  passing: boolean
+  /** Checks in a row that said otherwise. */
+  streak: number
+  /** Failed exchanges in a row. */
+  failures: number
+  ejected: boolean
+  /** Ejections so far, for how long the next one lasts. */
+  ejections: number
+  /** When the last ejection ended, by the scheduler's clock. */
+  returnedAt: number
 }
 
 export interface TargetParts {
@@ -25,29 +48,38 @@ export interface TargetParts {
   readonly metrics: TargetMetrics
 }
 
+/** True where the target may be given exchanges. */
+export function isUp(target: Pick<Target, 'health'>): boolean {
+  return target.health.passing && !target.health.ejected
+}
+
 /** @throws the file system's error where a TLS file cannot be read */
 export function createTarget(config: UpstreamConfig, from: TargetParts): Target {
   const { url, weight, metrics } = from
-  const { timeouts, tls } = config
+  const { timeouts } = config
+  const tls = config.tls ?? null
   const connections = createTargetConnections({
     url,
     ...timeouts,
     maxConnections: config.maxConnections,
     http2: config.protocol === 'http2',
-    tls: tls ?? null,
+    tls,
   })
-  const upgrades = createUpgradeHop({ url, ...timeouts, tls: tls ?? null })
+  const upgrades = createUpgradeHop({ url, ...timeouts, tls })
+  const probe = createHealthProbe({ url, http2: config.protocol === 'http2', tls })
   return {
     url,
-    weight,
     host: parseTarget(url).host,
     metrics,
     connections,
     upgrades,
+    health: { passing: true, streak: 0, failures: 0, ejected: false, ejections: 0, returnedAt: 0 },
+    weight,
     inFlight: 0,
+    probe: probe.check,
     async close() {
       upgrades.close()
-      await connections.dispatcher.close()
+      await Promise.all([probe.close(), connections.dispatcher.close()])
     },
   }
 }

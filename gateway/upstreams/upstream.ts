@@ -1,12 +1,18 @@
 import type { Metrics } from '../ops/metrics.ts'
 import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
+import type { Scheduler } from '../scheduler.ts'
 import { type Balancer, leastRequests, roundRobin } from './balancing.ts'
-import { createTarget, type Target } from './target.ts'
+import { createEasing } from './easing.ts'
+import { createEjection } from './ejection.ts'
+import { startHealthChecks } from './health-checks.ts'
+import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
+import { createTarget, isUp, type Target } from './target.ts'
 
 /** A target taken for one exchange. Whoever acquires it releases it, once. */
 export interface Lease {
   readonly target: Target
-  release(): void
+  /** @param failed true where the target did not answer, or with 502, 503 or 504 */
+  release(failed: boolean): void
 }
 
 export type Acquired =
@@ -18,57 +24,94 @@ export interface Upstream {
   readonly name: string
   readonly config: UpstreamConfig
   readonly targets: readonly Target[]
-  acquire(): Acquired
-  close(): Promise<void>
+  readonly retryBudget: RetryBudget
+  /** @param tried targets that failed this exchange already; taken again only where there is no other */
+  acquire(tried?: ReadonlySet<Target>): Acquired
+  /** Ends checks and timers; the targets' connections are their owner's to close. */
+  stop(): void
 }
 
 export interface UpstreamParts {
   /** Uniform in [0, 1). */
   readonly random: () => number
+  readonly scheduler: Scheduler
   readonly metrics: Pick<Metrics, 'target'>
+  /** Called when a target goes down or comes up again. */
+  readonly onTargetChange: (upstream: string, target: Target, up: boolean, reason: string) => void
+  /** The target of the file before, where this one is the same: it keeps its connections and health. */
+  readonly existing?: (url: string) => Target | undefined
 }
 
 export function createUpstream(name: string, config: UpstreamConfig, parts: UpstreamParts): Upstream {
+  const weights = new Map(config.targets.map(({ url, weight }) => [url, weight]))
   const targets = config.targets.map(({ url, weight }) => {
-    const metrics = parts.metrics.target(name, url)
-    metrics.up.value = 1
-    return createTarget(config, { url, weight, metrics })
+    const target =
+      parts.existing?.(url) ?? createTarget(config, { url, weight, metrics: parts.metrics.target(name, url) })
+    target.weight = weight
+    target.metrics.up.value = isUp(target) ? 1 : 0
+    return target
   })
-  const pick: Balancer = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
+  const balance: Balancer = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
+  const easing = createEasing((target) => weights.get(target.url) ?? 1, parts.scheduler)
+  let up = targets.filter(isUp)
+
+  function onChange(target: Target, reason: string): void {
+    const before = up.includes(target)
+    up = targets.filter(isUp)
+    const now = up.includes(target)
+    target.metrics.up.value = now ? 1 : 0
+    if (now === before) return
+    if (now) easing.start(target)
+    parts.onTargetChange(name, target, now, reason)
+  }
+
+  const shared = { targets, scheduler: parts.scheduler, onChange }
+  const ejection =
+    config.ejection === undefined ? null : createEjection({ ...shared, config: config.ejection })
+  const stopChecks =
+    config.health === undefined
+      ? null
+      : startHealthChecks({ ...shared, config: config.health, random: parts.random })
+
+  /** Exchanges that wait for a connection are those beyond what each target's connections can carry. */
+  function waiting(): number {
+    let count = 0
+    for (const target of targets) count += Math.max(0, target.inFlight - config.maxConnections)
+    return count
+  }
 
   function lease(target: Target): Lease {
     let released = false
     target.inFlight++
     return {
       target,
-      release() {
+      release(failed) {
         if (released) return
         released = true
         target.inFlight--
+        ejection?.record(target, failed)
       },
     }
-  }
-
-  /** Exchanges that wait for a connection are those beyond what each target's connections can carry. */
-  function pending(): number {
-    let waiting = 0
-    for (const target of targets) waiting += Math.max(0, target.inFlight - config.maxConnections)
-    return waiting
   }
 
   return {
     name,
     config,
     targets,
-    acquire() {
-      const target = pick(targets)
-      if (target.inFlight >= config.maxConnections && pending() >= config.maxPending) {
+    retryBudget: createRetryBudget(),
+    acquire(tried) {
+      if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
+      const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
+      const target = balance(untried.length === 0 ? up : untried)
+      if (target.inFlight >= config.maxConnections && waiting() >= config.maxPending) {
         return { kind: 'refused', code: 'upstream_overloaded' }
       }
       return { kind: 'leased', lease: lease(target) }
     },
-    async close() {
-      await Promise.all(targets.map((target) => target.close()))
+    stop() {
+      stopChecks?.()
+      ejection?.close()
+      easing.close()
     },
   }
 }

@@ -1,0 +1,8 @@
+/** What a command gets from the process; only main.ts knows the process itself. */
+export interface Environment {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** The working folder. */
+  readonly cwd: string
+  readonly stdout: { write(text: string): unknown }
+  readonly stderr: { write(text: string): unknown }
+}

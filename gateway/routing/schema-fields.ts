@@ -1,0 +1,50 @@
+import { z } from 'zod'
+import { DURATION, milliseconds } from './formats.ts'
+
+/*
+ * Kinds of fields that the routing file is made of. The message of every issue raised by them is what was
+ * expected; what was found, and where, is read from the source.
+ */
+
+/** Durations beyond a day are taken for typing errors. */
+const MAX_DURATION_MS = 86_400_000
+
+/** A string for which `check` returns null, and otherwise what it expected. */
+export function checked(
+  check: (value: string) => string | null,
+  pattern?: { regex: RegExp; expected: string },
+) {
+  const base = pattern === undefined ? z.string() : matching(pattern.regex, pattern.expected)
+  return base.refine((value) => check(value) === null, { error: ({ input }) => check(String(input)) ?? '' })
+}
+
+export function matching(expression: RegExp, expected: string) {
+  return z.string().regex(expression, { error: expected, abort: true })
+}
+
+/** Comes out in milliseconds. */
+export function duration(byDefault: string, description: string) {
+  return matching(DURATION, 'a duration such as 500ms, 5s or 1m')
+    .refine((value) => milliseconds(value) > 0 && milliseconds(value) <= MAX_DURATION_MS, {
+      error: 'a duration from 1ms to 1440m',
+    })
+    .transform(milliseconds)
+    .prefault(byDefault)
+    .describe(`${description} \`500ms\`, \`5s\` or \`1m\`; the default is \`${byDefault}\`.`)
+}
+
+export function integer(least: number, most: number) {
+  const error = `a whole number from ${least} to ${most}`
+  return z.int({ error }).min(least, { error, abort: true }).max(most, { error })
+}
+
+/** An object without other keys; where it has some, the issue's message lists the known ones. */
+export function strict<S extends z.ZodRawShape>(shape: S) {
+  return z.strictObject(shape, {
+    error: (issue) => (issue.code === 'unrecognized_keys' ? Object.keys(shape).join(' ') : undefined),
+  })
+}
+
+export function list<T extends z.ZodType>(item: T, of: string) {
+  return z.array(item).min(1, { error: `at least one ${of}` })
+}

@@ -1,0 +1,75 @@
+import type { Scheduler } from '../scheduler.ts'
+import type { Target } from './target.ts'
+
+export interface HealthConfig {
+  readonly path: string
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  readonly healthyAfter: number
+  readonly unhealthyAfter: number
+}
+
+export interface HealthCheckParts {
+  readonly config: HealthConfig
+  readonly targets: readonly Target[]
+  readonly scheduler: Scheduler
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  /** Called when a target becomes unhealthy or healthy. */
+  readonly onChange: (target: Target, reason: string) => void
+}
+
+/** Checks come up to this much of the interval earlier, so that instances do not check in step. */
+const JITTER = 0.1
+
+/**
+ * Active health: asks each target for a path, each at its own pace. Targets count as healthy until checks say
+ * otherwise, so that a start does not wait for a round of them.
+ *
+ * @returns stops the checks
+ */
+export function startHealthChecks({
+  config,
+  targets,
+  scheduler,
+  random,
+  onChange,
+}: HealthCheckParts): () => void {
+  let stopped = false
+  const cancels = new Map<Target, () => void>()
+
+  async function check(target: Target): Promise<void> {
+    const problem = await target.probe(config.path, config.timeoutMs)
+    if (stopped) return
+    judge(target, problem)
+    later(target, config.intervalMs * (1 - JITTER * random()))
+  }
+
+  function judge(target: Target, problem: string | null): void {
+    const { health } = target
+    const good = problem === null
+    if (good === health.passing) {
+      health.streak = 0
+      return
+    }
+    health.streak++
+    if (health.streak < (good ? config.healthyAfter : config.unhealthyAfter)) return
+    health.streak = 0
+    health.passing = good
+    onChange(target, problem ?? `${config.healthyAfter} good checks in a row`)
+  }
+
+  function later(target: Target, ms: number): void {
+    cancels.set(
+      target,
+      scheduler.after(ms, () => void check(target)),
+    )
+  }
+
+  for (const target of targets) later(target, config.intervalMs * JITTER * random())
+
+  return () => {
+    stopped = true
+    for (const cancel of cancels.values()) cancel()
+  }
+}

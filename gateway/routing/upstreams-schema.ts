@@ -47,7 +47,12 @@ const weight = integer(1, 1000)
   .default(1)
   .describe('Share of the requests, relative to the other targets; the default is 1.')
 
-const target = z.union([targetUrl, strict({ url: targetUrl, weight })], { error: 'a URL or an object' })
+const target = z.union(
+  [targetUrl.transform((url) => ({ url, weight: 1 })), strict({ url: targetUrl, weight })],
+  {
+    error: 'a URL or an object',
+  },
+)
 
 const timeouts = strict({
   connect: duration('2s', 'For a connection to a target to be made.'),
@@ -202,6 +207,9 @@ const route = strict({
     .describe('Changes to the headers that the client gets.'),
 })
 
+/** The identity headers of a file that names none. */
+export const defaultIdentity = identity.parse({})
+
 /** The routing file as a whole. */
 export const fileSchema = strict({
   $schema: z.string().optional().describe('Address of the JSON Schema, for editors.'),
@@ -228,4 +236,10 @@ export interface UpstreamsConfig {
   readonly identity: IdentityConfig
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>
   readonly routes: readonly RouteConfig[]
+}
+
+/** The JSON Schema of the routing file, in the draft that editors know best. */
+export function upstreamsJsonSchema(): object {
+  const title = 'Routing file of PowerOn Gateway'
+  return { ...z.toJSONSchema(fileSchema, { io: 'input', target: 'draft-07' }), title }
 }

@@ -1,0 +1,88 @@
+/** The cookies that carry tokens. */
+export interface CookieNames {
+  readonly access: string
+  readonly refresh: string
+}
+
+export type CookieValue =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'one'; readonly value: string }
+  /** The cookie was sent several times with different values: which one is meant cannot be told. */
+  | { readonly kind: 'ambiguous' }
+
+export interface TokenCookies {
+  readonly access: CookieValue
+  readonly refresh: CookieValue
+}
+
+const NONE: CookieValue = { kind: 'none' }
+const AMBIGUOUS: CookieValue = { kind: 'ambiguous' }
+
+/**
+ * Reads the token cookies from all `Cookie` fields of a request (RFC 6265, section 5.4; HTTP/2 may split them,
+ * RFC 9113, section 8.2.3). An empty value is as no cookie, but differs from any other value.
+ *
+ * @param rawHeaders flat name, value pairs
+ */
+export function readCookies(rawHeaders: readonly string[], names: CookieNames): TokenCookies {
+  let access: CookieValue | null = null
+  let refresh: CookieValue | null = null
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const field = rawHeaders[i]!
+    if (field.length !== 6 || field.toLowerCase() !== 'cookie') continue
+    const line = rawHeaders[i + 1]!
+    access = readCookie(line, names.access, access)
+    refresh = readCookie(line, names.refresh, refresh)
+  }
+  return { access: withoutEmpty(access), refresh: withoutEmpty(refresh) }
+}
+
+function withoutEmpty(cookie: CookieValue | null): CookieValue {
+  return cookie === null || (cookie.kind === 'one' && cookie.value === '') ? NONE : cookie
+}
+
+function readCookie(line: string, name: string, before: CookieValue | null): CookieValue | null {
+  let found = before
+  // Most lines hold the name at most once; what is not there need not be split.
+  for (let at = line.indexOf(name); at !== -1; at = line.indexOf(name, at + 1)) {
+    const value = valueAt(line, name, at)
+    if (value === null) continue
+    if (found === null) found = { kind: 'one', value }
+    else if (found.kind === 'ambiguous' || (found.kind === 'one' && found.value !== value)) return AMBIGUOUS
+  }
+  return found
+}
+
+/** The value of the pair whose name stands at `at`, or null where something else stands there. */
+function valueAt(line: string, name: string, at: number): string | null {
+  for (let i = at - 1; i >= 0 && line[i] !== ';'; i--) if (!isSpace(line.charCodeAt(i))) return null
+  let i = at + name.length
+  while (i < line.length && isSpace(line.charCodeAt(i))) i++
+  if (line[i] !== '=') return null
+  const semicolon = line.indexOf(';', i)
+  const value = line.slice(i + 1, semicolon === -1 ? line.length : semicolon).trim()
+  return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
+}
+
+function isSpace(code: number): boolean {
+  return code === 32 || code === 9
+}
+
+/**
+ * A `Cookie` line without the token cookies. The other pairs keep their bytes and order.
+ *
+ * @returns null where nothing is left and the field has to go
+ */
+export function withoutCookies(line: string, names: CookieNames): string | null {
+  if (!line.includes(names.access) && !line.includes(names.refresh)) return line
+  const pairs = line.split(';')
+  const kept = pairs.filter((pair) => {
+    const equals = pair.indexOf('=')
+    if (equals === -1) return true
+    const name = pair.slice(0, equals).trim()
+    return name !== names.access && name !== names.refresh
+  })
+  if (kept.length === pairs.length) return line
+  const left = kept.join(';').trim()
+  return left === '' ? null : left
+}

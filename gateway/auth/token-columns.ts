@@ -1,0 +1,96 @@
+/** A table as PostgreSQL's catalogue knows it; without a schema the search path decides. */
+export interface TableName {
+  readonly schema: string | null
+  readonly name: string
+}
+
+/** The columns' names in the table at hand. */
+export interface TokenColumns {
+  readonly id: string
+  readonly userId: string
+  readonly sessionId: string
+  readonly mandateId: string
+  readonly status: string
+  readonly expiresAt: string
+}
+
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly problem: string }
+
+export const DEFAULT_COLUMNS: TokenColumns = {
+  id: 'id',
+  userId: 'userId',
+  sessionId: 'sessionId',
+  mandateId: 'mandateId',
+  status: 'status',
+  expiresAt: 'expiresAt',
+}
+
+/** An identifier, quoted or not (PostgreSQL manual, section 4.1.1). */
+const IDENTIFIER = /^(?:"((?:[^"\0]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*))/
+
+/**
+ * Reads a table's name as PostgreSQL does: `"Token"`, `auth.tokens`, `"My Schema"."Token"`. Unquoted parts are
+ * folded to lower case.
+ */
+export function parseTokenTable(text: string): Parsed<TableName> {
+  const expected = 'a table name as PostgreSQL quotes it, such as "Token" (with the quotes) or auth.tokens'
+  const first = identifier(text.trim(), true)
+  if (first === null) return { ok: false, problem: `found ${JSON.stringify(text)}; expected ${expected}` }
+  if (first.rest === '') return { ok: true, value: { schema: null, name: first.name } }
+  const second = first.rest.startsWith('.') ? identifier(first.rest.slice(1), true) : null
+  if (second === null || second.rest !== '') {
+    return { ok: false, problem: `found ${JSON.stringify(text)}; expected ${expected}` }
+  }
+  return { ok: true, value: { schema: first.name, name: second.name } }
+}
+
+/**
+ * Reads `id=jti,userId=user_id,…`. Unnamed columns keep their default names. An unquoted name is taken as it
+ * stands, since the defaults are in mixed case; a quoted one as PostgreSQL quotes.
+ */
+export function parseTokenColumns(text: string): Parsed<TokenColumns> {
+  const columns: Record<string, string> = { ...DEFAULT_COLUMNS }
+  const seen = new Set<string>()
+  for (let rest = text.trim(); rest !== ''; ) {
+    const key = /^\s*([A-Za-z]+)\s*=\s*/.exec(rest)
+    if (key === null) return { ok: false, problem: `found ${JSON.stringify(rest)}; expected column=name` }
+    const name = key[1]!
+    if (!Object.hasOwn(DEFAULT_COLUMNS, name)) {
+      return {
+        ok: false,
+        problem: `"${name}" is no column; expected one of ${Object.keys(DEFAULT_COLUMNS).join(', ')}`,
+      }
+    }
+    if (seen.has(name)) return { ok: false, problem: `"${name}" is named twice` }
+    seen.add(name)
+    const column = identifier(rest.slice(key[0].length), false)
+    if (column === null) return { ok: false, problem: `"${name}" has no column name behind its "="` }
+    columns[name] = column.name
+    const separator = /^\s*(?:,|$)/.exec(column.rest)
+    if (separator === null) {
+      return { ok: false, problem: `found ${JSON.stringify(column.rest)} behind "${name}"; expected a comma` }
+    }
+    rest = column.rest.slice(separator[0].length)
+  }
+  return { ok: true, value: columns as unknown as TokenColumns }
+}
+
+function identifier(text: string, fold: boolean): { name: string; rest: string } | null {
+  const match = IDENTIFIER.exec(text)
+  if (match === null) return null
+  const name =
+    match[1] === undefined ? (fold ? match[2]!.toLowerCase() : match[2]!) : match[1].replaceAll('""', '"')
+  return { name, rest: text.slice(match[0].length) }
+}
+
+/** An identifier in SQL, always quoted. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+/** A table in SQL. */
+export function quotedTable({ schema, name }: TableName): string {
+  return schema === null ? quoted(name) : `${quoted(schema)}.${quoted(name)}`
+}

@@ -1,0 +1,30 @@
+/** `; did you mean "…"?` for the candidate that a word was most likely meant to be, or nothing. */
+export function suggestion(word: string, candidates: readonly string[]): string {
+  const limit = Math.min(2, Math.floor(word.length / 2))
+  let best: string | null = null
+  let least = limit + 1
+  for (const candidate of candidates) {
+    const distance = editDistance(word.toLowerCase().slice(0, 64), candidate.toLowerCase())
+    if (distance < least) {
+      least = distance
+      best = candidate
+    }
+  }
+  return best === null ? '' : `; did you mean "${best}"?`
+}
+
+/** Levenshtein's, with swapped neighbours counted as one edit. */
+function editDistance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)]
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const cost = a[i - 1] === b[j - 1] ? 0 : 1
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      row[j] = Math.min(rows[i - 1]![j]! + 1, row[j - 1]! + 1, rows[i - 1]![j - 1]! + cost)
+      if (swapped) row[j] = Math.min(row[j]!, rows[i - 2]![j - 2]! + 1)
+    }
+    rows.push(row)
+  }
+  return rows[a.length]![b.length]!
+}

@@ -1,0 +1,98 @@
+import { isIP } from 'node:net'
+
+/** A value, or what was expected instead. */
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly expected: string }
+
+export type Parser<T> = (text: string) => Parsed<T>
+
+const ok = <T>(value: T): Parsed<T> => ({ ok: true, value })
+const no = (expected: string): { ok: false; expected: string } => ({ ok: false, expected })
+
+export const text: Parser<string> = (given) => ok(given)
+
+export function integer(min: number, max: number): Parser<number> {
+  return (given) => {
+    const value = /^\d{1,16}$/.test(given) ? Number(given) : Number.NaN
+    return value >= min && value <= max ? ok(value) : no(`a whole number from ${min} to ${max}`)
+  }
+}
+
+export const onOff: Parser<boolean> = (given) => {
+  const value = given.toLowerCase()
+  if (value === 'on' || value === 'true' || value === '1') return ok(true)
+  if (value === 'off' || value === 'false' || value === '0') return ok(false)
+  return no('"on" or "off"')
+}
+
+export function oneOf<T extends string>(...values: readonly T[]): Parser<T> {
+  return (given) => {
+    const found = values.find((value) => value === given)
+    return found === undefined ? no(`one of ${values.join(', ')}`) : ok(found)
+  }
+}
+
+export const list: Parser<readonly string[]> = (given) => {
+  const items = given
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+  return items.length === 0 ? no('a comma-separated list') : ok(items)
+}
+
+/** CIDRs, or single addresses. */
+export const cidrs: Parser<readonly string[]> = (given) => {
+  const items = list(given)
+  if (!items.ok) return no('a comma-separated list of CIDRs, such as 10.0.0.0/8,fd00::/8')
+  const bad = items.value.find((item) => !isCidr(item))
+  return bad === undefined ? items : no(`CIDRs, such as 10.0.0.0/8 or fd00::/8; "${bad}" is none`)
+}
+
+function isCidr(item: string): boolean {
+  const [address = '', prefix, ...rest] = item.split('/')
+  const family = isIP(address)
+  if (family === 0 || rest.length > 0) return false
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 6 ? 128 : 32))
+}
+
+/** A cookie's name is a token (RFC 6265, section 4.1.1). */
+export const cookieName: Parser<string> = (given) =>
+  /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(given)
+    ? ok(given)
+    : no("a cookie name: letters, digits and !#$%&'*+-.^_`|~")
+
+/** A path prefix for the gateway's own endpoints. */
+export const pathPrefix: Parser<string> = (given) => {
+  const trimmed = given.replace(/\/+$/, '')
+  return /^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/.test(trimmed)
+    ? ok(trimmed)
+    : no('a path such as /- or /_gateway, of letters, digits and -._~')
+}
+
+export const databaseUrl: Parser<string> = (given) => {
+  const expected = 'postgres://user:password@host:port/database; several hosts are separated by commas'
+  const parts = /^postgres(?:ql)?:\/\/(?:[^@/]*@)?([^/?#]*)(?:\/[^?#]*)?(?:\?.*)?$/.exec(given)
+  if (parts === null) return no(expected)
+  const hosts = parts[1]!.split(',')
+  const good = hosts.every((host) => /^(\[[0-9A-Fa-f:.]+\]|[^\s:[\]]*)(:\d{1,5})?$/.test(host))
+  return good && URL.canParse(given.replace(parts[1]!, hosts[0]!)) ? ok(given) : no(expected)
+}
+
+export const httpUrl: Parser<string> = (given) =>
+  /^https?:\/\//i.test(given) && URL.canParse(given) ? ok(given) : no('an http: or https: URL')
+
+/** A channel for LISTEN. */
+export const channel: Parser<string> = (given) =>
+  Buffer.byteLength(given) <= 63 && !given.includes('\0')
+    ? ok(given)
+    : no('a channel name of at most 63 bytes')
+
+/** `auto` is one per core. */
+export function workers(cores: number): Parser<number> {
+  const count = integer(1, 256)
+  return (given) => {
+    if (given === 'auto') return ok(Math.max(1, cores))
+    return count(given).ok ? count(given) : no('"auto" or a whole number from 1 to 256')
+  }
+}

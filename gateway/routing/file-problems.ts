@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { type JsonPath, jsonPointer, type Position, type SourcePositions } from './source-positions.ts'
-import { suggestion } from './suggestion.ts'
+import { quoted, shortened, suggestion, visible } from './wording.ts'
 
 /** What is wrong with a file, and where. */
 export interface FileProblem {
@@ -35,9 +35,9 @@ const TYPES: Readonly<Record<string, string>> = {
   boolean: 'true or false',
 }
 
-/** `FILE:LINE:COLUMN: POINTER: problem` */
+/** One line: `FILE:LINE:COLUMN: POINTER: problem`. */
 export function formatProblem({ file, line, column, pointer, message }: FileProblem): string {
-  return `${file}:${line}:${column}: ${pointer}: ${message}`
+  return `${file}:${line}:${column}: ${visible(pointer)}: ${message}`
 }
 
 export function problemAt(file: string, position: Position, finding: Finding): FileProblem {
@@ -74,13 +74,13 @@ export function findingsOf(issue: Issue, positions: SourcePositions, within: Jso
       return issue.keys.map((key) => ({
         path: [...path, key],
         at: 'key',
-        found: `the unknown key ${JSON.stringify(key)}`,
+        found: `the unknown key ${quoted(key)}`,
         expected: `one of ${known.join(', ')}${suggestion(key, known)}`,
       }))
     }
     case 'invalid_key': {
       const expected = issue.issues[0]?.message ?? issue.message
-      return [{ path, at: 'key', found: `the key ${JSON.stringify(path.at(-1))}`, expected }]
+      return [{ path, at: 'key', found: `the key ${quoted(String(path.at(-1)))}`, expected }]
     }
     case 'invalid_union': {
       const branch = issue.errors.find((issues) => !issues.some(isOfOtherKind))
@@ -90,7 +90,7 @@ export function findingsOf(issue: Issue, positions: SourcePositions, within: Jso
     case 'invalid_type': {
       const expected = TYPES[issue.expected] ?? issue.message
       if (positions.textOf(path) !== '') return [{ path, found: foundAt(path, positions), expected }]
-      return [{ path: path.slice(0, -1), found: `no ${JSON.stringify(path.at(-1))}`, expected }]
+      return [{ path: path.slice(0, -1), found: `no ${quoted(String(path.at(-1)))}`, expected }]
     }
     case 'invalid_value': {
       const expected = issue.values.map((value) => JSON.stringify(value)).join(' or ')
@@ -112,6 +112,5 @@ function foundAt(path: JsonPath, positions: SourcePositions): string {
   if (text.startsWith('{')) return 'an object'
   if (text.startsWith('[')) return /^\[\s*\]$/.test(text) ? 'an empty array' : 'an array'
   if (path.at(-2) === 'set' && text.startsWith('"')) return 'a value that is not repeated here'
-  const shown = text.replace(/\/\/[^/]*@/, '//…@')
-  return shown.length <= 80 ? shown : `${shown.slice(0, 80)}…`
+  return shortened(text.replace(/\/\/[^/]*@/, '//…@'))
 }

@@ -35,7 +35,7 @@ export function duration(byDefault: string, description: string) {
 
 export function integer(least: number, most: number) {
   const error = `a whole number from ${least} to ${most}`
-  return z.int({ error }).min(least, { error, abort: true }).max(most, { error })
+  return z.int({ error, abort: true }).min(least, { error, abort: true }).max(most, { error })
 }
 
 /** An object without other keys; where it has some, the issue's message lists the known ones. */

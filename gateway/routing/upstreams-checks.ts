@@ -2,7 +2,7 @@ import { type IdentityHeaderNames, spoofForm } from '../proxy/field-policy.ts'
 import type { Finding } from './file-problems.ts'
 import { targetKey } from './formats.ts'
 import type { JsonPath, SourcePositions } from './source-positions.ts'
-import { suggestion } from './suggestion.ts'
+import { quoted, shortened, suggestion } from './wording.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -108,7 +108,9 @@ function unknownUpstreams(file: Fields): Finding[] {
     const { upstream } = fieldsOf(route)
     if (typeof upstream !== 'string' || names.includes(upstream)) return []
     const known =
-      names.length === 0 ? 'the name of an upstream, of which there are none' : `one of ${names.join(', ')}`
+      names.length === 0
+        ? 'the name of an upstream, of which there are none'
+        : `one of ${shortened(names.join(', '))}`
     return [
       {
         path: ['routes', i, 'upstream'],
@@ -194,8 +196,4 @@ function fieldsOf(value: unknown): Fields {
 
 function itemsOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.length <= 60 ? text : `${text.slice(0, 60)}…`)
 }

@@ -10,6 +10,7 @@ import {
   type UpstreamConfig,
   type UpstreamsConfig,
 } from './upstreams-schema.ts'
+import { quoted } from './wording.ts'
 
 export { type FileProblem, formatProblem } from './file-problems.ts'
 export type { IdentityConfig, RouteConfig, UpstreamConfig, UpstreamsConfig } from './upstreams-schema.ts'
@@ -48,7 +49,7 @@ export function readUpstreamsFile(text: string, file: string): UpstreamsFile {
   const repeated = duplicates.map(({ path, position, first }) =>
     problemAt(file, position, {
       path,
-      found: `the key ${JSON.stringify(path.at(-1))} again`,
+      found: `the key ${quoted(String(path.at(-1)))} again`,
       expected: `each key once; it is at line ${first.line} already`,
     }),
   )

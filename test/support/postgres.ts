@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../gateway/dev/embedded-postgres.ts'
+
+/** A real server of a test's own, with the means to break it. */
+export interface TestPostgres {
+  /** Superuser, database `postgres`. */
+  readonly url: string
+  readonly port: number
+  /** The postmaster's. */
+  readonly pid: number
+  /** Data folder. */
+  readonly cluster: string
+  /** @returns the URL of a new database, with the token table of the interface unless told otherwise */
+  createDatabase(ddl?: string): Promise<string>
+  /** `fast` breaks connections off and shuts down in order; `immediate` is a crash. */
+  stop(mode?: 'fast' | 'immediate'): Promise<void>
+  start(): Promise<void>
+  /** SIGKILL to the postmaster and all its processes. */
+  kill9(): Promise<void>
+  /** SIGSTOP and SIGCONT to the postmaster and all its processes. */
+  freeze(): void
+  thaw(): void
+  close(): Promise<void>
+}
+
+export const TOKEN_DDL = `
+  CREATE TABLE "Token" (
+    "id"        text PRIMARY KEY,
+    "userId"    text NOT NULL,
+    "sessionId" text NOT NULL,
+    "mandateId" text,
+    "status"    text NOT NULL CHECK ("status" IN ('ACTIVE', 'REVOKED')),
+    "expiresAt" timestamptz NOT NULL
+  )`
+
+export async function startPostgres(options: { readonly settings?: readonly string[] } = {}): Promise<TestPostgres> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'gateway-test-'))
+  // The account that the server runs as has to get in.
+  chmodSync(dataDir, 0o755)
+  const settings = ['fsync=off', ...(options.settings ?? [])]
+  let server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, settings })
+  const { port } = server
+  let running = true
+
+  async function end(signal: NodeJS.Signals): Promise<void> {
+    if (!running) return
+    running = false
+    const processes = signal === 'SIGKILL' ? family(server.pid) : [server.pid]
+    for (const pid of processes) signalQuietly(pid, signal)
+    await Promise.all(processes.map(gone))
+  }
+
+  return {
+    url: server.url,
+    port,
+    get pid() {
+      return server.pid
+    },
+    cluster: join(dataDir, 'cluster'),
+    async createDatabase(ddl = TOKEN_DDL) {
+      const name = `t${randomUUID().replaceAll('-', '')}`
+      const admin = postgres(server.url, { max: 1, onnotice: () => {} })
+      await admin.unsafe(`CREATE DATABASE ${name}`)
+      await admin.end()
+      const url = server.url.replace(/\/postgres$/, `/${name}`)
+      const sql = postgres(url, { max: 1, onnotice: () => {} })
+      await sql.unsafe(ddl)
+      await sql.end()
+      return url
+    },
+    stop: (mode = 'fast') => end(mode === 'fast' ? 'SIGINT' : 'SIGQUIT'),
+    async start() {
+      if (running) return
+      server = await startEmbeddedPostgres({ dataDir, settings, port })
+      running = true
+    },
+    kill9: () => end('SIGKILL'),
+    freeze() {
+      for (const pid of family(server.pid)) signalQuietly(pid, 'SIGSTOP')
+    },
+    thaw() {
+      for (const pid of family(server.pid)) signalQuietly(pid, 'SIGCONT')
+    },
+    async close() {
+      for (const pid of family(server.pid)) signalQuietly(pid, 'SIGCONT')
+      await end('SIGQUIT')
+      await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The postmaster and its children; it is their parent. */
+function family(postmaster: number): number[] {
+  try {
+    const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(postmaster)], { encoding: 'utf8' })
+    return [postmaster, ...children.trim().split(/\s+/).filter(Boolean).map(Number)]
+  } catch {
+    return [postmaster]
+  }
+}
+
+function signalQuietly(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // It has gone already.
+  }
+}
+
+async function gone(pid: number): Promise<void> {
+  while (isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+export interface NewToken {
+  readonly id?: string
+  readonly userId?: string
+  readonly sessionId?: string
+  readonly mandateId?: string | null
+  readonly status?: 'ACTIVE' | 'REVOKED'
+  /** Epoch milliseconds; an hour from now where absent. */
+  readonly expiresAt?: number
+}
+
+/** Writes a row into the interface's own table. */
+export async function insertToken(sql: postgres.Sql, token: NewToken = {}) {
+  const row = {
+    id: token.id ?? randomUUID(),
+    userId: token.userId ?? 'alice',
+    sessionId: token.sessionId ?? 's1',
+    mandateId: token.mandateId === undefined ? 'acme' : token.mandateId,
+    status: token.status ?? 'ACTIVE',
+    expiresAt: new Date(token.expiresAt ?? Date.now() + 3_600_000),
+  }
+  await sql`INSERT INTO "Token" ${sql(row)}`
+  return row
+}

@@ -1,31 +1,207 @@
-import { readFileSync } from 'node:fs'
-import type { AddressInfo, Server } from 'node:net'
+import { randomUUID } from 'node:crypto'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { createAuthenticator } from './auth/authenticator.ts'
 import { createDatabase } from './auth/database.ts'
+import { createKeyRing, type KeySource } from './auth/keys.ts'
 import { createNegativeCache } from './auth/negative-cache.ts'
 import { createTokenLookup } from './auth/token-lookup.ts'
-import { createTokenStoreMonitor } from './auth/token-store-monitor.ts'
+import { createTokenStoreMonitor, type TokenStoreMonitor } from './auth/token-store-monitor.ts'
 import { createTokenTable } from './auth/token-table.ts'
-import type { TokenVerifier } from './auth/token-verifier.ts'
+import { createTokenVerifier } from './auth/token-verifier.ts'
 import { createDecider } from './decision.ts'
 import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
 import { createAdminServer } from './ops/admin-server.ts'
-import { createDrain } from './ops/drain.ts'
+import { createDrain, type Drain } from './ops/drain.ts'
 import type { Logger } from './ops/logger.ts'
-import type { Metrics } from './ops/metrics.ts'
+import { createMetrics } from './ops/metrics.ts'
 import { createPublicServer } from './ops/public-server.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
+import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
+import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
+import { systemScheduler } from './scheduler.ts'
 import type { Settings } from './settings.ts'
 
-/** What the command line hands to an instance of the gateway. */
 export interface AppParts {
   readonly settings: Settings
   readonly databaseUrl: string
-  readonly verifier: TokenVerifier
+  readonly keySource: KeySource
+  readonly upstreamsFile: string
+  /** The first good reading of `upstreamsFile`. */
   readonly config: UpstreamsConfig
-  readonly metrics: Metrics
   readonly log: Logger
+  readonly version: string
+}
+
+/** One instance of the gateway. */
+export interface App {
+  readonly routing: LiveRouting
+  readonly store: TokenStoreMonitor
+  /** Opens both listeners. @throws the listener's error, such as EADDRINUSE */
+  listen(): Promise<{ readonly port: number; readonly adminPort: number }>
+  /** Leaves in order: drains, then closes everything. */
+  leave(): Promise<void>
+}
+
+/** Bounds what the memo of verified signatures may hold; a token is about half a kilobyte. */
+const VERIFIED_TOKENS_MAX = 100_000
+
+/** Puts the parts together. @throws KeyError where a key file is not usable */
+export async function createApp(parts: AppParts): Promise<App> {
+  const { settings, log } = parts
+  const scheduler = systemScheduler
+  const { now } = scheduler
+  const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
+  const metrics = createMetrics({ version: parts.version, node: process.version })
+  const peers = createPeerTrust(settings.trustedProxies)
+
+  const keys = await createKeyRing(parts.keySource, {
+    scheduler,
+    log,
+    fetchJson,
+    algorithms: settings.jwtAlgorithms,
+  })
+  const verifier = createTokenVerifier({
+    keys,
+    issuer: settings.jwtIssuer,
+    audience: settings.jwtAudience,
+    clockToleranceS: settings.jwtClockToleranceS,
+    wallClock: Date.now,
+    memoMax: VERIFIED_TOKENS_MAX,
+  })
+  const database = createDatabase({
+    url: parts.databaseUrl,
+    connections: settings.databasePoolSize,
+    prepare: settings.databasePrepare,
+    scheduler,
+  })
+  const table = createTokenTable({ database, table: settings.tokenTable, columns: settings.tokenColumns })
+  const lookup = createTokenLookup({
+    findMany: table.findMany,
+    connections: settings.databasePoolSize,
+    timeoutMs: settings.lookupTimeoutMs,
+    queueMax: settings.lookupQueueMax,
+    scheduler,
+    onQuery(ids) {
+      metrics.tokenQueries.value++
+      metrics.lookupBatchSize.observe(ids)
+    },
+  })
+  const refusals = createNegativeCache({
+    ttlUs: settings.negativeCacheTtlUs,
+    max: settings.negativeCacheMax,
+    nowUs: () => now() * 1000,
+  })
+  const store = createTokenStoreMonitor({
+    table,
+    scheduler,
+    timeoutMs: settings.lookupTimeoutMs,
+    onChange(up, reason) {
+      metrics.tokenStoreUp.value = up ? 1 : 0
+      if (up) log.info('the token table can be asked')
+      else log.error({ reason }, 'the token table cannot be asked')
+    },
+  })
+  const routing = createLiveRouting(parts.config, {
+    file: parts.upstreamsFile,
+    cookies,
+    metrics,
+    scheduler,
+    wallClock: Date.now,
+    random: Math.random,
+    log,
+  })
+  const authenticator = createAuthenticator({
+    verifier,
+    lookup,
+    refusals,
+    onLookup(result, startedAt) {
+      metrics.lookups[result].value++
+      metrics.lookupDuration.observe((now() - startedAt) / 1000)
+    },
+    onCacheHit() {
+      metrics.negativeCacheHits.value++
+    },
+    now,
+  })
+  const decider = createDecider({ authenticator, cookies, metrics, log, now })
+  const forwarder = createForwarder({ metrics, log, now })
+
+  // The drain needs the server, the server the gateway, and the gateway asks whether it drains.
+  let drain: Drain | null = null
+  const draining = () => drain?.started ?? false
+  const readiness = (): Readiness => readinessOf(draining(), store)
+  const gateway = createGateway({
+    snapshot: routing.current,
+    decider,
+    forwarder,
+    endpoints: createOwnEndpoints({ decider, readiness, accessCookie: cookies.access }),
+    peers,
+    gatewayPath: settings.gatewayPath,
+    accessCookie: cookies.access,
+    metrics,
+    log,
+    accessLog: settings.accessLog ? createAccessLog(log, peers) : null,
+    now,
+    draining,
+  })
+  const server = createPublicServer(gateway, { ...settings, requestId: randomUUID })
+  drain = createDrain({
+    server,
+    closeStreams: forwarder.closeUpgrades,
+    delayMs: settings.drainDelayMs,
+    timeoutMs: settings.drainTimeoutMs,
+  })
+  const admin = createAdminServer({
+    readiness,
+    async scrape() {
+      metrics.negativeCacheEntries.value = refusals.size
+      return { contentType: metrics.registry.contentType, body: await metrics.registry.metrics() }
+    },
+  })
+
+  return {
+    routing,
+    store,
+    async listen() {
+      const port = await listening(server, settings.port, settings.host)
+      const adminPort = await listening(admin, settings.adminPort, settings.adminHost)
+      return { port, adminPort }
+    },
+    async leave() {
+      await drain?.start()
+      admin.close()
+      admin.closeAllConnections()
+      store.close()
+      verifier.close()
+      await Promise.all([routing.close(), database.close()])
+    },
+  }
+}
+
+function readinessOf(draining: boolean, store: TokenStoreMonitor): Readiness {
+  const reasons: string[] = []
+  if (draining) reasons.push('draining')
+  if (!store.up) reasons.push('the token table cannot be asked')
+  return { ready: reasons.length === 0, reasons }
+}
+
+function listening(server: Server, port: number, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ port, host, backlog: 4096 }, () => {
+      server.off('error', reject)
+      resolve((server.address() as AddressInfo).port)
+    })
+  })
+}
+
+/** Key sets are fetched rarely and off the request path. */
+async function fetchJson(url: string, timeoutMs: number): Promise<unknown> {
+  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
+  if (!answer.ok) throw new Error(`answered with ${answer.status}`)
+  return answer.json()
 }

@@ -7,6 +7,8 @@ export interface TokenStoreMonitor {
   readonly up: boolean
   /** Why not; null while it is up. */
   readonly reason: string | null
+  /** What of the table does not fit the mapping, where that is why. */
+  readonly mappingProblems: readonly string[]
   /** Resolves with the first result. */
   readonly first: Promise<void>
   close(): void
@@ -32,6 +34,7 @@ export function createTokenStoreMonitor({
 }: MonitorParts): TokenStoreMonitor {
   let up = false
   let reason: string | null = 'not asked yet'
+  let mappingProblems: readonly string[] = []
   let closed = false
   let cancel = () => {}
 
@@ -46,6 +49,7 @@ export function createTokenStoreMonitor({
     try {
       if (!up) {
         const { problems } = await table.checkMapping(timeoutMs)
+        mappingProblems = problems
         if (problems.length > 0) return become(false, problems.join('; '))
       }
       await table.probe(timeoutMs)
@@ -66,6 +70,9 @@ export function createTokenStoreMonitor({
     },
     get reason() {
       return reason
+    },
+    get mappingProblems() {
+      return mappingProblems
     },
     first,
     close() {

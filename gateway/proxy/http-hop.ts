@@ -183,10 +183,15 @@ class HopHandler implements Dispatcher.DispatchHandler {
 
   #fail(error: Error): void {
     const { req, res } = this.#request
-    if (error instanceof BodyTooLargeError) return this.#settle({ kind: 'body-too-large' })
+    if (error instanceof BodyTooLargeError) {
+      this.#settle({ kind: 'body-too-large' })
+      return
+    }
     // The client's own breaking off comes back through the body's stream; it is no fault of the target's.
-    if (this.#clientGone || req.errored !== null || res.destroyed)
-      return this.#settle({ kind: 'client-gone' })
+    if (this.#clientGone || req.errored !== null || res.destroyed) {
+      this.#settle({ kind: 'client-gone' })
+      return
+    }
     this.#settle({
       kind: 'failed',
       code: upstreamErrorCode(error),

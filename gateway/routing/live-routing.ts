@@ -1,0 +1,212 @@
+import { readFile, stat } from 'node:fs/promises'
+import type { CookieNames } from '../auth/cookies.ts'
+import type { Metrics } from '../ops/metrics.ts'
+import type { Scheduler } from '../scheduler.ts'
+import type { Target } from '../upstreams/target.ts'
+import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
+import { unreadableFiles } from './referenced-files.ts'
+import { createSnapshot, type Snapshot } from './snapshot.ts'
+import {
+  type FileProblem,
+  formatProblem,
+  readUpstreamsFile,
+  type UpstreamConfig,
+  type UpstreamsConfig,
+} from './upstreams-file.ts'
+
+/** The routing in force, kept up with its file. */
+export interface LiveRouting {
+  current(): Snapshot
+  /** The last reading of the file. */
+  readonly status: RoutingStatus
+  /** Reads the file again, changed or not. Never rejects: a bad file leaves the last good one in force. */
+  reload(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface RoutingStatus {
+  readonly file: string
+  /** When the file in force was read, milliseconds since the epoch. */
+  readonly loadedAt: number
+  /** Why the last reading failed; empty where it was good. */
+  readonly problems: readonly string[]
+}
+
+export interface LiveRoutingParts {
+  readonly file: string
+  readonly cookies: CookieNames
+  readonly metrics: Metrics
+  readonly scheduler: Scheduler
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  readonly log: RoutingLog
+}
+
+export interface RoutingLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export type LoadedFile =
+  | { readonly ok: true; readonly config: UpstreamsConfig }
+  | { readonly ok: false; readonly problems: readonly string[] }
+
+const WATCH_MS = 250
+
+/** An exchange that was admitted under the old file may still be about to take a connection to its target. */
+const RETIRE_AFTER_MS = 10_000
+
+/** Reads and checks a routing file with the files that it names. Never rejects. */
+export async function loadUpstreamsFile(file: string): Promise<LoadedFile> {
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(file))
+  } catch (error) {
+    const reason =
+      error instanceof TypeError
+        ? 'it is not UTF-8'
+        : error instanceof Error && 'code' in error
+          ? String(error.code)
+          : 'unreadable'
+    return { ok: false, problems: [`${file}: cannot be read (${reason}); expected a routing file`] }
+  }
+  const read = readUpstreamsFile(text, file)
+  if (!read.ok) return { ok: false, problems: read.problems.map(formatProblem) }
+  const unreadable: readonly FileProblem[] = unreadableFiles(read.config, text, file)
+  if (unreadable.length > 0) return { ok: false, problems: unreadable.map(formatProblem) }
+  return { ok: true, config: read.config }
+}
+
+/** @param config the first good reading of the file */
+export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingParts): LiveRouting {
+  const { metrics, scheduler, log } = parts
+  let snapshot = build(config, null)
+  let status: RoutingStatus = { file: parts.file, loadedAt: parts.wallClock(), problems: [] }
+  let mark = ''
+  let seen = ''
+  let closed = false
+  let cancel = scheduler.after(WATCH_MS, look)
+  let reading: Promise<void> = markOf(parts.file).then((now) => {
+    mark = seen = now
+  })
+  metrics.lastReloadSuccessful.value = 1
+  metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
+
+  function build(next: UpstreamsConfig, before: Snapshot | null): Snapshot {
+    const upstreams = new Map<string, Upstream>()
+    for (const [name, upstream] of next.upstreams) {
+      upstreams.set(
+        name,
+        createUpstream(name, upstream, {
+          metrics,
+          scheduler,
+          random: parts.random,
+          existing: (url) => reusable(before?.upstreams.get(name), upstream, url),
+          onTargetChange: tell,
+        }),
+      )
+    }
+    return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics })
+  }
+
+  function tell(upstream: string, target: Target, up: boolean, reason: string): void {
+    const fields = { upstream, target: target.url, reason }
+    if (up) log.info(fields, 'the target is up')
+    else log.warn(fields, 'the target is down')
+  }
+
+  /** Between two requests: from here on the new file routes; exchanges under way keep what they started with. */
+  function swap(next: UpstreamsConfig): void {
+    const before = snapshot
+    snapshot = build(next, before)
+    for (const upstream of before.upstreams.values()) upstream.stop()
+    const kept = new Set([...snapshot.upstreams.values()].flatMap((upstream) => upstream.targets))
+    const gone = [...before.upstreams.values()]
+      .flatMap((upstream) => upstream.targets)
+      .filter((target) => !kept.has(target))
+    for (const target of gone) scheduler.after(RETIRE_AFTER_MS, () => void target.close())
+    metrics.pruneTargets(
+      (name, url) => snapshot.upstreams.get(name)?.targets.some((target) => target.url === url) ?? false,
+    )
+  }
+
+  async function read(): Promise<void> {
+    mark = await markOf(parts.file)
+    const loaded = await loadUpstreamsFile(parts.file)
+    if (closed) return
+    if (!loaded.ok) {
+      metrics.reloadFailure.value++
+      metrics.lastReloadSuccessful.value = 0
+      status = { ...status, problems: loaded.problems }
+      log.error(
+        { file: parts.file, problems: loaded.problems },
+        'the routing file is not usable; the last good one stays in force',
+      )
+      return
+    }
+    swap(loaded.config)
+    status = { file: parts.file, loadedAt: parts.wallClock(), problems: [] }
+    metrics.reloadSuccess.value++
+    metrics.lastReloadSuccessful.value = 1
+    metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
+    log.info({ file: parts.file, routes: loaded.config.routes.length }, 'the routing file was read')
+  }
+
+  /** One reading after the other. */
+  function reload(): Promise<void> {
+    reading = reading.then(read)
+    return reading
+  }
+
+  /** A file is read once it has stayed the same for a look: one that is being written is half a file. */
+  function look(): void {
+    void reading
+      .then(() => markOf(parts.file))
+      .then((now) => {
+        const settled = now === seen
+        seen = now
+        return settled && now !== mark ? reload() : undefined
+      })
+      .finally(() => {
+        if (!closed) cancel = scheduler.after(WATCH_MS, look)
+      })
+  }
+
+  return {
+    current: () => snapshot,
+    get status() {
+      return status
+    },
+    reload,
+    async close() {
+      closed = true
+      cancel()
+      const upstreams = [...snapshot.upstreams.values()]
+      for (const upstream of upstreams) upstream.stop()
+      await Promise.all(upstreams.flatMap((upstream) => upstream.targets.map((target) => target.close())))
+    },
+  }
+}
+
+/** By what a write, a rename and a swapped symlink each change. */
+async function markOf(file: string): Promise<string> {
+  try {
+    const { mtimeMs, ctimeMs, size, ino } = await stat(file)
+    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
+  } catch {
+    return 'missing'
+  }
+}
+
+/** A target is the same where everything that its connections were made with is. */
+function reusable(before: Upstream | undefined, config: UpstreamConfig, url: string): Target | undefined {
+  if (before === undefined || connectionKey(before.config) !== connectionKey(config)) return undefined
+  return before.targets.find((target) => target.url === url)
+}
+
+function connectionKey({ timeouts, tls, protocol, maxConnections }: UpstreamConfig): string {
+  return JSON.stringify([timeouts, tls ?? null, protocol, maxConnections])
+}

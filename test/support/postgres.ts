@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { chmodSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -39,7 +39,9 @@ export const TOKEN_DDL = `
     "expiresAt" timestamptz NOT NULL
   )`
 
-export async function startPostgres(options: { readonly settings?: readonly string[] } = {}): Promise<TestPostgres> {
+export async function startPostgres(
+  options: { readonly settings?: readonly string[] } = {},
+): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'gateway-test-'))
   // The account that the server runs as has to get in.
   chmodSync(dataDir, 0o755)

@@ -19,19 +19,23 @@ export function leastRequests(random: () => number): Balancer {
     if (targets.length === 1) return targets[0]!
     let total = 0
     for (const target of targets) total += target.weight
-    const a = drawn(targets, random() * total)
-    const b = drawn(targets, random() * total)
+    const a = drawn(targets, random() * total, null)
+    const b = drawn(targets, random() * (total - a.weight), a)
     return b.inFlight / b.weight < a.inFlight / a.weight ? b : a
   }
 }
 
-function drawn<T extends Weighted>(targets: readonly T[], at: number): T {
+/** The target at this place of the line of weights, in which `except` takes no room. */
+function drawn<T extends Weighted>(targets: readonly T[], at: number, except: T | null): T {
   let left = at
+  let last = targets[0]!
   for (const target of targets) {
+    if (target === except) continue
+    last = target
     left -= target.weight
     if (left < 0) return target
   }
-  return targets[targets.length - 1]!
+  return last
 }
 
 /** Smooth weighted round robin, as nginx does it: heavy targets come often but not in a row. */

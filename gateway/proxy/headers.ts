@@ -133,6 +133,8 @@ export interface ClientHead {
   readonly fields: string[]
   /** False where the answer's end is the connection's end (RFC 9112, section 6.3, rule 8). */
   readonly delimited: boolean
+  /** `Content-Length`, or -1 where there is none. */
+  readonly length: number
 }
 
 /**
@@ -152,20 +154,23 @@ export function clientHeaders(
   const nominated = nominatedFields(raw)
   const fields: string[] = []
   let trailer: string | null = null
-  let hasLength = false
+  let length = -1
   let delimited = false
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
     const lower = name.toLowerCase()
-    if (lower === 'content-length') hasLength = delimited = true
-    else if (lower === 'transfer-encoding') delimited = true
+    if (lower === 'content-length') {
+      length = Number(raw[i + 1])
+      delimited = true
+    }
+    if (lower === 'transfer-encoding') delimited = true
     else if (lower === 'trailer') trailer = raw[i + 1]!
     if (isHopByHop(lower) || lower === 'x-request-id' || nominated?.has(lower)) continue
     fields.push(name, raw[i + 1]!)
   }
-  if (trailer !== null && chunkable && !hasLength) fields.push('Trailer', trailer)
+  if (trailer !== null && chunkable && length === -1) fields.push('Trailer', trailer)
   fields.push('X-Request-Id', requestId)
-  return { fields: edits === null ? fields : edited(fields, edits), delimited }
+  return { fields: edits === null ? fields : edited(fields, edits), delimited, length }
 }
 
 /** The trailers of an answer that may reach the client: never framing, never hop-by-hop (RFC 9110, section 6.5.1). */

@@ -80,7 +80,6 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
 
   const { port, adminPort } = await app.listen()
   log.info({ port, adminPort }, 'listening')
-  flush()
   if (file.isExample && resources.postgres !== null) {
     await greet(environment, settings, { databaseUrl, keySource, port })
   }

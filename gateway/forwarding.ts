@@ -68,16 +68,20 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       headers: headersFor(onward, lease),
     }
     if (upgrade === null) {
-      return forwardHttp(
-        lease.target.connections,
-        {
-          ...head,
-          hasBody: hasBody(req),
-          maxBodyBytes: route.maxBodyBytes,
-          responseEdits: route.responseEdits,
-        },
-        exchange.count,
-      )
+      const { connections } = lease.target
+      const request = {
+        ...head,
+        hasBody: hasBody(req),
+        maxBodyBytes: route.maxBodyBytes,
+        responseEdits: route.responseEdits,
+      }
+      const outcome = await forwardHttp(connections, request, exchange.count)
+      if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome))
+        return outcome
+      // A target that closes idle connections is not unwell: this neither counts as its failure nor against
+      // the budget. Each connection that has answered allows one such retry, so they cannot pile up.
+      countRetry(exchange, route)
+      return forwardHttp(connections.fresh, request, exchange.count)
     }
     return forwardUpgrade(onward, lease, { ...head, ...upgrade, responseEdits: route.responseEdits })
   }
@@ -162,8 +166,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
         }
         tried ??= new Set()
         tried.add(acquired.lease.target)
-        exchange.retries++
-        route.upstreamMetrics.retries.value++
+        countRetry(exchange, route)
       }
     },
     closeUpgrades() {
@@ -182,6 +185,15 @@ function mayRetry(exchange: Exchange, outcome: HopOutcome | UpgradeOutcome): boo
   if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.res.headersSent) return false
   if (outcome.unconnected) return !outcome.bodyTouched
   return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.req.method ?? '')
+}
+
+function isStale(outcome: HopOutcome): boolean {
+  return outcome.kind === 'failed' && outcome.stale
+}
+
+function countRetry(exchange: Exchange, route: Route): void {
+  exchange.retries++
+  route.upstreamMetrics.retries.value++
 }
 
 /** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */

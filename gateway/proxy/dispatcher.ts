@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import { isIP, type LookupFunction, type Socket } from 'node:net'
 import { buildConnector, type Dispatcher, Pool } from 'undici'
+import { ADDRESSES_MS, createAddressLookup, resolveBySystem } from './address-lookup.ts'
 
 /** How connections to one target are made. Times in milliseconds. */
 export interface DispatcherOptions {
@@ -12,6 +13,8 @@ export interface DispatcherOptions {
   readonly maxConnections: number
   readonly http2: boolean
   readonly tls: TlsOptions | null
+  /** How names become addresses; the system's resolver where absent. */
+  readonly lookup?: LookupFunction
 }
 
 export interface TlsOptions {
@@ -24,8 +27,19 @@ export interface TlsOptions {
 /** A connection pool to one target. */
 export interface TargetConnections {
   readonly dispatcher: Dispatcher
+  /**
+   * To be given with every exchange over TLS: undici would else take the name that a certificate must be for
+   * from the request's `Host`, which is the client's word.
+   */
+  readonly servername: string | null
   /** True while a connection is breaking off: an answer that ends in this very turn was cut short. */
   readonly breaking: boolean
+  /** Each exchange on a connection of its own, made for it. */
+  readonly fresh: TargetConnections
+  /** True for the error of a connection that had carried an answer before it broke. */
+  hadAnswered(error: unknown): boolean
+  /** Lets exchanges finish, then closes the connections. */
+  close(): Promise<void>
 }
 
 /**
@@ -35,26 +49,31 @@ export interface TargetConnections {
  * here sees the socket's error first and says so through `breaking`, so that a short answer never looks whole.
  */
 export function createTargetConnections(options: DispatcherOptions): TargetConnections {
-  const { socketPath, origin } = parseTarget(options.url)
-  const connect = buildConnector({
-    timeout: options.connectMs,
-    allowH2: options.http2,
-    ...(socketPath === null ? {} : { socketPath }),
-    ...tlsFiles(options.tls),
-    ...(options.tls?.serverName === undefined ? {} : { servername: options.tls.serverName }),
-  })
+  return createPool(options, createConnector(options), true)
+}
+
+type Connector = ReturnType<typeof buildConnector>
+
+function createPool(options: DispatcherOptions, connect: Connector, keepAlive: boolean): TargetConnections {
+  const { origin, hostname } = parseTarget(options.url)
   const state = { breaking: false }
+  const answered = new WeakSet<Error>()
+  let fresh: TargetConnections | null = null
   const pool = new Pool(origin, {
     connections: options.maxConnections,
-    pipelining: options.http2 ? 100 : 1,
+    // With 0 undici keeps no connection for a second exchange.
+    pipelining: options.http2 ? 100 : keepAlive ? 1 : 0,
     allowH2: options.http2,
     ...(options.http2 && origin.startsWith('http:') ? { useH2c: true } : {}),
+    // A name's connections are made anew as often as its addresses are, or they would stay with the old ones.
+    ...(hostname === null || isIP(hostname) !== 0 ? {} : { clientTtl: ADDRESSES_MS }),
     headersTimeout: options.responseMs,
     bodyTimeout: options.idleMs,
     connect(opts, callback) {
       connect(opts, (...result) => {
         const socket = result[1] as Socket | null
-        socket?.once('error', () => {
+        socket?.once('error', (error) => {
+          if (socket.bytesRead > 0) answered.add(error)
           state.breaking = true
           queueMicrotask(() => {
             state.breaking = false
@@ -66,19 +85,61 @@ export function createTargetConnections(options: DispatcherOptions): TargetConne
   })
   return {
     dispatcher: pool,
+    servername: origin.startsWith('https:') ? (options.tls?.serverName ?? hostname) : null,
     get breaking() {
       return state.breaking
+    },
+    get fresh() {
+      fresh ??= createPool(options, connect, false)
+      return fresh
+    },
+    hadAnswered: (error) => !options.http2 && error instanceof Error && answered.has(error),
+    async close() {
+      await Promise.all([pool.close(), fresh?.close()])
     },
   }
 }
 
+function createConnector(options: DispatcherOptions): Connector {
+  const { socketPath, origin, hostname } = parseTarget(options.url)
+  const named = hostname !== null && isIP(hostname) === 0
+  const serverName = options.tls?.serverName ?? (named ? hostname : null)
+  const connect = buildConnector({
+    timeout: options.connectMs,
+    allowH2: options.http2,
+    preferH2: options.http2,
+    ...(options.http2 && origin.startsWith('http:') ? { useH2c: true } : {}),
+    ...(socketPath === null ? {} : { socketPath }),
+    ...(named
+      ? {
+          lookup:
+            options.lookup ?? createAddressLookup({ resolve: resolveBySystem, now: () => performance.now() }),
+        }
+      : {}),
+    ...tlsFiles(options.tls),
+  } as Parameters<typeof buildConnector>[0])
+  // Whatever name the exchange brought, the certificate is judged by the target's.
+  return (opts, callback) =>
+    connect({ ...opts, servername: serverName ?? '' } as Parameters<Connector>[0], callback)
+}
+
 /** Splits a target of the routing file into what undici wants; a unix socket is spoken to as `http://localhost`. */
-export function parseTarget(url: string): { origin: string; socketPath: string | null; host: string } {
+export function parseTarget(url: string): ParsedTarget {
   if (url.startsWith('unix:')) {
-    return { origin: 'http://localhost', socketPath: url.slice('unix:'.length), host: 'localhost' }
+    const socketPath = url.slice('unix:'.length)
+    return { origin: 'http://localhost', socketPath, host: 'localhost', hostname: null }
   }
-  const { origin, host } = new URL(url)
-  return { origin, socketPath: null, host }
+  const { origin, host, hostname } = new URL(url)
+  return { origin, socketPath: null, host, hostname: hostname.replace(/^\[|\]$/g, '') }
+}
+
+export interface ParsedTarget {
+  readonly origin: string
+  readonly socketPath: string | null
+  /** What `Host` is towards it. */
+  readonly host: string
+  /** Name or address, without brackets; null for a unix socket. */
+  readonly hostname: string | null
 }
 
 /** @throws the file system's error where a file cannot be read */

@@ -16,7 +16,7 @@ export function createHealthProbe(target: {
   const { host } = parseTarget(target.url)
   // The check's own deadline is the one that counts; these only bound what is left behind.
   const bounds = { connectMs: 60_000, responseMs: 60_000, idleMs: 60_000, maxConnections: 1 }
-  const { dispatcher } = createTargetConnections({ ...target, ...bounds })
+  const { dispatcher, servername } = createTargetConnections({ ...target, ...bounds })
 
   function check(path: string, timeoutMs: number): Promise<string | null> {
     return new Promise((resolve) => {
@@ -30,7 +30,12 @@ export function createHealthProbe(target: {
         resolve(problem)
       }
       dispatcher.dispatch(
-        { path, method: 'GET', headers: ['Host', host, 'User-Agent', 'poweron-gateway-health'] },
+        {
+          path,
+          method: 'GET',
+          headers: ['Host', host, 'User-Agent', 'poweron-gateway-health'],
+          ...(servername === null ? {} : { servername }),
+        } as Dispatcher.DispatchOptions,
         {
           onRequestStart(started) {
             controller = started

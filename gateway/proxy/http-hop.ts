@@ -41,6 +41,8 @@ export interface HopFailure {
   readonly answerBegan: boolean
   /** A byte of the request's body was taken from the client. */
   readonly bodyTouched: boolean
+  /** The connection had served others and was closed as this request came: no sign of an unwell target. */
+  readonly stale: boolean
 }
 
 /** Bytes of body that crossed the hop so far; kept when an exchange breaks off. */
@@ -84,7 +86,8 @@ export function forwardHttp(
         body,
         // HEAD has an answer like any other's; without this undici would close the connection after it.
         reset: false,
-      },
+        ...(connections.servername === null ? {} : { servername: connections.servername }),
+      } as Dispatcher.DispatchOptions,
       new HopHandler({ connections, request, body, count, resolve }),
     )
   })
@@ -215,6 +218,7 @@ class HopHandler implements Dispatcher.DispatchHandler {
       unconnected: this.#controller === null && isConnectError(error),
       answerBegan: this.#answerBegan,
       bodyTouched: this.#body?.touched ?? false,
+      stale: !this.#answerBegan && this.#connections.hadAnswered(error),
     })
   }
 

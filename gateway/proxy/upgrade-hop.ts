@@ -145,6 +145,7 @@ function failure(error: unknown, socket: Duplex): UpgradeOutcome {
     unconnected: isConnectError(error),
     answerBegan: false,
     bodyTouched: false,
+    stale: false,
   }
 }
 

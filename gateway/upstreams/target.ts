@@ -79,7 +79,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     probe: probe.check,
     async close() {
       upgrades.close()
-      await Promise.all([probe.close(), connections.dispatcher.close()])
+      await Promise.all([probe.close(), connections.close()])
     },
   }
 }

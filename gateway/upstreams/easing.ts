@@ -8,6 +8,7 @@ const STEPS = 10
 export interface Easing {
   /** Begins with a tenth of the weight. */
   start(target: Target): void
+  /** Weights stay as they are: by now they may be another routing file's. */
   close(): void
 }
 
@@ -33,10 +34,7 @@ export function createEasing(fullWeight: (target: Target) => number, scheduler: 
       step(target, 1)
     },
     close() {
-      for (const [target, cancel] of cancels) {
-        cancel()
-        target.weight = fullWeight(target)
-      }
+      for (const cancel of cancels.values()) cancel()
       cancels.clear()
     },
   }

@@ -18,6 +18,9 @@ export interface EjectionParts {
 /** Passive health: takes targets out by the outcomes of the exchanges they get anyway. */
 export interface Ejection {
   record(target: Target, failed: boolean): void
+  /** Gives targets back before their time. */
+  giveBackAll(): void
+  /** Nothing is recorded from here on. */
   close(): void
 }
 
@@ -31,6 +34,7 @@ const MAX_FACTOR = 10
  */
 export function createEjection({ config, targets, scheduler, onChange }: EjectionParts): Ejection {
   const returns = new Map<Target, () => void>()
+  let closed = false
 
   function mayEject(target: Target): boolean {
     const out = targets.filter((each) => each.health.ejected).length
@@ -47,33 +51,36 @@ export function createEjection({ config, targets, scheduler, onChange }: Ejectio
     const duration = Math.min(config.durationMs * 2 ** health.ejections, longest)
     health.ejections++
     health.ejected = true
+    health.ejectedUntil = now + duration
     target.metrics.ejections.value++
     onChange(target, `${config.consecutiveFailures} failures in a row; out for ${duration} ms`)
+    giveBackIn(duration, target)
+  }
+
+  function giveBackIn(ms: number, target: Target): void {
     returns.set(
       target,
-      scheduler.after(duration, () => giveBack(target)),
+      scheduler.after(ms, () => giveBack(target, 'the ejection is over')),
     )
   }
 
-  function giveBack(target: Target): void {
+  function giveBack(target: Target, reason: string): void {
+    returns.get(target)?.()
     returns.delete(target)
     target.health.ejected = false
     target.health.failures = 0
     target.health.returnedAt = scheduler.now()
-    onChange(target, 'the ejection is over')
+    onChange(target, reason)
   }
 
   // Targets that were out when the routing file was read again come back as they would have.
   for (const target of targets) {
-    if (target.health.ejected)
-      returns.set(
-        target,
-        scheduler.after(config.durationMs, () => giveBack(target)),
-      )
+    if (target.health.ejected) giveBackIn(Math.max(0, target.health.ejectedUntil - scheduler.now()), target)
   }
 
   return {
     record(target, failed) {
+      if (closed) return
       const { health } = target
       if (!failed) {
         health.failures = 0
@@ -83,7 +90,11 @@ export function createEjection({ config, targets, scheduler, onChange }: Ejectio
       if (health.ejected || health.failures < config.consecutiveFailures) return
       if (mayEject(target)) eject(target)
     },
+    giveBackAll() {
+      for (const target of [...returns.keys()]) giveBack(target, 'no other target is up')
+    },
     close() {
+      closed = true
       for (const cancel of returns.values()) cancel()
       returns.clear()
     },

@@ -36,6 +36,8 @@ export interface TargetHealth {
   /** Failed exchanges in a row. */
   failures: number
   ejected: boolean
+  /** When the ejection ends, by the scheduler's clock. */
+  ejectedUntil: number
   /** Ejections so far, for how long the next one lasts. */
   ejections: number
   /** When the last ejection ended, by the scheduler's clock. */
@@ -73,7 +75,15 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     metrics,
     connections,
     upgrades,
-    health: { passing: true, streak: 0, failures: 0, ejected: false, ejections: 0, returnedAt: 0 },
+    health: {
+      passing: true,
+      streak: 0,
+      failures: 0,
+      ejected: false,
+      ejectedUntil: 0,
+      ejections: 0,
+      returnedAt: 0,
+    },
     weight,
     inFlight: 0,
     probe: probe.check,

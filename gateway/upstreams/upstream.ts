@@ -48,6 +48,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     const target =
       parts.existing?.(url) ?? createTarget(config, { url, weight, metrics: parts.metrics.target(name, url) })
     target.weight = weight
+    forget(target, config)
     target.metrics.up.value = isUp(target) ? 1 : 0
     return target
   })
@@ -63,6 +64,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     if (now === before) return
     if (now) easing.start(target)
     parts.onTargetChange(name, target, now, reason)
+    if (up.length === 0) ejection?.giveBackAll()
   }
 
   const shared = { targets, scheduler: parts.scheduler, onChange }
@@ -72,6 +74,8 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     config.health === undefined
       ? null
       : startHealthChecks({ ...shared, config: config.health, random: parts.random })
+
+  if (up.length === 0) ejection?.giveBackAll()
 
   /** Exchanges that wait for a connection are those beyond what each target's connections can carry. */
   function waiting(): number {
@@ -113,5 +117,17 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
       ejection?.close()
       easing.close()
     },
+  }
+}
+
+/** What a routing file no longer judges cannot keep a target out for ever. */
+function forget({ health }: Target, config: UpstreamConfig): void {
+  if (config.health === undefined) {
+    health.passing = true
+    health.streak = 0
+  }
+  if (config.ejection === undefined) {
+    health.ejected = false
+    health.failures = 0
   }
 }

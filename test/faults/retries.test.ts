@@ -1,0 +1,198 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t, { type Test } from 'tap'
+import { startGateway } from '../support/gateway.ts'
+import { ask, keepAliveAgent, many } from '../support/http-client.ts'
+import { freePort, OK, type RawRequest, startRawBackend } from '../support/raw-backend.ts'
+
+const NOWHERE = 'postgres://gateway@127.0.0.1:1/none'
+
+async function gatewayTo(
+  t: Test,
+  targets: readonly (string | object)[],
+  upstream: Record<string, unknown> = {},
+) {
+  const gateway = await startGateway({
+    databaseUrl: NOWHERE,
+    routing: {
+      upstreams: { api: { targets, balance: 'round-robin', ...upstream } },
+      routes: [{ path: '/', upstream: 'api', auth: 'none' }],
+    },
+    env: { ACCESS_LOG: 'off' },
+  })
+  t.teardown(() => gateway.stop())
+  return gateway
+}
+
+async function backend(t: Test, answer: (request: RawRequest) => void) {
+  const started = await startRawBackend(answer)
+  t.teardown(() => started.close())
+  return started
+}
+
+t.test('keep-alive race: a backend that closes after every answer costs no GET', async (t) => {
+  const raw = await backend(t, ({ socket }) => socket.end(OK))
+  const gateway = await gatewayTo(t, [raw.url], { ejection: { consecutiveFailures: 2 } })
+
+  await t.test('10,000 one after the other', async (t) => {
+    const agent = keepAliveAgent(1)
+    t.teardown(() => agent.destroy())
+    const seen = new Map<number, number>()
+    for (let n = 0; n < 10_000; n++) {
+      const { status } = await ask({ url: `${gateway.url}/${n}`, agent })
+      seen.set(status, (seen.get(status) ?? 0) + 1)
+    }
+    t.same([...seen], [[200, 10_000]])
+  })
+
+  await t.test('10,000 at once from 200 clients', async (t) => {
+    const agent = keepAliveAgent(200)
+    t.teardown(() => agent.destroy())
+    const seen = new Map<number, number>()
+    await many(10_000, 200, async (n) => {
+      const { status } = await ask({ url: `${gateway.url}/${n}`, agent })
+      seen.set(status, (seen.get(status) ?? 0) + 1)
+    })
+    t.same([...seen], [[200, 10_000]])
+  })
+})
+
+t.test('keep-alive race: a reset of an idle connection costs no GET either', async (t) => {
+  const raw = await backend(t, ({ socket, nth }) => {
+    if (nth === 1) socket.write(OK)
+    else socket.resetAndDestroy()
+  })
+  const gateway = await gatewayTo(t, [raw.url])
+  const agent = keepAliveAgent(20)
+  t.teardown(() => agent.destroy())
+  const seen = new Map<number, number>()
+  await many(2000, 20, async () => {
+    const { status } = await ask({ url: gateway.url, agent })
+    seen.set(status, (seen.get(status) ?? 0) + 1)
+  })
+  t.same([...seen], [[200, 2000]])
+})
+
+t.test('a POST is not sent again after a reset', async (t) => {
+  const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const gateway = await gatewayTo(t, [raw.url, other.url], { retries: 3 })
+  const answer = await ask({ url: gateway.url, method: 'POST', body: 'once' })
+  t.equal(answer.status, 502)
+  t.equal(JSON.parse(answer.body).code, 'upstream_reset')
+  t.equal(raw.requests.length + other.requests.length, 1)
+})
+
+t.test('a POST without a body is not sent again after a reset', async (t) => {
+  const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const gateway = await gatewayTo(t, [raw.url, other.url], { retries: 3 })
+  const answer = await ask({ url: gateway.url, method: 'POST', headers: { 'Content-Length': '0' } })
+  t.equal(answer.status, 502)
+  t.equal(raw.requests.length + other.requests.length, 1)
+})
+
+t.test('a GET whose connection was reset is sent to the other target', async (t) => {
+  const bad = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const good = await backend(t, ({ socket }) => socket.write(OK))
+  const gateway = await gatewayTo(t, [bad.url, good.url])
+  for (let n = 0; n < 10; n++) t.equal((await ask({ url: gateway.url })).status, 200)
+  t.ok(bad.requests.length > 0)
+  t.equal(good.requests.length, 10)
+  const retried = await gateway.metric('gateway_upstream_retries_total{upstream="api"}')
+  t.equal(retried, bad.requests.length)
+})
+
+t.test('a GET is not sent again once its answer began', async (t) => {
+  const half = 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'
+  const answers = ({ socket }: RawRequest) => {
+    socket.write(half, () => socket.resetAndDestroy())
+  }
+  const raw = await backend(t, answers)
+  const other = await backend(t, answers)
+  const gateway = await gatewayTo(t, [raw.url, other.url], { retries: 3 })
+  await t.rejects(ask({ url: gateway.url }))
+  t.equal(raw.requests.length + other.requests.length, 1)
+})
+
+t.test("a GET is not sent again once a part of the answer's head came", async (t) => {
+  const answers = ({ socket }: RawRequest) => {
+    socket.write('HTTP/1.1 200 OK\r\nX-Half: ', () => setImmediate(() => socket.destroy()))
+  }
+  const raw = await backend(t, answers)
+  const other = await backend(t, answers)
+  const gateway = await gatewayTo(t, [raw.url, other.url], { retries: 3 })
+  t.equal((await ask({ url: gateway.url })).status, 502)
+  t.equal(raw.requests.length + other.requests.length, 1)
+})
+
+t.test('with "retries": 0 nothing is sent twice', async (t) => {
+  const raw = await backend(t, ({ socket, nth }) => {
+    if (nth === 1) socket.write(OK)
+    else socket.resetAndDestroy()
+  })
+  const gateway = await gatewayTo(t, [raw.url], { retries: 0 })
+  t.equal((await ask({ url: gateway.url })).status, 200)
+  t.equal((await ask({ url: gateway.url })).status, 502)
+  t.equal(raw.requests.length, 2)
+})
+
+t.test('a refused connection: any method goes to the other target, its body whole', async (t) => {
+  const port = await freePort()
+  const bodies: string[] = []
+  const { createServer } = await import('node:http')
+  const server = createServer(async (req, res) => {
+    let body = ''
+    for await (const part of req) body += part
+    bodies.push(`${req.method} ${body.length}`)
+    res.end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close().closeAllConnections())
+  const { port: goodPort } = server.address() as { port: number }
+  const gateway = await gatewayTo(t, [`http://127.0.0.1:${port}`, `http://127.0.0.1:${goodPort}`])
+  const body = 'x'.repeat(300_000)
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'POST', 'PATCH']) {
+    t.equal((await ask({ url: gateway.url, method, body })).status, 200)
+  }
+  t.same(
+    bodies,
+    ['POST', 'PUT', 'PATCH', 'DELETE', 'POST', 'PATCH'].map((method) => `${method} 300000`),
+  )
+  t.ok((await gateway.metric('gateway_upstream_retries_total{upstream="api"}')) >= 3)
+})
+
+t.test('a refused connection: a WebSocket handshake goes to the other target', async (t) => {
+  const port = await freePort()
+  const good = await backend(t, ({ socket }) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n')
+  })
+  const gateway = await gatewayTo(t, [`http://127.0.0.1:${port}`, good.url])
+  for (let n = 0; n < 4; n++) {
+    const socket = connect(gateway.port, '127.0.0.1')
+    socket.write(
+      `GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+    )
+    const [data] = await once(socket, 'data')
+    t.match(String(data), /^HTTP\/1\.1 101 /)
+    socket.destroy()
+  }
+  t.equal(good.requests.length, 4)
+})
+
+t.test(
+  'retries end with the budget, so that they cannot double the load of a failing upstream',
+  async (t) => {
+    const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
+    const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
+    const gateway = await gatewayTo(t, [raw.url, other.url])
+    await many(500, 10, async () => {
+      t.equal((await ask({ url: gateway.url })).status, 502)
+    })
+    const sent = raw.requests.length + other.requests.length
+    t.ok(sent > 550, `${sent} requests were sent: some were retried`)
+    t.ok(sent <= 500 * 1.2 + 20, `${sent} requests were sent: a fifth more and the reserve at the most`)
+  },
+)

@@ -3,6 +3,7 @@ export interface Environment {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The working folder. */
   readonly cwd: string
+  readonly stdin: AsyncIterable<Uint8Array | string>
   readonly stdout: { write(text: string): unknown }
   readonly stderr: { write(text: string): unknown }
 }

@@ -61,17 +61,21 @@ const RETIRE_AFTER_MS = 10_000
 
 /** Reads and checks a routing file with the files that it names. Never rejects. */
 export async function loadUpstreamsFile(file: string): Promise<LoadedFile> {
+  try {
+    return checkUpstreamsBytes(await readFile(file), file)
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+    return { ok: false, problems: [`${file}:1:1: : cannot be read (${reason}); expected a routing file`] }
+  }
+}
+
+/** Checks what a routing file holds, and the files that it names. */
+export function checkUpstreamsBytes(bytes: Uint8Array, file: string): LoadedFile {
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(file))
-  } catch (error) {
-    const reason =
-      error instanceof TypeError
-        ? 'it is not UTF-8'
-        : error instanceof Error && 'code' in error
-          ? String(error.code)
-          : 'unreadable'
-    return { ok: false, problems: [`${file}: cannot be read (${reason}); expected a routing file`] }
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return { ok: false, problems: [`${file}:1:1: : is not UTF-8; expected JSON in UTF-8`] }
   }
   const read = readUpstreamsFile(text, file)
   if (!read.ok) return { ok: false, problems: read.problems.map(formatProblem) }

@@ -1,29 +1,37 @@
 import type { Dispatcher } from 'undici'
 import { createTargetConnections, parseTarget, type TlsOptions } from './dispatcher.ts'
 
+const TOO_LATE = new Error('too late')
+
 export interface HealthProbe {
   /** @returns null where the answer is 2xx or 3xx in time, else what is wrong; never rejects */
   readonly check: (path: string, timeoutMs: number) => Promise<string | null>
   close(): Promise<void>
 }
 
-/** Checks on a connection of their own: a target whose connections are all busy is not for that unwell. */
+/**
+ * Checks on connections of their own, each on a new one: a target whose connections are all busy is not for that
+ * unwell, nor one that has closed an idle connection.
+ */
 export function createHealthProbe(target: {
   readonly url: string
+  readonly connectMs: number
   readonly http2: boolean
   readonly tls: TlsOptions | null
 }): HealthProbe {
   const { host } = parseTarget(target.url)
   // The check's own deadline is the one that counts; these only bound what is left behind.
-  const bounds = { connectMs: 60_000, responseMs: 60_000, idleMs: 60_000, maxConnections: 1 }
-  const { dispatcher, servername } = createTargetConnections({ ...target, ...bounds })
+  const bounds = { responseMs: 60_000, idleMs: 60_000, maxConnections: 1 }
+  const { dispatcher, servername } = createTargetConnections({ ...target, ...bounds }).fresh
 
   function check(path: string, timeoutMs: number): Promise<string | null> {
     return new Promise((resolve) => {
       let controller: Dispatcher.DispatchController | null = null
+      let late = false
       const deadline = setTimeout(() => {
-        controller?.abort(new Error('too late'))
+        late = true
         resolve(`no answer to the check within ${timeoutMs} ms`)
+        controller?.abort(TOO_LATE)
       }, timeoutMs)
       const done = (problem: string | null) => {
         clearTimeout(deadline)
@@ -39,6 +47,7 @@ export function createHealthProbe(target: {
         {
           onRequestStart(started) {
             controller = started
+            if (late) started.abort(TOO_LATE)
           },
           onResponseStart(_controller, status) {
             if (status >= 200) done(status < 400 ? null : `the check was answered with ${status}`)

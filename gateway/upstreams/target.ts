@@ -68,7 +68,12 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     tls,
   })
   const upgrades = createUpgradeHop({ url, ...timeouts, tls })
-  const probe = createHealthProbe({ url, http2: config.protocol === 'http2', tls })
+  const probe = createHealthProbe({
+    url,
+    connectMs: timeouts.connectMs,
+    http2: config.protocol === 'http2',
+    tls,
+  })
   return {
     url,
     host: parseTarget(url).host,

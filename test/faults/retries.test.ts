@@ -1,28 +1,12 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { startGateway } from '../support/gateway.ts'
 import { ask, keepAliveAgent, many } from '../support/http-client.ts'
+import { plainGateway } from '../support/plain-gateway.ts'
 import { freePort, OK, type RawRequest, startRawBackend } from '../support/raw-backend.ts'
 
-const NOWHERE = 'postgres://gateway@127.0.0.1:1/none'
-
-async function gatewayTo(
-  t: Test,
-  targets: readonly (string | object)[],
-  upstream: Record<string, unknown> = {},
-) {
-  const gateway = await startGateway({
-    databaseUrl: NOWHERE,
-    routing: {
-      upstreams: { api: { targets, balance: 'round-robin', ...upstream } },
-      routes: [{ path: '/', upstream: 'api', auth: 'none' }],
-    },
-    env: { ACCESS_LOG: 'off' },
-  })
-  t.teardown(() => gateway.stop())
-  return gateway
-}
+const gatewayTo = (t: Test, targets: readonly (string | object)[], upstream: Record<string, unknown> = {}) =>
+  plainGateway(t, { targets, upstream })
 
 async function backend(t: Test, answer: (request: RawRequest) => void) {
   const started = await startRawBackend(answer)

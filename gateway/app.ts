@@ -23,6 +23,10 @@ import { createPeerTrust } from './proxy/forwarded.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
 import { systemScheduler } from './scheduler.ts'
+import { createRevocationListener } from './sessions/revocation-listener.ts'
+import { createSessionEndpoints } from './sessions/session-endpoints.ts'
+import { createSessionStore } from './sessions/session-store.ts'
+import { createStreamGuard } from './sessions/stream-guard.ts'
 import type { Settings } from './settings.ts'
 
 export interface AppParts {
@@ -128,7 +132,61 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
   })
   const decider = createDecider({ authenticator, cookies, metrics, log, now })
-  const forwarder = createForwarder({ metrics, log, now })
+  const guard = createStreamGuard({
+    findMany(ids) {
+      metrics.tokenQueries.value++
+      return table.findMany(ids, settings.lookupTimeoutMs)
+    },
+    scheduler,
+    wallClock: Date.now,
+    recheckMs: settings.streamRecheckMs,
+    faultGraceMs: settings.streamFaultGraceMs,
+    clockToleranceMs: settings.jwtClockToleranceS * 1000,
+    onClose(reason) {
+      metrics.streamsClosed(reason).value++
+    },
+    onFault: (error) => log.warn({ err: error }, 'open exchanges could not be looked up'),
+  })
+  const forwarder = createForwarder({ log, guard, now })
+  const listener =
+    settings.revocationChannel === null
+      ? null
+      : createRevocationListener({
+          databaseUrl: parts.databaseUrl,
+          channel: settings.revocationChannel,
+          onToken: guard.revoked,
+          onListening: guard.recheck,
+          onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),
+        })
+  const sessions = settings.sessionEndpoints ? createSessions() : null
+
+  function createSessions() {
+    const secret = () => {
+      if (keys.secret === null) throw new TypeError('session endpoints need a signing secret')
+      return keys.secret
+    }
+    const store = createSessionStore({
+      databaseUrl: parts.databaseUrl,
+      prepare: settings.databasePrepare,
+      table: settings.tokenTable,
+      columns: settings.tokenColumns,
+      kinds: () => table.kinds(settings.lookupTimeoutMs),
+      secret,
+      accessTtlS: settings.accessTokenTtlS,
+      refreshTtlS: settings.refreshTokenTtlS,
+      timeoutMs: settings.lookupTimeoutMs * 5,
+    })
+    const endpoints = createSessionEndpoints({
+      cookies,
+      verifier,
+      store,
+      identify: decider.identify,
+      signer: { secret, algorithm: () => keys.algorithms[0] ?? 'HS256' },
+      issuer: settings.jwtIssuer,
+      audience: settings.jwtAudience,
+    })
+    return { store, endpoints }
+  }
 
   // The drain needs the server, the server the gateway, and the gateway asks whether it drains.
   let drain: Drain | null = null
@@ -138,7 +196,12 @@ export async function createApp(parts: AppParts): Promise<App> {
     snapshot: routing.current,
     decider,
     forwarder,
-    endpoints: createOwnEndpoints({ decider, readiness, accessCookie: cookies.access }),
+    endpoints: createOwnEndpoints({
+      decider,
+      readiness,
+      sessions: sessions?.endpoints ?? null,
+      accessCookie: cookies.access,
+    }),
     peers,
     gatewayPath: settings.gatewayPath,
     accessCookie: cookies.access,
@@ -151,7 +214,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const server = createPublicServer(gateway, { ...settings, requestId: randomUUID })
   drain = createDrain({
     server,
-    closeStreams: forwarder.closeUpgrades,
+    closeStreams: () => guard.closeAll('drain'),
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
   })
@@ -159,6 +222,8 @@ export async function createApp(parts: AppParts): Promise<App> {
     readiness,
     async scrape() {
       metrics.negativeCacheEntries.value = refusals.size
+      for (const kind of ['websocket', 'sse', 'other'] as const)
+        metrics.openStreams(kind).value = guard.count(kind)
       return { contentType: metrics.registry.contentType, body: await metrics.registry.metrics() }
     },
   })
@@ -176,8 +241,9 @@ export async function createApp(parts: AppParts): Promise<App> {
       admin.close()
       admin.closeAllConnections()
       store.close()
+      guard.stop()
       verifier.close()
-      await Promise.all([routing.close(), database.close()])
+      await Promise.all([routing.close(), database.close(), listener?.close(), sessions?.store.close()])
     },
   }
 }

@@ -27,7 +27,7 @@ export interface OwnOrigin {
 
 export type Decision =
   /** May pass, with these header fields (flat name, value pairs; none for an anonymous request). */
-  | { readonly kind: 'admitted'; readonly fields: readonly string[]; readonly expiresAt: number | null }
+  | { readonly kind: 'admitted'; readonly fields: readonly string[]; readonly tokenExpiresAt: number }
   | { readonly kind: 'denied'; readonly code: ErrorCode }
 
 export interface Decider {
@@ -37,7 +37,11 @@ export interface Decider {
   identify(exchange: Exchange): Promise<AuthDecision>
 }
 
-const PASSES_ANONYMOUSLY: Decision = { kind: 'admitted', fields: [], expiresAt: null }
+const PASSES_ANONYMOUSLY: Decision = {
+  kind: 'admitted',
+  fields: [],
+  tokenExpiresAt: Number.POSITIVE_INFINITY,
+}
 
 export function createDecider(parts: DeciderParts): Decider {
   const { metrics, log } = parts
@@ -99,7 +103,7 @@ export function createDecider(parts: DeciderParts): Decider {
       if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
       const fields = fieldsOf(decision.identity, names, exchange)
       if (fields === null) return count({ kind: 'denied', code: 'token_store_unavailable' }, false)
-      return count({ kind: 'admitted', fields, expiresAt: decision.expiresAt }, false)
+      return count({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
     },
     async identify(exchange) {
       const decision = await authenticate(exchange)

@@ -3,6 +3,7 @@ import { answer, refuse } from './answers.ts'
 import type { Decider } from './decision.ts'
 import type { ErrorCode } from './errors.ts'
 import { clientIsGone, type Exchange } from './exchange.ts'
+import type { SessionEndpoints } from './sessions/session-endpoints.ts'
 
 /** Whether the instance should get traffic, and if not, why. */
 export interface Readiness {
@@ -19,17 +20,21 @@ export interface OwnRequest {
   /** What follows the prefix: `/healthz`. */
   readonly path: string
   readonly target: MatchedTarget
+  /** The scheme that the client speaks. */
+  readonly scheme: 'http' | 'https'
 }
 
 export interface EndpointParts {
   readonly decider: Pick<Decider, 'identify'>
   readonly readiness: () => Readiness
+  /** Null where SESSION_ENDPOINTS is off. */
+  readonly sessions: SessionEndpoints | null
   readonly accessCookie: string
 }
 
 interface Endpoint {
   readonly methods: readonly string[]
-  run(exchange: Exchange): Promise<void> | void
+  run(exchange: Exchange, request: OwnRequest): Promise<void> | void
 }
 
 const JSON_TYPE = ['Content-Type', 'application/json']
@@ -55,6 +60,18 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
     ],
     ['/session', { methods: read, run: session }],
   ])
+  const { sessions } = parts
+  if (sessions !== null) {
+    endpoints.set('/refresh', { methods: ['POST'], run: changing(sessions.refresh) })
+    endpoints.set('/logout', { methods: ['POST'], run: changing(sessions.logout) })
+  }
+
+  function changing(run: SessionEndpoints['refresh']): Endpoint['run'] {
+    return async (exchange, { scheme, target }) => {
+      const code = await run(exchange, { scheme, host: target.host })
+      if (code !== null && !clientIsGone(exchange)) no(exchange, code)
+    }
+  }
 
   async function session(exchange: Exchange): Promise<void> {
     const decision = await parts.decider.identify(exchange)
@@ -67,12 +84,12 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
   }
 
   return {
-    async handle(exchange, { path }) {
-      const endpoint = endpoints.get(path)
+    async handle(exchange, request) {
+      const endpoint = endpoints.get(request.path)
       if (endpoint === undefined) return no(exchange, 'route_not_found')
       if (!endpoint.methods.includes(exchange.req.method ?? ''))
         return no(exchange, 'method_not_allowed', endpoint.methods)
-      await endpoint.run(exchange)
+      await endpoint.run(exchange, request)
     },
   }
 }

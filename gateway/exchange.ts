@@ -28,6 +28,8 @@ export interface Exchange {
   upstreamMs: number | null
   /** A connection that was switched over; its duration is that of a stream. */
   upgraded: boolean
+  /** Ends both connections of one that was switched over. */
+  breakOff: (() => void) | null
 }
 
 export function createExchange(
@@ -39,7 +41,8 @@ export function createExchange(
     req,
     res,
     ...from,
-    count: { bytesIn: 0, bytesOut: 0 },
+    count: { bytesIn: 0, bytesOut: 0, eventStream: false },
+    breakOff: null,
     awaitsContinue: false,
     route: null,
     code: null,

@@ -3,12 +3,12 @@ import type { MatchedTarget } from './admission.ts'
 import type { ErrorCode } from './errors.ts'
 import { clientIsGone, type Exchange, hasBody } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
-import type { Metrics } from './ops/metrics.ts'
 import { upstreamHeaders } from './proxy/headers.ts'
 import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
 import { stripRoutePrefix } from './proxy/request-target.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
+import type { CloseReason, OpenExchange, StreamGuard } from './sessions/stream-guard.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease } from './upstreams/upstream.ts'
 
@@ -25,12 +25,15 @@ export interface Onward {
   readonly target: MatchedTarget
   /** The identity's header fields. */
   readonly identity: readonly string[]
+  /** When the token ends, epoch milliseconds. */
+  readonly tokenExpiresAt: number
   readonly upgrade: UpgradeParts | null
 }
 
 export interface ForwarderParts {
-  readonly metrics: Metrics
   readonly log: GatewayLog
+  /** Keeps open exchanges bound to their tokens. */
+  readonly guard: Pick<StreamGuard, 'watch'>
   /** Milliseconds, monotonic. */
   readonly now: () => number
 }
@@ -46,15 +49,12 @@ export type Forwarded =
 export interface Forwarder {
   /** Never rejects. */
   forward(onward: Onward): Promise<Forwarded>
-  /** Breaks the connections that were switched over. */
-  closeUpgrades(): void
 }
 
 const DONE: Forwarded = { kind: 'done' }
 
 export function createForwarder(parts: ForwarderParts): Forwarder {
-  const { metrics, log } = parts
-  const openUpgrades = new Set<() => void>()
+  const { log } = parts
 
   async function attempt(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
     const { exchange, route, target, upgrade } = onward
@@ -91,18 +91,10 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     lease: Lease,
     request: Parameters<Lease['target']['upgrades']['forward']>[0],
   ): Promise<UpgradeOutcome> {
-    let breakOff: (() => void) | null = null
-    const outcome = await lease.target.upgrades.forward(request, (given) => {
+    return lease.target.upgrades.forward(request, (breakOff) => {
       exchange.upgraded = true
-      breakOff = given
-      openUpgrades.add(given)
-      metrics.openStreams('websocket').value++
+      exchange.breakOff = breakOff
     })
-    if (breakOff !== null) {
-      openUpgrades.delete(breakOff)
-      metrics.openStreams('websocket').value--
-    }
-    return outcome
   }
 
   function record(
@@ -151,26 +143,53 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     }
   }
 
+  async function tryTargets(onward: Onward): Promise<Forwarded> {
+    const { exchange, route } = onward
+    let tried: Set<Target> | undefined
+    route.upstream.retryBudget.deposit()
+    for (let left = route.upstream.config.retries; ; left--) {
+      const acquired = route.upstream.acquire(tried)
+      if (acquired.kind === 'refused') return acquired
+      const outcome = await once(onward, acquired.lease)
+      if (left <= 0 || !mayRetry(exchange, outcome) || !route.upstream.retryBudget.withdraw()) {
+        return conclusion(exchange, outcome)
+      }
+      tried ??= new Set()
+      tried.add(acquired.lease.target)
+      countRetry(exchange, route)
+    }
+  }
+
   return {
     async forward(onward) {
-      const { exchange, route } = onward
+      const { exchange, tokenExpiresAt } = onward
       letBodyCome(exchange)
-      let tried: Set<Target> | undefined
-      route.upstream.retryBudget.deposit()
-      for (let left = route.upstream.config.retries; ; left--) {
-        const acquired = route.upstream.acquire(tried)
-        if (acquired.kind === 'refused') return acquired
-        const outcome = await once(onward, acquired.lease)
-        if (left <= 0 || !mayRetry(exchange, outcome) || !route.upstream.retryBudget.withdraw()) {
-          return conclusion(exchange, outcome)
-        }
-        tried ??= new Set()
-        tried.add(acquired.lease.target)
-        countRetry(exchange, route)
+      const release = parts.guard.watch(openExchange(exchange, tokenExpiresAt))
+      try {
+        return await tryTargets(onward)
+      } finally {
+        release()
       }
     },
-    closeUpgrades() {
-      for (const breakOff of openUpgrades) breakOff()
+  }
+}
+
+const CODE_OF_CLOSE = {
+  revoked: 'token_revoked',
+  expired: 'token_expired',
+  fault: 'token_store_unavailable',
+  drain: 'draining',
+} as const satisfies Record<CloseReason, ErrorCode>
+
+function openExchange(exchange: Exchange, tokenExpiresAt: number): OpenExchange {
+  return {
+    identity: exchange.identity,
+    tokenExpiresAt,
+    kind: () => (exchange.upgraded ? 'websocket' : exchange.count.eventStream ? 'sse' : 'other'),
+    close(reason) {
+      exchange.code = CODE_OF_CLOSE[reason]
+      if (exchange.breakOff === null) exchange.res.destroy()
+      else exchange.breakOff()
     },
   }
 }

@@ -63,7 +63,7 @@ export function createGateway(parts: GatewayParts): Gateway {
 
     const admission = admit(exchange.req, snapshot, scheme, parts.gatewayPath)
     if (admission.kind === 'refused') return no(exchange, admission.code, admission.allow)
-    if (admission.kind === 'own') return parts.endpoints.handle(exchange, admission)
+    if (admission.kind === 'own') return parts.endpoints.handle(exchange, { ...admission, scheme })
 
     const { route, target } = admission
     exchange.route = route
@@ -79,6 +79,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       route,
       target,
       identity: decision.fields,
+      tokenExpiresAt: decision.tokenExpiresAt,
       upgrade,
     })
     if (outcome.kind === 'refused') return no(exchange, outcome.code)

@@ -30,6 +30,8 @@ export type AuthDecision =
       readonly identity: Identity
       /** When the session ends, epoch milliseconds: the row's word, or the token's own where the row has none. */
       readonly expiresAt: number
+      /** When the token itself ends, epoch milliseconds. */
+      readonly tokenExpiresAt: number
     }
   | { readonly kind: 'anonymous' }
   /** A policy says no. `reason` is for operators; it never holds the token. */
@@ -130,6 +132,7 @@ function judge(token: VerifiedToken, row: TokenRow): AuthDecision {
     kind: 'authenticated',
     identity: { userId, mandateId, sessionId, tokenId: row.id },
     expiresAt: row.expiresAt ?? token.exp * 1000,
+    tokenExpiresAt: token.exp * 1000,
   }
 }
 

@@ -24,6 +24,8 @@ export interface TokenTable {
   findMany(ids: readonly string[], deadlineMs: number): Promise<Map<string, TokenRow>>
   /** Compares the mapping with the catalogue. @throws DatabaseError */
   checkMapping(deadlineMs: number): Promise<CatalogueReport>
+  /** How the columns have to be read. @throws DatabaseError */
+  kinds(deadlineMs: number): Promise<ColumnKinds>
   /** Resolves where tokens could be looked up. @throws DatabaseError */
   probe(deadlineMs: number): Promise<void>
 }
@@ -82,6 +84,7 @@ export function createTokenTable({ database, table, columns }: TokenTableParts):
         report.kinds === null ? null : { kinds: report.kinds, text: selectText(table, columns, report.kinds) }
       return report
     },
+    kinds: async (deadlineMs) => (await prepare(deadlineMs)).kinds,
     async probe(deadlineMs) {
       const { text } = await prepare(deadlineMs)
       refuseStandby(await database.query({ text, parameters: ['{}'] }, deadlineMs))

@@ -135,6 +135,8 @@ export interface ClientHead {
   readonly delimited: boolean
   /** `Content-Length`, or -1 where there is none. */
   readonly length: number
+  /** True for server-sent events. */
+  readonly eventStream: boolean
 }
 
 /**
@@ -156,6 +158,7 @@ export function clientHeaders(
   let trailer: string | null = null
   let length = -1
   let delimited = false
+  let eventStream = false
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
     const lower = name.toLowerCase()
@@ -163,6 +166,7 @@ export function clientHeaders(
       length = Number(raw[i + 1])
       delimited = true
     }
+    if (lower === 'content-type') eventStream = raw[i + 1]!.startsWith('text/event-stream')
     if (lower === 'transfer-encoding') delimited = true
     else if (lower === 'trailer') trailer = raw[i + 1]!
     if (isHopByHop(lower) || lower === 'x-request-id' || nominated?.has(lower)) continue
@@ -170,7 +174,7 @@ export function clientHeaders(
   }
   if (trailer !== null && chunkable && length === -1) fields.push('Trailer', trailer)
   fields.push('X-Request-Id', requestId)
-  return { fields: edits === null ? fields : edited(fields, edits), delimited, length }
+  return { fields: edits === null ? fields : edited(fields, edits), delimited, length, eventStream }
 }
 
 /** The trailers of an answer that may reach the client: never framing, never hop-by-hop (RFC 9110, section 6.5.1). */

@@ -49,6 +49,8 @@ export interface HopFailure {
 export interface HopCount {
   bytesIn: number
   bytesOut: number
+  /** The answer is a stream of server-sent events. */
+  eventStream: boolean
 }
 
 /**
@@ -166,6 +168,7 @@ class HopHandler implements Dispatcher.DispatchHandler {
     this.#status = status
     this.#delimited = head.delimited || bodiless
     this.#length = head.length
+    this.#count.eventStream = head.eventStream
     if (this.#request.isLast()) res.shouldKeepAlive = false
     res.writeHead(status, statusMessage ?? '', head.fields)
   }

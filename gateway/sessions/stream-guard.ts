@@ -54,6 +54,9 @@ interface Watched {
 
 const BATCH = 1000
 
+/** Longer than any look-up may take. */
+const KEEP_NOTICES_MS = 60_000
+
 /** What an exchange counts as long-lived after, where nothing is rechecked. */
 const LONG_MS = 5000
 
@@ -64,9 +67,11 @@ const LONG_MS = 5000
 export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   const { scheduler } = parts
   const open = new Set<Watched>()
-  const noticed = new Set<string>()
+  let noticed = new Set<string>()
+  let noticedBefore = new Set<string>()
   let cancelNotices: (() => void) | null = null
   let cancelRound = () => {}
+  let cancelForget = () => {}
   let running: Promise<void> | null = null
   let again = false
   let stopped = false
@@ -146,19 +151,34 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
 
   function workOffNotices(): void {
     cancelNotices = null
-    for (const watched of open) {
-      const id = watched.exchange.identity?.tokenId
-      if (id !== undefined && noticed.has(id)) close(watched, 'revoked')
-    }
-    noticed.clear()
+    for (const watched of open) if (wasNoticed(watched.exchange)) close(watched, 'revoked')
+  }
+
+  function wasNoticed({ identity }: OpenExchange): boolean {
+    return identity !== null && (noticed.has(identity.tokenId) || noticedBefore.has(identity.tokenId))
+  }
+
+  /**
+   * Notices are kept for a while: one may come between an exchange's look-up and its watch, and the look-up
+   * that admitted it was before the revocation then.
+   */
+  function forgetNotices(): void {
+    cancelForget = scheduler.after(KEEP_NOTICES_MS, () => {
+      noticedBefore = noticed
+      noticed = new Set()
+      if (!stopped) forgetNotices()
+    })
   }
 
   schedule()
+  forgetNotices()
   return {
     watch(exchange) {
       const now = scheduler.now()
       const watched: Watched = { exchange, since: now, confirmedAt: now }
       open.add(watched)
+      if ((noticed.size > 0 || noticedBefore.size > 0) && wasNoticed(exchange))
+        cancelNotices ??= scheduler.after(0, workOffNotices)
       return () => open.delete(watched)
     },
     revoked(tokenId) {
@@ -181,6 +201,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     stop() {
       stopped = true
       cancelRound()
+      cancelForget()
       cancelNotices?.()
     },
   }

@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto'
+import { chmod, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SignJWT } from 'jose'
+import postgres from 'postgres'
+import { startEmbeddedPostgres } from '../gateway/dev/embedded-postgres.ts'
+
+export const SECRET = 'the benchmark signs its tokens with this secret'
+export const SESSIONS = 2000
+export const ROWS = 200_000
+
+/** A PostgreSQL of the suite's own, with a token table. */
+export interface BenchDatabase {
+  readonly url: string
+  readonly port: number
+  /** The postmaster's. */
+  readonly pid: number
+  readonly version: string
+  /** Fills the table anew. Of ten tokens one is revoked. */
+  fill(rows: number): Promise<void>
+  stop(): Promise<void>
+}
+
+export async function startDatabase(folder: string): Promise<BenchDatabase> {
+  const dataDir = join(folder, 'postgres')
+  await mkdir(dataDir)
+  // The account that the server runs as has to get in.
+  await chmod(folder, 0o755)
+  const server = await startEmbeddedPostgres({ dataDir, settings: ['fsync=off'] })
+  const version = await withSql(server.url, async (sql) => {
+    const [row] = await sql`show server_version`
+    return String(row?.server_version).split(' ')[0]!
+  })
+  return {
+    url: server.url,
+    port: server.port,
+    pid: server.pid,
+    version,
+    fill: (rows) => withSql(server.url, (sql) => fill(sql, rows)),
+    stop: () => server.stop(),
+  }
+}
+
+async function withSql<T>(url: string, task: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+  const sql = postgres(url, { max: 1, onnotice: () => {} })
+  try {
+    return await task(sql)
+  } finally {
+    await sql.end()
+  }
+}
+
+async function fill(sql: postgres.Sql, rows: number): Promise<void> {
+  await sql.unsafe(`
+    drop table if exists "Token";
+    create table "Token" (
+      "id"        text primary key,
+      "userId"    text not null,
+      "sessionId" text not null,
+      "mandateId" text,
+      "status"    text not null check ("status" in ('ACTIVE', 'REVOKED')),
+      "expiresAt" timestamptz not null
+    );
+    insert into "Token"
+    select md5('token-' || i), 'user-' || i, 'session-' || i, 'mandate-' || i % 100,
+           case when i % 10 = 1 then 'REVOKED' else 'ACTIVE' end, now() + interval '1 day'
+    from generate_series(1, ${rows}) i`)
+  await sql.unsafe('vacuum analyze "Token"')
+}
+
+/** Signed tokens of active sessions, spread over the whole table. */
+export function activeTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
+  // Multiples of ten are never revoked.
+  const step = Math.max(1, Math.floor(rows / count / 10)) * 10
+  return Promise.all(Array.from({ length: count }, (_, i) => sign(Math.min(rows, (i + 1) * step))))
+}
+
+export function revokedTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
+  const step = Math.max(1, Math.floor(rows / count / 10)) * 10
+  return Promise.all(Array.from({ length: count }, (_, i) => sign(i * step + 1)))
+}
+
+/** Good claims under signatures that fit nothing. */
+export async function forgedTokens(count = SESSIONS): Promise<string[]> {
+  const tokens = await activeTokens(count)
+  return tokens.map((token, i) => {
+    const signature = createHash('sha256').update(String(i)).digest('base64url')
+    return token.slice(0, token.lastIndexOf('.') + 1) + signature
+  })
+}
+
+function sign(i: number): Promise<string> {
+  return new SignJWT({
+    jti: createHash('md5').update(`token-${i}`).digest('hex'),
+    userId: `user-${i}`,
+    sessionId: `session-${i}`,
+    mandateId: `mandate-${i % 100}`,
+    exp: Math.floor(Date.now() / 1000) + 86_400,
+  })
+    .setProtectedHeader({ alg: 'HS256' })
+    .sign(new TextEncoder().encode(SECRET))
+}

@@ -1,0 +1,50 @@
+import { execFile } from 'node:child_process'
+import { cpus, totalmem } from 'node:os'
+import { promisify } from 'node:util'
+
+/** The class of the machine, and nothing that tells one machine from another. */
+export interface Machine {
+  readonly cores: number
+  readonly cpu: string
+  readonly memoryGiB: number
+  readonly node: string
+  readonly postgres: string
+  readonly nginx: string | null
+  readonly loadGenerator: 'wrk' | 'autocannon'
+}
+
+export async function describeMachine(postgres: string): Promise<Machine> {
+  return {
+    cores: cpus().length,
+    cpu: cpuClass(cpus()[0]?.model ?? 'unknown'),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+    postgres,
+    nginx: /nginx\/(\S+)/.exec(await output('nginx', ['-v']))?.[1] ?? null,
+    loadGenerator: /wrk/.test(await output('wrk', ['-v'])) ? 'wrk' : 'autocannon',
+  }
+}
+
+export function machineLine(machine: Machine): string {
+  const { cores, cpu, memoryGiB, node, postgres, nginx, loadGenerator } = machine
+  return `${cores} cores (${cpu}), ${memoryGiB} GiB, Node ${node}, PostgreSQL ${postgres}, ${nginx === null ? 'no nginx' : `nginx ${nginx}`}, load by ${loadGenerator}`
+}
+
+function cpuClass(model: string): string {
+  return model
+    .replace(/\((R|TM)\)/gi, '')
+    .replace(/\bCPU\b|@.*$/g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+}
+
+/** What a command prints on either stream; empty where there is no such command. */
+async function output(command: string, args: readonly string[]): Promise<string> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(command, [...args])
+    return stdout + stderr
+  } catch (error) {
+    const { stdout = '', stderr = '', code } = error as { stdout?: string; stderr?: string; code?: unknown }
+    return code === 'ENOENT' ? '' : stdout + stderr
+  }
+}

@@ -1,0 +1,41 @@
+// The little that is used of packages that are installed for a run only, so that types are checked without them.
+
+declare module 'fastify' {
+  interface Reply {
+    code(status: number): Reply
+    send(body: string): Reply
+  }
+  interface Request {
+    readonly raw: import('node:http').IncomingMessage
+  }
+  interface App {
+    register(plugin: unknown, options: object): App
+    listen(options: { port: number; host: string }): Promise<string>
+  }
+  export type { Reply, Request }
+  export default function fastify(options: { logger: boolean }): App
+}
+
+declare module '@fastify/http-proxy' {
+  const proxy: unknown
+  export default proxy
+}
+
+declare module 'autocannon' {
+  interface Result {
+    readonly requests: { readonly total: number }
+    readonly duration: number
+    readonly non2xx: number
+    readonly errors: number
+    readonly latency: Readonly<Record<'p50' | 'p99' | 'p99_9', number>>
+  }
+  interface PendingRequest {
+    headers?: Record<string, string>
+  }
+  export default function autocannon(options: {
+    url: string
+    connections: number
+    duration: number
+    requests: { method: string; path: string; setupRequest(request: PendingRequest): PendingRequest }[]
+  }): Promise<Result>
+}

@@ -1,0 +1,58 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** What processes have used, from /proc; the tick there is 10 ms. */
+export interface Usage {
+  /** User and system time since their start, microseconds. */
+  readonly cpuUs: number
+  readonly rssBytes: number
+}
+
+const TICK_US = 10_000
+const PAGE_BYTES = Number(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' }))
+
+interface Stat {
+  readonly parent: number
+  readonly usage: Usage
+}
+
+/** Sums up over whole trees of processes. */
+export function usageOf(roots: readonly number[]): Usage {
+  const stats = allStats()
+  let cpuUs = 0
+  let rssBytes = 0
+  for (const [pid, stat] of stats) {
+    if (!descends(pid, roots, stats)) continue
+    cpuUs += stat.usage.cpuUs
+    rssBytes += stat.usage.rssBytes
+  }
+  return { cpuUs, rssBytes }
+}
+
+function descends(pid: number, roots: readonly number[], stats: ReadonlyMap<number, Stat>): boolean {
+  for (let at = pid; at > 1; at = stats.get(at)?.parent ?? 0) if (roots.includes(at)) return true
+  return false
+}
+
+function allStats(): Map<number, Stat> {
+  const stats = new Map<number, Stat>()
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const stat = readStat(Number(name))
+    if (stat !== null) stats.set(Number(name), stat)
+  }
+  return stats
+}
+
+/** See proc_pid_stat(5); the command's name may hold spaces and parentheses. */
+function readStat(pid: number): Stat | null {
+  let text: string
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  } catch {
+    return null
+  }
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const cpuUs = (Number(fields[11]) + Number(fields[12])) * TICK_US
+  return { parent: Number(fields[1]), usage: { cpuUs, rssBytes: Number(fields[21]) * PAGE_BYTES } }
+}

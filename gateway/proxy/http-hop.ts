@@ -171,6 +171,16 @@ class HopHandler implements Dispatcher.DispatchHandler {
     this.#count.eventStream = head.eventStream
     if (this.#request.isLast()) res.shouldKeepAlive = false
     res.writeHead(status, statusMessage ?? '', head.fields)
+    queueMicrotask(this.#onHeadRead)
+  }
+
+  /**
+   * Node holds a head back until there is a body to go with it. One that came alone, such as that of an event
+   * stream, goes out alone; one that came with its body has it by now.
+   */
+  readonly #onHeadRead = (): void => {
+    const { res } = this.#request
+    if (this.#count.bytesOut === 0 && !res.writableEnded && !res.destroyed) res.flushHeaders()
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -1,5 +1,6 @@
 import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
 import { parseTarget, type TlsOptions, tlsFiles } from './dispatcher.ts'
@@ -116,6 +117,9 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       upstreamSocket.setTimeout(0)
       answer.headers = fieldObject(switchedFields(answer.rawHeaders, request))
       upstreamSocket.once('error', () => socket.destroy())
+      // A WebSocket has no half-closed state (RFC 6455, section 7.1.1): who has sent all that he will has gone.
+      socket.once('end', () => upstreamSocket.destroySoon())
+      upstreamSocket.once('end', () => (socket as Socket).destroySoon())
       onOpen(() => {
         upstreamSocket.destroy()
         socket.destroy()

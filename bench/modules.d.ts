@@ -12,6 +12,7 @@ declare module 'fastify' {
     register(plugin: unknown, options: object): App
     listen(options: { port: number; host: string }): Promise<string>
   }
+
   export type { Reply, Request }
   export default function fastify(options: { logger: boolean }): App
 }

@@ -17,7 +17,11 @@ export interface Command {
 /** Every Node process gets the young generation that `npm start` gives the gateway: the flag is nobody's advantage. */
 const NODE_FLAGS = ['--max-semi-space-size=32']
 
-export function node(file: URL, args: readonly string[], env: Readonly<Record<string, string>> = {}): Command {
+export function node(
+  file: URL,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Command {
   return { command: process.execPath, args: [...NODE_FLAGS, file.pathname, ...args], env }
 }
 
@@ -66,7 +70,11 @@ export async function freePort(): Promise<number> {
 }
 
 /** Resolves with the first true answer. @throws Error after `timeoutMs` */
-export async function eventually(what: string, check: () => Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+export async function eventually(
+  what: string,
+  check: () => Promise<boolean>,
+  timeoutMs = 15_000,
+): Promise<void> {
   const until = Date.now() + timeoutMs
   while (!(await check().catch(() => false))) {
     if (Date.now() > until) throw new Error(`${what} did not come true within ${timeoutMs} ms`)

@@ -22,7 +22,14 @@ export async function runWrk(load: Load): Promise<LoadResult> {
   ])
   const numbers = /^RESULT (.*)$/m.exec(stdout)?.[1]?.split(' ').map(Number)
   if (numbers === undefined) throw new Error(`wrk said: ${stdout}`)
-  const [requests, durationUs, failed, p50, p99, p999] = numbers as [number, number, number, number, number, number]
+  const [requests, durationUs, failed, p50, p99, p999] = numbers as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ]
   return {
     requests,
     requestsPerS: (requests / durationUs) * 1e6,

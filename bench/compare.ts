@@ -1,0 +1,26 @@
+import { chooseContenders } from './contenders/all.ts'
+import { machineLine } from './machine.ts'
+import { type BenchOptions, CONNECTIONS } from './options.ts'
+import { comparisonTable, ratioTable, writeReadme, writeResults } from './report.ts'
+import { runRounds } from './rounds.ts'
+import type { BenchStage } from './stage.ts'
+import { ratiosOf } from './targets.ts'
+
+/** All contenders on the same work. A quick run, or one of a few contenders, is printed but not kept. */
+export async function compare(stage: BenchStage, options: BenchOptions): Promise<void> {
+  const contenders = chooseContenders(options.only, stage.machine.nginx !== null)
+  const rounds = await runRounds(stage, contenders, options)
+  const ratios = ratiosOf(rounds)
+  const text = `${comparisonTable(rounds)}\n\n${ratioTable(ratios)}\n`
+  process.stdout.write(`\n${text}\n`)
+  if (options.quick || options.only !== null) return
+  const how = `Medians (least..most) of ${options.rounds} rounds of ${options.seconds} s, ${CONNECTIONS} connections. ${machineLine(stage.machine)}; backend: ${stage.backend.name}.`
+  await writeReadme(new Map([['compare', `${how}\n\n${text}`]]))
+  await writeResults({
+    machine: stage.machine,
+    compare: {
+      rounds: Object.fromEntries([...rounds].map(([contender, measured]) => [contender.name, measured])),
+      ratios,
+    },
+  })
+}

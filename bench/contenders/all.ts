@@ -1,0 +1,26 @@
+import type { Contender } from './contender.ts'
+import { gateway, gatewayWithLog, gatewayWithoutAuth } from './gateway.ts'
+import { nginxAlone, nginxAuthRequest, nginxAuthRequestBatched } from './nginx-proxies.ts'
+import { fastifyAuth, floor, httpProxy3, httpProxy3Auth } from './node-proxies.ts'
+
+export const ALL: readonly Contender[] = [
+  gateway,
+  gatewayWithoutAuth,
+  gatewayWithLog,
+  httpProxy3,
+  httpProxy3Auth,
+  fastifyAuth,
+  nginxAlone,
+  nginxAuthRequest,
+  nginxAuthRequestBatched,
+  floor,
+]
+
+/** @throws Error for a name that nobody has */
+export function chooseContenders(only: readonly string[] | null, hasNginx: boolean): readonly Contender[] {
+  const unknown = only?.find((name) => !ALL.some((each) => each.name === name))
+  if (unknown !== undefined) {
+    throw new Error(`--only: ${unknown}; expected of ${ALL.map(({ name }) => name).join(', ')}`)
+  }
+  return ALL.filter((each) => (hasNginx || !each.needsNginx) && (only?.includes(each.name) ?? true))
+}

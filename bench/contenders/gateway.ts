@@ -1,0 +1,66 @@
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SECRET } from '../database.ts'
+import { eventually, freePort, node, start } from '../processes.ts'
+import type { Contender, Stage, Started } from './contender.ts'
+
+export interface GatewayOptions {
+  readonly auth?: 'required' | 'none'
+  readonly env?: Readonly<Record<string, string>>
+}
+
+export interface StartedGateway extends Started {
+  readonly adminPort: number
+}
+
+const MAIN = new URL('../../gateway/main.ts', import.meta.url)
+
+/** The gateway as `npm start` runs it. */
+export async function startGateway(stage: Stage, options: GatewayOptions = {}): Promise<StartedGateway> {
+  const [port, adminPort] = [await freePort(), await freePort()]
+  const folder = await mkdtemp(join(stage.folder, 'gateway-'))
+  const upstreamsFile = join(folder, 'upstreams.json')
+  const routing = {
+    upstreams: { backend: { targets: [`http://127.0.0.1:${stage.backendPort}`] } },
+    routes: [{ path: '/', upstream: 'backend', auth: options.auth ?? 'required' }],
+  }
+  await writeFile(upstreamsFile, JSON.stringify(routing))
+  const running = await start(
+    node(MAIN, ['serve'], {
+      HOST: '127.0.0.1',
+      PORT: String(port),
+      ADMIN_PORT: String(adminPort),
+      DATABASE_URL: stage.databaseUrl,
+      JWT_SECRET: SECRET,
+      UPSTREAMS_FILE: upstreamsFile,
+      ACCESS_LOG: 'off',
+      ...options.env,
+    }),
+  )
+  await eventually('the gateway', async () => (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).ok)
+  return { port, adminPort, pids: [running.pid], stop: running.stop }
+}
+
+export const gateway: Contender = {
+  name: 'gateway',
+  title: 'PowerOn Gateway',
+  authenticates: true,
+  needsNginx: false,
+  start: (stage) => startGateway(stage),
+}
+
+export const gatewayWithoutAuth: Contender = {
+  name: 'gateway-none',
+  title: 'PowerOn Gateway, `auth: none`',
+  authenticates: false,
+  needsNginx: false,
+  start: (stage) => startGateway(stage, { auth: 'none' }),
+}
+
+export const gatewayWithLog: Contender = {
+  name: 'gateway-log',
+  title: 'PowerOn Gateway, access log on',
+  authenticates: true,
+  needsNginx: false,
+  start: (stage) => startGateway(stage, { env: { ACCESS_LOG: 'on' } }),
+}

@@ -1,0 +1,4 @@
+import { serveAuth } from './auth-server.ts'
+import { createSessionCheck } from './session.ts'
+
+serveAuth(createSessionCheck())

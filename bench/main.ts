@@ -1,0 +1,31 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { compare } from './compare.ts'
+import { machineLine } from './machine.ts'
+import { readOptions } from './options.ts'
+import { setUpStage } from './stage.ts'
+
+const HERE = new URL('.', import.meta.url).pathname
+
+/** Contenders' packages are installed for the first run only: the product does without them. */
+function installContenders(): void {
+  if (existsSync(`${HERE}node_modules/fastify`)) return
+  execFileSync('npm', ['ci', '--prefix', HERE], { stdio: 'inherit' })
+}
+
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2))
+  installContenders()
+  const stage = await setUpStage()
+  try {
+    process.stdout.write(`${machineLine(stage.machine)}; backend: ${stage.backend.name}\n`)
+    const parts = { compare }
+    for (const part of options.parts) await parts[part as 'compare']?.(stage, options)
+  } finally {
+    await stage.close()
+  }
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
+await main()

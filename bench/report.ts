@@ -1,0 +1,69 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import type { Measured, Rounds } from './rounds.ts'
+import { spreadOf } from './statistics.ts'
+import type { Ratio } from './targets.ts'
+
+const README = new URL('README.md', import.meta.url)
+const RESULTS = new URL('results.json', import.meta.url)
+
+const COLUMNS: readonly { readonly head: string; readonly key: keyof Measured; readonly digits: number }[] = [
+  { head: 'requests/s', key: 'requestsPerS', digits: 0 },
+  { head: 'CPU µs', key: 'cpuUs', digits: 1 },
+  { head: 'PostgreSQL µs', key: 'postgresUs', digits: 1 },
+  { head: 'p50 ms', key: 'p50Ms', digits: 2 },
+  { head: 'p99 ms', key: 'p99Ms', digits: 2 },
+  { head: 'p99.9 ms', key: 'p999Ms', digits: 2 },
+  { head: 'MiB', key: 'rssMiB', digits: 0 },
+]
+
+/** Medians, with the least and the most of all rounds in parentheses. */
+export function comparisonTable(rounds: Rounds): string {
+  const rows = [...rounds].map(([contender, measured]) => [
+    contender.title,
+    ...COLUMNS.map(({ key, digits }) => {
+      const { median, min, max } = spreadOf(measured.map((each) => each[key]))
+      return `${median.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`
+    }),
+  ])
+  return table(['contender', ...COLUMNS.map(({ head }) => head)], rows)
+}
+
+export function ratioTable(ratios: readonly Ratio[]): string {
+  return table(
+    ['against', 'of', 'gateway : other', 'asked', ''],
+    ratios.map(({ against, of, value, asked, met }) => [
+      against,
+      of,
+      value.toFixed(2),
+      asked,
+      met ? 'met' : 'NOT MET',
+    ]),
+  )
+}
+
+/** Markdown whose columns are in line in a terminal too. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((title, i) => Math.max(3, title.length, ...rows.map((row) => row[i]!.length)))
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' | ')} |`
+  const rule = `|${widths.map((width, i) => `${'-'.repeat(width + 1)}${i === 0 ? '-' : ':'}`).join('|')}|`
+  return [line(head), rule, ...rows.map(line)].join('\n')
+}
+
+/** Puts each part's text between its markers; parts that did not run keep what they had. */
+export async function writeReadme(parts: ReadonlyMap<string, string>): Promise<void> {
+  let text = await readFile(README, 'utf8')
+  for (const [name, content] of parts) {
+    const [begin, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
+    const [from, to] = [text.indexOf(begin), text.indexOf(end)]
+    if (from === -1 || to === -1) throw new Error(`README.md has no markers for ${name}`)
+    text = `${text.slice(0, from + begin.length)}\n${content}\n${text.slice(to)}`
+  }
+  await writeFile(README, text)
+}
+
+/** Adds to the figures of former runs, so that a run of one part keeps the others'. */
+export async function writeResults(figures: Readonly<Record<string, unknown>>): Promise<void> {
+  const before = await readFile(RESULTS, 'utf8').catch(() => '{}')
+  await writeFile(RESULTS, `${JSON.stringify({ ...JSON.parse(before), ...figures }, null, 2)}\n`)
+}

@@ -1,0 +1,52 @@
+import type { Measured, Rounds } from './rounds.ts'
+import { spreadOf } from './statistics.ts'
+
+export interface Ratio {
+  readonly against: string
+  readonly of: 'requests/s' | 'CPU per request'
+  readonly value: number
+  readonly asked: string
+  readonly met: boolean
+}
+
+interface Target {
+  readonly against: string
+  readonly of: Ratio['of']
+  /** At least this for requests/s, at most this for CPU. */
+  readonly bound: number
+}
+
+const TARGETS: readonly Target[] = [
+  { against: 'http-proxy-3-auth', of: 'requests/s', bound: 5 },
+  { against: 'fastify-auth', of: 'requests/s', bound: 4.5 },
+  { against: 'http-proxy-3', of: 'requests/s', bound: 2 },
+  { against: 'auth-service', of: 'requests/s', bound: 3 },
+  { against: 'auth-service-batched', of: 'CPU per request', bound: 0.8 },
+  { against: 'gateway-none', of: 'CPU per request', bound: 1.25 },
+  { against: 'floor', of: 'CPU per request', bound: 1.8 },
+]
+
+/** The gateway's medians over the others', as far as both ran. */
+export function ratiosOf(rounds: Rounds): Ratio[] {
+  const byName = new Map(
+    [...rounds].map(([contender, measured]) => [contender.name, { contender, measured }]),
+  )
+  const own = byName.get('gateway')
+  return TARGETS.flatMap(({ against, of, bound }) => {
+    const other = byName.get(against)
+    if (own === undefined || other === undefined) return []
+    const value = medianOf(own.measured, of) / medianOf(other.measured, of)
+    const more = of === 'requests/s'
+    return {
+      against: other.contender.title,
+      of,
+      value,
+      asked: `${more ? 'at least' : 'at most'} ${bound}`,
+      met: more ? value >= bound : value <= bound,
+    }
+  })
+}
+
+function medianOf(measured: readonly Measured[], of: Ratio['of']): number {
+  return spreadOf(measured.map((each) => (of === 'requests/s' ? each.requestsPerS : each.cpuUs))).median
+}

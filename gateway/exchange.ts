@@ -25,6 +25,8 @@ export interface Exchange {
   target: string | null
   retries: number
   lookupMs: number | null
+  /** When the latest try on a target began, by the same clock. */
+  upstreamStartedAt: number | null
   upstreamMs: number | null
   /** A connection that was switched over; its duration is that of a stream. */
   upgraded: boolean
@@ -50,6 +52,7 @@ export function createExchange(
     target: null,
     retries: 0,
     lookupMs: null,
+    upstreamStartedAt: null,
     upstreamMs: null,
     upgraded: false,
   }

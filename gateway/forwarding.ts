@@ -132,6 +132,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     let failed = true
     exchange.target = lease.target.url
     const startedAt = parts.now()
+    exchange.upstreamStartedAt = startedAt
+    exchange.upstreamMs = null
     try {
       const outcome = await attempt(onward, lease)
       exchange.upstreamMs = parts.now() - startedAt

@@ -118,7 +118,10 @@ export function createGateway(parts: GatewayParts): Gateway {
 
   function finish(exchange: Exchange): void {
     metrics.requestsInFlight.value--
-    const durationMs = parts.now() - exchange.startedAt
+    const now = parts.now()
+    const durationMs = now - exchange.startedAt
+    // The client's side can close a turn before the hop tells its outcome.
+    if (exchange.upstreamStartedAt !== null) exchange.upstreamMs ??= now - exchange.upstreamStartedAt
     const cells: RouteMetrics = exchange.route?.metrics ?? unmatched
     cells.requests(statusSent(exchange)).value++
     if (!exchange.upgraded) cells.duration.observe(durationMs / 1000)

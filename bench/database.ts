@@ -68,16 +68,21 @@ async function fill(sql: postgres.Sql, rows: number): Promise<void> {
   await sql.unsafe('vacuum analyze "Token"')
 }
 
-/** Signed tokens of active sessions, spread over the whole table. */
+/** Signed tokens of active sessions, spread over the whole table. @param count at most half of the rows */
 export function activeTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
-  // Multiples of ten are never revoked.
-  const step = Math.max(1, Math.floor(rows / count / 10)) * 10
-  return Promise.all(Array.from({ length: count }, (_, i) => sign(Math.min(rows, (i + 1) * step))))
+  return Promise.all(
+    Array.from({ length: count }, (_, i) => {
+      const row = Math.floor((i * rows) / count) + 1
+      return sign(row % 10 === 1 ? row + 1 : row)
+    }),
+  )
 }
 
+/** @param count at most a tenth of the rows */
 export function revokedTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
-  const step = Math.max(1, Math.floor(rows / count / 10)) * 10
-  return Promise.all(Array.from({ length: count }, (_, i) => sign(i * step + 1)))
+  return Promise.all(
+    Array.from({ length: count }, (_, i) => sign(Math.floor((i * rows) / count / 10) * 10 + 1)),
+  )
 }
 
 /** Good claims under signatures that fit nothing. */

@@ -1,9 +1,15 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { compare } from './compare.ts'
+import { flood } from './flood.ts'
+import { growth } from './growth.ts'
+import { latency } from './latency.ts'
 import { machineLine } from './machine.ts'
-import { readOptions } from './options.ts'
+import { memory } from './memory.ts'
+import { type Part, readOptions } from './options.ts'
 import { setUpStage } from './stage.ts'
+
+const RUN = { compare, latency, growth, flood, memory } satisfies Record<Part, unknown>
 
 const HERE = new URL('.', import.meta.url).pathname
 
@@ -19,8 +25,7 @@ async function main(): Promise<void> {
   const stage = await setUpStage()
   try {
     process.stdout.write(`${machineLine(stage.machine)}; backend: ${stage.backend.name}\n`)
-    const parts = { compare }
-    for (const part of options.parts) await parts[part as 'compare']?.(stage, options)
+    for (const part of options.parts) await RUN[part](stage, options)
   } finally {
     await stage.close()
   }

@@ -1,0 +1,16 @@
+import { createHash } from 'node:crypto'
+import { createServer } from 'node:http'
+
+const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+/** Accepts every handshake (RFC 6455, section 4.2.2) and then says nothing. */
+createServer((_req, res) => void res.end())
+  .on('upgrade', (req, socket) => {
+    const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}${GUID}`).digest('base64')
+    socket.on('error', () => {})
+    socket.resume()
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    )
+  })
+  .listen({ port: Number(process.argv[2]), host: '127.0.0.1', backlog: 4096 })

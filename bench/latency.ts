@@ -1,0 +1,108 @@
+import postgres from 'postgres'
+import { answering } from './contenders/contender.ts'
+import { startGateway } from './contenders/gateway.ts'
+import type { BenchOptions } from './options.ts'
+import { eventually } from './processes.ts'
+import { startRelay } from './relay.ts'
+import { table, writeReadme, writeResults } from './report.ts'
+import type { BenchStage } from './stage.ts'
+import { spreadOf } from './statistics.ts'
+
+interface LatencyRow {
+  readonly call: string
+  /** How much farther away the database is, there and back; null where it is not asked. */
+  readonly databaseMs: number | null
+  readonly p50Ms: number
+  /** Of the look-up's query alone; 0 where there is none. */
+  readonly queryMs: number
+}
+
+const DISTANCES_MS = [0, 1, 5]
+const TARGET_MS = 0.3
+
+/** One client alone: what the gateway adds to a direct call, less what the database takes for the way. */
+export async function latency(stage: BenchStage, options: BenchOptions): Promise<void> {
+  const rows: LatencyRow[] = [
+    { call: 'direct', databaseMs: null, p50Ms: await alone(stage, options, stage.backendPort), queryMs: 0 },
+    await throughGateway(stage, options, null),
+  ]
+  for (const distance of DISTANCES_MS) rows.push(await throughGateway(stage, options, distance))
+
+  const text = latencyTable(rows)
+  process.stdout.write(`\n${text}\n`)
+  if (options.quick) return
+  await writeReadme(new Map([['latency', text]]))
+  await writeResults({ latency: rows })
+}
+
+function latencyTable(rows: readonly LatencyRow[]): string {
+  const direct = rows[0]!.p50Ms
+  return table(
+    ['call', 'database away', 'p50 ms', 'of it the query', 'added', `at most ${TARGET_MS}`],
+    rows.map(({ call, databaseMs, p50Ms, queryMs }, i) => {
+      const added = p50Ms - direct - queryMs
+      return [
+        call,
+        databaseMs === null ? '' : `${databaseMs} ms`,
+        p50Ms.toFixed(3),
+        queryMs.toFixed(3),
+        i === 0 ? '' : added.toFixed(3),
+        i === 0 ? '' : added <= TARGET_MS ? 'met' : 'NOT MET',
+      ]
+    }),
+  )
+}
+
+async function throughGateway(
+  stage: BenchStage,
+  options: BenchOptions,
+  databaseMs: number | null,
+): Promise<LatencyRow> {
+  const relay = databaseMs ? await startRelay(stage.database.port, databaseMs) : null
+  const url = new URL(stage.databaseUrl)
+  if (relay !== null) url.port = String(relay.port)
+  const databaseUrl = url.href
+  if (relay !== null) await eventually('the relay', async () => (await roundTrip(databaseUrl, 1)) > 0)
+  const gateway = await startGateway(
+    { ...stage, databaseUrl },
+    { auth: databaseMs === null ? 'none' : 'required' },
+  )
+  try {
+    await answering(gateway.port)
+    return {
+      call: databaseMs === null ? 'gateway, `auth: none`' : 'gateway',
+      databaseMs,
+      p50Ms: await alone(stage, options, gateway.port),
+      queryMs: databaseMs === null ? 0 : await roundTrip(databaseUrl, 500),
+    }
+  } finally {
+    await gateway.stop()
+    await relay?.stop()
+  }
+}
+
+/** Median of `options.rounds` runs' p50, after a warm-up. */
+async function alone(stage: BenchStage, options: BenchOptions, port: number): Promise<number> {
+  const load = { port, connections: 1, tokensFile: stage.tokens.active.file, seed: 1 }
+  await stage.generate({ ...load, seconds: options.warmupSeconds })
+  const found: number[] = []
+  for (let round = 0; round < options.rounds; round++) {
+    const { p50Ms, failed } = await stage.generate({ ...load, seconds: options.quick ? 1 : 2 })
+    if (failed > 0) throw new Error(`${failed} requests failed`)
+    found.push(p50Ms)
+  }
+  return spreadOf(found).median
+}
+
+/** Median time of one look-up on a connection that is open already. */
+async function roundTrip(url: string, times: number): Promise<number> {
+  const sql = postgres(url, { max: 1, onnotice: () => {} })
+  const taken: number[] = []
+  for (let i = 0; i <= times; i++) {
+    const startedAt = performance.now()
+    await sql`select "status" from "Token" where "id" = any(${[String(i)]})`
+    if (i > 0) taken.push(performance.now() - startedAt)
+  }
+  await sql.end()
+  return spreadOf(taken).median
+}

@@ -1,0 +1,148 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { startService } from './contenders/contender.ts'
+import { type StartedGateway, startGateway } from './contenders/gateway.ts'
+import { activeTokens } from './database.ts'
+import { requestFor, runOpenLoad } from './load.ts'
+import { PATH } from './load-generator.ts'
+import { type BenchOptions, CONNECTIONS } from './options.ts'
+import { writePlot } from './plot.ts'
+import { table, writeReadme, writeResults } from './report.ts'
+import type { BenchStage } from './stage.ts'
+import { spreadOf } from './statistics.ts'
+import { usageOf } from './usage.ts'
+
+const REQUESTS = 2_000_000
+const SETTLED_AFTER = 200_000
+const OPEN = 10_000
+const DIFFERENT_TOKENS = 100_000
+
+type Sample = readonly [requests: number, rssMiB: number]
+
+/** What the gateway's memory does over many requests, connections and tokens. */
+export async function memory(stage: BenchStage, options: BenchOptions): Promise<void> {
+  const samples = await overRequests(stage, options)
+  const idle = await perConnection(stage, 'idle')
+  const webSocket = await perConnection(stage, 'webSocket')
+  const tokens = await perToken(stage)
+
+  const settled = samples.filter(([requests]) => requests >= SETTLED_AFTER)
+  const quarter = Math.max(1, Math.floor(settled.length / 4))
+  const rss = (some: readonly Sample[]) => spreadOf(some.map(([, value]) => value)).median
+  const [early, late] = [rss(settled.slice(0, quarter)), rss(settled.slice(-quarter))]
+  const text = `${table(
+    ['what', 'figure'],
+    [
+      [`RSS, first quarter after ${SETTLED_AFTER} requests`, `${early.toFixed(0)} MiB`],
+      [`RSS, last quarter up to ${samples.at(-1)![0]} requests`, `${late.toFixed(0)} MiB`],
+      [`per idle connection (${idle.count})`, `${idle.kib.toFixed(1)} KiB`],
+      [`per WebSocket (${webSocket.count}), both its connections`, `${webSocket.kib.toFixed(1)} KiB`],
+      [`per different token (${tokens.count})`, `${tokens.kib.toFixed(2)} KiB`],
+    ],
+  )}\n\n![Memory over requests](memory.svg)`
+  process.stdout.write(`\n${text}\n`)
+  if (options.quick) return
+  await writePlot('memory', {
+    title: 'Memory over requests',
+    x: { label: 'requests' },
+    y: { label: 'RSS, MiB' },
+    series: [{ name: 'RSS', points: samples }],
+  })
+  await writeReadme(new Map([['memory', text]]))
+  await writeResults({ memory: { samples, idle, webSocket, tokens } })
+}
+
+function rssMiB({ pids }: StartedGateway): number {
+  return usageOf(pids).rssBytes / 2 ** 20
+}
+
+async function overRequests(stage: BenchStage, options: BenchOptions): Promise<Sample[]> {
+  const gateway = await startGateway(stage)
+  try {
+    const samples: Sample[] = []
+    const total = options.quick ? 50_000 : REQUESTS
+    for (let sent = 0; sent < total; ) {
+      const load = { port: gateway.port, connections: CONNECTIONS, tokensFile: stage.tokens.active.file }
+      const { requests } = await stage.generate({ ...load, seconds: options.seconds, seed: sent })
+      sent += requests
+      samples.push([sent, rssMiB(gateway)])
+    }
+    return samples
+  } finally {
+    await gateway.stop()
+  }
+}
+
+interface PerOne {
+  readonly count: number
+  readonly kib: number
+}
+
+async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Promise<PerOne> {
+  const backend = kind === 'webSocket' ? await startService('websocket-backend', stage) : null
+  const gateway = await startGateway({ ...stage, backendPort: backend?.port ?? stage.backendPort })
+  const open: Socket[] = []
+  const token = stage.tokens.active.list[0]!
+  const bytes = kind === 'webSocket' ? handshakeFor(token) : requestFor(token)
+  const expected = kind === 'webSocket' ? ' 101 ' : ' 200 '
+  try {
+    await openMany(open, 200, { port: gateway.port, bytes, expected })
+    const before = rssMiB(gateway)
+    const count = Math.min(OPEN, mayOpen(kind === 'webSocket' ? 2 : 1)) - open.length
+    await openMany(open, count, { port: gateway.port, bytes, expected })
+    await delay(1000)
+    return { count: open.length, kib: ((rssMiB(gateway) - before) * 1024) / count }
+  } finally {
+    for (const socket of open) socket.destroy()
+    await gateway.stop()
+    await backend?.stop()
+  }
+}
+
+/** How many the limit of open files leaves room for, if each takes so many of one process. */
+function mayOpen(filesEach: number): number {
+  const limit = Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
+  return Number.isNaN(limit) ? OPEN : Math.floor((limit - 500) / filesEach)
+}
+
+interface Opening {
+  readonly port: number
+  readonly bytes: string
+  readonly expected: string
+}
+
+async function openMany(open: Socket[], count: number, { port, bytes, expected }: Opening): Promise<void> {
+  const AT_ONCE = 50
+  for (let done = 0; done < count; done += AT_ONCE) {
+    const some = Array.from({ length: Math.min(AT_ONCE, count - done) }, async () => {
+      const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+      socket.on('error', () => {})
+      socket.write(bytes)
+      const [answer] = (await once(socket, 'data')) as [Buffer]
+      if (!answer.subarray(0, 20).includes(expected))
+        throw new Error(`answered: ${answer.toString('latin1')}`)
+      open.push(socket)
+    })
+    await Promise.all(some)
+  }
+}
+
+function handshakeFor(token: string): string {
+  return `GET ${PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: auth_token=${token}\r\n\r\n`
+}
+
+async function perToken(stage: BenchStage): Promise<PerOne> {
+  const gateway = await startGateway(stage)
+  try {
+    const load = { port: gateway.port, rate: 3000, connections: CONNECTIONS }
+    await runOpenLoad({ ...load, seconds: 10, tokens: stage.tokens.active.list })
+    const before = rssMiB(gateway)
+    const tokens = await activeTokens(DIFFERENT_TOKENS)
+    await runOpenLoad({ ...load, seconds: DIFFERENT_TOKENS / load.rate, tokens })
+    return { count: DIFFERENT_TOKENS, kib: ((rssMiB(gateway) - before) * 1024) / DIFFERENT_TOKENS }
+  } finally {
+    await gateway.stop()
+  }
+}

@@ -1,0 +1,118 @@
+import { writeFile } from 'node:fs/promises'
+
+export interface Plot {
+  readonly title: string
+  readonly x: Axis
+  readonly y: Axis
+  readonly series: readonly Series[]
+}
+
+export interface Axis {
+  readonly label: string
+  readonly log?: boolean
+}
+
+export interface Series {
+  readonly name: string
+  readonly points: readonly (readonly [x: number, y: number])[]
+}
+
+const WIDTH = 720
+const HEIGHT = 400
+const LEFT = 80
+const RIGHT = 20
+const TOP = 40
+const BOTTOM = 60
+const COLOURS = ['#1f6feb', '#d1242f', '#1a7f37', '#9a6700']
+
+export async function writePlot(name: string, plot: Plot): Promise<void> {
+  await writeFile(new URL(`${name}.svg`, import.meta.url), drawPlot(plot))
+}
+
+/** @returns an SVG document */
+export function drawPlot({ title, x, y, series }: Plot): string {
+  const points = series.flatMap((each) => each.points)
+  const across = scale(
+    points.map(([value]) => value),
+    x,
+    [LEFT, WIDTH - RIGHT],
+  )
+  const up = scale(
+    points.map(([, value]) => value),
+    y,
+    [HEIGHT - BOTTOM, TOP],
+  )
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>
+${text(WIDTH / 2, 20, title, 'font-size="15" text-anchor="middle"')}
+${across.ticks.map((tick) => verticalRule(across.at(tick), tick)).join('\n')}
+${up.ticks.map((tick) => horizontalRule(up.at(tick), tick)).join('\n')}
+${text(WIDTH / 2, HEIGHT - 12, x.label, 'text-anchor="middle"')}
+${text(16, HEIGHT / 2, y.label, `text-anchor="middle" transform="rotate(-90 16 ${HEIGHT / 2})"`)}
+${series.map((each, i) => line(each, COLOURS[i % COLOURS.length]!, i, across.at, up.at)).join('\n')}
+</svg>
+`
+}
+
+interface Scale {
+  at(value: number): number
+  readonly ticks: readonly number[]
+}
+
+function scale(values: readonly number[], { log = false }: Axis, [from, to]: [number, number]): Scale {
+  const highest = Math.max(...values)
+  const ticks = log ? decades(Math.min(...values), highest) : roundSteps(highest)
+  const [low, high] = [ticks[0]!, ticks.at(-1)!]
+  const place = log ? Math.log10 : (value: number) => value
+  const span = place(high) - place(low) || 1
+  return { ticks, at: (value) => from + ((place(value) - place(low)) / span) * (to - from) }
+}
+
+function decades(lowest: number, highest: number): number[] {
+  const first = Math.floor(Math.log10(lowest))
+  const last = Math.max(first + 1, Math.ceil(Math.log10(highest)))
+  return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i))
+}
+
+/** From 0 in four to eight steps of 1, 2 or 5 times a power of ten. */
+function roundSteps(highest: number): number[] {
+  const rough = (highest || 1) / 5
+  const power = 10 ** Math.floor(Math.log10(rough))
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough)!
+  return Array.from({ length: Math.ceil((highest || 1) / step) + 1 }, (_, i) => i * step)
+}
+
+function verticalRule(x: number, tick: number): string {
+  return `<path d="M${x.toFixed(1)} ${TOP}V${HEIGHT - BOTTOM}" stroke="#ddd"/>${text(x, HEIGHT - BOTTOM + 18, short(tick), 'text-anchor="middle"')}`
+}
+
+function horizontalRule(y: number, tick: number): string {
+  return `<path d="M${LEFT} ${y.toFixed(1)}H${WIDTH - RIGHT}" stroke="#ddd"/>${text(LEFT - 8, y + 4, short(tick), 'text-anchor="end"')}`
+}
+
+function line(
+  { name, points }: Series,
+  colour: string,
+  nth: number,
+  ...[x, y]: [x: Scale['at'], y: Scale['at']]
+): string {
+  const path = points
+    .map(([px, py], i) => `${i === 0 ? 'M' : 'L'}${x(px).toFixed(1)} ${y(py).toFixed(1)}`)
+    .join('')
+  const dots = points
+    .map(([px, py]) => `<circle cx="${x(px).toFixed(1)}" cy="${y(py).toFixed(1)}" r="3" fill="${colour}"/>`)
+    .join('')
+  const label = text(LEFT + 10, TOP + 14 + nth * 16, name, `fill="${colour}"`)
+  return `<path d="${path}" fill="none" stroke="${colour}" stroke-width="2"/>${dots}${label}`
+}
+
+function text(x: number, y: number, content: string, attributes: string): string {
+  const safe = content.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]!)
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${safe}</text>`
+}
+
+function short(value: number): string {
+  if (value >= 1e6) return `${Number((value / 1e6).toPrecision(3))} M`
+  if (value >= 1e4) return `${Number((value / 1e3).toPrecision(3))} k`
+  return String(Number(value.toPrecision(3)))
+}

@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { createAuthenticator } from './auth/authenticator.ts'
 import { createDatabase } from './auth/database.ts'
 import { createKeyRing, type KeySource } from './auth/keys.ts'
@@ -14,11 +12,14 @@ import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
-import { createAdminServer } from './ops/admin-server.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
+import { listening } from './ops/listening.ts'
 import type { Logger } from './ops/logger.ts'
 import { createMetrics } from './ops/metrics.ts'
 import { createPublicServer } from './ops/public-server.ts'
+import { describeStatus } from './ops/status.ts'
+import { totalsOf } from './ops/totals.ts'
+import type { WorkerReport } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
@@ -44,8 +45,10 @@ export interface AppParts {
 export interface App {
   readonly routing: LiveRouting
   readonly store: TokenStoreMonitor
-  /** Opens both listeners. @throws the listener's error, such as EADDRINUSE */
-  listen(): Promise<{ readonly port: number; readonly adminPort: number }>
+  /** Opens the public listener. @returns its port. @throws the listener's error, such as EADDRINUSE */
+  listen(): Promise<number>
+  /** What the admin listener tells of this process. */
+  report(): Promise<WorkerReport>
   /** Leaves in order: drains, then closes everything. */
   leave(): Promise<void>
 }
@@ -218,28 +221,36 @@ export async function createApp(parts: AppParts): Promise<App> {
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
   })
-  const admin = createAdminServer({
-    readiness,
-    async scrape() {
-      metrics.negativeCacheEntries.value = refusals.size
-      for (const kind of ['websocket', 'sse', 'other'] as const)
-        metrics.openStreams(kind).value = guard.count(kind)
-      return { contentType: metrics.registry.contentType, body: await metrics.registry.metrics() }
-    },
-  })
-
+  const startedAt = now()
   return {
     routing,
     store,
-    async listen() {
-      const port = await listening(server, settings.port, settings.host)
-      const adminPort = await listening(admin, settings.adminPort, settings.adminHost)
-      return { port, adminPort }
+    listen: () => listening(server, settings.port, settings.host),
+    async report() {
+      metrics.negativeCacheEntries.value = refusals.size
+      const openStreams = {
+        websocket: guard.count('websocket'),
+        sse: guard.count('sse'),
+        other: guard.count('other'),
+      }
+      for (const kind of ['websocket', 'sse', 'other'] as const)
+        metrics.openStreams(kind).value = openStreams[kind]
+      return {
+        readiness: readiness(),
+        metrics: await metrics.registry.getMetricsAsJSON(),
+        status: describeStatus({
+          readiness: readiness(),
+          version: parts.version,
+          uptimeS: (now() - startedAt) / 1000,
+          routing: routing.status,
+          snapshot: routing.current(),
+          openStreams,
+          totals: await totalsOf(metrics),
+        }),
+      }
     },
     async leave() {
       await drain?.start()
-      admin.close()
-      admin.closeAllConnections()
       store.close()
       guard.stop()
       verifier.close()
@@ -253,16 +264,6 @@ function readinessOf(draining: boolean, store: TokenStoreMonitor): Readiness {
   if (draining) reasons.push('draining')
   if (!store.up) reasons.push('the token table cannot be asked')
   return { ready: reasons.length === 0, reasons }
-}
-
-function listening(server: Server, port: number, host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ port, host, backlog: 4096 }, () => {
-      server.off('error', reject)
-      resolve((server.address() as AddressInfo).port)
-    })
-  })
 }
 
 /** Key sets are fetched rarely and off the request path. */

@@ -1,11 +1,17 @@
+import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type App, createApp } from '../app.ts'
 import { KeyError, type KeySource } from '../auth/keys.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
-import { createLogger } from '../ops/logger.ts'
+import { listening } from '../ops/listening.ts'
+import { createLogger, type Logger } from '../ops/logger.ts'
+import { createOperations } from '../ops/operations.ts'
+import { answerPrimary, startWorkers, tellListening } from '../ops/workers.ts'
 import { loadUpstreamsFile } from '../routing/live-routing.ts'
+import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
+import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import type { Environment } from './environment.ts'
 
@@ -65,37 +71,136 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
 
   const { databaseUrl, keySource, notices } = await backing(settings, environment.cwd, resources)
   for (const notice of notices) log.warn(notice)
+  const embedded = resources.postgres !== null
   if (file.isExample) resources.echo = await startEcho()
-  const app = await createApp({
-    settings,
-    databaseUrl,
-    keySource,
-    upstreamsFile: file.path,
-    config: loaded.config,
-    log,
-    version: environment.version,
-  })
-  await firstProbe(app)
-  environment.onSignal('SIGHUP', () => void app.routing.reload())
-
-  const { port, adminPort } = await app.listen()
-  log.info({ port, adminPort }, 'listening')
-  if (file.isExample && resources.postgres !== null) {
-    await greet(environment, settings, { databaseUrl, keySource, port })
-  }
-
-  await signals.first
-  log.info('leaving')
-  const code = await Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
+  const start = { settings, databaseUrl, keySource, file, config: loaded.config, log, signals }
+  const code = await (cluster.isWorker
+    ? serveAsWorker(start, environment)
+    : settings.workers > 1
+      ? serveWithWorkers(start, environment, embedded)
+      : serveAlone(start, environment, embedded))
   flush()
   return code
 }
 
-/** The first signal asks to leave in order, the second to leave now. */
-function countSignals({ onSignal }: ServeEnvironment): {
+interface Start {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly keySource: KeySource
+  readonly file: { readonly path: string; readonly isExample: boolean }
+  readonly config: UpstreamsConfig
+  readonly log: Logger
+  readonly signals: Signals
+}
+
+interface Signals {
   readonly first: Promise<void>
   readonly second: Promise<void>
-} {
+}
+
+function appOf(
+  { settings, databaseUrl, keySource, file, config, log }: Start,
+  environment: ServeEnvironment,
+): Promise<App> {
+  return createApp({
+    settings,
+    databaseUrl,
+    keySource,
+    upstreamsFile: file.path,
+    config,
+    log,
+    version: environment.version,
+  })
+}
+
+async function serveAlone(start: Start, environment: ServeEnvironment, embedded: boolean): Promise<number> {
+  const { log, signals } = start
+  const app = await appOf(start, environment)
+  await firstProbe(app)
+  environment.onSignal('SIGHUP', () => void app.routing.reload())
+  const operations = createOperations({
+    reports: async () => [await app.report()],
+    count: 1,
+    scheduler: systemScheduler,
+    wallClock: Date.now,
+  })
+  const port = await app.listen()
+  await announce(start, environment, { port, operations, embedded })
+  await signals.first
+  log.info('leaving')
+  return Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
+}
+
+/** One of several: its primary tells it what to do, and its signals come from there too. */
+async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
+  const app = await appOf(start, environment)
+  await firstProbe(app)
+  environment.onSignal('SIGHUP', () => void app.routing.reload())
+  const left = Promise.withResolvers<void>()
+  answerPrimary(app.report, left.resolve)
+  tellListening(await app.listen())
+  await left.promise
+  await app.leave()
+  return 0
+}
+
+async function serveWithWorkers(
+  start: Start,
+  environment: ServeEnvironment,
+  embedded: boolean,
+): Promise<number> {
+  const { settings, log, signals } = start
+  const workers = startWorkers({
+    count: settings.workers,
+    env: workerEnvironment(start, embedded),
+    scheduler: systemScheduler,
+    log,
+  })
+  environment.onSignal('SIGHUP', () => workers.signal('SIGHUP'))
+  const operations = createOperations({
+    reports: workers.reports,
+    count: settings.workers,
+    scheduler: systemScheduler,
+    wallClock: Date.now,
+  })
+  const port = await Promise.race([workers.listening, signals.second.then(() => 0)])
+  await announce(start, environment, { port, operations, embedded })
+  await signals.first
+  log.info('leaving')
+  const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
+  workers.kill()
+  return code
+}
+
+/** Workers get what was made up for them as settings, and make up nothing themselves. */
+function workerEnvironment(
+  { databaseUrl, keySource, file }: Start,
+  embedded: boolean,
+): Record<string, string> {
+  return {
+    UPSTREAMS_FILE: file.path,
+    ...(embedded ? { DATABASE_URL: databaseUrl } : {}),
+    ...(keySource.kind === 'secret-file' ? { JWT_SECRET_FILE: keySource.path } : {}),
+  }
+}
+
+async function announce(
+  start: Start,
+  environment: ServeEnvironment,
+  {
+    port,
+    operations,
+    embedded,
+  }: { port: number; operations: ReturnType<typeof createOperations>; embedded: boolean },
+): Promise<void> {
+  const { settings, log, file } = start
+  const adminPort = await listening(operations.server, settings.adminPort, settings.adminHost)
+  log.info({ port, adminPort }, 'listening')
+  if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
+}
+
+/** The first signal asks to leave in order, the second to leave now. */
+function countSignals({ onSignal }: ServeEnvironment): Signals {
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()
   let count = 0

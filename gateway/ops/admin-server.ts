@@ -1,10 +1,17 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Readiness } from '../endpoints.ts'
+import type { Sample } from './history.ts'
+import type { Status } from './status.ts'
 
 export interface AdminServerParts {
-  readonly readiness: () => Readiness
+  readonly readiness: () => Promise<Readiness>
   /** The exposition and its content type. */
-  readonly scrape: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>
+  readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>
+  /** Null where no worker answers. */
+  readonly status: () => Promise<Status | null>
+  readonly samples: readonly Sample[]
+  /** The status page, whole. */
+  readonly page: string
 }
 
 type Page = (req: IncomingMessage, res: ServerResponse) => Promise<void> | void
@@ -15,18 +22,27 @@ export function createAdminServer(parts: AdminServerParts): Server {
     ['/healthz', (_req, res) => json(res, 200, { status: 'ok' })],
     [
       '/readyz',
-      (_req, res) => {
-        const { ready, reasons } = parts.readiness()
+      async (_req, res) => {
+        const { ready, reasons } = await parts.readiness()
         json(res, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons })
       },
     ],
     [
       '/metrics',
-      async (req, res) => {
-        const { contentType, body } = await parts.scrape(req.headers.accept ?? '')
+      async (_req, res) => {
+        const { contentType, body } = await parts.scrape()
         send(res, 200, contentType, body)
       },
     ],
+    [
+      '/status.json',
+      async (_req, res) => {
+        const status = await parts.status()
+        if (status === null) json(res, 503, { error: 'no worker answers' })
+        else json(res, 200, { ...status, history: parts.samples })
+      },
+    ],
+    ['/', (_req, res) => send(res, 200, 'text/html; charset=utf-8', parts.page)],
   ])
 
   return createServer((req, res) => {
@@ -52,6 +68,8 @@ function send(res: ServerResponse, status: number, contentType: string, body: st
     'Content-Length': Buffer.byteLength(body),
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
+    'Content-Security-Policy':
+      "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   })
   res.end(body)
 }

@@ -31,6 +31,8 @@ export interface Route {
 export interface Snapshot {
   readonly identity: IdentityHeaderNames
   readonly routes: RouteTable<Route>
+  /** In the file's order. */
+  readonly list: readonly Route[]
   readonly upstreams: ReadonlyMap<string, Upstream>
 }
 
@@ -69,9 +71,11 @@ export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): S
       upstreamMetrics: parts.metrics.upstream(upstream.name),
     }
   }
+  const list = config.routes.map(compile)
   return {
     identity: config.identity,
-    routes: createRouteTable(config.routes.map(compile)),
+    routes: createRouteTable(list),
+    list,
     upstreams: parts.upstreams,
   }
 }

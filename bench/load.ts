@@ -16,7 +16,10 @@ export interface OpenLoadResult {
   readonly requests: number
   /** Answers per second, over the whole run up to the last of them. */
   readonly answeredPerS: number
+  /** Everything but a 200, requests without an answer included. */
   readonly failed: number
+  /** By status; 0 for a connection that broke. */
+  readonly failures: Readonly<Record<number, number>>
   readonly p50Ms: number
   readonly p99Ms: number
   readonly p999Ms: number
@@ -29,6 +32,7 @@ interface Due {
 
 const TICK_MS = 1
 const DRAIN_MS = 10_000
+const BROKEN = 0
 
 /**
  * An open loop, free of coordinated omission: a request's latency counts from when it was due, the wait for a free
@@ -37,7 +41,8 @@ const DRAIN_MS = 10_000
  */
 export async function runOpenLoad(load: OpenLoad): Promise<OpenLoadResult> {
   const latencies: number[] = []
-  let failed = 0
+  const failures: Record<number, number> = {}
+  let answered = 0
   const queue: Due[] = []
   const free: Line[] = []
   const lines = await Promise.all(Array.from({ length: load.connections }, () => openLine(load.port, done)))
@@ -45,7 +50,9 @@ export async function runOpenLoad(load: OpenLoad): Promise<OpenLoadResult> {
 
   function done(line: Line, due: Due, status: number): void {
     if (status === 200) latencies.push(performance.now() - due.at)
-    else failed++
+    else failures[status] = (failures[status] ?? 0) + 1
+    answered++
+    if (status === BROKEN) return
     const next = queue.shift()
     if (next === undefined) free.push(line)
     else line.send(next)
@@ -66,19 +73,27 @@ export async function runOpenLoad(load: OpenLoad): Promise<OpenLoadResult> {
     }
   }
   const giveUpAt = performance.now() + DRAIN_MS
-  while (latencies.length + failed < total && performance.now() < giveUpAt) await delay(TICK_MS)
+  while (answered < total && performance.now() < giveUpAt) await delay(TICK_MS)
   const tookMs = performance.now() - startedAt
   for (const line of lines) line.close()
-  return summary(latencies, total, tookMs)
+  return summary({ latencies, failures, total, tookMs })
 }
 
-function summary(latencies: number[], total: number, tookMs: number): OpenLoadResult {
+interface Observed {
+  readonly latencies: number[]
+  readonly failures: Readonly<Record<number, number>>
+  readonly total: number
+  readonly tookMs: number
+}
+
+function summary({ latencies, failures, total, tookMs }: Observed): OpenLoadResult {
   if (latencies.length === 0) throw new Error('not one request was answered')
   latencies.sort((a, b) => a - b)
   return {
     requests: total,
     answeredPerS: (latencies.length / tookMs) * 1000,
     failed: total - latencies.length,
+    failures,
     p50Ms: percentile(latencies, 50),
     p99Ms: percentile(latencies, 99),
     p999Ms: percentile(latencies, 99.9),
@@ -100,7 +115,10 @@ function openLine(port: number, done: (line: Line, due: Due, status: number) => 
       current = due
       socket.write(requestFor(due.token))
     },
-    close: () => socket.destroy(),
+    close() {
+      current = null
+      socket.destroy()
+    },
   }
   socket.on('data', (data) => {
     text += data.toString('latin1')
@@ -112,6 +130,9 @@ function openLine(port: number, done: (line: Line, due: Due, status: number) => 
     done(line, due, status)
   })
   socket.on('error', () => {})
+  socket.once('close', () => {
+    if (current !== null) done(line, current, BROKEN)
+  })
   return new Promise((resolve, reject) => socket.once('connect', () => resolve(line)).once('error', reject))
 }
 

@@ -14,6 +14,9 @@ import {
 import { chooseLoadGenerator, type LoadGenerator } from './load-generator.ts'
 import { describeMachine, type Machine } from './machine.ts'
 
+/** As many as one who collected a few might send over and over. */
+const REVOKED = 100
+
 /** Everything that stands around the contenders for the whole run. */
 export interface BenchStage extends Stage {
   readonly machine: Machine
@@ -38,7 +41,7 @@ export async function setUpStage(): Promise<BenchStage> {
   await database.fill(ROWS)
   const tokens = {
     active: await keep(folder, 'active', await activeTokens()),
-    revoked: await keep(folder, 'revoked', await revokedTokens()),
+    revoked: await keep(folder, 'revoked', await revokedTokens(REVOKED)),
     forged: await keep(folder, 'forged', await forgedTokens()),
   }
   return {

@@ -55,7 +55,8 @@ async function withGateway<T>(
   options: BenchOptions,
   task: (gateway: StartedGateway) => Promise<T>,
 ): Promise<T> {
-  const gateway = await startGateway(stage)
+  // As many may wait as the largest number of connections can have under way.
+  const gateway = await startGateway(stage, { upstream: { maxPending: 20_000 } })
   try {
     await stage.generate({
       port: gateway.port,

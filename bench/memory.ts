@@ -82,7 +82,10 @@ interface PerOne {
 
 async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Promise<PerOne> {
   const backend = kind === 'webSocket' ? await startService('websocket-backend', stage) : null
-  const gateway = await startGateway({ ...stage, backendPort: backend?.port ?? stage.backendPort })
+  const gateway = await startGateway(
+    { ...stage, backendPort: backend?.port ?? stage.backendPort },
+    { upstream: { maxConnections: OPEN } },
+  )
   const open: Socket[] = []
   const token = stage.tokens.active.list[0]!
   const bytes = kind === 'webSocket' ? handshakeFor(token) : requestFor(token)

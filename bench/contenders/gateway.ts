@@ -6,6 +6,8 @@ import type { Contender, Stage, Started } from './contender.ts'
 
 export interface GatewayOptions {
   readonly auth?: 'required' | 'none'
+  /** Further fields of the upstream in the routing file. */
+  readonly upstream?: Readonly<Record<string, unknown>>
   readonly env?: Readonly<Record<string, string>>
 }
 
@@ -21,7 +23,7 @@ export async function startGateway(stage: Stage, options: GatewayOptions = {}): 
   const folder = await mkdtemp(join(stage.folder, 'gateway-'))
   const upstreamsFile = join(folder, 'upstreams.json')
   const routing = {
-    upstreams: { backend: { targets: [`http://127.0.0.1:${stage.backendPort}`] } },
+    upstreams: { backend: { targets: [`http://127.0.0.1:${stage.backendPort}`], ...options.upstream } },
     routes: [{ path: '/', upstream: 'backend', auth: options.auth ?? 'required' }],
   }
   await writeFile(upstreamsFile, JSON.stringify(routing))

@@ -12,6 +12,7 @@ import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
+import { loadCertificates, watchCertificates } from './ops/certificates.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
 import { listening } from './ops/listening.ts'
 import type { Logger } from './ops/logger.ts'
@@ -214,7 +215,20 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
     draining,
   })
-  const server = createPublicServer(gateway, { ...settings, requestId: randomUUID })
+  const { tlsCertFile, tlsKeyFile } = settings
+  const tls =
+    tlsCertFile === null || tlsKeyFile === null ? null : { certFile: tlsCertFile, keyFile: tlsKeyFile }
+  const certificates = tls === null ? null : loadCertificates(tls.certFile, tls.keyFile)
+  const server = createPublicServer(gateway, { ...settings, certificates, requestId: randomUUID })
+  const stopCertificates =
+    tls === null || !('setSecureContext' in server)
+      ? () => {}
+      : watchCertificates({
+          ...tls,
+          scheduler,
+          log,
+          use: ({ cert, key }) => server.setSecureContext({ cert, key, minVersion: 'TLSv1.2' }),
+        })
   drain = createDrain({
     server,
     closeStreams: () => guard.closeAll('drain'),
@@ -253,6 +267,7 @@ export async function createApp(parts: AppParts): Promise<App> {
       await drain?.start()
       store.close()
       guard.stop()
+      stopCertificates()
       verifier.close()
       await Promise.all([routing.close(), database.close(), listener?.close(), sessions?.store.close()])
     },

@@ -5,6 +5,7 @@ import { type App, createApp } from '../app.ts'
 import { KeyError, type KeySource } from '../auth/keys.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
+import { CertificateError } from '../ops/certificates.ts'
 import { listening } from '../ops/listening.ts'
 import { createLogger, type Logger } from '../ops/logger.ts'
 import { createOperations } from '../ops/operations.ts'
@@ -280,7 +281,7 @@ async function greet(
 /** Why the start cannot be, where that is the settings' or the surroundings' doing; null for a defect. */
 function startReasons(error: unknown): readonly string[] | null {
   if (error instanceof StartError) return error.reasons
-  if (error instanceof KeyError) return [error.message]
+  if (error instanceof KeyError || error instanceof CertificateError) return [error.message]
   if (!(error instanceof Error)) return null
   if (error.name === 'EmbeddedPostgresError') return [error.message]
   if ('syscall' in error && error.syscall === 'listen') {

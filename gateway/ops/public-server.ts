@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
 import type { Gateway } from '../gateway.ts'
+import type { CertificatePair } from './certificates.ts'
 
 export interface PublicServerOptions {
   readonly maxHeaderBytes: number
@@ -12,6 +14,8 @@ export interface PublicServerOptions {
   /** Open client connections past which new ones are answered 503 and closed. */
   readonly maxConnections: number
   readonly requestId: () => string
+  /** Null: plain HTTP. */
+  readonly certificates: CertificatePair | null
 }
 
 /** Header fields past which a request is refused; Node would cut them off silently. */
@@ -21,8 +25,8 @@ const MAX_HEADER_FIELDS = 2000
  * The listener towards clients, with its limits. Everything that arrives becomes a call of the gateway's
  * `handle`; what cannot be parsed is answered here.
  */
-export function createPublicServer(gateway: Gateway, options: PublicServerOptions): Server {
-  const server = createServer({
+export function createPublicServer(gateway: Gateway, options: PublicServerOptions): Server | TlsServer {
+  const limits = {
     maxHeaderSize: options.maxHeaderBytes,
     headersTimeout: options.headersTimeoutMs,
     requestTimeout: options.requestTimeoutMs,
@@ -34,7 +38,12 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     // The gateway answers a missing Host itself, with a body that names the code.
     requireHostHeader: false,
     shouldUpgradeCallback: asksForWebSocket,
-  })
+  }
+  const { certificates } = options
+  const server =
+    certificates === null
+      ? createServer(limits)
+      : createTlsServer({ ...limits, cert: certificates.cert, key: certificates.key, minVersion: 'TLSv1.2' })
   // 0 is Node's word for no silent cut; the count is judged below.
   server.maxHeadersCount = 0
   server.maxRequestsPerSocket = 0

@@ -22,7 +22,13 @@ export async function startEchoUpstream(at: {
     if (req.url?.split('?')[0] === '/events') streamTicks(res)
     else echo(req, res)
   })
-  server.on('upgrade', echoFrames)
+  // A server does not count what was upgraded among its connections.
+  const upgraded = new Set<Duplex>()
+  server.on('upgrade', (req, socket, head) => {
+    upgraded.add(socket)
+    socket.once('close', () => upgraded.delete(socket))
+    echoFrames(req, socket, head)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(at.port, at.host, resolve)
@@ -34,6 +40,7 @@ export async function startEchoUpstream(at: {
       new Promise((resolve) => {
         server.close(() => resolve())
         server.closeAllConnections()
+        for (const socket of upgraded) socket.destroy()
       }),
   }
 }
@@ -67,6 +74,7 @@ function echoFrames(req: IncomingMessage, socket: Duplex, head: Buffer): void {
   )
   let rest = head
   socket.on('error', () => socket.destroy())
+  socket.on('end', () => socket.end())
   socket.on('data', (chunk: Buffer) => {
     rest = Buffer.concat([rest, chunk])
     for (let frame = readFrame(rest); frame !== null; frame = readFrame(rest)) {

@@ -27,7 +27,7 @@ const [first, second, third] = gateways as [TestGateway, TestGateway, TestGatewa
 t.teardown(async () => {
   await Promise.all(gateways.map((gateway) => gateway.stop()))
   await echo.close()
-  await sql.end()
+  await sql.end({ timeout: 1 })
   await pg.close()
 })
 

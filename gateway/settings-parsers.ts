@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { type DatabaseHost, parseDatabaseUrl } from './auth/database-url.ts'
 
 /** A value, or what was expected instead. */
 export type Parsed<T> =
@@ -52,7 +53,8 @@ export const cidrs: Parser<readonly string[]> = (given) => {
 function isCidr(item: string): boolean {
   const [address = '', prefix, ...rest] = item.split('/')
   const family = isIP(address)
-  if (family === 0 || rest.length > 0) return false
+  // A zone (fe80::1%eth0) names an interface, not a network.
+  if (family === 0 || address.includes('%') || rest.length > 0) return false
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 6 ? 128 : 32))
 }
 
@@ -71,16 +73,29 @@ export const pathPrefix: Parser<string> = (given) => {
 }
 
 export const databaseUrl: Parser<string> = (given) => {
-  const expected = 'postgres://user:password@host:port/database; several hosts are separated by commas'
-  const parts = /^postgres(?:ql)?:\/\/(?:[^@/]*@)?([^/?#]*)(?:\/[^?#]*)?(?:\?.*)?$/.exec(given)
-  if (parts === null) return no(expected)
-  const hosts = parts[1]!.split(',')
-  const good = hosts.every((host) => /^(\[[0-9A-Fa-f:.]+\]|[^\s:[\]]*)(:\d{1,5})?$/.test(host))
-  return good && URL.canParse(given.replace(parts[1]!, hosts[0]!)) ? ok(given) : no(expected)
+  const expected =
+    'postgres://user:password@host:port/database, the password percent-encoded; several hosts are separated by commas'
+  if (!/^postgres(ql)?:\/\//.test(given)) return no(expected)
+  try {
+    const { hosts } = parseDatabaseUrl(given)
+    return hosts.every(isDatabaseHost) ? ok(given) : no(expected)
+  } catch {
+    return no(expected)
+  }
 }
 
-export const httpUrl: Parser<string> = (given) =>
-  /^https?:\/\//i.test(given) && URL.canParse(given) ? ok(given) : no('an http: or https: URL')
+function isDatabaseHost({ host, port }: DatabaseHost): boolean {
+  const hostOk = host.startsWith('/') || isIP(host) !== 0 || /^[A-Za-z0-9_.-]+$/.test(host)
+  return hostOk && port >= 1 && port <= 65535
+}
+
+/** Credentials in the URL are refused: `fetch` would not send them. */
+export const httpUrl: Parser<string> = (given) => {
+  const url = /^https?:\/\//i.test(given) ? URL.parse(given) : null
+  return url !== null && url.username === '' && url.password === ''
+    ? ok(given)
+    : no('an http: or https: URL without user and password')
+}
 
 /** A channel for LISTEN. */
 export const channel: Parser<string> = (given) =>

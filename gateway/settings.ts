@@ -8,7 +8,9 @@ import {
   type TableName,
   type TokenColumns,
 } from './auth/token-columns.ts'
+import { checkTogether } from './settings-checks.ts'
 import * as parse from './settings-parsers.ts'
+import { createReader, type Reader } from './settings-reader.ts'
 
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
 
@@ -73,21 +75,7 @@ export interface SettingsOptions {
 }
 
 const DAY_MS = 86_400_000
-const HMAC = ['HS256', 'HS384', 'HS512']
-const PUBLIC = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-]
-
+const MIN_SECRET_BYTES = 32
 /**
  * Reads the environment (interface, section 4). Empty variables count as not set. Secrets never come back in a
  * problem's text.
@@ -100,52 +88,6 @@ export function readSettings(
   const settings = readAll(reader, options.cores ?? availableParallelism())
   checkTogether(settings, reader)
   return reader.problems.length === 0 ? { ok: true, settings } : { ok: false, problems: reader.problems }
-}
-
-type Reader = ReturnType<typeof createReader>
-
-function createReader(env: Readonly<Record<string, string | undefined>>, readFile: (path: string) => string) {
-  const problems: string[] = []
-  const given = (name: string): string | null => {
-    const value = env[name]
-    return value === undefined || value === '' ? null : value
-  }
-
-  function read<T, D>(name: string, otherwise: D, parser: parse.Parser<T>, secret = false): T | D {
-    const value = given(name)
-    if (value === null) return otherwise
-    const parsed = parser(value)
-    if (parsed.ok) return parsed.value
-    problems.push(
-      `${name}: ${secret ? 'its value is not usable' : `found ${JSON.stringify(value)}`}; expected ${parsed.expected}`,
-    )
-    return otherwise
-  }
-
-  /** The variable's own value, or what the file named by `NAME_FILE` holds. */
-  function secret(name: string): string | null {
-    const file = given(`${name}_FILE`)
-    const value = given(name)
-    if (file === null) return value
-    if (value !== null) {
-      problems.push(`${name} and ${name}_FILE are both set; expected one of them`)
-      return value
-    }
-    try {
-      const content = readFile(file).replace(/\r?\n$/, '')
-      if (content !== '') return content
-      problems.push(`${name}_FILE: ${file} is empty; expected the value of ${name}`)
-    } catch (error) {
-      problems.push(`${name}_FILE: ${file} cannot be read (${reasonOf(error)}); expected a readable file`)
-    }
-    return null
-  }
-
-  return { problems, given, read, secret, problem: (text: string) => void problems.push(text) }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
 }
 
 function readAll(reader: Reader, cores: number): Settings {
@@ -187,8 +129,8 @@ function readAll(reader: Reader, cores: number): Settings {
     revocationChannel: read('REVOCATION_CHANNEL', null, parse.channel),
     trustedProxies: read('TRUSTED_PROXIES', [], parse.cidrs),
     workers: read('WORKERS', 1, parse.workers(cores)),
-    tlsCertFile: read('TLS_CERT_FILE', null, parse.text),
-    tlsKeyFile: read('TLS_KEY_FILE', null, parse.text),
+    tlsCertFile: readPath(reader, 'TLS_CERT_FILE'),
+    tlsKeyFile: readPath(reader, 'TLS_KEY_FILE'),
     maxHeaderBytes: count('MAX_HEADER_BYTES', 16_384, 1024, 1_048_576),
     headersTimeoutMs: ms('HEADERS_TIMEOUT_MS', 10_000, 100),
     requestTimeoutMs: ms('REQUEST_TIMEOUT_MS', 300_000, 100),
@@ -227,12 +169,18 @@ function readMapped<T>(
   return otherwise
 }
 
+/** The name of a file that can be read now; what it holds is for others to judge. */
+function readPath(reader: Reader, name: string): string | null {
+  reader.file(name)
+  return reader.given(name)
+}
+
 function readKeySource(reader: Reader): KeySource | null {
   const sources: KeySource[] = []
   const secret = reader.given('JWT_SECRET')
   const secretFile = reader.given('JWT_SECRET_FILE')
   const publicFile = reader.given('JWT_PUBLIC_KEY_FILE')
-  const url = reader.read('JWT_JWKS_URL', null, parse.httpUrl)
+  const url = reader.given('JWT_JWKS_URL')
   if (secret !== null) sources.push({ kind: 'secret', secret })
   if (secretFile !== null) sources.push({ kind: 'secret-file', path: secretFile })
   if (publicFile !== null) sources.push({ kind: 'public-key-file', path: publicFile })
@@ -242,64 +190,17 @@ function readKeySource(reader: Reader): KeySource | null {
       'JWT_SECRET, JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE, JWT_JWKS_URL: more than one is set; expected exactly one',
     )
   }
-  if (secret !== null && Buffer.byteLength(secret) < 32) {
-    reader.problem('JWT_SECRET: its value is too short; expected at least 32 bytes')
-  }
+  if (secret !== null) checkLength('JWT_SECRET', secret, reader)
+  const content = reader.file('JWT_SECRET_FILE')
+  if (content !== null) checkLength('JWT_SECRET_FILE', content.replace(/[\r\n]+$/, ''), reader)
+  reader.file('JWT_PUBLIC_KEY_FILE')
+  reader.read('JWT_JWKS_URL', null, parse.httpUrl, { secret: true })
   return sources[0] ?? null
 }
 
-/** What no variable shows by itself. */
-function checkTogether(settings: Settings, reader: Reader): void {
-  const { problem, given } = reader
-  if (settings.production) {
-    if (given('DATABASE_URL') === null && given('DATABASE_URL_FILE') === null) {
-      problem(
-        'DATABASE_URL: not set; expected postgres://… (the embedded database is not for NODE_ENV=production)',
-      )
-    }
-    if (settings.keySource === null && given('JWT_JWKS_URL') === null) {
-      problem(
-        'JWT_SECRET, JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE, JWT_JWKS_URL: none is set; expected exactly one (a key is not generated with NODE_ENV=production)',
-      )
-    }
+function checkLength(name: string, secret: string, reader: Reader): void {
+  const bytes = Buffer.byteLength(secret)
+  if (bytes < MIN_SECRET_BYTES) {
+    reader.problem(`${name}: the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}`)
   }
-  checkAlgorithms(settings, problem)
-  if (settings.accessCookie === settings.refreshCookie) {
-    problem(`ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`)
-  }
-  if ((settings.tlsCertFile === null) !== (settings.tlsKeyFile === null)) {
-    problem(
-      `${settings.tlsCertFile === null ? 'TLS_CERT_FILE' : 'TLS_KEY_FILE'}: not set; TLS_CERT_FILE and TLS_KEY_FILE go together`,
-    )
-  }
-  if (
-    settings.port !== 0 &&
-    settings.port === settings.adminPort &&
-    overlap(settings.host, settings.adminHost)
-  ) {
-    problem(`ADMIN_PORT: found ${settings.adminPort}, which is PORT too; expected another port`)
-  }
-  const signs = settings.keySource === null || settings.keySource.kind.startsWith('secret')
-  if (settings.sessionEndpoints && !signs) {
-    problem(
-      'SESSION_ENDPOINTS: found "on", but the gateway holds no signing secret; expected JWT_SECRET or JWT_SECRET_FILE',
-    )
-  }
-}
-
-function checkAlgorithms(settings: Settings, problem: (text: string) => void): void {
-  if (settings.jwtAlgorithms === null) return
-  const symmetric = settings.keySource === null || settings.keySource.kind.startsWith('secret')
-  const allowed = symmetric ? HMAC : PUBLIC
-  const bad = settings.jwtAlgorithms.filter((name) => !allowed.includes(name))
-  if (bad.length > 0) {
-    problem(
-      `JWT_ALGORITHMS: found ${bad.map((name) => JSON.stringify(name)).join(', ')}; expected ${symmetric ? 'with a secret' : 'with public keys'} some of ${allowed.join(', ')}`,
-    )
-  }
-}
-
-function overlap(a: string, b: string): boolean {
-  const any = (host: string) => host === '0.0.0.0' || host === '::'
-  return a === b || any(a) || any(b)
 }

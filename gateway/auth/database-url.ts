@@ -25,10 +25,12 @@ const CLIENT_ONLY = new Set(['sslmode', 'ssl', 'target_session_attrs', 'connect_
  * Takes `postgres://user:password@a:5432,b:5433/db?sslmode=require` apart (PostgreSQL manual, section 34.1.1.2).
  * `sslmode` is `disable`, `prefer`, `require` or `verify-full`.
  *
- * @param url validated by the settings
+ * @param url begins with `postgres://` or `postgresql://`
+ * @throws TypeError or URIError where the rest is no URL, or not percent-encoded
  */
 export function parseDatabaseUrl(url: string): DatabaseAddress {
-  const parts = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^/?#]*)(.*)$/.exec(url)
+  // The user ends at the last @, as in any URL (WHATWG URL, section 4.4).
+  const parts = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^/?#]*)(.*)$/s.exec(url)
   const authority = parts?.[2] ?? ''
   const parsed = new URL(`${parts?.[1] ?? ''}host${parts?.[3] ?? ''}`)
   const parameters: Record<string, string> = {}
@@ -47,7 +49,10 @@ export function parseDatabaseUrl(url: string): DatabaseAddress {
 function parseHost(text: string): DatabaseHost {
   const parts = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(text)
   const host = decodeURIComponent(parts?.[1] ?? parts?.[2] ?? '')
-  return { host: host === '' ? 'localhost' : host, port: Number(parts?.[3] ?? DEFAULT_PORT) }
+  return {
+    host: parts !== null && host === '' ? 'localhost' : host,
+    port: Number(parts?.[3] ?? DEFAULT_PORT),
+  }
 }
 
 function nonEmpty(text: string): string | undefined {

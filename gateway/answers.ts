@@ -70,6 +70,15 @@ function finish(exchange: Exchange, status: number, fields: string[], body: Buff
   lingerThenEnd(exchange, res)
 }
 
+const LINGERS = Symbol('the whole answer is written, the rest of the request is read on')
+
+/** Ends an answer that only waits for the rest of its request. @returns false where it is not such an answer */
+export function endLingering(res: ServerResponse & { [LINGERS]?: () => void }): boolean {
+  const end = res[LINGERS]
+  end?.()
+  return end !== undefined
+}
+
 /**
  * Closing at once with the client's bytes unread resets the connection, and the reset can overtake the answer
  * (RFC 9112, section 9.6). So the body is read on, within bounds, and thrown away.
@@ -88,6 +97,7 @@ function lingerThenEnd(exchange: Exchange, res: ServerResponse): void {
   }
   const timer = setTimeout(end, LINGER_MS)
   timer.unref()
+  Object.assign(res, { [LINGERS]: end })
   req.on('data', onData)
   req.once('end', end)
   req.once('close', end)

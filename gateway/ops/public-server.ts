@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { endLingering } from '../answers.ts'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
 import type { Gateway } from '../gateway.ts'
 import type { CertificatePair } from './certificates.ts'
@@ -107,7 +108,12 @@ function answerOn(req: IncomingMessage, socket: Duplex): ServerResponse {
 
 /** Answers what is no request; the connection cannot be used any more (RFC 9112, section 2.2). */
 function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
-  const current = (socket as { _httpMessage?: ServerResponse })._httpMessage
+  const current = (socket as { _httpMessage?: ServerResponse | null })._httpMessage
+  // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
+  if (current !== undefined && current !== null && (current.writableEnded || endLingering(current))) {
+    socket.destroySoon()
+    return
+  }
   // An answer under way must not get another one written into it.
   if (error.code === 'ECONNRESET' || !socket.writable || current?.headersSent) {
     socket.destroy()

@@ -11,9 +11,11 @@ export interface Wire {
   readonly requests: readonly StrictRequest[]
   /** What came behind a request that asked to switch protocols. */
   readonly tunnel: Buffer | null
+  /** True where the bytes end inside a request: no backend may act on that one. */
+  readonly cut: boolean
 }
 
-/** The bytes are not a row of whole requests. */
+/** The bytes are no row of requests. */
 export class WireError extends Error {
   override readonly name = 'WireError'
 }
@@ -26,18 +28,20 @@ const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-
  * Reads all that one connection carried towards a backend, by RFC 9112 without any of its leniencies, and
  * without a line of the gateway's or of Node's parser.
  *
- * @throws WireError for anything that two readers could take differently, and for a request that is not whole
+ * @throws WireError for anything that two readers could take differently
  */
 export function readWire(bytes: Buffer): Wire {
   const requests: StrictRequest[] = []
   let at = 0
   while (at < bytes.length) {
     const read = readRequest(bytes, at)
+    if (read === null) return { requests, tunnel: null, cut: true }
     requests.push(read.request)
     at = read.end
-    if (valuesOf(read.request, 'upgrade').length > 0) return { requests, tunnel: bytes.subarray(at) }
+    if (valuesOf(read.request, 'upgrade').length > 0)
+      return { requests, tunnel: bytes.subarray(at), cut: false }
   }
-  return { requests, tunnel: null }
+  return { requests, tunnel: null, cut: false }
 }
 
 /** All values of a field; `name` in lower case. */
@@ -45,15 +49,17 @@ export function valuesOf(request: StrictRequest, name: string): string[] {
   return request.fields.filter(([each]) => each === name).map(([, value]) => value)
 }
 
-function readRequest(bytes: Buffer, from: number): { request: StrictRequest; end: number } {
+/** @returns null where the bytes end inside it */
+function readRequest(bytes: Buffer, from: number): { request: StrictRequest; end: number } | null {
   const headEnd = bytes.indexOf('\r\n\r\n', from, 'latin1')
-  if (headEnd === -1) throw new WireError(`a head is not whole: ${quote(bytes.subarray(from))}`)
+  if (headEnd === -1) return null
   const [line = '', ...rest] = bytes.toString('latin1', from, headEnd).split('\r\n')
   const parts = REQUEST_LINE.exec(line)
   if (parts === null) throw new WireError(`not a request line: ${quote(line)}`)
   const fields = rest.map(readField)
-  const { body, end } = readBody(bytes, headEnd + 4, fields)
-  return { request: { method: parts[1]!, target: parts[2]!, fields, body }, end }
+  const content = readBody(bytes, headEnd + 4, fields)
+  if (content === null) return null
+  return { request: { method: parts[1]!, target: parts[2]!, fields, body: content.body }, end: content.end }
 }
 
 function readField(line: string): readonly [string, string] {
@@ -64,11 +70,12 @@ function readField(line: string): readonly [string, string] {
   return [name.toLowerCase(), value]
 }
 
-function readBody(
-  bytes: Buffer,
-  from: number,
-  fields: StrictRequest['fields'],
-): { body: Buffer; end: number } {
+interface Content {
+  readonly body: Buffer
+  readonly end: number
+}
+
+function readBody(bytes: Buffer, from: number, fields: StrictRequest['fields']): Content | null {
   const all = (wanted: string) => fields.filter(([name]) => name === wanted).map(([, value]) => value)
   const lengths = all('content-length')
   const codings = all('transfer-encoding')
@@ -81,19 +88,19 @@ function readBody(
   if (lengths.length === 0) return { body: Buffer.alloc(0), end: from }
   if (!/^(?:0|[1-9]\d{0,9})$/.test(lengths[0]!)) throw new WireError(`a length of ${lengths[0]}`)
   const end = from + Number(lengths[0])
-  if (end > bytes.length) throw new WireError('a body is not whole')
-  return { body: bytes.subarray(from, end), end }
+  return end > bytes.length ? null : { body: bytes.subarray(from, end), end }
 }
 
-function readChunks(bytes: Buffer, from: number): { body: Buffer; end: number } {
+function readChunks(bytes: Buffer, from: number): Content | null {
   const chunks: Buffer[] = []
   for (let at = from; ; ) {
     const lineEnd = bytes.indexOf('\r\n', at, 'latin1')
-    if (lineEnd === -1) throw new WireError('a chunk is not whole')
+    if (lineEnd === -1) return null
     const line = bytes.toString('latin1', at, lineEnd)
     if (!/^[\da-fA-F]{1,8}$/.test(line)) throw new WireError(`no chunk size: ${quote(line)}`)
     const size = Number.parseInt(line, 16)
     const end = lineEnd + 2 + size
+    if (bytes.length < end + 2) return null
     if (bytes.toString('latin1', end, end + 2) !== '\r\n') throw new WireError('a chunk does not end')
     if (size === 0) return { body: Buffer.concat(chunks), end: end + 2 }
     chunks.push(bytes.subarray(lineEnd + 2, end))

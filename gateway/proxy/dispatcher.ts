@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
-import { buildConnector, type Dispatcher, Pool } from 'undici'
+import type { TLSSocket } from 'node:tls'
+import { buildConnector, Pool } from 'undici'
 import { ADDRESSES_MS, createAddressLookup, resolveBySystem } from './address-lookup.ts'
+import { createHttp2Connection, type TargetDispatcher } from './http2-connection.ts'
 
 /** How connections to one target are made. Times in milliseconds. */
 export interface DispatcherOptions {
@@ -26,7 +28,7 @@ export interface TlsOptions {
 
 /** A connection pool to one target. */
 export interface TargetConnections {
-  readonly dispatcher: Dispatcher
+  readonly dispatcher: TargetDispatcher
   /**
    * To be given with every exchange over TLS: undici would else take the name that a certificate must be for
    * from the request's `Host`, which is the client's word.
@@ -49,7 +51,8 @@ export interface TargetConnections {
  * here sees the socket's error first and says so through `breaking`, so that a short answer never looks whole.
  */
 export function createTargetConnections(options: DispatcherOptions): TargetConnections {
-  return createPool(options, createConnector(options), true)
+  const connect = createConnector(options)
+  return options.http2 ? createHttp2(options, connect) : createPool(options, connect, true)
 }
 
 type Connector = ReturnType<typeof buildConnector>
@@ -62,9 +65,8 @@ function createPool(options: DispatcherOptions, connect: Connector, keepAlive: b
   const pool = new Pool(origin, {
     connections: options.maxConnections,
     // With 0 undici keeps no connection for a second exchange.
-    pipelining: options.http2 ? 100 : keepAlive ? 1 : 0,
-    allowH2: options.http2,
-    ...(options.http2 && origin.startsWith('http:') ? { useH2c: true } : {}),
+    pipelining: keepAlive ? 1 : 0,
+    allowH2: false,
     // A name's connections are made anew as often as its addresses are, or they would stay with the old ones.
     ...(hostname === null || isIP(hostname) !== 0 ? {} : { clientTtl: ADDRESSES_MS }),
     headersTimeout: options.responseMs,
@@ -93,22 +95,54 @@ function createPool(options: DispatcherOptions, connect: Connector, keepAlive: b
       fresh ??= createPool(options, connect, false)
       return fresh
     },
-    hadAnswered: (error) => !options.http2 && error instanceof Error && answered.has(error),
+    hadAnswered: (error) => error instanceof Error && answered.has(error),
     async close() {
       await Promise.all([pool.close(), fresh?.close()])
     },
   }
 }
 
+function createHttp2(options: DispatcherOptions, connect: Connector): TargetConnections {
+  const { origin, host, hostname } = parseTarget(options.url)
+  const { protocol, port } = new URL(origin)
+  const dispatcher = createHttp2Connection({
+    origin,
+    responseMs: options.responseMs,
+    idleMs: options.idleMs,
+    maxAgeMs: hostname === null || isIP(hostname) !== 0 ? Number.POSITIVE_INFINITY : ADDRESSES_MS,
+    connect: () =>
+      new Promise((resolve, reject) => {
+        const to = { origin, host, hostname: hostname ?? host, protocol, port }
+        connect(to as Parameters<Connector>[0], (error, socket) => {
+          if (error !== null) reject(error)
+          else if (protocol === 'https:' && (socket as TLSSocket).alpnProtocol !== 'h2') {
+            socket.destroy()
+            reject(Object.assign(new Error('the target does not offer HTTP/2'), { code: 'NO_HTTP2' }))
+          } else resolve(socket)
+        })
+      }),
+  })
+  const connections: TargetConnections = {
+    dispatcher,
+    servername: null,
+    breaking: false,
+    get fresh() {
+      return connections
+    },
+    hadAnswered: () => false,
+    close: () => dispatcher.close(),
+  }
+  return connections
+}
+
 function createConnector(options: DispatcherOptions): Connector {
-  const { socketPath, origin, hostname } = parseTarget(options.url)
+  const { socketPath, hostname } = parseTarget(options.url)
   const named = hostname !== null && isIP(hostname) === 0
   const serverName = options.tls?.serverName ?? (named ? hostname : null)
   const connect = buildConnector({
     timeout: options.connectMs,
     allowH2: options.http2,
     preferH2: options.http2,
-    ...(options.http2 && origin.startsWith('http:') ? { useH2c: true } : {}),
     ...(socketPath === null ? {} : { socketPath }),
     ...(named
       ? {

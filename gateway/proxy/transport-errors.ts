@@ -36,7 +36,7 @@ export function upstreamErrorCode(error: unknown): ErrorCode {
   if (isConnectError(error)) return TIMED_OUT.has(code) ? 'upstream_timeout' : 'upstream_unreachable'
   if (TIMED_OUT.has(code)) return 'upstream_timeout'
   if (code === 'UND_ERR_SOCKET') return UNASKED.has(message) ? 'upstream_invalid' : 'upstream_reset'
-  if (RESET.has(code)) return 'upstream_reset'
+  if (RESET.has(code) || code.startsWith('ERR_HTTP2_')) return 'upstream_reset'
   if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return 'upstream_invalid'
   return code === '' ? 'upstream_invalid' : 'upstream_unreachable'
 }

@@ -25,7 +25,9 @@ export function ask({ url, method = 'GET', headers = {}, body, agent, onRequest 
       {
         method,
         headers:
-          body === undefined ? headers : { 'Content-Length': String(Buffer.byteLength(body)), ...headers },
+          body === undefined || 'Transfer-Encoding' in headers
+            ? headers
+            : { 'Content-Length': String(Buffer.byteLength(body)), ...headers },
         ...(agent === undefined ? { agent: false } : { agent }),
       },
       (res) => {

@@ -1,0 +1,236 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  constants,
+} from 'node:http2'
+import type { Socket } from 'node:net'
+import type { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+
+/** What the hop and the health check use of a dispatcher. */
+export interface TargetDispatcher {
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): unknown
+  /** Lets exchanges finish first. */
+  close(): Promise<void>
+  /** Breaks exchanges off. */
+  destroy(): Promise<void>
+}
+
+export interface Http2Options {
+  readonly origin: string
+  readonly responseMs: number
+  readonly idleMs: number
+  /** Age from which on new exchanges get a new connection; `Infinity` for never. */
+  readonly maxAgeMs: number
+  /** A connection to the target, its certificate checked. */
+  readonly connect: () => Promise<Socket>
+}
+
+/** Bytes that a target may have under way to the gateway, of one stream and of all. */
+const STREAM_WINDOW = 262_144
+const CONNECTION_WINDOW = 4_194_304
+
+/** Fields of HTTP/1.1 that a request of HTTP/2 has none of (RFC 9113, section 8.2.2), and `Host`. */
+const NOT_HTTP2 = new Set([
+  'host',
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'te',
+  'expect',
+])
+
+/**
+ * One connection of HTTP/2 for all exchanges with a target, in the terms of undici's dispatcher. undici's own
+ * (8.12) drops what is held back for a slow client when the trailers come, and calls the short answer whole.
+ */
+export function createHttp2Connection(options: Http2Options): TargetDispatcher {
+  let session: ClientHttp2Session | null = null
+  let since = 0
+  let connecting: Promise<ClientHttp2Session> | null = null
+
+  async function open(): Promise<ClientHttp2Session> {
+    const socket = await options.connect()
+    const opened = connectHttp2(options.origin, {
+      createConnection: () => socket,
+      settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
+    })
+    // Each stream is told by an error of its own.
+    opened.on('error', () => {})
+    opened.once('connect', () => opened.setLocalWindowSize(CONNECTION_WINDOW))
+    session?.close()
+    session = opened
+    since = performance.now()
+    return opened
+  }
+
+  function usable(): ClientHttp2Session | Promise<ClientHttp2Session> {
+    const old = performance.now() - since > options.maxAgeMs
+    if (session !== null && !session.closed && !session.destroyed && !old) return session
+    connecting ??= open().finally(() => {
+      connecting = null
+    })
+    return connecting
+  }
+
+  return {
+    async dispatch(request, handler) {
+      let given: ClientHttp2Session
+      try {
+        given = await usable()
+      } catch (error) {
+        handler.onResponseError?.(null as never, error as Error)
+        return
+      }
+      new Http2Exchange(request, handler, options).start(given)
+    },
+    async close() {
+      const open = session
+      if (open === null || open.destroyed) return
+      await new Promise<void>((resolve) => open.close(() => resolve()))
+    },
+    async destroy() {
+      session?.destroy()
+    },
+  }
+}
+
+class Http2Exchange implements Dispatcher.DispatchController {
+  readonly #request: Dispatcher.DispatchOptions
+  readonly #handler: Dispatcher.DispatchHandler
+  readonly #options: Http2Options
+  #stream: ClientHttp2Stream | null = null
+  #answered = false
+  #done = false
+  rawHeaders: string[] = []
+  rawTrailers: string[] = []
+  aborted = false
+  reason: Error | null = null
+
+  constructor(
+    request: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+    options: Http2Options,
+  ) {
+    this.#request = request
+    this.#handler = handler
+    this.#options = options
+  }
+
+  get paused(): boolean {
+    return this.#stream?.isPaused() ?? false
+  }
+
+  pause(): void {
+    this.#stream?.pause()
+  }
+
+  resume(): void {
+    this.#stream?.resume()
+  }
+
+  abort(reason: Error): void {
+    this.aborted = true
+    this.reason = reason
+    this.#fail(reason)
+  }
+
+  start(session: ClientHttp2Session): void {
+    const body = (this.#request.body ?? null) as Readable | null
+    this.#handler.onRequestStart?.(this, undefined)
+    if (this.#done) return
+    try {
+      const fields = requestFields(this.#request, this.#options.origin)
+      this.#stream = session.request(fields, { endStream: body === null })
+    } catch (error) {
+      this.#fail(error as Error)
+      return
+    }
+    const stream = this.#stream
+    stream.setTimeout(this.#options.responseMs, () => this.#fail(timedOut()))
+    stream.on('headers', (headers, _flags, raw) => this.#onHead(Number(headers[':status']), raw as never))
+    stream.on('response', (headers, _flags, raw) => {
+      this.#answered = true
+      stream.setTimeout(this.#options.idleMs)
+      this.#onHead(Number(headers[':status']), raw as never)
+    })
+    stream.on('data', (chunk: Buffer) => this.#handler.onResponseData?.(this, chunk))
+    stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
+      this.rawTrailers = withoutPseudo(raw)
+    })
+    // Trailers that came with the end are told of in this turn, but behind it.
+    stream.once('end', () => setImmediate(() => this.#finish(stream)))
+    stream.on('error', (error) => this.#fail(error))
+    stream.once('close', () => setImmediate(() => this.#finish(stream)))
+    body?.once('error', (error) => this.#fail(error))
+    body?.pipe(stream)
+  }
+
+  #onHead(status: number, raw: string[]): void {
+    if (this.#done) return
+    this.rawHeaders = withoutPseudo(raw)
+    this.#handler.onResponseStarted?.()
+    this.#handler.onResponseStart?.(this, status, {}, undefined)
+  }
+
+  #finish(stream: ClientHttp2Stream): void {
+    if (this.#done) return
+    // A stream that was reset ends, too; only this tells it from one that is whole.
+    if (!this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR || !stream.readableEnded) {
+      this.#fail(Object.assign(new Error('the stream was reset'), { code: 'ECONNRESET' }))
+      return
+    }
+    this.#settle()
+    this.#handler.onResponseEnd?.(this, {})
+  }
+
+  #fail(error: Error): void {
+    if (this.#done) return
+    this.#settle()
+    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    this.#handler.onResponseError?.(this, error)
+  }
+
+  #settle(): void {
+    this.#done = true
+    this.#stream?.setTimeout(0)
+    const body = this.#request.body as Readable | null | undefined
+    if (body != null && !body.readableEnded) body.destroy()
+  }
+}
+
+function timedOut(): Error {
+  return Object.assign(new Error('the target took too long'), { code: 'ETIMEDOUT' })
+}
+
+function requestFields(request: Dispatcher.DispatchOptions, origin: string) {
+  const flat = request.headers as string[]
+  const fields: Record<string, string | string[]> = Object.create(null)
+  let host = ''
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!.toLowerCase()
+    const value = flat[i + 1]!
+    if (name === 'host') host = value
+    if (NOT_HTTP2.has(name)) continue
+    const before = fields[name]
+    fields[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+  }
+  return {
+    ...fields,
+    ':method': request.method,
+    ':scheme': origin.slice(0, origin.indexOf(':')),
+    ':authority': host,
+    ':path': request.path,
+    // Servers of gRPC ask for it, and trailers do pass.
+    te: 'trailers',
+  }
+}
+
+function withoutPseudo(raw: readonly string[]): string[] {
+  const flat: string[] = []
+  for (let i = 0; i < raw.length; i += 2) if (!raw[i]!.startsWith(':')) flat.push(raw[i]!, raw[i + 1]!)
+  return flat
+}

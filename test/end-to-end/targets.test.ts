@@ -1,0 +1,330 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, get, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer as createHttp2,
+  createSecureServer,
+  type Http2Server,
+  type ServerHttp2Stream,
+} from 'node:http2'
+import { createServer as createHttps } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import { WebSocket, WebSocketServer } from 'ws'
+import { createTargetConnections } from '../../gateway/proxy/dispatcher.ts'
+import { createAuthority } from '../support/certificates.ts'
+import { ask } from '../support/http-client.ts'
+import { plainGateway } from '../support/plain-gateway.ts'
+
+async function listen(t: Test, server: Server | Http2Server, where: object): Promise<number> {
+  server.listen('path' in where ? where : { host: '127.0.0.1', port: 0, ...where })
+  await once(server, 'listening')
+  const sessions = new Set<{ destroy(): void }>()
+  server.on('connection', (socket) => sessions.add(socket))
+  t.teardown(() => {
+    for (const each of sessions) each.destroy()
+    server.close()
+  })
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+async function echo(req: IncomingMessage, res: ServerResponse) {
+  let body = ''
+  for await (const part of req) body += part
+  res.end(`${req.method} ${req.url} ${body}`)
+}
+
+/** Sends one message through a WebSocket and returns what comes back. */
+async function throughWebSocket(port: number): Promise<string> {
+  const ws = new WebSocket(`ws://127.0.0.1:${port}/ws`)
+  await once(ws, 'open')
+  ws.send('hello')
+  const [data] = await once(ws, 'message')
+  ws.close()
+  await once(ws, 'close')
+  return String(data)
+}
+
+function answerWebSockets(server: Server) {
+  const sockets = new WebSocketServer({ server })
+  sockets.on('connection', (ws) => ws.on('message', (data) => ws.send(`back: ${data}`)))
+}
+
+const HEALTH = { path: '/healthz', interval: '50ms', timeout: '1s', unhealthyAfter: 1 }
+
+t.test('a target on an IPv6 address: requests, checks and WebSockets', async (t) => {
+  const server = createServer(echo)
+  answerWebSockets(server)
+  const port = await listen(t, server, { host: '::1' })
+  const url = `http://[::1]:${port}`
+  const gateway = await plainGateway(t, { targets: [url], upstream: { health: HEALTH, host: 'target' } })
+  const answer = await ask({ url: `${gateway.url}/x`, method: 'POST', body: 'b' })
+  t.same([answer.status, answer.body], [200, 'POST /x b'])
+  t.equal(await throughWebSocket(gateway.port), 'back: hello')
+  t.equal(await gateway.metric(`gateway_upstream_target_up{upstream="api",target="${url}"}`), 1)
+})
+
+t.test('a target on a unix socket: requests, checks and WebSockets', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gateway-unix-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const path = join(folder, 'api.sock')
+  let checks = 0
+  const server = createServer((req, res) => {
+    if (req.url === '/healthz') checks++
+    void echo(req, res)
+  })
+  answerWebSockets(server)
+  await listen(t, server, { path })
+  const gateway = await plainGateway(t, { targets: [`unix:${path}`], upstream: { health: HEALTH } })
+  const answer = await ask({ url: `${gateway.url}/x`, method: 'POST', body: 'b' })
+  t.same([answer.status, answer.body], [200, 'POST /x b'])
+  t.equal(await throughWebSocket(gateway.port), 'back: hello')
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  t.ok(checks > 1)
+  t.equal(await gateway.metric(`gateway_upstream_target_up{upstream="api",target="unix:${path}"}`), 1)
+})
+
+t.test('a unix socket that is not there: 502 upstream_unreachable', async (t) => {
+  const gateway = await plainGateway(t, { targets: ['unix:/nowhere/at/all.sock'] })
+  const answer = await ask({ url: gateway.url })
+  t.equal(answer.status, 502)
+  t.equal(JSON.parse(answer.body).code, 'upstream_unreachable')
+})
+
+t.test('a target by a name is found by the resolver', async (t) => {
+  const server = createServer(echo)
+  const port = await listen(t, server, { host: 'localhost' })
+  const gateway = await plainGateway(t, { targets: [`http://localhost:${port}`] })
+  t.equal((await ask({ url: gateway.url })).status, 200)
+})
+
+t.test('TLS to targets', async (t) => {
+  const authority = createAuthority(t, 'the test authority')
+  const own = authority.issue('api.internal', ['DNS:api.internal'])
+  const client = authority.issue('gateway', ['DNS:gateway'])
+  const names: (string | false | null)[] = []
+  const clients: string[] = []
+  let plain = 0
+  const server = createHttps(
+    { cert: own.cert, key: own.key, ca: authority.cert, requestCert: true },
+    (req, res) => {
+      const socket = req.socket as TLSSocket
+      names.push((socket as TLSSocket & { servername: string }).servername)
+      clients.push(String(socket.getPeerCertificate().subject?.CN))
+      void echo(req, res)
+    },
+  )
+  server.on('tlsClientError', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'ERR_SSL_HTTP_REQUEST') plain++
+  })
+  answerWebSockets(server)
+  const port = await listen(t, server, {})
+  const url = `https://127.0.0.1:${port}`
+  const tls = { caFile: authority.certFile, serverName: 'api.internal' }
+
+  await t.test('the authority, the name and the client certificate of the file are used', async (t) => {
+    const gateway = await plainGateway(t, {
+      targets: [url],
+      upstream: { health: HEALTH, tls: { ...tls, certFile: client.certFile, keyFile: client.keyFile } },
+    })
+    names.length = clients.length = 0
+    const hosts = ['a.example', 'b.example', 'a.example']
+    for (const host of hosts) t.equal((await ask({ url: gateway.url, headers: { Host: host } })).status, 200)
+    t.equal(await throughWebSocket(gateway.port), 'back: hello')
+    t.same([...new Set(names)], ['api.internal'], "the client's Host is never the name that is asked for")
+    t.same([...new Set(clients)], ['gateway'])
+    t.equal(await gateway.metric(`gateway_upstream_target_up{upstream="api",target="${url}"}`), 1)
+  })
+
+  const refused = async (t: Test, targets: readonly string[], own: object, headers = {}) => {
+    const gateway = await plainGateway(t, { targets, upstream: { tls: own, retries: 0 } })
+    const answer = await ask({ url: gateway.url, headers })
+    t.equal(answer.status, 502)
+    t.equal(JSON.parse(answer.body).code, 'upstream_unreachable')
+    const ws = new WebSocket(`ws://127.0.0.1:${gateway.port}/ws`, { headers })
+    const [, res] = (await once(ws, 'unexpected-response')) as [unknown, IncomingMessage]
+    t.equal(res.statusCode, 502)
+    ws.on('error', () => {}).terminate()
+  }
+
+  await t.test('an authority that does not vouch for the target: 502 upstream_unreachable', async (t) => {
+    const other = createAuthority(t, 'another authority')
+    await refused(t, [url], { caFile: other.certFile, serverName: 'api.internal' })
+  })
+
+  await t.test("the system's authorities do not vouch for a private one", (t) => refused(t, [url], {}))
+
+  await t.test('a certificate for another name: 502 upstream_unreachable', async (t) => {
+    await refused(t, [url], { caFile: authority.certFile, serverName: 'other.internal' })
+  })
+
+  await t.test("attack: a client that names the certificate's host does not make it good", async (t) => {
+    await refused(t, [url], { caFile: authority.certFile }, { Host: 'api.internal' })
+  })
+
+  await t.test('nothing of all that was tried again in plain text', async (t) => {
+    t.equal(plain, 0)
+  })
+})
+
+const LARGE = 'x'.repeat(5_000_000)
+
+function answerHttp2(stream: ServerHttp2Stream, headers: Record<string, unknown>) {
+  if (headers[':path'] === '/trailers' || headers[':path'] === '/large') {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'grpc-message': 'fine' }))
+    stream.end(headers[':path'] === '/large' ? LARGE : 'message')
+    return
+  }
+  stream.respond({ ':status': 200, 'x-authority': String(headers[':authority']) })
+  stream.write(`${headers[':method']} `)
+  stream.pipe(stream)
+}
+
+async function speaksHttp2(t: Test, target: string, upstream: Record<string, unknown>) {
+  const gateway = await plainGateway(t, { targets: [target], upstream: { protocol: 'http2', ...upstream } })
+  const got = await ask({ url: `${gateway.url}/x`, headers: { Host: 'a.example' } })
+  t.same([got.status, got.body, got.headers['x-authority']], [200, 'GET ', 'a.example'])
+  const body = 'x'.repeat(500_000)
+  const posted = await ask({ url: `${gateway.url}/x`, method: 'POST', body })
+  t.equal(posted.body.length, body.length + 5)
+  const called = await ask({
+    url: `${gateway.url}/trailers`,
+    method: 'POST',
+    body: 'call',
+    headers: { TE: 'trailers' },
+  })
+  t.equal(called.body, 'message')
+  t.match(called.trailers, { 'grpc-status': '0', 'grpc-message': 'fine' })
+  const many = await Promise.all(Array.from({ length: 50 }, () => ask({ url: `${gateway.url}/x` })))
+  t.ok(many.every(({ status }) => status === 200))
+  const streamed = await ask({
+    url: `${gateway.url}/x`,
+    method: 'POST',
+    headers: { 'Transfer-Encoding': 'chunked' },
+    body: 'chunks',
+  })
+  t.equal(streamed.body, 'POST chunks')
+  t.equal(await gateway.metric(`gateway_upstream_target_up{upstream="api",target="${target}"}`), 1)
+}
+
+t.test('HTTP/2 without TLS, as agreed beforehand: bodies both ways and trailers', async (t) => {
+  const server = createHttp2()
+  server.on('stream', answerHttp2)
+  const port = await listen(t, server, {})
+  await speaksHttp2(t, `http://127.0.0.1:${port}`, { health: HEALTH })
+})
+
+t.test('HTTP/2 over TLS: bodies both ways and trailers', async (t) => {
+  const authority = createAuthority(t, 'the test authority')
+  const own = authority.issue('api.internal', ['DNS:api.internal'])
+  const server = createSecureServer({ cert: own.cert, key: own.key })
+  server.on('stream', answerHttp2)
+  const port = await listen(t, server as unknown as Http2Server, {})
+  await speaksHttp2(t, `https://127.0.0.1:${port}`, {
+    health: HEALTH,
+    tls: { caFile: authority.certFile, serverName: 'api.internal' },
+  })
+})
+
+t.test('what is held back for a slow reader is not lost when the trailers come', async (t) => {
+  const server = createHttp2()
+  server.on('stream', (stream: ServerHttp2Stream) => {
+    stream.respond({ ':status': 200 }, { waitForTrailers: true })
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
+    stream.end('x'.repeat(40_000))
+  })
+  const port = await listen(t, server, {})
+  const connections = createTargetConnections({
+    url: `http://127.0.0.1:${port}`,
+    connectMs: 1000,
+    responseMs: 1000,
+    idleMs: 1000,
+    maxConnections: 1,
+    http2: true,
+    tls: null,
+  })
+  t.teardown(() => connections.dispatcher.destroy())
+  let length = 0
+  const trailers = await new Promise((resolve, reject) => {
+    connections.dispatcher.dispatch(
+      { path: '/', method: 'GET', headers: ['Host', 'a'], body: null },
+      {
+        onRequestStart() {},
+        onResponseStart() {},
+        onResponseData(controller, chunk) {
+          length += chunk.length
+          controller.pause()
+          setTimeout(() => controller.resume(), 50)
+        },
+        onResponseEnd: (controller) => resolve(controller.rawTrailers),
+        onResponseError: (_controller, error) => reject(error),
+      },
+    )
+  })
+  t.equal(length, 40_000)
+  t.same(trailers, ['grpc-status', '0'])
+})
+
+t.test('a client that reads slowly gets all of an answer and its trailers from HTTP/2', async (t) => {
+  const server = createHttp2()
+  server.on('stream', answerHttp2)
+  const port = await listen(t, server, {})
+  const gateway = await plainGateway(t, {
+    targets: [`http://127.0.0.1:${port}`],
+    upstream: { protocol: 'http2' },
+  })
+  const res = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${gateway.url}/large`, resolve).once('error', reject)
+  })
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  let length = 0
+  for await (const part of res) {
+    length += part.length
+    if (length % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  t.equal(length, LARGE.length)
+  t.match(res.trailers, { 'grpc-status': '0' })
+})
+
+t.test('a stream of HTTP/2 that is reset breaks the answer off; before one it is 502', async (t) => {
+  const server = createHttp2()
+  server.on('stream', (stream: ServerHttp2Stream, headers) => {
+    stream.on('error', () => {})
+    if (headers[':path'] === '/early') stream.close(2)
+    else {
+      stream.respond({ ':status': 200 })
+      stream.write('half', () => {
+        if (headers[':path'] === '/reset') stream.destroy(new Error('reset'))
+        else stream.session?.socket.destroy()
+      })
+    }
+  })
+  const port = await listen(t, server, {})
+  const gateway = await plainGateway(t, {
+    targets: [`http://127.0.0.1:${port}`],
+    upstream: { protocol: 'http2' },
+  })
+  const early = await ask({ url: `${gateway.url}/early` })
+  t.same([early.status, JSON.parse(early.body).code], [502, 'upstream_reset'])
+  await t.rejects(ask({ url: `${gateway.url}/reset` }))
+  await t.rejects(ask({ url: `${gateway.url}/cut` }))
+})
+
+t.test('HTTP/2 targets: a stream that hangs is 504, its connection goes on for others', async (t) => {
+  const server = createHttp2()
+  server.on('stream', (stream: ServerHttp2Stream, headers) => {
+    if (headers[':path'] !== '/hang') answerHttp2(stream, headers)
+  })
+  const port = await listen(t, server, {})
+  const gateway = await plainGateway(t, {
+    targets: [`http://127.0.0.1:${port}`],
+    upstream: { protocol: 'http2', timeouts: { response: '200ms' } },
+  })
+  t.equal((await ask({ url: `${gateway.url}/x` })).status, 200)
+  t.equal((await ask({ url: `${gateway.url}/hang` })).status, 504)
+  t.equal((await ask({ url: `${gateway.url}/x` })).status, 200, 'the others on its connection go on')
+})

@@ -127,10 +127,12 @@ function withTokens(stage: BenchStage, active: Tokens): BenchStage {
 
 function closed(
   stage: BenchStage,
-  { seconds }: BenchOptions,
+  options: BenchOptions,
   { port }: StartedGateway,
   ...[connections]: [connections: number]
 ): Promise<Traffic> {
+  // Thousands of connections take seconds to be made.
+  const seconds = Math.max(options.seconds, connections / 500)
   return stage.generate({ port, connections, seconds, tokensFile: stage.tokens.active.file, seed: 1 })
 }
 
@@ -147,6 +149,7 @@ async function observe(
   })
   const before = await look()
   const { requests, requestsPerS, failed, p50Ms, p99Ms } = await traffic()
+  if (requests === 0) throw new Error(`not one request was answered at ${at}`)
   const after = await look()
   const queries = after.queries - before.queries
   const point: Point = {

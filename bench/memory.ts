@@ -16,6 +16,7 @@ import { usageOf } from './usage.ts'
 
 const REQUESTS = 2_000_000
 const SETTLED_AFTER = 200_000
+const QUICK_REQUESTS = 50_000
 const OPEN = 10_000
 const DIFFERENT_TOKENS = 100_000
 
@@ -28,14 +29,15 @@ export async function memory(stage: BenchStage, options: BenchOptions): Promise<
   const webSocket = await perConnection(stage, 'webSocket')
   const tokens = await perToken(stage)
 
-  const settled = samples.filter(([requests]) => requests >= SETTLED_AFTER)
+  const settledAfter = options.quick ? QUICK_REQUESTS / 2 : SETTLED_AFTER
+  const settled = samples.filter(([requests]) => requests >= settledAfter)
   const quarter = Math.max(1, Math.floor(settled.length / 4))
   const rss = (some: readonly Sample[]) => spreadOf(some.map(([, value]) => value)).median
   const [early, late] = [rss(settled.slice(0, quarter)), rss(settled.slice(-quarter))]
   const text = `${table(
     ['what', 'figure'],
     [
-      [`RSS, first quarter after ${SETTLED_AFTER} requests`, `${early.toFixed(0)} MiB`],
+      [`RSS, first quarter after ${settledAfter} requests`, `${early.toFixed(0)} MiB`],
       [`RSS, last quarter up to ${samples.at(-1)![0]} requests`, `${late.toFixed(0)} MiB`],
       [`per idle connection (${idle.count})`, `${idle.kib.toFixed(1)} KiB`],
       [`per WebSocket (${webSocket.count}), both its connections`, `${webSocket.kib.toFixed(1)} KiB`],
@@ -62,7 +64,7 @@ async function overRequests(stage: BenchStage, options: BenchOptions): Promise<S
   const gateway = await startGateway(stage)
   try {
     const samples: Sample[] = []
-    const total = options.quick ? 50_000 : REQUESTS
+    const total = options.quick ? QUICK_REQUESTS : REQUESTS
     for (let sent = 0; sent < total; ) {
       const load = { port: gateway.port, connections: CONNECTIONS, tokensFile: stage.tokens.active.file }
       const { requests } = await stage.generate({ ...load, seconds: options.seconds, seed: sent })

@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import type { CookieNames } from '../auth/cookies.ts'
 import type { Metrics } from '../ops/metrics.ts'
+import { tlsFiles } from '../proxy/dispatcher.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Target } from '../upstreams/target.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
@@ -87,6 +89,7 @@ export function checkUpstreamsBytes(bytes: Uint8Array, file: string): LoadedFile
 /** @param config the first good reading of the file */
 export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingParts): LiveRouting {
   const { metrics, scheduler, log } = parts
+  let connectionKeys: ReadonlyMap<string, string> = new Map()
   let snapshot = build(config, null)
   let status: RoutingStatus = { file: parts.file, loadedAt: parts.wallClock(), problems: [] }
   let mark = ''
@@ -101,18 +104,23 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
 
   function build(next: UpstreamsConfig, before: Snapshot | null): Snapshot {
     const upstreams = new Map<string, Upstream>()
+    const keys = new Map<string, string>()
     for (const [name, upstream] of next.upstreams) {
+      const key = connectionKey(upstream)
+      const same = connectionKeys.get(name) === key ? before?.upstreams.get(name) : undefined
+      keys.set(name, key)
       upstreams.set(
         name,
         createUpstream(name, upstream, {
           metrics,
           scheduler,
           random: parts.random,
-          existing: (url) => reusable(before?.upstreams.get(name), upstream, url),
+          existing: (url) => same?.targets.find((target) => target.url === url),
           onTargetChange: tell,
         }),
       )
     }
+    connectionKeys = keys
     return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics })
   }
 
@@ -141,22 +149,28 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
     mark = await markOf(parts.file)
     const loaded = await loadUpstreamsFile(parts.file)
     if (closed) return
-    if (!loaded.ok) {
-      metrics.reloadFailure.value++
-      metrics.lastReloadSuccessful.value = 0
-      status = { ...status, problems: loaded.problems }
-      log.error(
-        { file: parts.file, problems: loaded.problems },
-        'the routing file is not usable; the last good one stays in force',
-      )
-      return
+    if (!loaded.ok) return failed(loaded.problems)
+    try {
+      swap(loaded.config)
+    } catch (error) {
+      // A file that it names was there a moment ago.
+      return failed([`${parts.file}: cannot be put in force (${String(error)})`])
     }
-    swap(loaded.config)
     status = { file: parts.file, loadedAt: parts.wallClock(), problems: [] }
     metrics.reloadSuccess.value++
     metrics.lastReloadSuccessful.value = 1
     metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
     log.info({ file: parts.file, routes: loaded.config.routes.length }, 'the routing file was read')
+  }
+
+  function failed(problems: readonly string[]): void {
+    metrics.reloadFailure.value++
+    metrics.lastReloadSuccessful.value = 0
+    status = { ...status, problems }
+    log.error(
+      { file: parts.file, problems },
+      'the routing file is not usable; the last good one stays in force',
+    )
   }
 
   /** One reading after the other. */
@@ -205,12 +219,13 @@ async function markOf(file: string): Promise<string> {
   }
 }
 
-/** A target is the same where everything that its connections were made with is. */
-function reusable(before: Upstream | undefined, config: UpstreamConfig, url: string): Target | undefined {
-  if (before === undefined || connectionKey(before.config) !== connectionKey(config)) return undefined
-  return before.targets.find((target) => target.url === url)
-}
-
+/**
+ * A target is the same where everything that its connections were made with is; certificates are renewed under
+ * the same file name.
+ */
 function connectionKey({ timeouts, tls, protocol, maxConnections }: UpstreamConfig): string {
-  return JSON.stringify([timeouts, tls ?? null, protocol, maxConnections])
+  const files = Object.values(tlsFiles(tls ?? null)).map((file) =>
+    createHash('sha256').update(file).digest('hex'),
+  )
+  return JSON.stringify([timeouts, tls ?? null, files, protocol, maxConnections])
 }

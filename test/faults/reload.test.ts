@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { get, type IncomingMessage } from 'node:http'
+import { createServer } from 'node:https'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
+import { createAuthority } from '../support/certificates.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { ask, keepAliveAgent } from '../support/http-client.ts'
 import { NO_DATABASE, plainGateway, plainRouting, until } from '../support/plain-gateway.ts'
@@ -181,4 +183,25 @@ t.test('100 reloads under the load of 50 connections fail no request', async (t)
   agent.destroy()
   t.same([...seen.keys()], ['200 ok'])
   t.ok(seen.get('200 ok')! > 1000, `${seen.get('200 ok')} requests`)
+})
+
+t.test('a certificate renewed under its name counts from the next reload on', async (t) => {
+  const [old, renewed] = [createAuthority(t, 'the old authority'), createAuthority(t, 'the new authority')]
+  const { cert, key } = renewed.issue('api.internal', ['DNS:api.internal'])
+  const server = createServer({ cert, key }, (_req, res) => res.end('ok'))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close().closeAllConnections())
+  const caFile = join(await mkdtemp(join(tmpdir(), 'gateway-ca-')), 'ca.pem')
+  t.teardown(() => rm(dirname(caFile), { recursive: true }))
+  await writeFile(caFile, old.cert)
+  const gateway = await plainGateway(t, {
+    targets: [`https://127.0.0.1:${(server.address() as { port: number }).port}`],
+    upstream: { tls: { caFile, serverName: 'api.internal' } },
+  })
+  t.equal((await ask({ url: gateway.url })).status, 502)
+  await writeFile(caFile, renewed.cert)
+  gateway.signal('SIGHUP')
+  await until(async () => (await gateway.metric(SUCCESS)) === 1)
+  t.equal((await ask({ url: gateway.url })).status, 200)
 })

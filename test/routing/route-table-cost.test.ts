@@ -1,0 +1,43 @@
+import t from 'tap'
+import { createRouteTable, type Matcher, type RouteRequest } from '../../gateway/routing/route-table.ts'
+
+function table(count: number) {
+  const routes: Matcher[] = Array.from({ length: count }, (_, n) => ({
+    host: n % 3 === 0 ? `h${n}.example.com` : null,
+    path: `/service-${n}/v1`,
+    exact: n % 5 === 0,
+    methods: n % 7 === 0 ? ['GET'] : null,
+  }))
+  const requests: RouteRequest[] = Array.from({ length: 1000 }, (_, n) => {
+    const { host, path, exact } = routes[n % count]!
+    return { host: host ?? 'any.example.com', path: exact ? path : `${path}/items/${n}`, method: 'GET' }
+  })
+  return { routes: createRouteTable(routes), requests }
+}
+
+/** Nanoseconds of one match, the least disturbed of many rounds. */
+function cost({ routes, requests }: ReturnType<typeof table>): number {
+  const startedAt = process.hrtime.bigint()
+  for (let n = 0; n < 20; n++) {
+    for (const request of requests) {
+      if (routes.match(request).kind !== 'matched') throw new Error(`no route for ${request.path}`)
+    }
+  }
+  return Number(process.hrtime.bigint() - startedAt) / (20 * requests.length)
+}
+
+t.test('a thousand routes cost a request no more than ten', async (t) => {
+  const ten = table(10)
+  const thousand = table(1000)
+  // In turns, so that what else the machine does falls on both; the least of each is what it costs undisturbed.
+  const times = { ten: [] as number[], thousand: [] as number[] }
+  for (let round = 0; round < 60; round++) {
+    times.ten.push(cost(ten))
+    times.thousand.push(cost(thousand))
+  }
+  const least = { ten: Math.min(...times.ten), thousand: Math.min(...times.thousand) }
+  const difference = least.thousand - least.ten
+  t.comment(`ten: ${least.ten.toFixed(0)} ns, a thousand: ${least.thousand.toFixed(0)} ns`)
+  // A whole request costs tens of microseconds: this bound is a few hundredths of it, where a fifth is allowed.
+  t.ok(difference < 600, `${difference.toFixed(0)} ns more`)
+})

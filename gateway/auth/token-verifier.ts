@@ -44,7 +44,13 @@ export interface VerifierParts {
 }
 
 const MAX_JWT_CHARS = 16_384
-const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
+
+/**
+ * Three parts of base64url whose unused bits are zero (RFC 4648, section 3.5): otherwise the last character of a
+ * signature could be changed, and one token would have several spellings.
+ */
+const PART = '(?:[\\w-]{4})*(?:[\\w-]{4}|[\\w-]{3}(?<=[AEIMQUYcgkosw048])|[\\w-]{2}(?<=[AQgw]))'
+const COMPACT = new RegExp(`^${PART}\\.${PART}\\.${PART}$`)
 
 interface Known {
   readonly claims: TokenClaims
@@ -87,7 +93,7 @@ export function createTokenVerifier(parts: VerifierParts): TokenVerifier {
       verified: Object.freeze({ kind: 'verified', token: Object.freeze(parsed.claims.token) }),
     }
     // A verification that began under other keys must not outlive them.
-    if (version === keys.version) memo.set(jwt, known)
+    if (version === keys.version) memo.set(ownCopy(jwt), known)
     return judge(known, use)
   }
 
@@ -138,6 +144,11 @@ async function resolveKey(keys: KeyRing, header: Parameters<KeyRing['resolve']>[
       cause: error,
     })
   }
+}
+
+/** A slice of a header line keeps the whole line in memory, with all its other cookies, for as long as it lives. */
+function ownCopy(jwt: string): string {
+  return Buffer.from(jwt, 'latin1').toString('latin1')
 }
 
 function refused(code: 'token_invalid' | 'token_expired', reason: string): Verification {

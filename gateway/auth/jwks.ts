@@ -20,7 +20,7 @@ export interface JwksParts {
 const TIMEOUT_MS = 5000
 
 /** An unknown `kid` makes the set be fetched again, but not more often than this: kids are the client's to choose. */
-const COOLDOWN_MS = 30_000
+const COOLDOWN_MS = 10_000
 
 /** While there never was a set, tries come this far apart. */
 const FIRST_COOLDOWN_MS = 1000
@@ -30,7 +30,7 @@ const MAX_AGE_MS = 600_000
 
 /**
  * A key set from a URL. jose's own remote set forgets what it has when a fetch fails after its age limit and
- * fetches without a pause while the server is down; here the last good set stays, and every fetch counts
+ * fetches without a pause while the server is down; here the last good set stays, and a fetch that failed counts
  * towards the cooldown.
  */
 export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: JwksParts): JwksFetcher {
@@ -38,6 +38,7 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
   let current = ''
   let version = 0
   let triedAt = Number.NEGATIVE_INFINITY
+  let askedForKidAt = Number.NEGATIVE_INFINITY
   let failure: unknown = null
   let pending: Promise<void> | null = null
   let cancel = () => {}
@@ -75,6 +76,14 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
     }
   }
 
+  /** Whether a key that is not in the set may be in the one to be fetched now, or already under way. */
+  function mayBeNew(): boolean {
+    if (pending !== null) return true
+    if (scheduler.now() - askedForKidAt < COOLDOWN_MS) return false
+    askedForKidAt = scheduler.now()
+    return true
+  }
+
   void refresh()
 
   return {
@@ -89,8 +98,7 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
       try {
         return await local(header)
       } catch (error) {
-        if (!(error instanceof errors.JWKSNoMatchingKey) || scheduler.now() - triedAt < COOLDOWN_MS)
-          throw error
+        if (!(error instanceof errors.JWKSNoMatchingKey) || !mayBeNew()) throw error
         await refresh()
         return await local(header)
       }
@@ -108,5 +116,8 @@ function checked(value: unknown): JSONWebKeySet {
     throw new Error('the document is no JWKS: expected an object with a list of keys')
   }
   // Anybody can read the document, so a symmetric key in it is nobody's secret.
-  return { keys: keys.filter((key) => key.kty !== 'oct') }
+  const usable = keys.filter((key) => key.kty !== 'oct')
+  // Without keys every good token would be refused for a fault of the server's.
+  if (usable.length === 0) throw new Error('the document holds no public key')
+  return { keys: usable }
 }

@@ -1,8 +1,11 @@
-import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import { createLocalJWKSet, type JSONWebKeySet, type JWK, type JWTHeaderParameters } from 'jose'
+import { createLocalJWKSet, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
+import { KeyError, PUBLIC_ALGORITHMS, parsePublicKeys, parseSecret, trimmed } from './key-files.ts'
+
+export { KeyError } from './key-files.ts'
 
 /** Where the key comes from that tokens are verified with. */
 export type KeySource =
@@ -34,14 +37,6 @@ export interface KeyRingParts {
   readonly algorithms: readonly string[] | null
 }
 
-/** A key file that is not usable; the message names it and what was expected. */
-export class KeyError extends Error {
-  override readonly name = 'KeyError'
-}
-
-const MIN_SECRET_BYTES = 32
-const MIN_RSA_BITS = 2048
-const PUBLIC_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 const WATCH_MS = 1000
 
 /** @throws KeyError where a file is not usable; an unreachable JWKS URL is no error, it is tried again */
@@ -55,7 +50,10 @@ export async function createKeyRing(source: KeySource, parts: KeyRingParts): Pro
       )
     case 'public-key-file':
       return fileRing(source.path, parts, async () =>
-        publicRing(parsePublicKeys(await readFile(source.path, 'utf8'), source.path), parts),
+        publicRing(
+          parsePublicKeys(await readFile(source.path, 'utf8'), source.path, parts.algorithms),
+          parts,
+        ),
       )
     case 'jwks-url': {
       const fetcher = createJwksFetcher(source.url, parts)
@@ -98,8 +96,9 @@ function publicRing(set: JSONWebKeySet, parts: KeyRingParts): KeyRing {
  * swapped by Kubernetes is seen too. A bad new file leaves the last good key in force.
  */
 async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<KeyRing>): Promise<KeyRing> {
-  let ring = await readable(path, load)
+  // The mark comes first: a file that changes while it is read is read again.
   let mark = await markOf(path)
+  let ring = await readable(path, load)
   let version = 0
   let cancel = parts.scheduler.after(WATCH_MS, look)
   let closed = false
@@ -160,71 +159,5 @@ async function markOf(path: string): Promise<string> {
     return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
   } catch {
     return 'missing'
-  }
-}
-
-function trimmed(content: Buffer): Buffer {
-  let end = content.length
-  while (end > 0 && (content[end - 1] === 10 || content[end - 1] === 13)) end--
-  return content.subarray(0, end)
-}
-
-function parseSecret(secret: Buffer, place: string): KeyObject {
-  if (secret.length < MIN_SECRET_BYTES) {
-    throw new KeyError(
-      `${place}: the secret has ${secret.length} bytes; expected at least ${MIN_SECRET_BYTES}`,
-    )
-  }
-  return createSecretKey(secret)
-}
-
-/** PEM (a public key or a certificate), JWK or JWKS. */
-function parsePublicKeys(text: string, path: string): JSONWebKeySet {
-  const keys = text.trimStart().startsWith('{') ? parseJwks(text, path) : [parsePem(text, path)]
-  for (const key of keys) checkPublic(key, path)
-  return { keys }
-}
-
-function parseJwks(text: string, path: string): JWK[] {
-  let value: { keys?: unknown }
-  try {
-    value = JSON.parse(text)
-  } catch (error) {
-    throw new KeyError(`${path}: is not valid JSON; expected PEM, a JWK or a JWKS`, { cause: error })
-  }
-  const keys = Array.isArray(value.keys) ? value.keys : [value]
-  if (keys.length === 0) throw new KeyError(`${path}: holds no keys; expected at least one`)
-  return keys as JWK[]
-}
-
-function parsePem(text: string, path: string): JWK {
-  if (text.includes('PRIVATE KEY')) {
-    throw new KeyError(`${path}: holds a private key; expected the public key (the gateway only verifies)`)
-  }
-  try {
-    return createPublicKey(text).export({ format: 'jwk' }) as JWK
-  } catch (error) {
-    throw new KeyError(`${path}: is no key that can be read; expected a PEM public key, a JWK or a JWKS`, {
-      cause: error,
-    })
-  }
-}
-
-function checkPublic(jwk: JWK, path: string): void {
-  const name = jwk.kid === undefined ? 'the key' : `the key "${jwk.kid}"`
-  if (jwk.kty === 'oct')
-    throw new KeyError(`${path}: ${name} is symmetric; expected a public key (use JWT_SECRET_FILE)`)
-  if ('d' in jwk) throw new KeyError(`${path}: ${name} is private; expected the public part alone`)
-  let key: KeyObject
-  try {
-    key = createPublicKey({ key: jwk as never, format: 'jwk' })
-  } catch (error) {
-    throw new KeyError(`${path}: ${name} cannot be read; expected an RSA, EC or Ed25519 public key`, {
-      cause: error,
-    })
-  }
-  const bits = key.asymmetricKeyDetails?.modulusLength
-  if (bits !== undefined && bits < MIN_RSA_BITS) {
-    throw new KeyError(`${path}: ${name} has ${bits} bits; expected at least ${MIN_RSA_BITS}`)
   }
 }

@@ -13,7 +13,7 @@ export async function compare(stage: BenchStage, options: BenchOptions): Promise
   const ratios = ratiosOf(rounds)
   const text = `${comparisonTable(rounds)}\n\n${ratioTable(ratios)}\n`
   process.stdout.write(`\n${text}\n`)
-  if (options.quick || options.only !== null) return
+  if (!options.keep) return
   const how = `Medians (least..most) of ${options.rounds} rounds of ${options.seconds} s, ${CONNECTIONS} connections. ${machineLine(stage.machine)}; backend: ${stage.backend.name}.`
   await writeReadme(new Map([['compare', `${how}\n\n${text}`]]))
   await writeResults({

@@ -27,6 +27,9 @@ export async function startDatabase(folder: string): Promise<BenchDatabase> {
   // The account that the server runs as has to get in.
   await chmod(folder, 0o755)
   const server = await startEmbeddedPostgres({ dataDir, settings: ['fsync=off'] })
+  // It has a process group of its own and would outlive a run that is broken off.
+  const end = () => void process.kill(server.pid, 'SIGQUIT')
+  process.once('exit', end)
   const version = await withSql(server.url, async (sql) => {
     const [row] = await sql`show server_version`
     return String(row?.server_version).split(' ')[0]!
@@ -37,7 +40,10 @@ export async function startDatabase(folder: string): Promise<BenchDatabase> {
     pid: server.pid,
     version,
     fill: (rows) => withSql(server.url, (sql) => fill(sql, rows)),
-    stop: () => server.stop(),
+    stop() {
+      process.off('exit', end)
+      return server.stop()
+    },
   }
 }
 

@@ -56,7 +56,7 @@ export async function flood(stage: BenchStage, options: BenchOptions): Promise<v
   }
   const text = floodTable(rows)
   process.stdout.write(`\n${text}\n`)
-  if (options.quick) return
+  if (!options.keep) return
   await writeReadme(new Map([['flood', text]]))
   await writeResults({ flood: rows })
 }

@@ -51,7 +51,7 @@ export async function growth(stage: BenchStage, options: BenchOptions): Promise<
     ),
   ].join('\n\n')
   process.stdout.write(`\n${text}\n`)
-  if (options.quick) return
+  if (!options.keep) return
   for (const [name, plot] of Object.entries(plotsOf(rates, rows, connections))) await writePlot(name, plot)
   await writeReadme(new Map([['growth', text]]))
   await writeResults({ growth: { rates, rows, connections } })

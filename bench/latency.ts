@@ -22,6 +22,10 @@ const TARGET_MS = 0.3
 
 /** One client alone: what the gateway adds to a direct call, less what the database takes for the way. */
 export async function latency(stage: BenchStage, options: BenchOptions): Promise<void> {
+  if (stage.machine.loadGenerator !== 'wrk') {
+    process.stdout.write('Unloaded latency needs wrk: autocannon tells whole milliseconds.\n')
+    return
+  }
   const rows: LatencyRow[] = [
     { call: 'direct', databaseMs: null, p50Ms: await alone(stage, options, stage.backendPort), queryMs: 0 },
     await throughGateway(stage, options, null),
@@ -30,7 +34,7 @@ export async function latency(stage: BenchStage, options: BenchOptions): Promise
 
   const text = latencyTable(rows)
   process.stdout.write(`\n${text}\n`)
-  if (options.quick) return
+  if (!options.keep) return
   await writeReadme(new Map([['latency', text]]))
   await writeResults({ latency: rows })
 }

@@ -45,7 +45,7 @@ export async function memory(stage: BenchStage, options: BenchOptions): Promise<
     ],
   )}\n\n![Memory over requests](memory.svg)`
   process.stdout.write(`\n${text}\n`)
-  if (options.quick) return
+  if (!options.keep) return
   await writePlot('memory', {
     title: 'Memory over requests',
     x: { label: 'requests' },

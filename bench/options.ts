@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util'
 export interface BenchOptions {
   /** One short round of each contender, nothing else: shows that the suite works, not what is fast. */
   readonly quick: boolean
+  /** False where a run is too short or too partial for its figures to be written down. */
+  readonly keep: boolean
   /** Names of contenders; null for all. */
   readonly only: readonly string[] | null
   readonly rounds: number
@@ -34,6 +36,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
   const asked = values.parts?.split(',') ?? (quick || values.only !== undefined ? PARTS.slice(0, 2) : PARTS)
   return {
     quick,
+    keep: !quick && values.only === undefined,
     only: values.only?.split(',') ?? null,
     rounds: positive('rounds', values.rounds, quick ? 1 : 5),
     seconds: positive('seconds', values.seconds, quick ? 2 : 5),

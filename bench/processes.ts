@@ -42,7 +42,8 @@ export async function start({ command, args, env = {} }: Command): Promise<Runni
   void exited.then(() => {
     if (!stopping) process.stderr.write(`${command} ended by itself: ${complaints}\n`)
   })
-  const end = () => void child.kill('SIGKILL')
+  // Not SIGKILL: nginx's workers would outlive their master.
+  const end = () => void child.kill('SIGTERM')
   process.once('exit', end)
   return {
     pid: child.pid!,

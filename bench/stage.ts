@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -35,6 +36,8 @@ export interface Tokens {
 
 export async function setUpStage(): Promise<BenchStage> {
   const folder = await mkdtemp(join(tmpdir(), 'gateway-bench-'))
+  const remove = () => rmSync(folder, { recursive: true, force: true })
+  process.once('exit', remove)
   const database = await startDatabase(folder)
   const machine = await describeMachine(database.version)
   const backend = await startBackend(folder, machine.nginx !== null)
@@ -56,6 +59,7 @@ export async function setUpStage(): Promise<BenchStage> {
     async close() {
       await backend.stop()
       await database.stop()
+      process.off('exit', remove)
       await rm(folder, { recursive: true, force: true })
     },
   }

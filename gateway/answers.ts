@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import { type ErrorCode, problemBody, statusOf } from './errors.ts'
 import { type Exchange, hasBody } from './exchange.ts'
 
@@ -61,7 +61,8 @@ function finish(exchange: Exchange, status: number, fields: string[], body: Buff
   const unread = hasBody(req) && !req.complete
   // After an unread body the next request could not be told from the rest of it.
   if (unread || exchange.isLast()) res.shouldKeepAlive = false
-  res.writeHead(status, fields)
+  // Said outright: an upstream's answer that could not be begun may have left its own words behind.
+  res.writeHead(status, STATUS_CODES[status], fields)
   if (!unread || exchange.awaitsContinue) {
     res.end(body)
     return

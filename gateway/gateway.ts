@@ -137,8 +137,12 @@ export function createGateway(parts: GatewayParts): Gateway {
         // A defect of the gateway's own. The request is not answered as if nothing had happened, and the
         // process lives on for the others.
         parts.log.error({ requestId: exchange.requestId, err: error }, 'a request could not be handled')
-        if (res.headersSent) res.destroy()
-        else no(exchange, 'overloaded')
+        try {
+          if (res.headersSent) res.destroy()
+          else no(exchange, 'overloaded')
+        } catch {
+          res.destroy()
+        }
       }
     },
   }

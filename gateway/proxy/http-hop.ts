@@ -4,6 +4,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { TargetConnections } from './dispatcher.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from './headers.ts'
 import { BodyTooLargeError, RequestBody } from './request-body.ts'
+import { reasonOf } from './status-line.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** One try to have a target answer a request. */
@@ -158,6 +159,7 @@ class HopHandler implements Dispatcher.DispatchHandler {
   ): void {
     const { req, res, requestId, responseEdits } = this.#request
     const http10 = req.httpVersion === '1.0'
+    const reason = reasonOf(status, statusMessage)
     const raw = flatFields(controller.rawHeaders)
     if (status < 200) {
       if (!http10) res.writeInformation(status, clientHeaders(raw, requestId, null, false).fields)
@@ -170,7 +172,7 @@ class HopHandler implements Dispatcher.DispatchHandler {
     this.#length = head.length
     this.#count.eventStream = head.eventStream
     if (this.#request.isLast()) res.shouldKeepAlive = false
-    res.writeHead(status, statusMessage ?? '', head.fields)
+    res.writeHead(status, reason, head.fields)
     queueMicrotask(this.#onHeadRead)
   }
 

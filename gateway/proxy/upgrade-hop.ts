@@ -6,6 +6,7 @@ import { ProxyServer } from 'http-proxy-3'
 import { parseTarget, type TlsOptions, tlsFiles } from './dispatcher.ts'
 import { clientHeaders, type HeaderEdits } from './headers.ts'
 import type { HopFailure } from './http-hop.ts'
+import { reasonOf } from './status-line.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** The WebSocket handshake of one client, checked and authenticated already. */
@@ -160,11 +161,17 @@ function passOn(
 ): void {
   const { res } = request
   const status = answer.statusCode ?? 502
-  res.writeHead(
-    status,
-    answer.statusMessage ?? '',
-    clientHeaders(answer.rawHeaders, request.requestId, request.responseEdits, false).fields,
-  )
+  try {
+    res.writeHead(
+      status,
+      reasonOf(status, answer.statusMessage),
+      clientHeaders(answer.rawHeaders, request.requestId, request.responseEdits, false).fields,
+    )
+  } catch (error) {
+    resolve(failure(error, request.socket))
+    answer.destroy()
+    return
+  }
   answer.pipe(res)
   answer.once('error', () => res.destroy())
   answer.once('close', () => {

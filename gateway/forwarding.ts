@@ -150,7 +150,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     let tried: Set<Target> | undefined
     route.upstream.retryBudget.deposit()
     for (let left = route.upstream.config.retries; ; left--) {
-      const acquired = route.upstream.acquire(tried)
+      const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
       if (acquired.kind === 'refused') return acquired
       const outcome = await once(onward, acquired.lease)
       if (left <= 0 || !mayRetry(exchange, outcome) || !route.upstream.retryBudget.withdraw()) {

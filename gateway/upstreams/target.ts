@@ -18,6 +18,8 @@ export interface Target {
   weight: number
   /** Exchanges under way, streams and upgrades included. */
   inFlight: number
+  /** Those of them that have a connection of their own (upgrades), outside the pool and its limits. */
+  upgraded: number
   /**
    * Asks the target for a path on a connection of its own.
    *
@@ -91,6 +93,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     },
     weight,
     inFlight: 0,
+    upgraded: 0,
     probe: probe.check,
     async close() {
       upgrades.close()

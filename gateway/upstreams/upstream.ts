@@ -19,14 +19,21 @@ export type Acquired =
   | { readonly kind: 'leased'; readonly lease: Lease }
   | { readonly kind: 'refused'; readonly code: 'upstream_unavailable' | 'upstream_overloaded' }
 
+/** What an exchange wants of a target. */
+export interface Wanted {
+  /** Targets that failed it already; taken again only where there is no other. */
+  readonly tried?: ReadonlySet<Target> | undefined
+  /** It gets a connection of its own, for as long as the client likes; limits of the pool are not for it. */
+  readonly upgrade?: boolean
+}
+
 /** A named group of targets that serve the same thing. */
 export interface Upstream {
   readonly name: string
   readonly config: UpstreamConfig
   readonly targets: readonly Target[]
   readonly retryBudget: RetryBudget
-  /** @param tried targets that failed this exchange already; taken again only where there is no other */
-  acquire(tried?: ReadonlySet<Target>): Acquired
+  acquire(want?: Wanted): Acquired
   /** Ends checks and timers; the targets' connections are their owner's to close. */
   stop(): void
 }
@@ -80,19 +87,21 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
   /** Exchanges that wait for a connection are those beyond what each target's connections can carry. */
   function waiting(): number {
     let count = 0
-    for (const target of targets) count += Math.max(0, target.inFlight - config.maxConnections)
+    for (const target of targets) count += Math.max(0, pooled(target) - config.maxConnections)
     return count
   }
 
-  function lease(target: Target): Lease {
+  function lease(target: Target, upgrade: boolean): Lease {
     let released = false
     target.inFlight++
+    if (upgrade) target.upgraded++
     return {
       target,
       release(failed) {
         if (released) return
         released = true
         target.inFlight--
+        if (upgrade) target.upgraded--
         ejection?.record(target, failed)
       },
     }
@@ -103,14 +112,15 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     config,
     targets,
     retryBudget: createRetryBudget(),
-    acquire(tried) {
+    acquire({ tried, upgrade = false } = {}) {
       if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
       const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
       const target = balance(untried.length === 0 ? up : untried)
-      if (target.inFlight >= config.maxConnections && waiting() >= config.maxPending) {
+      const full = !upgrade && pooled(target) >= config.maxConnections
+      if (full && waiting() >= config.maxPending) {
         return { kind: 'refused', code: 'upstream_overloaded' }
       }
-      return { kind: 'leased', lease: lease(target) }
+      return { kind: 'leased', lease: lease(target, upgrade) }
     },
     stop() {
       stopChecks?.()
@@ -130,4 +140,8 @@ function forget({ health }: Target, config: UpstreamConfig): void {
     health.ejected = false
     health.failures = 0
   }
+}
+
+function pooled(target: Target): number {
+  return target.inFlight - target.upgraded
 }

@@ -219,7 +219,15 @@ export async function createApp(parts: AppParts): Promise<App> {
   const tls =
     tlsCertFile === null || tlsKeyFile === null ? null : { certFile: tlsCertFile, keyFile: tlsKeyFile }
   const certificates = tls === null ? null : loadCertificates(tls.certFile, tls.keyFile)
-  const server = createPublicServer(gateway, { ...settings, certificates, requestId: randomUUID })
+  const server = createPublicServer(gateway, {
+    ...settings,
+    certificates,
+    requestId: randomUUID,
+    scheduler,
+    onFull() {
+      log.warn({ maxConnections: settings.maxConnections }, 'new clients are turned away at MAX_CONNECTIONS')
+    },
+  })
   const stopCertificates =
     tls === null || !('setSecureContext' in server)
       ? () => {}

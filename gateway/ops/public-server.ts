@@ -1,11 +1,13 @@
-import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { endLingering } from '../answers.ts'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
 import type { Gateway } from '../gateway.ts'
+import type { Scheduler } from '../scheduler.ts'
 import type { CertificatePair } from './certificates.ts'
+import { limitClientConnections } from './client-connections.ts'
 
 export interface PublicServerOptions {
   readonly maxHeaderBytes: number
@@ -15,6 +17,9 @@ export interface PublicServerOptions {
   /** Open client connections past which new ones are answered 503 and closed. */
   readonly maxConnections: number
   readonly requestId: () => string
+  readonly scheduler: Scheduler
+  /** Told once each time `maxConnections` is reached. */
+  readonly onFull: () => void
   /** Null: plain HTTP. */
   readonly certificates: CertificatePair | null
 }
@@ -52,8 +57,8 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   const onRequest = (req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean) => {
     // Node tells only the answer at the head of the line that its connection has gone.
     if (res.socket === null) req.socket.once('close', () => res.writableFinished || res.emit('close'))
-    const refusal = req.rawHeaders.length / 2 > MAX_HEADER_FIELDS ? 'headers_too_large' : undefined
-    void gateway.handle(req, res, { awaitsContinue, ...(refusal === undefined ? {} : { refusal }) })
+    const refusal = tooManyFields(req)
+    void gateway.handle(req, res, { awaitsContinue, ...(refusal === null ? {} : { refusal }) })
   }
   server.on('request', (req, res) => onRequest(req, res, false))
   server.on('checkContinue', (req, res) => onRequest(req, res, true))
@@ -64,10 +69,10 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     const res = answerOn(req, socket)
     // A body would travel through the tunnel as if it were the client's first frames.
-    const refusal = hasFramedBody(req) ? ('bad_request' as const) : undefined
+    const refusal = tooManyFields(req) ?? (hasFramedBody(req) ? 'bad_request' : null)
     void gateway.handle(req, res, {
       upgrade: { socket, head },
-      ...(refusal === undefined ? {} : { refusal }),
+      ...(refusal === null ? {} : { refusal }),
     })
   })
   server.on(
@@ -76,6 +81,18 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     answerUnparsed(error, socket as Socket, options.requestId())
+  })
+  limitClientConnections(server, {
+    max: options.maxConnections,
+    // What a client may take to send its request is also what it may take to go on reading the answer.
+    stallMs: options.requestTimeoutMs,
+    scheduler: options.scheduler,
+    // Before the handshake nothing can be said that a client of TLS would understand.
+    busyAnswer:
+      certificates === null
+        ? () => problemAnswer('overloaded', options.requestId(), 'Retry-After: 1\r\n')
+        : null,
+    onFull: options.onFull,
   })
   return server
 }
@@ -87,6 +104,10 @@ function asksForWebSocket(req: IncomingMessage): boolean {
     req.httpVersion === '1.1' &&
     req.headers.upgrade?.trim().toLowerCase() === 'websocket'
   )
+}
+
+function tooManyFields(req: IncomingMessage): ErrorCode | null {
+  return req.rawHeaders.length / 2 > MAX_HEADER_FIELDS ? 'headers_too_large' : null
 }
 
 function hasFramedBody(req: IncomingMessage): boolean {
@@ -119,21 +140,18 @@ function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, requestId:
     socket.destroy()
     return
   }
-  const code = codeOfUnparsed(error)
-  const body = problemBody(code, requestId)
-  const status = statusOf(code)
-  socket.end(
-    `HTTP/1.1 ${status} ${REASONS[status]}\r\nContent-Type: application/problem+json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n` +
-      `Connection: close\r\n\r\n${body}`,
-    () => socket.destroy(),
-  )
+  socket.end(problemAnswer(codeOfUnparsed(error), requestId), () => socket.destroy())
 }
 
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  431: 'Request Header Fields Too Large',
+/** A whole answer for a connection on which no request was read. */
+function problemAnswer(code: ErrorCode, requestId: string, more = ''): string {
+  const body = problemBody(code, requestId)
+  const status = statusOf(code)
+  return (
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
+    `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n` +
+    `${more}Connection: close\r\n\r\n${body}`
+  )
 }
 
 function codeOfUnparsed(error: NodeJS.ErrnoException): ErrorCode {

@@ -1,0 +1,23 @@
+import t from 'tap'
+import { AUTHS, FORMS, shot, startRange } from './support.ts'
+
+const range = await startRange(t, { env: { MAX_HEADER_BYTES: '1048576' } })
+
+/** `shot` writes Host itself, and for a handshake four fields more. */
+const own = { request: 1, upgrade: 5 }
+
+for (const form of FORMS) {
+  t.test(`2,001 headers, ${form}: 431, and not one of them is cut off silently`, async (t) => {
+    const fields = (total: number) =>
+      Array.from({ length: total - own[form] - 1 }, (_, n) => `X-${n}: 1`).concat('X-User-Id: admin')
+    for (const auth of AUTHS) {
+      const hit = await range.fire(shot(form, `/${auth}`, fields(2001)))
+      t.same([hit.status, hit.code, hit.arrived], [431, 'headers_too_large', []], auth)
+    }
+    const hit = await range.fire(shot(form, '/public', fields(2000)))
+    t.equal(hit.arrived.length, 1, '2,000 pass')
+    const names = hit.arrived[0]!.fields.map(([name]) => name)
+    t.equal(names.filter((name) => /^x-\d+$/.test(name)).length, 2000 - own[form] - 1, 'all of them')
+    t.notOk(names.includes('x-user-id'), 'but the spoofed one behind them')
+  })
+}

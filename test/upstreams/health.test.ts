@@ -59,7 +59,7 @@ function exchanges(upstream: Upstream, n: number, { failed, count }: { failed: b
   const others = new Set(upstream.targets.filter(({ url }) => url !== URLS[n - 1]))
   for (let i = 0; i < count; i++) {
     if (upstream.targets[n - 1]!.metrics.up.value === 0) return
-    const acquired = upstream.acquire(others)
+    const acquired = upstream.acquire({ tried: others })
     if (acquired.kind !== 'leased') throw new Error(acquired.code)
     if (acquired.lease.target.url !== URLS[n - 1]) throw new Error('another target was leased')
     acquired.lease.release(failed)

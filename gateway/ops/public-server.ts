@@ -67,7 +67,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     (req, res) => void gateway.handle(req, res, { refusal: 'expectation_failed' }),
   )
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const res = answerOn(req, socket)
+    const res = answerOn(req)
     // A body would travel through the tunnel as if it were the client's first frames.
     const refusal = tooManyFields(req) ?? (hasFramedBody(req) ? 'bad_request' : null)
     void gateway.handle(req, res, {
@@ -75,10 +75,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
       ...(refusal === null ? {} : { refusal }),
     })
   })
-  server.on(
-    'connect',
-    (req: IncomingMessage, socket: Duplex) => void gateway.handle(req, answerOn(req, socket)),
-  )
+  server.on('connect', (req: IncomingMessage) => void gateway.handle(req, answerOn(req)))
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     answerUnparsed(error, socket as Socket, options.requestId())
   })
@@ -115,15 +112,17 @@ function hasFramedBody(req: IncomingMessage): boolean {
 }
 
 /** An answer for a connection that Node has handed over; the connection ends with it. */
-function answerOn(req: IncomingMessage, socket: Duplex): ServerResponse {
+function answerOn(req: IncomingMessage): ServerResponse {
+  // Not what the event hands over: where the handshake has a body, that is a stream which is no socket.
+  const { socket } = req
   const res = new ServerResponse(req)
   res.shouldKeepAlive = false
-  res.assignSocket(socket as Socket)
+  res.assignSocket(socket)
   socket.on('error', () => socket.destroy())
   socket.once('close', () => {
     if (!res.writableFinished) res.emit('close')
   })
-  res.once('finish', () => (socket as Socket).destroySoon())
+  res.once('finish', () => socket.destroySoon())
   return res
 }
 

@@ -20,7 +20,7 @@ import { createMetrics } from './ops/metrics.ts'
 import { createPublicServer } from './ops/public-server.ts'
 import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
-import type { WorkerReport } from './ops/workers.ts'
+import type { Exposition, WorkerReport } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
@@ -48,6 +48,8 @@ export interface App {
   readonly store: TokenStoreMonitor
   /** Opens the public listener. @returns its port. @throws the listener's error, such as EADDRINUSE */
   listen(): Promise<number>
+  /** This process's metrics. */
+  expose(): Promise<Exposition>
   /** What the admin listener tells of this process. */
   report(): Promise<WorkerReport>
   /** Leaves in order: drains, then closes everything. */
@@ -243,20 +245,30 @@ export async function createApp(parts: AppParts): Promise<App> {
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
   })
+  /** What is counted only when somebody looks. */
+  function refreshGauges() {
+    metrics.negativeCacheEntries.value = refusals.size
+    const openStreams = {
+      websocket: guard.count('websocket'),
+      sse: guard.count('sse'),
+      other: guard.count('other'),
+    }
+    for (const kind of ['websocket', 'sse', 'other'] as const)
+      metrics.openStreams(kind).value = openStreams[kind]
+    return openStreams
+  }
+
   const startedAt = now()
   return {
     routing,
     store,
     listen: () => listening(server, settings.port, settings.host),
+    async expose() {
+      refreshGauges()
+      return { contentType: metrics.registry.contentType, body: await metrics.registry.metrics() }
+    },
     async report() {
-      metrics.negativeCacheEntries.value = refusals.size
-      const openStreams = {
-        websocket: guard.count('websocket'),
-        sse: guard.count('sse'),
-        other: guard.count('other'),
-      }
-      for (const kind of ['websocket', 'sse', 'other'] as const)
-        metrics.openStreams(kind).value = openStreams[kind]
+      const openStreams = refreshGauges()
       return {
         readiness: readiness(),
         metrics: await metrics.registry.getMetricsAsJSON(),

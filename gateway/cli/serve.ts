@@ -122,6 +122,7 @@ async function serveAlone(start: Start, environment: ServeEnvironment, embedded:
   const operations = createOperations({
     reports: async () => [await app.report()],
     count: 1,
+    expose: app.expose,
     scheduler: systemScheduler,
     wallClock: Date.now,
   })
@@ -161,6 +162,7 @@ async function serveWithWorkers(
   const operations = createOperations({
     reports: workers.reports,
     count: settings.workers,
+    expose: null,
     scheduler: systemScheduler,
     wallClock: Date.now,
   })

@@ -4,20 +4,22 @@ import type { Scheduler } from '../scheduler.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHistory, SAMPLE_MS } from './history.ts'
 import { combineStatus } from './status.ts'
-import { aggregate, combinedReadiness, type WorkerReport } from './workers.ts'
+import { aggregate, combinedReadiness, type Exposition, type WorkerReport } from './workers.ts'
 
 export interface OperationsParts {
   /** What each serving process reports of itself. */
   readonly reports: () => Promise<readonly WorkerReport[]>
   /** How many there should be. */
   readonly count: number
+  /** The exposition of the one process that there is; null where several are to be summed. */
+  readonly expose: (() => Promise<Exposition>) | null
   readonly scheduler: Scheduler
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
 }
 
 /** The admin listener over one process or many. */
-export function createOperations({ reports, count, scheduler, wallClock }: OperationsParts): {
+export function createOperations({ reports, count, expose, scheduler, wallClock }: OperationsParts): {
   readonly server: Server
   stop(): void
 } {
@@ -49,7 +51,7 @@ export function createOperations({ reports, count, scheduler, wallClock }: Opera
       status,
       page,
       samples: history.samples,
-      scrape: async () => aggregate(await reports()),
+      scrape: expose ?? (async () => aggregate(await reports())),
     }),
     stop: () => cancel(),
   }

@@ -11,6 +11,12 @@ export interface WorkerReport {
   readonly status: Status
 }
 
+/** What Prometheus scrapes. */
+export interface Exposition {
+  readonly contentType: string
+  readonly body: string
+}
+
 interface Ask {
   readonly ask: 'report'
   readonly id: number
@@ -161,9 +167,7 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
 }
 
 /** Counters, histograms and in-flight are summed; ups are the least, timestamps the greatest. */
-export async function aggregate(
-  reports: readonly WorkerReport[],
-): Promise<{ readonly contentType: string; readonly body: string }> {
+export async function aggregate(reports: readonly WorkerReport[]): Promise<Exposition> {
   const registry = AggregatorRegistry.aggregate(reports.map((report) => report.metrics) as never)
   return { contentType: registry.contentType, body: await registry.metrics() }
 }

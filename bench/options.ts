@@ -40,7 +40,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     only: values.only?.split(',') ?? null,
     rounds: positive('rounds', values.rounds, quick ? 1 : 5),
     seconds: positive('seconds', values.seconds, quick ? 2 : 5),
-    warmupSeconds: quick ? 1 : 3,
+    warmupSeconds: quick ? 1 : 4,
     parts: PARTS.filter((part) => asked.includes(part)),
   }
 }

@@ -1,0 +1,316 @@
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync } from 'node:fs'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import t from 'tap'
+import { spawnGateway, startGateway, watch } from '../support/gateway.ts'
+import { until } from '../support/plain-gateway.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { TEST_SECRET } from '../support/tokens.ts'
+
+const EXAMPLE = new URL('../../upstreams.example.json', import.meta.url)
+
+/** A working folder as a fresh clone has it. */
+const folder = await mkdtemp(join(tmpdir(), 'gateway-start-'))
+chmodSync(folder, 0o755)
+await cp(EXAMPLE, join(folder, 'upstreams.example.json'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
+
+const FREE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' }
+
+interface Run {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+async function run(args: readonly string[], env: Record<string, string> = {}, cwd = folder): Promise<Run> {
+  const child = spawnGateway(args, env, cwd)
+  let stdout = ''
+  let stderr = ''
+  child.stdout?.on('data', (data) => {
+    stdout += data
+  })
+  child.stderr?.on('data', (data) => {
+    stderr += data
+  })
+  const [code] = await once(child, 'close')
+  return { code: code as number | null, stdout, stderr }
+}
+
+interface FirstTry {
+  readonly child: ChildProcess
+  readonly port: number
+  readonly cookie: string
+  readonly tokenId: string
+  postmaster(): Promise<number>
+}
+
+/** `npm start` in the folder, up to what it prints to try. */
+async function firstTry(): Promise<FirstTry> {
+  const child = spawnGateway(['serve'], FREE, folder)
+  const told = watch(child)
+  const { port } = await told.line(({ msg }) => msg === 'listening')
+  await until(() => told.output().includes('Ctrl-C stops everything'))
+  const output = told.output()
+  return {
+    child,
+    port: port as number,
+    cookie: /-b '([^']+)'/.exec(output)?.[1] ?? '',
+    tokenId: /revoke --id (\S+)/.exec(output)?.[1] ?? '',
+    postmaster: async () =>
+      Number((await readFile(join(folder, '.data/postgres/cluster/postmaster.pid'), 'utf8')).split('\n')[0]),
+  }
+}
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function end({ child }: FirstTry, signal: NodeJS.Signals): Promise<unknown> {
+  child.kill(signal)
+  return (await once(child, 'exit'))[0]
+}
+
+t.test('a first start prints a curl that works and a command that revokes, at once', async (t) => {
+  const started = performance.now()
+  const tried = await firstTry()
+  t.ok(performance.now() - started < 15_000)
+  const hello = () => fetch(`http://127.0.0.1:${tried.port}/hello`, { headers: { cookie: tried.cookie } })
+  const answer = await hello()
+  t.equal(answer.status, 200)
+  t.match(await answer.json(), { headers: { 'x-user-id': 'alice', 'x-mandate-id': 'acme' } })
+  t.equal((await fetch(`http://127.0.0.1:${tried.port}/hello`)).status, 401)
+  t.equal((await fetch(`http://127.0.0.1:${tried.port}/public`)).status, 200)
+  const revoked = await run(['token', 'revoke', '--id', tried.tokenId])
+  t.match(revoked, { code: 0, stdout: '1 token revoked\n' })
+  t.equal(((await (await hello()).json()) as { code: string }).code, 'token_revoked')
+  const postmaster = await tried.postmaster()
+  t.ok(lives(postmaster), 'the token command did not take the running database down')
+  t.equal(await end(tried, 'SIGTERM'), 0)
+  t.notOk(lives(postmaster), 'no process is left behind')
+})
+
+t.test('a second start finds the data of the first, and Ctrl-C leaves nothing behind', async (t) => {
+  const tried = await firstTry()
+  const listed = await run(['token', 'list', '--user', 'alice'])
+  t.match(listed.stdout, /REVOKED/)
+  const postmaster = await tried.postmaster()
+  t.equal(await end(tried, 'SIGINT'), 0)
+  t.notOk(lives(postmaster))
+})
+
+t.test('a start after kill -9 takes over what was left', async (t) => {
+  const killed = await firstTry()
+  await end(killed, 'SIGKILL')
+  const next = await firstTry()
+  t.equal(
+    (await fetch(`http://127.0.0.1:${next.port}/hello`, { headers: { cookie: next.cookie } })).status,
+    200,
+  )
+  const postmaster = await next.postmaster()
+  t.equal(await end(next, 'SIGTERM'), 0)
+  t.notOk(lives(postmaster))
+})
+
+t.test('tokens are issued without a running gateway, the JWT alone on stdout', async (t) => {
+  const issued = await run([
+    'token',
+    'issue',
+    '--user',
+    'bob',
+    '--mandate',
+    'm',
+    '--session',
+    's',
+    '--ttl',
+    '5m',
+    '--refresh',
+  ])
+  t.equal(issued.code, 0)
+  const lines = issued.stdout.trimEnd().split('\n')
+  t.equal(lines.length, 2)
+  const claims = (jwt: string) => JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString())
+  t.match(claims(lines[0]!), { userId: 'bob', mandateId: 'm', sessionId: 's', jti: String, exp: Number })
+  t.match(claims(lines[1]!), { type: 'refresh', sessionId: 's' })
+  t.match(await run(['token', 'revoke', '--session', 's']), { code: 0, stdout: '2 tokens revoked\n' })
+  t.equal((await run(['token', 'revoke', '--user', 'nobody'])).code, 1)
+})
+
+t.test('a port that is taken is a clear error', async (t) => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  const { port } = taken.address() as AddressInfo
+  const { code, stderr } = await run(['serve'], { ...FREE, PORT: String(port) })
+  t.equal(code, 2)
+  t.match(stderr, new RegExp(`127\\.0\\.0\\.1:${port} \\(EADDRINUSE\\)`))
+  taken.close()
+})
+
+t.test('wrong usage ends with 2 and the help, --help and --version with 0', async (t) => {
+  for (const args of [
+    ['frobnicate'],
+    ['serve', '--fast'],
+    ['token'],
+    ['token', 'issue'],
+    ['token', 'revoke'],
+    ['token', 'issue', '--user', 'a', '--ttl', 'soon'],
+    ['explain'],
+  ]) {
+    const { code, stderr } = await run(args)
+    t.equal(code, 2, args.join(' '))
+    t.match(stderr, /Usage:/)
+  }
+  t.match(await run(['--help']), { code: 0, stdout: /Usage:/ })
+  t.match(await run(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
+})
+
+t.test('production names every bad setting, all at once, and no secret', async (t) => {
+  const env = {
+    NODE_ENV: 'production',
+    PORT: 'http',
+    JWT_SECRET: 'short-secret',
+    LOOKUP_TIMEOUT_MS: '-1',
+    TRUSTED_PROXIES: '10.0.0.0/99',
+    TOKEN_COLUMNS: 'jti=id',
+  }
+  const { code, stderr } = await run(['serve'], env)
+  t.equal(code, 2)
+  for (const name of [
+    'PORT',
+    'JWT_SECRET',
+    'LOOKUP_TIMEOUT_MS',
+    'TRUSTED_PROXIES',
+    'TOKEN_COLUMNS',
+    'DATABASE_URL',
+  ])
+    t.match(stderr, name)
+  t.notMatch(stderr, 'short-secret')
+})
+
+t.test('an unusable routing file ends the start with its places', async (t) => {
+  const file = join(folder, 'broken.json')
+  await writeFile(file, '{\n  "upstreams": {},\n  "routes": [{ "path": "/", "upstream": "api" }]\n}\n')
+  const { code, stderr } = await run(['serve'], { ...FREE, UPSTREAMS_FILE: file })
+  t.equal(code, 2)
+  t.match(stderr, `${file}:3:41: /routes/0/upstream: `)
+})
+
+const pg = await startPostgres()
+t.teardown(() => pg.close())
+const routing = {
+  upstreams: { app: { targets: ['http://127.0.0.1:1'] } },
+  routes: [{ path: '/', upstream: 'app' }],
+}
+
+t.test('a table that does not fit the mapping ends the start, naming every column', async (t) => {
+  const databaseUrl = await pg.createDatabase(
+    'create table tokens (jti int primary key, user_id text, sid text, status text)',
+  )
+  const file = join(folder, 'good.json')
+  await writeFile(file, JSON.stringify(routing))
+  const { code, stderr } = await run(['serve'], {
+    ...FREE,
+    NODE_ENV: 'production',
+    DATABASE_URL: databaseUrl,
+    JWT_SECRET: TEST_SECRET,
+    UPSTREAMS_FILE: file,
+    TOKEN_TABLE: 'tokens',
+    TOKEN_COLUMNS: 'id=jti,userId=user_id,sessionId=sid',
+  })
+  t.equal(code, 2)
+  t.match(stderr, /"jti".*int4.*expected text, varchar or uuid/)
+  t.match(stderr, /"mandateId"/)
+  t.match(stderr, /"expiresAt"/)
+})
+
+t.test(
+  'a database that cannot be reached does not end the start: not ready, then ready by itself',
+  async (t) => {
+    const databaseUrl = await pg.createDatabase()
+    await pg.stop()
+    const gateway = await startGateway({ databaseUrl, routing })
+    t.teardown(() => gateway.stop())
+    const ready = async () => (await fetch(`${gateway.url}/-/readyz`)).status
+    t.equal(await ready(), 503)
+    t.equal((await fetch(`${gateway.url}/-/healthz`)).status, 200)
+    t.equal(await gateway.metric('gateway_token_store_up'), 0)
+    await pg.start()
+    await until(async () => (await ready()) === 200)
+    t.equal(await gateway.metric('gateway_token_store_up'), 1)
+  },
+)
+
+t.test('in production stdout is JSON lines only', async (t) => {
+  const databaseUrl = await pg.createDatabase()
+  const gateway = await startGateway({ databaseUrl, routing })
+  await fetch(`${gateway.url}/x?token=secret&a=b`)
+  const line = await gateway.line(({ msg }) => msg === 'request')
+  t.match(line, {
+    method: 'GET',
+    path: '/x?token=***&a=b',
+    route: '/',
+    upstream: 'app',
+    status: 401,
+    code: 'credentials_missing',
+    clientAddress: '127.0.0.1',
+    requestId: String,
+    durationMs: Number,
+    bytesIn: 0,
+  })
+  await gateway.stop()
+  for (const text of gateway.output().trim().split('\n')) t.doesNotThrow(() => JSON.parse(text))
+})
+
+t.test('a mapped table with uuid ids, an enum and a number for the expiry serves', async (t) => {
+  const databaseUrl = await pg.createDatabase(`
+    create schema auth;
+    create type auth.state as enum ('ACTIVE', 'REVOKED', 'LOCKED');
+    create table auth.tokens (jti uuid primary key, user_id bigint not null, sid uuid not null, tenant text, state auth.state not null, expires bigint, extra text)`)
+  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
+  const env = {
+    TOKEN_TABLE: 'auth.tokens',
+    TOKEN_COLUMNS: 'id=jti,userId=user_id,sessionId=sid,mandateId=tenant,status=state,expiresAt=expires',
+  }
+  const gateway = await startGateway({
+    databaseUrl,
+    routing: { ...routing, routes: [{ path: '/', upstream: 'app' }] },
+    env,
+  })
+  t.teardown(async () => {
+    await gateway.stop()
+    await sql.end()
+  })
+  const issued = await run(
+    ['token', 'issue', '--user', '42', '--mandate', 'm', '--session', 'c2b1a3de-0000-4000-8000-000000000001'],
+    { ...env, DATABASE_URL: databaseUrl, JWT_SECRET: TEST_SECRET },
+  )
+  const cookie = `auth_token=${issued.stdout.trim()}`
+  const session = await fetch(`${gateway.url}/-/session`, { headers: { cookie } })
+  t.equal(session.status, 200)
+  t.match(await session.json(), {
+    userId: '42',
+    mandateId: 'm',
+    sessionId: 'c2b1a3de-0000-4000-8000-000000000001',
+  })
+  await sql`update auth.tokens set state = 'LOCKED'`
+  t.match(await (await fetch(`${gateway.url}/-/session`, { headers: { cookie } })).json(), {
+    code: 'token_revoked',
+  })
+  await sql`update auth.tokens set state = 'ACTIVE', expires = 1`
+  t.match(await (await fetch(`${gateway.url}/-/session`, { headers: { cookie } })).json(), {
+    code: 'token_expired',
+  })
+  await sql`update auth.tokens set expires = null`
+  t.equal((await fetch(`${gateway.url}/-/session`, { headers: { cookie } })).status, 200)
+})

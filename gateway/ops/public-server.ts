@@ -75,7 +75,11 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
       ...(refusal === null ? {} : { refusal }),
     })
   })
-  server.on('connect', (req: IncomingMessage) => void gateway.handle(req, answerOn(req)))
+  server.on('connect', (req: IncomingMessage) => {
+    const earlier = answerUnderWay(req.socket)
+    if (earlier === null) void gateway.handle(req, answerOn(req))
+    else breakOff(req.socket, earlier)
+  })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     answerUnparsed(error, socket as Socket, options.requestId())
   })
@@ -94,12 +98,16 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   return server
 }
 
-/** RFC 6455, section 4.1. Any other wish to upgrade is ignored, and the request answered as what it else is. */
+/**
+ * RFC 6455, section 4.1. Any other wish to upgrade is ignored, and the request answered as what it else is. So is
+ * one that comes before the request ahead of it was answered: Node would hand its connection over amid that answer.
+ */
 function asksForWebSocket(req: IncomingMessage): boolean {
   return (
     req.method === 'GET' &&
     req.httpVersion === '1.1' &&
-    req.headers.upgrade?.trim().toLowerCase() === 'websocket'
+    req.headers.upgrade?.trim().toLowerCase() === 'websocket' &&
+    answerUnderWay(req.socket) === null
   )
 }
 
@@ -109,6 +117,19 @@ function tooManyFields(req: IncomingMessage): ErrorCode | null {
 
 function hasFramedBody(req: IncomingMessage): boolean {
   return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) !== 0
+}
+
+/** The answer that has the connection now, as Node keeps it, or null. */
+function answerUnderWay(socket: Socket): ServerResponse | null {
+  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? null
+}
+
+/** Ends a connection that Node has handed over while an earlier answer had it: nobody else tells that answer. */
+function breakOff(socket: Socket, earlier: ServerResponse): void {
+  socket.on('error', () => {})
+  socket.once('close', () => earlier.writableFinished || earlier.emit('close'))
+  earlier.destroy()
+  socket.destroy()
 }
 
 /** An answer for a connection that Node has handed over; the connection ends with it. */
@@ -128,9 +149,9 @@ function answerOn(req: IncomingMessage): ServerResponse {
 
 /** Answers what is no request; the connection cannot be used any more (RFC 9112, section 2.2). */
 function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
-  const current = (socket as { _httpMessage?: ServerResponse | null })._httpMessage
+  const current = answerUnderWay(socket)
   // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
-  if (current !== undefined && current !== null && (current.writableEnded || endLingering(current))) {
+  if (current !== null && (current.writableEnded || endLingering(current))) {
     socket.destroySoon()
     return
   }

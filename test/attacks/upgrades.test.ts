@@ -1,4 +1,5 @@
 import t from 'tap'
+import { until } from '../support/plain-gateway.ts'
 import { insertToken } from '../support/postgres.ts'
 import { openConnection } from '../support/raw-http.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
@@ -120,6 +121,26 @@ t.test('a handshake with a body, by POST or in HTTP/1.0 opens no tunnel', async 
     t.ok(hit.arrived.every((request) => valuesOf(request, 'upgrade').length === 0))
   }
 })
+
+t.test(
+  'a handshake or CONNECT pipelined behind an unanswered request opens no tunnel and ends no process',
+  async (t) => {
+    const plain = shot('request', '/public/first', [])
+    for (const behind of [
+      shot('upgrade', '/public/second', []),
+      shot('upgrade', '/required/second', []),
+      'CONNECT 10.0.0.1:80 HTTP/1.1\r\nHost: 10.0.0.1:80\r\n\r\n',
+      `GET /public/second HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 3\r\n\r\nabc`,
+    ]) {
+      const hit = await range.fire(plain + behind + BEHIND, { until: 3, timeoutMs: 500 })
+      t.equal(hit.tunnelled.length, 0)
+      t.notOk(hit.responses.some(({ status }) => status === 101))
+      t.ok(hit.arrived.every((request) => valuesOf(request, 'upgrade').length === 0))
+      t.notOk(hit.arrived.some(({ target }) => target.includes('smuggled') || target.startsWith('/required')))
+    }
+    await until(async () => (await range.gateway.metric('gateway_requests_in_flight')) === 0)
+  },
+)
 
 t.test('an upstream that answers a handshake without 101 gets no further byte of the client', async (t) => {
   range.upstream.respond(

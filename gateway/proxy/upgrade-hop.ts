@@ -113,8 +113,10 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
         Object.assign(new Error('no answer to the handshake in time'), { code: 'UPGRADE_TIMEOUT' }),
       )
     })
+    const unwatch = watchForLeaving(socket)
     started.prependListener('upgrade', (answer, upstreamSocket) => {
       opened = true
+      unwatch()
       upstreamSocket.setTimeout(0)
       answer.headers = fieldObject(switchedFields(answer.rawHeaders, request))
       upstreamSocket.once('error', () => socket.destroy())
@@ -139,6 +141,25 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       resolve(opened ? { kind: 'closed' } : { kind: 'client-gone' })
     })
   })
+}
+
+/**
+ * Nobody reads the client's connection until the target has switched over, so that its end would go unseen. This
+ * reads ahead without taking anything: what the client sends early stays where it is.
+ *
+ * @returns how to stop
+ */
+function watchForLeaving(socket: Duplex): () => void {
+  const onReadable = () => {
+    if (socket.readableLength === 0) socket.read()
+  }
+  const onEnd = () => void socket.destroy()
+  socket.on('readable', onReadable)
+  socket.once('end', onEnd)
+  return () => {
+    socket.off('readable', onReadable)
+    socket.off('end', onEnd)
+  }
 }
 
 function failure(error: unknown, socket: Duplex): UpgradeOutcome {

@@ -80,7 +80,7 @@ t.test(
           '',
           '',
         ].join('\r\n')
-        const hit = await range.fire(head + BEHIND, { until: 2, timeoutMs: 1000 })
+        const hit = await range.fire(head + BEHIND, { until: 2, timeoutMs: 300 })
         t.not(hit.status, 101, `${token} ${path}`)
         t.equal(hit.tunnelled.length, 0)
         for (const request of hit.arrived) {

@@ -1,0 +1,91 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { until } from '../support/plain-gateway.ts'
+import { shot, startRange } from './support.ts'
+
+const IDLE = 10_000
+const SLOW = 1000
+const MAX_ANSWER_MS = 2000
+
+const CLIENTS = fileURLToPath(new URL('flood-clients.ts', import.meta.url))
+
+const range = await startRange(t, {
+  env: {
+    KEEP_ALIVE_TIMEOUT_MS: '600000',
+    HEADERS_TIMEOUT_MS: '6000',
+    ACCESS_LOG: 'off',
+    LOG_LEVEL: 'warn',
+    LOOKUP_QUEUE_MAX: '10000',
+  },
+})
+
+async function crowd(count: number, kind: 'idle' | 'slow', address: string): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [CLIENTS, String(range.port), String(count), kind, address], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  await once(child.stdout!, 'data')
+  return child
+}
+
+async function leave(child: ChildProcess): Promise<void> {
+  child.stdin!.end()
+  child.stdout!.resume()
+  await once(child, 'exit')
+}
+
+/** Resident memory without pages of files, in MiB. */
+async function memory(): Promise<number> {
+  const status = await readFile(`/proc/${range.gateway.pid}/status`, 'utf8')
+  return Number(/RssAnon:\s+(\d+)/.exec(status)![1]) / 1024
+}
+
+async function descriptors(): Promise<number> {
+  const { readdir } = await import('node:fs/promises')
+  return (await readdir(`/proc/${range.gateway.pid}/fd`)).length
+}
+
+async function serves(t: { ok(holds: boolean, what: string): unknown }, what: string): Promise<void> {
+  for (let n = 0; n < 20; n++) {
+    const since = performance.now()
+    const hit = await range.ask(shot('request', '/required', [`Cookie: ${range.cookie}`]))
+    const took = performance.now() - since
+    t.ok(hit.responses[0]?.status === 200 && took < MAX_ANSWER_MS, `${what}: ${Math.round(took)} ms`)
+  }
+}
+
+t.test(
+  '10,000 idle connections and 1,000 slow ones leave good requests served and memory flat',
+  async (t) => {
+    await serves(t, 'before')
+    const open = await descriptors()
+    const first = await Promise.all([
+      crowd(IDLE / 2, 'idle', '127.0.0.2'),
+      crowd(IDLE / 2, 'idle', '127.0.0.3'),
+    ])
+    await until(async () => (await descriptors()) >= open + IDLE)
+    await serves(t, 'among idle ones')
+    const slow = await crowd(SLOW, 'slow', '127.0.0.4')
+    await serves(t, 'among slow ones')
+    t.ok((await descriptors()) >= open + IDLE, 'the idle ones are within their time')
+    const held = await memory()
+    await until(async () => (await descriptors()) < open + IDLE + 200, 15_000)
+    t.pass('the slow ones were closed at HEADERS_TIMEOUT_MS')
+    await Promise.all([...first, slow].map(leave))
+    await until(async () => (await descriptors()) <= open + 20)
+
+    const second = await Promise.all([
+      crowd(IDLE / 2, 'idle', '127.0.0.5'),
+      crowd(IDLE / 2, 'idle', '127.0.0.6'),
+    ])
+    await until(async () => (await descriptors()) >= open + IDLE)
+    const again = await memory()
+    t.comment(`${Math.round(held)} MiB with the first crowd, ${Math.round(again)} MiB with the second`)
+    t.ok(again < held * 1.25 + 32, 'a second crowd costs no more than the first: nothing was left behind')
+    await Promise.all(second.map(leave))
+    await until(async () => (await descriptors()) <= open + 20)
+    await serves(t, 'after')
+  },
+)

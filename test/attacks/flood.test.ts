@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { until } from '../support/plain-gateway.ts'
@@ -9,6 +9,12 @@ import { shot, startRange } from './support.ts'
 const IDLE = 10_000
 const SLOW = 1000
 const MAX_ANSWER_MS = 2000
+/** Addresses of later crowds: each has ports of its own. */
+const LATER = [
+  ['127.0.0.5', '127.0.0.6'],
+  ['127.0.0.7', '127.0.0.8'],
+  ['127.0.0.9', '127.0.0.10'],
+] as const
 
 const CLIENTS = fileURLToPath(new URL('flood-clients.ts', import.meta.url))
 
@@ -17,8 +23,6 @@ const range = await startRange(t, {
     KEEP_ALIVE_TIMEOUT_MS: '600000',
     HEADERS_TIMEOUT_MS: '6000',
     ACCESS_LOG: 'off',
-    LOG_LEVEL: 'warn',
-    LOOKUP_QUEUE_MAX: '10000',
   },
 })
 
@@ -43,7 +47,6 @@ async function memory(): Promise<number> {
 }
 
 async function descriptors(): Promise<number> {
-  const { readdir } = await import('node:fs/promises')
   return (await readdir(`/proc/${range.gateway.pid}/fd`)).length
 }
 
@@ -76,16 +79,19 @@ t.test(
     await Promise.all([...first, slow].map(leave))
     await until(async () => (await descriptors()) <= open + 20)
 
-    const second = await Promise.all([
-      crowd(IDLE / 2, 'idle', '127.0.0.5'),
-      crowd(IDLE / 2, 'idle', '127.0.0.6'),
-    ])
-    await until(async () => (await descriptors()) >= open + IDLE)
-    const again = await memory()
-    t.comment(`${Math.round(held)} MiB with the first crowd, ${Math.round(again)} MiB with the second`)
-    t.ok(again < held * 1.25 + 32, 'a second crowd costs no more than the first: nothing was left behind')
-    await Promise.all(second.map(leave))
-    await until(async () => (await descriptors()) <= open + 20)
+    // What is freed goes back with the next collection only: what counts is that later crowds cost no more.
+    const later: number[] = []
+    for (const [one, other] of LATER) {
+      const crowds = await Promise.all([crowd(IDLE / 2, 'idle', one), crowd(IDLE / 2, 'idle', other)])
+      await until(async () => (await descriptors()) >= open + IDLE)
+      later.push(await memory())
+      await Promise.all(crowds.map(leave))
+      await until(async () => (await descriptors()) <= open + 20)
+    }
+    t.comment(
+      `${Math.round(held)} MiB with the first crowd, then ${later.map((each) => Math.round(each)).join(', ')} MiB`,
+    )
+    t.ok(later.at(-1)! < Math.max(held, ...later.slice(0, -1)) * 1.15, 'nothing was left behind')
     await serves(t, 'after')
   },
 )

@@ -9,11 +9,11 @@ import { shot, startRange } from './support.ts'
 const IDLE = 10_000
 const SLOW = 1000
 const MAX_ANSWER_MS = 2000
+const HEAP_MIB = 192
 /** Addresses of later crowds: each has ports of its own. */
 const LATER = [
   ['127.0.0.5', '127.0.0.6'],
   ['127.0.0.7', '127.0.0.8'],
-  ['127.0.0.9', '127.0.0.10'],
 ] as const
 
 const CLIENTS = fileURLToPath(new URL('flood-clients.ts', import.meta.url))
@@ -23,6 +23,8 @@ const range = await startRange(t, {
     KEEP_ALIVE_TIMEOUT_MS: '600000',
     HEADERS_TIMEOUT_MS: '6000',
     ACCESS_LOG: 'off',
+    // Garbage is left lying while there is room. With room for one crowd only, a leak ends the process.
+    NODE_OPTIONS: `--max-old-space-size=${HEAP_MIB}`,
   },
 })
 
@@ -79,7 +81,6 @@ t.test(
     await Promise.all([...first, slow].map(leave))
     await until(async () => (await descriptors()) <= open + 20)
 
-    // What is freed goes back with the next collection only: what counts is that later crowds cost no more.
     const later: number[] = []
     for (const [one, other] of LATER) {
       const crowds = await Promise.all([crowd(IDLE / 2, 'idle', one), crowd(IDLE / 2, 'idle', other)])
@@ -91,7 +92,7 @@ t.test(
     t.comment(
       `${Math.round(held)} MiB with the first crowd, then ${later.map((each) => Math.round(each)).join(', ')} MiB`,
     )
-    t.ok(later.at(-1)! < Math.max(held, ...later.slice(0, -1)) * 1.15, 'nothing was left behind')
+    t.ok(Math.max(...later) < held + HEAP_MIB, 'nothing was left behind')
     await serves(t, 'after')
   },
 )

@@ -1,0 +1,16 @@
+import { access, readFile } from 'node:fs/promises'
+import t from 'tap'
+
+const ROOT = new URL('../../', import.meta.url)
+
+t.test('every promise of docs/security.md names tests that are there', async (t) => {
+  const text = await readFile(new URL('docs/security.md', ROOT), 'utf8')
+  const section = text.slice(text.indexOf('## What is promised'), text.indexOf('## What is not'))
+  const rows = section.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| promise'))
+  t.ok(rows.length > 10, 'the table is read')
+  for (const row of rows) {
+    const files = row.match(/test\/[\w./-]+\.test\.ts/g) ?? []
+    t.ok(files.length > 0, row)
+    for (const file of files) await t.resolves(access(new URL(file, ROOT)), file)
+  }
+})

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createAuthenticator } from './auth/authenticator.ts'
 import { createDatabase } from './auth/database.ts'
+import { fetchJson } from './auth/fetch-json.ts'
 import { createKeyRing, type KeySource } from './auth/keys.ts'
 import { createNegativeCache } from './auth/negative-cache.ts'
 import { createTokenLookup } from './auth/token-lookup.ts'
@@ -26,8 +27,7 @@ import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
 import { systemScheduler } from './scheduler.ts'
 import { createRevocationListener } from './sessions/revocation-listener.ts'
-import { createSessionEndpoints } from './sessions/session-endpoints.ts'
-import { createSessionStore } from './sessions/session-store.ts'
+import { createSessions } from './sessions/sessions.ts'
 import { createStreamGuard } from './sessions/stream-guard.ts'
 import type { Settings } from './settings.ts'
 
@@ -164,35 +164,17 @@ export async function createApp(parts: AppParts): Promise<App> {
           onListening: guard.recheck,
           onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),
         })
-  const sessions = settings.sessionEndpoints ? createSessions() : null
-
-  function createSessions() {
-    const secret = () => {
-      if (keys.secret === null) throw new TypeError('session endpoints need a signing secret')
-      return keys.secret
-    }
-    const store = createSessionStore({
-      databaseUrl: parts.databaseUrl,
-      prepare: settings.databasePrepare,
-      table: settings.tokenTable,
-      columns: settings.tokenColumns,
-      kinds: () => table.kinds(settings.lookupTimeoutMs),
-      secret,
-      accessTtlS: settings.accessTokenTtlS,
-      refreshTtlS: settings.refreshTokenTtlS,
-      timeoutMs: settings.lookupTimeoutMs * 5,
-    })
-    const endpoints = createSessionEndpoints({
-      cookies,
-      verifier,
-      store,
-      identify: decider.identify,
-      signer: { secret, algorithm: () => keys.algorithms[0] ?? 'HS256' },
-      issuer: settings.jwtIssuer,
-      audience: settings.jwtAudience,
-    })
-    return { store, endpoints }
-  }
+  const sessions = settings.sessionEndpoints
+    ? createSessions({
+        settings,
+        databaseUrl: parts.databaseUrl,
+        cookies,
+        keys,
+        verifier,
+        table,
+        identify: decider.identify,
+      })
+    : null
 
   // The drain needs the server, the server the gateway, and the gateway asks whether it drains.
   let drain: Drain | null = null
@@ -299,11 +281,4 @@ function readinessOf(draining: boolean, store: TokenStoreMonitor): Readiness {
   if (draining) reasons.push('draining')
   if (!store.up) reasons.push('the token table cannot be asked')
   return { ready: reasons.length === 0, reasons }
-}
-
-/** Key sets are fetched rarely and off the request path. */
-async function fetchJson(url: string, timeoutMs: number): Promise<unknown> {
-  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
-  if (!answer.ok) throw new Error(`answered with ${answer.status}`)
-  return answer.json()
 }

@@ -3,6 +3,7 @@ import { admit } from './admission.ts'
 import { type AuthDecision, createAuthenticator } from './auth/authenticator.ts'
 import { readCookies } from './auth/cookies.ts'
 import { createDatabase } from './auth/database.ts'
+import { fetchJson } from './auth/fetch-json.ts'
 import { identityHeaders } from './auth/identity-headers.ts'
 import { createKeyRing, type KeySource } from './auth/keys.ts'
 import { createNegativeCache } from './auth/negative-cache.ts'
@@ -277,10 +278,4 @@ function describeHeaders(flat: readonly string[]): string[] {
     out.push(`${name}: ${secret ? flat[i + 1]!.replace(/=[^;]*/g, '=***') : flat[i + 1]}`)
   }
   return out
-}
-
-async function fetchJson(url: string, timeoutMs: number): Promise<unknown> {
-  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
-  if (!answer.ok) throw new Error(`answered with ${answer.status}`)
-  return answer.json()
 }

@@ -1,41 +1,23 @@
 import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { type App, createApp } from '../app.ts'
-import { KeyError, type KeySource } from '../auth/keys.ts'
+import { KeyError } from '../auth/keys.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { CertificateError } from '../ops/certificates.ts'
-import { listening } from '../ops/listening.ts'
-import { createLogger, type Logger } from '../ops/logger.ts'
-import { createOperations } from '../ops/operations.ts'
-import { answerPrimary, startWorkers, tellListening } from '../ops/workers.ts'
+import { createLogger } from '../ops/logger.ts'
 import { loadUpstreamsFile } from '../routing/live-routing.ts'
-import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
-import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import type { Environment } from './environment.ts'
+import { type Signals, StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
 
 export interface ServeEnvironment extends Environment {
   readonly version: string
   readonly onSignal: (name: NodeJS.Signals, listener: () => void) => void
 }
 
-/** A start that cannot be; the process ends with 2 and these reasons. */
-class StartError extends Error {
-  readonly reasons: readonly string[]
-
-  constructor(reasons: readonly string[]) {
-    super(reasons.join('\n'))
-    this.reasons = reasons
-  }
-}
-
 const EXAMPLE = 'upstreams.example.json'
 const ECHO = { host: '127.0.0.1', port: 8001 }
-
-/** How long the start waits for the database before it listens without it. */
-const FIRST_PROBE_MS = 3000
 
 interface Resources {
   postgres: EmbeddedPostgres | null
@@ -84,124 +66,6 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   return code
 }
 
-interface Start {
-  readonly settings: Settings
-  readonly databaseUrl: string
-  readonly keySource: KeySource
-  readonly file: { readonly path: string; readonly isExample: boolean }
-  readonly config: UpstreamsConfig
-  readonly log: Logger
-  readonly signals: Signals
-}
-
-interface Signals {
-  readonly first: Promise<void>
-  readonly second: Promise<void>
-}
-
-function appOf(
-  { settings, databaseUrl, keySource, file, config, log }: Start,
-  environment: ServeEnvironment,
-): Promise<App> {
-  return createApp({
-    settings,
-    databaseUrl,
-    keySource,
-    upstreamsFile: file.path,
-    config,
-    log,
-    version: environment.version,
-  })
-}
-
-async function serveAlone(start: Start, environment: ServeEnvironment, embedded: boolean): Promise<number> {
-  const { log, signals } = start
-  const app = await appOf(start, environment)
-  await firstProbe(app)
-  environment.onSignal('SIGHUP', () => void app.routing.reload())
-  const operations = createOperations({
-    reports: async () => [await app.report()],
-    count: 1,
-    expose: app.expose,
-    scheduler: systemScheduler,
-    wallClock: Date.now,
-  })
-  const port = await app.listen()
-  await announce(start, environment, { port, operations, embedded })
-  await signals.first
-  log.info('leaving')
-  return Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
-}
-
-/** One of several: its primary tells it what to do, and its signals come from there too. */
-async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
-  const app = await appOf(start, environment)
-  await firstProbe(app)
-  environment.onSignal('SIGHUP', () => void app.routing.reload())
-  const left = Promise.withResolvers<void>()
-  answerPrimary(app.report, left.resolve)
-  tellListening(await app.listen())
-  await left.promise
-  await app.leave()
-  return 0
-}
-
-async function serveWithWorkers(
-  start: Start,
-  environment: ServeEnvironment,
-  embedded: boolean,
-): Promise<number> {
-  const { settings, log, signals } = start
-  const workers = startWorkers({
-    count: settings.workers,
-    env: workerEnvironment(start, embedded),
-    scheduler: systemScheduler,
-    log,
-  })
-  environment.onSignal('SIGHUP', () => workers.signal('SIGHUP'))
-  const operations = createOperations({
-    reports: workers.reports,
-    count: settings.workers,
-    expose: null,
-    scheduler: systemScheduler,
-    wallClock: Date.now,
-  })
-  const port = await Promise.race([workers.listening, signals.second.then(() => 0)])
-  await announce(start, environment, { port, operations, embedded })
-  await signals.first
-  log.info('leaving')
-  const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
-  workers.kill()
-  return code
-}
-
-/** Workers get what was made up for them as settings, and make up nothing themselves. */
-function workerEnvironment(
-  { databaseUrl, keySource, file }: Start,
-  embedded: boolean,
-): Record<string, string> {
-  return {
-    UPSTREAMS_FILE: file.path,
-    ...(embedded ? { DATABASE_URL: databaseUrl } : {}),
-    ...(keySource.kind === 'secret-file' ? { JWT_SECRET_FILE: keySource.path } : {}),
-  }
-}
-
-async function announce(
-  start: Start,
-  environment: ServeEnvironment,
-  {
-    port,
-    operations,
-    embedded,
-  }: { port: number; operations: ReturnType<typeof createOperations>; embedded: boolean },
-): Promise<void> {
-  const { settings, log, file } = start
-  const adminPort = await listening(operations.server, settings.adminPort, settings.adminHost)
-  log.info({ port, adminPort }, 'listening')
-  if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
-}
-
 /** The first signal asks to leave in order, the second to leave now. */
 function countSignals({ onSignal }: ServeEnvironment): Signals {
   const first = Promise.withResolvers<void>()
@@ -245,38 +109,6 @@ async function startEcho(): Promise<EchoUpstream> {
     throw new StartError([
       `the echo backend of ${EXAMPLE} cannot listen on ${ECHO.host}:${ECHO.port} (${codeOf(error)}); expected a free port, or an upstreams.json of your own`,
     ])
-  }
-}
-
-/** A table that does not fit ends the start; a database that cannot be reached does not. */
-async function firstProbe(app: App): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((done) => {
-    timer = setTimeout(done, FIRST_PROBE_MS)
-  })
-  await Promise.race([app.store.first, late])
-  clearTimeout(timer)
-  if (app.store.mappingProblems.length > 0) throw new StartError(app.store.mappingProblems)
-}
-
-async function greet(
-  environment: ServeEnvironment,
-  settings: Settings,
-  { databaseUrl, keySource, port }: { databaseUrl: string; keySource: KeySource; port: number },
-): Promise<void> {
-  const [{ welcome }, { openTokenAdmin }] = await Promise.all([
-    import('../dev/welcome.ts'),
-    import('../sessions/token-admin.ts'),
-  ])
-  const admin = await openTokenAdmin({ settings, databaseUrl, keySource })
-  try {
-    const { jwt, id } = await admin.issue(
-      { userId: 'alice', mandateId: 'acme', sessionId: null, ttlS: 86_400 },
-      'access',
-    )
-    environment.stdout.write(welcome({ port, jwt, tokenId: id, cookie: settings.accessCookie }))
-  } finally {
-    await admin.close()
   }
 }
 

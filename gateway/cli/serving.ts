@@ -1,0 +1,179 @@
+import type { App } from '../app.ts'
+import { createApp } from '../app.ts'
+import type { KeySource } from '../auth/keys.ts'
+import { listening } from '../ops/listening.ts'
+import type { Logger } from '../ops/logger.ts'
+import { createOperations } from '../ops/operations.ts'
+import { answerPrimary, startWorkers, tellListening } from '../ops/workers.ts'
+import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
+import { systemScheduler } from '../scheduler.ts'
+import type { Settings } from '../settings.ts'
+import type { ServeEnvironment } from './serve.ts'
+
+/** A start that cannot be; the process ends with 2 and these reasons. */
+export class StartError extends Error {
+  readonly reasons: readonly string[]
+
+  constructor(reasons: readonly string[]) {
+    super(reasons.join('\n'))
+    this.reasons = reasons
+  }
+}
+
+/** How long the start waits for the database before it listens without it. */
+const FIRST_PROBE_MS = 3000
+
+/** All that a start has gathered. */
+export interface Start {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly keySource: KeySource
+  readonly file: { readonly path: string; readonly isExample: boolean }
+  readonly config: UpstreamsConfig
+  readonly log: Logger
+  readonly signals: Signals
+}
+
+export interface Signals {
+  readonly first: Promise<void>
+  readonly second: Promise<void>
+}
+
+function appOf(
+  { settings, databaseUrl, keySource, file, config, log }: Start,
+  environment: ServeEnvironment,
+): Promise<App> {
+  return createApp({
+    settings,
+    databaseUrl,
+    keySource,
+    upstreamsFile: file.path,
+    config,
+    log,
+    version: environment.version,
+  })
+}
+
+export async function serveAlone(
+  start: Start,
+  environment: ServeEnvironment,
+  embedded: boolean,
+): Promise<number> {
+  const { log, signals } = start
+  const app = await appOf(start, environment)
+  await firstProbe(app)
+  environment.onSignal('SIGHUP', () => void app.routing.reload())
+  const operations = createOperations({
+    reports: async () => [await app.report()],
+    count: 1,
+    expose: app.expose,
+    scheduler: systemScheduler,
+    wallClock: Date.now,
+  })
+  const port = await app.listen()
+  await announce(start, environment, { port, operations, embedded })
+  await signals.first
+  log.info('leaving')
+  return Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
+}
+
+/** One of several: its primary tells it what to do, and its signals come from there too. */
+export async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
+  const app = await appOf(start, environment)
+  await firstProbe(app)
+  environment.onSignal('SIGHUP', () => void app.routing.reload())
+  const left = Promise.withResolvers<void>()
+  answerPrimary(app.report, left.resolve)
+  tellListening(await app.listen())
+  await left.promise
+  await app.leave()
+  return 0
+}
+
+export async function serveWithWorkers(
+  start: Start,
+  environment: ServeEnvironment,
+  embedded: boolean,
+): Promise<number> {
+  const { settings, log, signals } = start
+  const workers = startWorkers({
+    count: settings.workers,
+    env: workerEnvironment(start, embedded),
+    scheduler: systemScheduler,
+    log,
+  })
+  environment.onSignal('SIGHUP', () => workers.signal('SIGHUP'))
+  const operations = createOperations({
+    reports: workers.reports,
+    count: settings.workers,
+    expose: null,
+    scheduler: systemScheduler,
+    wallClock: Date.now,
+  })
+  const port = await Promise.race([workers.listening, signals.second.then(() => 0)])
+  await announce(start, environment, { port, operations, embedded })
+  await signals.first
+  log.info('leaving')
+  const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
+  workers.kill()
+  return code
+}
+
+/** Workers get what was made up for them as settings, and make up nothing themselves. */
+function workerEnvironment(
+  { databaseUrl, keySource, file }: Start,
+  embedded: boolean,
+): Record<string, string> {
+  return {
+    UPSTREAMS_FILE: file.path,
+    ...(embedded ? { DATABASE_URL: databaseUrl } : {}),
+    ...(keySource.kind === 'secret-file' ? { JWT_SECRET_FILE: keySource.path } : {}),
+  }
+}
+
+async function announce(
+  start: Start,
+  environment: ServeEnvironment,
+  {
+    port,
+    operations,
+    embedded,
+  }: { port: number; operations: ReturnType<typeof createOperations>; embedded: boolean },
+): Promise<void> {
+  const { settings, log, file } = start
+  const adminPort = await listening(operations.server, settings.adminPort, settings.adminHost)
+  log.info({ port, adminPort }, 'listening')
+  if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
+}
+
+/** A table that does not fit ends the start; a database that cannot be reached does not. */
+async function firstProbe(app: App): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((done) => {
+    timer = setTimeout(done, FIRST_PROBE_MS)
+  })
+  await Promise.race([app.store.first, late])
+  clearTimeout(timer)
+  if (app.store.mappingProblems.length > 0) throw new StartError(app.store.mappingProblems)
+}
+
+async function greet(
+  environment: ServeEnvironment,
+  settings: Settings,
+  { databaseUrl, keySource, port }: { databaseUrl: string; keySource: KeySource; port: number },
+): Promise<void> {
+  const [{ welcome }, { openTokenAdmin }] = await Promise.all([
+    import('../dev/welcome.ts'),
+    import('../sessions/token-admin.ts'),
+  ])
+  const admin = await openTokenAdmin({ settings, databaseUrl, keySource })
+  try {
+    const { jwt, id } = await admin.issue(
+      { userId: 'alice', mandateId: 'acme', sessionId: null, ttlS: 86_400 },
+      'access',
+    )
+    environment.stdout.write(welcome({ port, jwt, tokenId: id, cookie: settings.accessCookie }))
+  } finally {
+    await admin.close()
+  }
+}

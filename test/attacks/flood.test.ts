@@ -21,7 +21,7 @@ const CLIENTS = fileURLToPath(new URL('flood-clients.ts', import.meta.url))
 const range = await startRange(t, {
   env: {
     KEEP_ALIVE_TIMEOUT_MS: '600000',
-    HEADERS_TIMEOUT_MS: '6000',
+    HEADERS_TIMEOUT_MS: '3000',
     ACCESS_LOG: 'off',
     // Garbage is left lying while there is room. With room for one crowd only, a leak ends the process.
     NODE_OPTIONS: `--max-old-space-size=${HEAP_MIB}`,
@@ -53,7 +53,7 @@ async function descriptors(): Promise<number> {
 }
 
 async function serves(t: { ok(holds: boolean, what: string): unknown }, what: string): Promise<void> {
-  for (let n = 0; n < 20; n++) {
+  for (let n = 0; n < 10; n++) {
     const since = performance.now()
     const hit = await range.ask(shot('request', '/required', [`Cookie: ${range.cookie}`]))
     const took = performance.now() - since

@@ -6,12 +6,23 @@ export const FUZZ_RUNS = Number(process.env.FUZZ_RUNS ?? 500)
 /** Another one at each run; a failure tells it, and FUZZ_SEED brings it back. */
 export const FUZZ_SEED = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 0x7fffffff))
 
-/** Runs a property so many times, telling the seed first. The failing case is told as it was found. */
+interface Teller {
+  comment(text: string): void
+  pass(text: string): unknown
+}
+
+/**
+ * Runs a property so many times, telling the seed first. The failing case is told as it was found.
+ *
+ * @param part tells the runs of one file apart
+ */
 export async function check<T>(
-  t: { comment(text: string): void },
+  t: Teller,
   property: fc.IAsyncProperty<T> | fc.IProperty<T>,
   numRuns: number,
+  part = 0,
 ): Promise<void> {
   t.comment(`FUZZ_SEED=${FUZZ_SEED} runs=${numRuns}`)
-  await fc.assert(property as fc.IAsyncProperty<T>, { numRuns, seed: FUZZ_SEED, endOnFailure: true })
+  await fc.assert(property as fc.IAsyncProperty<T>, { numRuns, seed: FUZZ_SEED + part, endOnFailure: true })
+  t.pass(`${numRuns} cases`)
 }

@@ -55,7 +55,12 @@ interface FirstTry {
 async function firstTry(): Promise<FirstTry> {
   const child = spawnGateway(['serve'], FREE, folder)
   const told = watch(child)
-  const { port } = await told.line(({ msg }) => msg === 'listening')
+  const { port } = await Promise.race([
+    told.line(({ msg }) => msg === 'listening'),
+    once(child, 'exit').then(([code]) =>
+      Promise.reject(new Error(`it ended with ${code}: ${told.output()}`)),
+    ),
+  ])
   await until(() => told.output().includes('Ctrl-C stops everything'))
   const output = told.output()
   return {

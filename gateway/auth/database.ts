@@ -1,7 +1,7 @@
-import { connect, type Socket } from 'node:net'
 import postgres from 'postgres'
 import type { Scheduler } from '../scheduler.ts'
-import { type DatabaseAddress, type DatabaseHost, parseDatabaseUrl } from './database-url.ts'
+import { createLane, type Lane } from './database-lane.ts'
+import { parseDatabaseUrl } from './database-url.ts'
 
 /** A value of a row as it is read: text, a number, a boolean or NULL. */
 export type Cell = string | number | boolean | null
@@ -9,19 +9,24 @@ export type Cell = string | number | boolean | null
 export interface Statement {
   readonly text: string
   readonly parameters: readonly string[]
+  /**
+   * The first cell of every row is `pg_is_in_recovery()`, and there is at least one row. An answer of a server in
+   * recovery is a fault, and the next connection looks for the primary.
+   */
+  readonly primaryOnly?: boolean
 }
 
 /** A few connections, each of which carries one query at a time. */
 export interface Database {
   /**
-   * Runs one statement on a free connection, opening one where needed. At the deadline the connection is
-   * discarded: a server that does not answer (stopped, frozen, cut off) does not answer a cancellation either.
+   * Runs one statement on a free connection, opening one where needed; where all are busy it waits its turn. At
+   * the deadline the connection is discarded: a server that does not answer (stopped, frozen, cut off) does not
+   * answer a cancellation either.
    *
+   * @param deadlineMs from the call to the answer
    * @throws DatabaseError
    */
   query(statement: Statement, deadlineMs: number): Promise<Cell[][]>
-  /** Connections that could take a query now. */
-  readonly free: number
   close(): Promise<void>
 }
 
@@ -32,11 +37,18 @@ export class DatabaseError extends Error {
   readonly code: string
   /** True where the connection has gone, and a fresh one may succeed at once. */
   readonly stale: boolean
+  /** True where the server refused the statement alone, and goes on serving the connection. */
+  readonly answered: boolean
 
-  constructor(code: string, message: string, options: { readonly stale: boolean; readonly cause?: unknown }) {
-    super(message, { cause: options.cause })
+  constructor(
+    code: string,
+    message: string,
+    state: { readonly stale: boolean; readonly answered?: boolean },
+  ) {
+    super(message)
     this.code = code
-    this.stale = options.stale
+    this.stale = state.stale
+    this.answered = state.answered ?? false
   }
 }
 
@@ -48,63 +60,93 @@ export interface DatabaseOptions {
   readonly scheduler: Scheduler
 }
 
-interface Lane {
-  readonly sql: postgres.Sql
-  readonly sockets: Set<Socket>
-  busy: boolean
-  /** True once a query succeeded: the server was there, and its going away is news. */
-  proven: boolean
+interface Waiter {
+  resolve(lane: Lane): void
 }
 
 /**
- * postgres.js pipelines onto busy connections, waits up to 20 s between tries, and with several hosts down
- * never rejects. So each connection is an instance of its own with its own socket; one that fails is thrown
- * away and the next query opens another, at the next host of the URL.
+ * Opens connections as they are needed. One that fails is thrown away, and the next query opens another, at the
+ * next host of the URL.
  */
 export function createDatabase(options: DatabaseOptions): Database {
   const address = parseDatabaseUrl(options.url)
+  const severalHosts = address.hosts.length > 1
   const lanes: Lane[] = []
-  let hostIndex = 0
+  const waiters: Waiter[] = []
+  let host = 0
   let closed = false
-
-  function open(): Lane {
-    const lane: Lane = {
-      ...createLane(address, () => address.hosts[hostIndex % address.hosts.length]!, options),
-      busy: false,
-      proven: false,
-    }
-    lanes.push(lane)
-    return lane
-  }
 
   function discard(lane: Lane): void {
     const at = lanes.indexOf(lane)
     if (at === -1) return
     lanes.splice(at, 1)
-    for (const socket of lane.sockets) socket.destroy()
+    lane.mayConnect = false
+    lane.destroy()
     lane.sql.end({ timeout: 0 }).catch(() => {})
+    // Only the first of several that failed there moves on; two would lead back to the same one of two hosts.
+    if (lane.host === host) host = (host + 1) % address.hosts.length
   }
 
-  function take(): Lane {
-    if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
-    const lane = lanes.find((each) => !each.busy) ?? (lanes.length < options.connections ? open() : undefined)
-    if (lane === undefined)
-      throw new DatabaseError('NO_CONNECTION', 'all database connections are busy', { stale: false })
+  function take(): Lane | undefined {
+    const idle = lanes.find((each) => !each.busy)
+    if (idle !== undefined || lanes.length >= options.connections) return idle
+    const lane = createLane(address, () => host, options)
+    lanes.push(lane)
     return lane
   }
 
-  async function run(lane: Lane, { text, parameters }: Statement, deadlineMs: number): Promise<Cell[][]> {
+  /** Queries that find all lanes busy get them in the order in which they came. */
+  function release(lane: Lane): void {
+    lane.busy = false
+    if (waiters.length === 0) return
+    const next = take()
+    if (next === undefined) return
+    next.busy = true
+    waiters.shift()!.resolve(next)
+  }
+
+  function acquire(deadlineMs: number): Lane | Promise<Lane> {
+    const lane = take()
+    if (lane !== undefined) {
+      lane.busy = true
+      return lane
+    }
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve(next) {
+          cancel()
+          resolve(next)
+        },
+      }
+      const cancel = options.scheduler.after(deadlineMs, () => {
+        waiters.splice(waiters.indexOf(waiter), 1)
+        reject(
+          new DatabaseError('BUSY', `no connection became free within ${deadlineMs} ms`, { stale: false }),
+        )
+      })
+      waiters.push(waiter)
+    })
+  }
+
+  async function run(lane: Lane, statement: Statement, deadlineMs: number): Promise<Cell[][]> {
     const deadline = Promise.withResolvers<never>()
     const cancel = options.scheduler.after(deadlineMs, () => {
       deadline.reject(new DatabaseError('DEADLINE', `no answer within ${deadlineMs} ms`, { stale: false }))
     })
     try {
+      lane.mayConnect = true
+      const { text, parameters } = statement
       const query = lane.sql.unsafe(text, [...parameters], { prepare: options.prepare }).values()
       // The loser of the race must not become an unhandled rejection.
       query.catch(() => {})
-      const rows = await Promise.race([query, deadline.promise])
+      const rows = (await Promise.race([query, deadline.promise])) as unknown as Cell[][]
+      if (statement.primaryOnly === true) refuseStandby(rows)
       lane.proven = true
-      return rows as unknown as Cell[][]
+      return rows
+    } catch (error) {
+      const failure = asDatabaseError(error, { proven: lane.proven, severalHosts })
+      if (!failure.answered) discard(lane)
+      throw failure
     } finally {
       cancel()
     }
@@ -112,23 +154,16 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   return {
     async query(statement, deadlineMs) {
-      const lane = take()
-      lane.busy = true
+      if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
+      const began = options.scheduler.now()
+      const taken = acquire(deadlineMs)
+      const lane = taken instanceof Promise ? await taken : taken
+      const leftMs = taken instanceof Promise ? deadlineMs - (options.scheduler.now() - began) : deadlineMs
       try {
-        return await run(lane, statement, deadlineMs)
-      } catch (error) {
-        const failure = asDatabaseError(error, lane.proven)
-        if (!isAnswer(failure)) {
-          hostIndex++
-          discard(lane)
-        }
-        throw failure
+        return await run(lane, statement, leftMs)
       } finally {
-        lane.busy = false
+        release(lane)
       }
-    },
-    get free() {
-      return options.connections - lanes.filter((lane) => lane.busy).length
     },
     async close() {
       closed = true
@@ -137,14 +172,21 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 }
 
-/** The statement was answered by a server that goes on serving: the connection is good. */
-function isAnswer(error: DatabaseError): boolean {
-  return /^[0-9A-Z]{5}$/.test(error.code) && !GONE_STATES.test(error.code) && error.code !== 'EPIPE'
+function refuseStandby(rows: readonly (readonly Cell[])[]): void {
+  if (rows[0]?.[0] === false) return
+  throw new DatabaseError(
+    'STANDBY',
+    'the database server is in recovery (a standby); only the primary decides',
+    {
+      stale: false,
+    },
+  )
 }
 
-/** Connection exceptions, shutdowns, and a server that only starts or takes no more connections. */
-const GONE_STATES = /^(08|57P0[1-4]|53300)/
+/** The connection has gone with the error: connection exceptions, shutdowns, a server that only starts. */
+const GONE_STATES = /^(08|57P0)/
 
+/** Errors of a connection that was good and went away: a fresh one may succeed at once. */
 const STALE = new Set([
   'CONNECTION_CLOSED',
   'CONNECTION_ENDED',
@@ -155,53 +197,23 @@ const STALE = new Set([
   '57P02',
 ])
 
-function asDatabaseError(error: unknown, proven: boolean): DatabaseError {
-  if (error instanceof DatabaseError) return error
+interface Circumstances {
+  readonly proven: boolean
+  readonly severalHosts: boolean
+}
+
+function asDatabaseError(error: unknown, { proven, severalHosts }: Circumstances): DatabaseError {
+  if (error instanceof DatabaseError) {
+    // Another host may be the primary. Past a deadline there is no time to ask it.
+    if (error.code !== 'STANDBY' || !severalHosts) return error
+    return new DatabaseError(error.code, error.message, { stale: true })
+  }
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'UNKNOWN'
-  const told = error instanceof postgres.PostgresError ? `${code}: ${error.message}` : code
-  return new DatabaseError(code, `the database did not answer the query (${told})`, {
-    stale: proven && STALE.has(code),
-  })
-}
-
-function createLane(
-  address: DatabaseAddress,
-  nextHost: () => DatabaseHost,
-  options: DatabaseOptions,
-): Pick<Lane, 'sql' | 'sockets'> {
-  const sockets = new Set<Socket>()
-  const sql = postgres({
-    max: 1,
-    ...(address.user === undefined ? {} : { user: address.user }),
-    ...(address.password === undefined ? {} : { password: address.password }),
-    ...(address.database === undefined ? {} : { database: address.database }),
-    ssl: address.ssl as never,
-    prepare: options.prepare,
-    // Array types would cost a query for each new connection; arrays are sent as literals.
-    fetch_types: false,
-    connect_timeout: 0,
-    idle_timeout: 0,
-    max_lifetime: null,
-    onnotice: () => {},
-    connection: { application_name: 'poweron-gateway', ...address.parameters },
-    socket: () => openSocket(nextHost(), sockets),
-  } as postgres.Options<Record<string, never>>)
-  return { sql, sockets }
-}
-
-/** A connected socket, as postgres.js wants it from a `socket` option. */
-function openSocket({ host, port }: DatabaseHost, sockets: Set<Socket>): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect({ host, port })
-    socket.setNoDelay(true)
-    socket.setKeepAlive(true, 10_000)
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    socket.once('error', reject)
-    socket.once('connect', () => {
-      socket.off('error', reject)
-      // What postgres.js verifies the server's certificate against.
-      resolve(Object.assign(socket, { host, port }))
-    })
-  })
+  const byServer = error instanceof postgres.PostgresError
+  const answered = byServer && !/^(FATAL|PANIC)$/.test(error.severity) && !GONE_STATES.test(code)
+  return new DatabaseError(
+    code,
+    `the database did not answer the query (${byServer ? `${code}: ${error.message}` : code})`,
+    { answered, stale: !answered && (severalHosts || (proven && STALE.has(code))) },
+  )
 }

@@ -1,5 +1,4 @@
 import type { Scheduler } from '../scheduler.ts'
-import { DatabaseError } from './database.ts'
 import type { TokenTable } from './token-table.ts'
 
 /** Whether tokens can be looked up, found out without waiting for a request. */
@@ -55,8 +54,6 @@ export function createTokenStoreMonitor({
       await table.probe(timeoutMs)
       become(true, null)
     } catch (error) {
-      // Every connection is at work for look-ups: their outcome says more than a probe could.
-      if (error instanceof DatabaseError && error.code === 'NO_CONNECTION') return
       become(false, error instanceof Error ? error.message : String(error))
     } finally {
       if (!closed) cancel = scheduler.after(up ? UP_INTERVAL_MS : DOWN_INTERVAL_MS, () => void probe())

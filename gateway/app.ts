@@ -114,10 +114,12 @@ export async function createApp(parts: AppParts): Promise<App> {
       if (up) log.info('the token table can be asked')
       else log.error({ reason }, 'the token table cannot be asked')
     },
+    onWarnings: (warnings) => log.warn({ warnings }, 'the token table can be asked, but not as it should be'),
   })
   const routing = createLiveRouting(parts.config, {
     file: parts.upstreamsFile,
     cookies,
+    gatewayPath: settings.gatewayPath,
     metrics,
     scheduler,
     wallClock: Date.now,

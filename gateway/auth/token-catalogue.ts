@@ -1,4 +1,4 @@
-import type { Database } from './database.ts'
+import { type Cell, type Database, DatabaseError } from './database.ts'
 import { quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
 
 /** How the columns have to be read. */
@@ -12,6 +12,8 @@ export interface CatalogueReport {
   readonly kinds: ColumnKinds | null
   /** Every problem, each naming the column and what was expected. */
   readonly problems: readonly string[]
+  /** What lets tokens be looked up, but slowly or not as meant. */
+  readonly warnings: readonly string[]
 }
 
 interface Mapping {
@@ -32,7 +34,25 @@ const COLUMNS = `
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_type t on t.oid = a.atttypid
   left join pg_catalog.pg_type b on b.oid = t.typbasetype
-  where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped`
+  where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
+  order by a.attnum`
+
+/** Only an index without a condition, and with the id in front, serves every look-up. */
+const TABLE = `
+  select c.relkind::text, row_security_active(c.oid), coalesce(bool_or(i.indisunique and i.indnkeyatts = 1), false),
+         count(i.indexrelid) > 0
+  from pg_catalog.pg_class c
+  left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
+  left join pg_catalog.pg_index i
+    on i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indisvalid and i.indpred is null
+  where c.oid = to_regclass($1)
+  group by c.oid, c.relkind`
+
+/** Kinds of relations that tell what is committed; and of those, the ones that have indexes. */
+const CURRENT_KINDS = new Set(['r', 'p', 'v', 'f'])
+const INDEXED_KINDS = new Set(['r', 'p'])
+
+const INSUFFICIENT_PRIVILEGE = '42501'
 
 const TEXT = ['text', 'varchar']
 const NUMBERS = ['int4', 'int8', 'numeric', 'float8', 'float4']
@@ -59,22 +79,50 @@ export async function checkCatalogue(
   deadlineMs: number,
 ): Promise<CatalogueReport> {
   const name = quotedTable(mapping.table)
-  const rows = await database.query({ text: COLUMNS, parameters: [name] }, deadlineMs)
-  if (rows.length === 0) {
-    return {
-      kinds: null,
-      problems: [`the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`],
-    }
+  let rows: Cell[][]
+  try {
+    rows = await database.query({ text: COLUMNS, parameters: [name] }, deadlineMs)
+  } catch (error) {
+    if (!(error instanceof DatabaseError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error
+    return missing(name)
   }
+  if (rows.length === 0) return missing(name)
   const found = new Map<string, Column>()
   for (const [column, type, isEnum, readable] of rows) {
     found.set(String(column), { type: String(type), isEnum: isEnum === true, readable: readable === true })
   }
-  const problems = (Object.keys(FITS) as (keyof TokenColumns)[]).flatMap((key) => {
-    const problem = problemOf(key, mapping.columns[key], found)
-    return problem === null ? [] : [`${name}: ${problem}`]
-  })
-  return { kinds: problems.length === 0 ? kindsOf(mapping.columns, found) : null, problems }
+  const { columns } = mapping
+  const [table] = await database.query({ text: TABLE, parameters: [name, columns.id] }, deadlineMs)
+  const problems = (Object.keys(FITS) as (keyof TokenColumns)[]).flatMap(
+    (key) => problemOf(key, columns[key], found) ?? [],
+  )
+  if (table !== undefined && !CURRENT_KINDS.has(String(table[0]))) {
+    problems.unshift('is no table or view that tells what is committed now (a materialized view is a copy)')
+  }
+  return {
+    kinds: problems.length === 0 ? kindsOf(columns, found) : null,
+    problems: problems.map((problem) => `${name}: ${problem}`),
+    warnings:
+      table === undefined ? [] : warningsOf(table, columns.id).map((warning) => `${name}: ${warning}`),
+  }
+}
+
+function missing(name: string): CatalogueReport {
+  const problem = `the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`
+  return { kinds: null, problems: [problem], warnings: [] }
+}
+
+function warningsOf([kind, rowSecurity, unique, indexed]: readonly Cell[], id: string): string[] {
+  const warnings: string[] = []
+  if (rowSecurity === true) {
+    warnings.push('row-level security applies to the role: tokens whose rows it may not see are refused')
+  }
+  if (!INDEXED_KINDS.has(String(kind))) return warnings
+  if (indexed !== true)
+    warnings.push(`no index begins with the column "${id}": every look-up reads the whole table`)
+  else if (unique !== true)
+    warnings.push(`no unique index is on the column "${id}" alone: an id may have several rows`)
+  return warnings
 }
 
 function problemOf(

@@ -19,6 +19,8 @@ export interface MonitorParts {
   /** Deadline of one probe. */
   readonly timeoutMs: number
   readonly onChange: (up: boolean, reason: string | null) => void
+  /** Told of what slows look-ups down, or is not as meant, each time it can be asked again. */
+  readonly onWarnings: (warnings: readonly string[]) => void
 }
 
 const UP_INTERVAL_MS = 1000
@@ -30,6 +32,7 @@ export function createTokenStoreMonitor({
   scheduler,
   timeoutMs,
   onChange,
+  onWarnings,
 }: MonitorParts): TokenStoreMonitor {
   let up = false
   let reason: string | null = 'not asked yet'
@@ -47,12 +50,15 @@ export function createTokenStoreMonitor({
   async function probe(): Promise<void> {
     try {
       if (!up) {
-        const { problems } = await table.checkMapping(timeoutMs)
+        const { problems, warnings } = await table.checkMapping(timeoutMs)
         mappingProblems = problems
         if (problems.length > 0) return become(false, problems.join('; '))
+        await table.probe(timeoutMs)
+        become(true, null)
+        if (warnings.length > 0 && !closed) onWarnings(warnings)
+        return
       }
       await table.probe(timeoutMs)
-      become(true, null)
     } catch (error) {
       become(false, error instanceof Error ? error.message : String(error))
     } finally {

@@ -36,7 +36,7 @@ const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
  *
  * Absolute-form must name this request's own scheme and host, and is forwarded in origin-form. A fragment,
  * which no client may send, is cut off, so that what is matched is what is forwarded. The query passes as
- * it is; so do bytes above ASCII, which match like their percent-encoded form.
+ * it is. Bytes above ASCII do not get here: Node refuses them, and no URI has them.
  *
  * @param target the target of the request line, one character a byte
  */

@@ -37,6 +37,8 @@ export interface RoutingStatus {
 export interface LiveRoutingParts {
   readonly file: string
   readonly cookies: CookieNames
+  /** Prefix of the gateway's own endpoints: routes below it are never reached. */
+  readonly gatewayPath: string
   readonly metrics: Metrics
   readonly scheduler: Scheduler
   /** Milliseconds since the epoch. */
@@ -121,6 +123,13 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
       )
     }
     connectionKeys = keys
+    for (const { label, path } of next.routes) {
+      if (path !== parts.gatewayPath && !path.startsWith(`${parts.gatewayPath}/`)) continue
+      log.warn(
+        { route: label, gatewayPath: parts.gatewayPath },
+        'the route is never reached: its path is below GATEWAY_PATH',
+      )
+    }
     return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics })
   }
 

@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { chown, mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { chown, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { keptPort } from './ports.ts'
+import { type Account, ids, isAlive, readText, run, stopServer } from './processes.ts'
 
 /** A PostgreSQL server that this process started, or found running on the same data. */
 export interface EmbeddedPostgres {
@@ -31,7 +33,6 @@ export class EmbeddedPostgresError extends Error {
 
 const SUPERUSER = 'gateway'
 const START_TIMEOUT_MS = 15_000
-const STOP_TIMEOUT_MS = 5_000
 
 /**
  * Runs the real binaries that npm installed beside the gateway: PostgreSQL for a first try and for tests. The
@@ -62,13 +63,6 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
       await stopServer(found.pid)
     },
   }
-}
-
-interface Account {
-  readonly uid?: number
-  readonly gid?: number
-  /** Words before the command that let an unprivileged user through folders that are closed to it. */
-  readonly prefix: readonly string[]
 }
 
 interface Place {
@@ -200,10 +194,6 @@ async function launch({ native, dataDir, cluster, account, options }: Place & { 
   return { port, pid: child.pid! }
 }
 
-function ids({ uid, gid }: Account): { uid?: number; gid?: number } {
-  return uid === undefined || gid === undefined ? {} : { uid, gid }
-}
-
 async function accepting(child: ChildProcess, port: number, dataDir: string): Promise<void> {
   const ended = new Promise<true>((done) =>
     child.once('exit', () => done(true)).once('error', () => done(true)),
@@ -251,88 +241,7 @@ async function runningServer(cluster: string): Promise<{ port: number; pid: numb
   return null
 }
 
-async function stopServer(pid: number): Promise<void> {
-  for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {
-    if (!signalled(pid, signal)) return
-    const until = Date.now() + STOP_TIMEOUT_MS
-    while (Date.now() < until) {
-      if (!isAlive(pid)) return
-      await delay(10)
-    }
-  }
-}
-
-function signalled(pid: number, signal: NodeJS.Signals): boolean {
-  try {
-    process.kill(pid, signal)
-    return true
-  } catch {
-    return false
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}
-
 async function ownerLives(owner: string): Promise<boolean> {
   const pid = Number(await readText(owner))
   return pid > 0 && pid !== process.pid && isAlive(pid)
-}
-
-/** The port of the last start where it is still free, so that a client's settings go on working. */
-async function keptPort(dataDir: string): Promise<number> {
-  const file = join(dataDir, 'port')
-  const kept = Number(await readText(file))
-  const port = kept > 0 && (await isFree(kept)) ? kept : await freePort()
-  await writeFile(file, String(port))
-  return port
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const server = createServer()
-    server.once('error', () => done(false))
-    server.listen(port, '127.0.0.1', () => server.close(() => done(true)))
-  })
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
-    const server = createServer()
-    server.once('error', fail)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => done(port))
-    })
-  })
-}
-
-async function readText(path: string): Promise<string | null> {
-  return readFile(path, 'utf8').catch(() => null)
-}
-
-function run(words: readonly string[], account: Account): Promise<{ code: number; output: string }> {
-  const [command, ...args] = [...account.prefix, ...words]
-  return new Promise((done) => {
-    const child = spawn(command!, args, {
-      ...ids(account),
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C' },
-    })
-    let output = ''
-    child.stdout.on('data', (data) => {
-      output += data
-    })
-    child.stderr.on('data', (data) => {
-      output += data
-    })
-    child.once('error', (error) => done({ code: 127, output: error.message }))
-    child.once('close', (code) => done({ code: code ?? 1, output }))
-  })
 }

@@ -213,7 +213,7 @@ function describeRow(row: TokenRow): string[] {
   return [
     `id ${row.id}, status ${row.status}${row.expired ? ', expired' : ''}`,
     `user ${row.userId}, mandate ${row.mandateId ?? '(none)'}, session ${row.sessionId}`,
-    `expires ${row.expiresAt === null ? 'with the token' : new Date(row.expiresAt).toISOString()}`,
+    `expires ${row.expiresAt === null ? 'with the token' : new Date(Math.min(row.expiresAt, 8.64e15)).toISOString()}`,
   ]
 }
 

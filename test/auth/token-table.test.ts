@@ -1,10 +1,12 @@
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import postgres from 'postgres'
 import t from 'tap'
-import { createDatabase } from '../../gateway/auth/database.ts'
+import { createDatabase, type Database, type Statement } from '../../gateway/auth/database.ts'
 import { parseTokenColumns, parseTokenTable } from '../../gateway/auth/token-columns.ts'
 import { createTokenTable } from '../../gateway/auth/token-table.ts'
 import { systemScheduler } from '../../gateway/scheduler.ts'
-import { insertToken, startPostgres } from '../support/postgres.ts'
+import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
 
 const DEADLINE_MS = 2000
 
@@ -27,7 +29,16 @@ async function open(
     await database.close()
     await sql.end({ timeout: 1 })
   })
-  return { sql, url, table: createTokenTable({ database, table: name.value, columns: mapping.value }) }
+  const statements: Statement[] = []
+  const recording: Database = {
+    ...database,
+    query(statement, deadlineMs) {
+      statements.push(statement)
+      return database.query(statement, deadlineMs)
+    },
+  }
+  const parts = { database: recording, table: name.value, columns: mapping.value }
+  return { sql, url, statements, table: createTokenTable(parts) }
 }
 
 t.test('an id is data, whatever it holds: SQL injection through the jti', async (t) => {
@@ -126,19 +137,110 @@ t.test('a migration under way heals by itself', async (t) => {
   t.equal((await table.findMany([id], DEADLINE_MS)).get(id)?.expired, false)
 })
 
-t.test('the look-up uses the primary key, however many rows there are', async (t) => {
-  const { sql, table } = await open(t)
-  await sql`insert into "Token" select 'tok-' || i, 'u', 's', null, 'ACTIVE', now() + interval '1 h' from generate_series(1, 20000) i`
-  await sql`analyze "Token"`
-  await sql`select pg_stat_reset()`
-  for (let i = 0; i < 20; i++) {
-    const ids = Array.from({ length: 30 }, (_, n) => `tok-${i * 30 + n + 1}`)
+t.test('the statement uses the primary key, planned for its parameters or for any', async (t) => {
+  for (const type of ['text', 'varchar(64)', 'uuid']) {
+    const { sql, table, statements } = await open(t, TOKEN_DDL.replace(/"id" +text/, `"id" ${type}`))
+    const id = type === 'uuid' ? "md5('tok-' || i)::uuid" : "md5('tok-' || i)"
+    await sql.unsafe(
+      `insert into "Token" select ${id}, 'u', 's', null, 'ACTIVE', now() + interval '1 h' from generate_series(1, 20000) i`,
+    )
+    await sql`analyze "Token"`
+    const ids = (await sql`select id::text from "Token" limit 30`).map((each) => String(each.id))
     t.equal((await table.findMany(ids, DEADLINE_MS)).size, 30)
+    const { text, parameters } = statements.at(-1)!
+    await sql.unsafe(`prepare lookup as ${text}`)
+    for (const mode of ['force_custom_plan', 'force_generic_plan']) {
+      await sql.unsafe(`set plan_cache_mode = ${mode}`)
+      const plan = JSON.stringify(
+        await sql.unsafe(`explain (format json) execute lookup ('${parameters[0]}')`),
+      )
+      t.match(plan, /"Node Type":"(?:Bitmap )?Index (?:Only )?Scan"/, `${type}, ${mode}`)
+      t.notMatch(plan, 'Seq Scan')
+    }
   }
-  await sql`select pg_stat_force_next_flush()`
-  const [plan] = await sql.unsafe(
-    `explain (format json) select * from (select) as always left join "Token" t on t.id = any('{tok-1,tok-2}'::text[])`,
-  )
-  t.match(JSON.stringify(plan), /Index Scan|Bitmap Index Scan/)
-  t.notMatch(JSON.stringify(plan), /Seq Scan/)
+})
+
+t.test('a batch is one statement, and none where no id could be in the table', async (t) => {
+  const { sql, table, statements } = await open(t, TOKEN_DDL.replace(/"id" +text/, '"id" uuid'))
+  const { id } = await insertToken(sql)
+  await table.findMany([id], DEADLINE_MS)
+  statements.length = 0
+  const ids = Array.from({ length: 1000 }, (_, i) => `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`)
+  t.same([...(await table.findMany([...ids, id], DEADLINE_MS)).keys()], [id])
+  t.equal(statements.length, 1)
+  t.equal((await table.findMany(['no uuid', `{${id}}`, id.replaceAll('-', '')], DEADLINE_MS)).size, 0)
+  t.equal((await table.findMany([], DEADLINE_MS)).size, 0)
+  t.equal(statements.length, 1)
+})
+
+t.test('one uuid that is asked for in two cases is found under both', async (t) => {
+  const { sql, table } = await open(t, TOKEN_DDL.replace(/"id" +text/, '"id" uuid'))
+  const { id } = await insertToken(sql, { id: 'aaaaaaaa-0000-4000-8000-00000000000b' })
+  t.same([...(await table.findMany([id, id.toUpperCase()], DEADLINE_MS)).keys()], [id, id.toUpperCase()])
+})
+
+t.test('where ids are not unique, a row that refuses outweighs those that admit', async (t) => {
+  const { sql, table } = await open(t, TOKEN_DDL.replace('PRIMARY KEY', 'NOT NULL'))
+  const expiresAt = Date.now() - 1000
+  for (const id of ['a', 'b', 'c']) await insertToken(sql, { id, userId: 'first' })
+  await insertToken(sql, { id: 'a', status: 'REVOKED' })
+  await insertToken(sql, { id: 'b', expiresAt })
+  await insertToken(sql, { id: 'b', userId: 'third' })
+  const rows = await table.findMany(['a', 'b', 'c'], DEADLINE_MS)
+  t.equal(rows.get('a')?.status, 'REVOKED')
+  t.equal(rows.get('b')?.expired, true)
+  t.match(rows.get('c'), { status: 'ACTIVE', expired: false })
+})
+
+t.test('an identity that is NULL, where a table allows it, is empty: never the text "null"', async (t) => {
+  const { sql, table } = await open(t, TOKEN_DDL.replaceAll('text NOT NULL', 'text'))
+  await sql`insert into "Token" values ('a', null, null, null, 'ACTIVE', now() + interval '1 h')`
+  await sql`insert into "Token" values ('b', 'u', 's', null, null, now() + interval '1 h')`
+  const rows = await table.findMany(['a', 'b'], DEADLINE_MS)
+  t.match(rows.get('a'), { userId: '', sessionId: '', mandateId: null })
+  t.not(rows.get('b')?.status, 'ACTIVE')
+})
+
+t.test('expiry that never comes, and one that came before time', async (t) => {
+  const { sql, table } = await open(t)
+  await insertToken(sql, { id: 'never' })
+  await insertToken(sql, { id: 'always' })
+  await sql`update "Token" set "expiresAt" = 'infinity' where id = 'never'`
+  await sql`update "Token" set "expiresAt" = '-infinity' where id = 'always'`
+  const rows = await table.findMany(['never', 'always'], DEADLINE_MS)
+  t.match(rows.get('never'), { expired: false, expiresAt: Number.POSITIVE_INFINITY })
+  t.equal(rows.get('always')?.expired, true)
+})
+
+t.test('a number that is none (NaN) has expired', async (t) => {
+  const ddl = TOKEN_DDL.replace('timestamptz', 'float8')
+  const { sql, table } = await open(t, ddl)
+  await sql`insert into "Token" values ('a', 'u', 's', null, 'ACTIVE', 'NaN')`
+  t.match((await table.findMany(['a'], DEADLINE_MS)).get('a'), { expired: true, expiresAt: null })
+})
+
+t.test('an empty answer of a standby is a fault, not an unknown token', async (t) => {
+  const { table } = await open(t)
+  await table.findMany(['nobody'], DEADLINE_MS)
+  const signal = join(server.cluster, 'standby.signal')
+  await server.stop()
+  await writeFile(signal, '')
+  await server.start()
+  await t.rejects(table.findMany(['nobody'], DEADLINE_MS), { code: 'STANDBY' })
+  await t.rejects(table.probe(DEADLINE_MS), { code: 'STANDBY' })
+  await server.stop()
+  await rm(signal)
+  await server.start()
+  t.equal((await table.findMany(['nobody'], DEADLINE_MS)).size, 0)
+})
+
+t.test('a table that is renamed away and back is a fault meanwhile, and heals by itself', async (t) => {
+  const { sql, table } = await open(t)
+  const { id } = await insertToken(sql)
+  t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
+  await sql`alter table "Token" rename to "Moved"`
+  await t.rejects(table.findMany([id], DEADLINE_MS), { code: '42P01' })
+  await t.rejects(table.findMany([id], DEADLINE_MS), { code: 'MAPPING', message: /does not exist/ })
+  await sql`alter table "Moved" rename to "Token"`
+  t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
 })

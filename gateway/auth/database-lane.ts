@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { type ConnectionOptions, checkServerIdentity } from 'node:tls'
 import postgres from 'postgres'
 import type { DatabaseAddress, DatabaseHost } from './database-url.ts'
 
@@ -37,7 +38,7 @@ export function createLane(address: DatabaseAddress, nextHost: () => number, opt
       ...(address.user === undefined ? {} : { user: address.user }),
       ...(address.password === undefined ? {} : { password: address.password }),
       ...(address.database === undefined ? {} : { database: address.database }),
-      ssl: address.ssl as never,
+      ssl: tlsOptions(address.ssl, () => address.hosts[lane.host]!.host) as never,
       prepare: options.prepare,
       // Array types would cost a query for each new connection; arrays are sent as literals.
       fetch_types: false,
@@ -65,6 +66,19 @@ export function createLane(address: DatabaseAddress, nextHost: () => number, opt
     proven: false,
   }
   return lane
+}
+
+/** How libpq names it: these encrypt, and trust any server. */
+const UNVERIFIED = new Set(['allow', 'prefer', 'require'])
+
+/**
+ * postgres.js names no server where the host is an address, and TLS would then accept a certificate for
+ * `localhost`, and refuse the address's own.
+ */
+function tlsOptions(sslmode: string | false, host: () => string): string | false | ConnectionOptions {
+  if (sslmode === false || UNVERIFIED.has(sslmode)) return sslmode
+  if (sslmode === 'verify-ca') return { checkServerIdentity: () => undefined }
+  return { checkServerIdentity: (_name, certificate) => checkServerIdentity(host(), certificate) }
 }
 
 function openSocket({ host, port }: DatabaseHost): Socket {

@@ -23,7 +23,7 @@ const CLIENT_ONLY = new Set(['sslmode', 'ssl', 'target_session_attrs', 'connect_
 
 /**
  * Takes `postgres://user:password@a:5432,b:5433/db?sslmode=require` apart (PostgreSQL manual, section 34.1.1.2).
- * `sslmode` is `disable`, `prefer`, `require` or `verify-full`.
+ * `sslmode` is `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
  *
  * @param url begins with `postgres://` or `postgresql://`
  * @throws TypeError or URIError where the rest is no URL, or not percent-encoded

@@ -32,16 +32,9 @@ const CODES = {
 
 export type ErrorCode = keyof typeof CODES
 
-export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[]
-
 /** The HTTP status that answers `code`. */
 export function statusOf(code: ErrorCode): number {
   return CODES[code][0]
-}
-
-/** The human-readable summary of `code`, the same for every occurrence (RFC 9457, section 3.1.3). */
-export function titleOf(code: ErrorCode): string {
-  return CODES[code][1]
 }
 
 /** A fault: something broke. A refusal is a value and never one of these. */

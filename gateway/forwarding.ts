@@ -52,6 +52,7 @@ export interface Forwarder {
 }
 
 const DONE: Forwarded = { kind: 'done' }
+const NOTHING = Buffer.alloc(0)
 
 export function createForwarder(parts: ForwarderParts): Forwarder {
   const { log } = parts
@@ -83,7 +84,13 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       countRetry(exchange, route)
       return forwardHttp(connections.fresh, request, exchange.count)
     }
-    return forwardUpgrade(onward, lease, { ...head, ...upgrade, responseEdits: route.responseEdits })
+    const early = exchange.retries === 0 ? upgrade.head : NOTHING
+    return forwardUpgrade(onward, lease, {
+      ...head,
+      socket: upgrade.socket,
+      head: early,
+      responseEdits: route.responseEdits,
+    })
   }
 
   async function forwardUpgrade(

@@ -3,7 +3,7 @@ import { admit, type MatchedTarget } from './admission.ts'
 import { answer, refuse } from './answers.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
-import type { ErrorCode } from './errors.ts'
+import { type ErrorCode, statusOf } from './errors.ts'
 import { clientIsGone, createExchange, type Exchange } from './exchange.ts'
 import type { Forwarder, UpgradeParts } from './forwarding.ts'
 import { isNavigation, redirectLocation } from './login-redirect.ts'
@@ -91,9 +91,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 
   function deny(exchange: Exchange, route: Route, target: MatchedTarget, code: ErrorCode): void {
-    const unauthenticated =
-      code.startsWith('credentials_') || (code.startsWith('token_') && code !== 'token_store_unavailable')
-    if (!unauthenticated || route.loginRedirect === null || !isNavigation(exchange.req)) {
+    if (statusOf(code) !== 401 || route.loginRedirect === null || !isNavigation(exchange.req)) {
       no(exchange, code)
       return
     }

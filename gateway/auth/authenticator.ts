@@ -1,4 +1,3 @@
-import type { ErrorCode } from '../errors.ts'
 import { GatewayError } from '../errors.ts'
 import type { CookieValue } from './cookies.ts'
 import type { NegativeCache, RefusalCode } from './negative-cache.ts'
@@ -147,9 +146,4 @@ function refused(code: CredentialsCode, reason: string): AuthDecision {
 function asFault(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error
   return new GatewayError('token_store_unavailable', 'the token could not be looked up', { cause: error })
-}
-
-/** Narrowing for callers that hold any code. */
-export function isCredentialsCode(code: ErrorCode): code is CredentialsCode {
-  return code.startsWith('token_') ? code !== 'token_store_unavailable' : code.startsWith('credentials_')
 }

@@ -56,7 +56,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
 
   const onRequest = (req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean) => {
     // Node tells only the answer at the head of the line that its connection has gone.
-    if (res.socket === null) req.socket.once('close', () => res.writableFinished || res.emit('close'))
+    if (res.socket === null) tellWhenGone(req.socket, res)
     const refusal = tooManyFields(req)
     void gateway.handle(req, res, { awaitsContinue, ...(refusal === null ? {} : { refusal }) })
   }
@@ -96,6 +96,15 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     onFull: options.onFull,
   })
   return server
+}
+
+/** A client that pipelines for long must not leave a listener for each request. */
+function tellWhenGone(socket: Socket, res: ServerResponse): void {
+  const onGone = () => {
+    if (!res.writableFinished) res.emit('close')
+  }
+  socket.once('close', onGone)
+  res.once('close', () => socket.off('close', onGone))
 }
 
 /**

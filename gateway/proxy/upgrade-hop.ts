@@ -15,7 +15,10 @@ export interface UpgradeRequest {
   /** Answers the client as long as the connection was not switched over. */
   readonly res: ServerResponse
   readonly socket: Duplex
-  /** Bytes that came behind the handshake; they reach the target only after it switched over. */
+  /**
+   * Bytes that came behind the handshake; they reach the target only after it switched over. Empty at a further
+   * try: the first one has put them back into `socket`.
+   */
   readonly head: Buffer
   readonly requestId: string
   readonly path: string
@@ -132,7 +135,10 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
     // an answer. Both are the gateway's to answer, as for any other request.
     started.removeAllListeners('error')
     started.on('error', (error) => {
-      if (!opened) resolve(failure(error, socket))
+      if (opened) return
+      // Another target may be tried: it gets the connection as this one found it.
+      unwatch()
+      resolve(failure(error, socket))
     })
     started.removeAllListeners('response')
     started.on('response', (answer) => passOn(answer, request, resolve))

@@ -1,0 +1,69 @@
+import type { AddressInfo } from 'node:net'
+import { connect, createServer } from 'node:net'
+import t from 'tap'
+import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
+import { plainGateway } from '../support/plain-gateway.ts'
+
+const HANDSHAKE =
+  'GET /ws HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+  'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+
+/** A masked text frame; the mask is zero, so the text stands in it as it is. */
+function frame(text: string): Buffer {
+  return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)])
+}
+
+/** A port that refuses connections. */
+async function deadPort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Sends early bytes with the handshake and more once it is answered. @returns what the echo said, frames unpacked */
+function talk(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let got = ''
+    let asked = false
+    socket.setTimeout(3000, () => {
+      socket.destroy()
+      resolve(got)
+    })
+    socket.on('error', reject)
+    socket.on('data', (data) => {
+      got += data.toString('latin1')
+      if (!asked && got.includes('early')) {
+        asked = true
+        socket.write(frame('later'))
+      }
+      if (got.includes('later')) {
+        socket.destroy()
+        resolve(
+          got
+            .slice(got.indexOf('\r\n\r\n') + 4)
+            .replace(/[^a-z]+/g, ' ')
+            .trim(),
+        )
+      }
+    })
+    socket.write(Buffer.concat([Buffer.from(HANDSHAKE), frame('early')]))
+  })
+}
+
+t.test(
+  'a handshake that goes to another target takes its early bytes along, once, and the talk goes on',
+  async (t) => {
+    const echo = await startEchoUpstream({ host: '127.0.0.1', port: 0 })
+    t.teardown(() => echo.close())
+    const targets = [`http://127.0.0.1:${await deadPort()}`, echo.url]
+    const gateway = await plainGateway(t, { targets, upstream: { retries: 1 } })
+    for (let i = 0; i < 4; i++) t.equal(await talk(gateway.port), 'early later')
+    t.ok(
+      (await gateway.metric('gateway_upstream_retries_total{upstream="api"}')) >= 2,
+      'some met the dead target first',
+    )
+  },
+)

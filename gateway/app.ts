@@ -139,7 +139,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     },
     now,
   })
-  const decider = createDecider({ authenticator, cookies, metrics, log, now })
+  const decider = createDecider({ authenticator, accessCookie: cookies.access, metrics, log, now })
   const guard = createStreamGuard({
     findMany(ids) {
       metrics.tokenQueries.value++

@@ -1,5 +1,5 @@
 import { ANONYMOUS, type AuthDecision, type Authenticator, type Identity } from './auth/authenticator.ts'
-import { type CookieNames, readCookies } from './auth/cookies.ts'
+import { readCookie } from './auth/cookies.ts'
 import { identityHeaders } from './auth/identity-headers.ts'
 import { mandateAllowed, originAllowed } from './authorization.ts'
 import type { ErrorCode } from './errors.ts'
@@ -11,7 +11,7 @@ import type { Route } from './routing/snapshot.ts'
 
 export interface DeciderParts {
   readonly authenticator: Authenticator
-  readonly cookies: CookieNames
+  readonly accessCookie: string
   readonly metrics: Pick<Metrics, 'decision'>
   readonly log: GatewayLog
   /** Milliseconds, monotonic. */
@@ -30,9 +30,21 @@ export type Decision =
   | { readonly kind: 'admitted'; readonly fields: readonly string[]; readonly tokenExpiresAt: number }
   | { readonly kind: 'denied'; readonly code: ErrorCode }
 
+/** May this request pass on its route? */
+export interface Question {
+  readonly exchange: Exchange
+  readonly route: Route
+  readonly own: OwnOrigin
+  /** Names of the identity headers. */
+  readonly names: IdentityHeaderNames
+}
+
 export interface Decider {
-  /** Authenticates and authorises one request on its route, and counts the decision. Never rejects. */
-  decide(exchange: Exchange, route: Route, own: OwnOrigin, names: IdentityHeaderNames): Promise<Decision>
+  /**
+   * Authenticates and authorises one request on its route, and counts the decision. Answers at once where the
+   * route asks for no token. Never rejects.
+   */
+  decide(question: Question): Decision | Promise<Decision>
   /** Authentication alone, for the gateway's own endpoints; counts the decision. */
   identify(exchange: Exchange): Promise<AuthDecision>
 }
@@ -46,10 +58,12 @@ const PASSES_ANONYMOUSLY: Decision = {
 export function createDecider(parts: DeciderParts): Decider {
   const { metrics, log } = parts
 
-  async function authenticate(exchange: Exchange): Promise<AuthDecision> {
-    const startedAt = parts.now()
-    const { access } = readCookies(exchange.req.rawHeaders, parts.cookies)
-    const decision = await parts.authenticator.authenticate(access)
+  function authenticate(exchange: Exchange): Promise<AuthDecision> {
+    return parts.authenticator.authenticate(readCookie(exchange.req.rawHeaders, parts.accessCookie))
+  }
+
+  /** What the exchange and the log keep of it. */
+  function note(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
     exchange.lookupMs = parts.now() - startedAt
     if (decision.kind === 'failed') {
       log.warn({ requestId: exchange.requestId, err: decision.error }, 'a token could not be looked up')
@@ -94,19 +108,28 @@ export function createDecider(parts: DeciderParts): Decider {
     return decision
   }
 
+  function judge(found: AuthDecision, { exchange, route, own, names }: Question): Decision {
+    const decision = found.kind === 'refused' && route.auth === 'optional' ? ANONYMOUS : found
+    const code = denial(exchange, route, decision, own)
+    if (code !== null) return count({ kind: 'denied', code }, false)
+    if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
+    const fields = fieldsOf(decision.identity, names, exchange)
+    if (fields === null) return count({ kind: 'denied', code: 'token_store_unavailable' }, false)
+    return count({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
+  }
+
+  async function decideByToken(question: Question): Promise<Decision> {
+    const { exchange } = question
+    const startedAt = parts.now()
+    return judge(note(exchange, await authenticate(exchange), startedAt), question)
+  }
+
   return {
-    async decide(exchange, route, own, names) {
-      const found = route.auth === 'none' ? ANONYMOUS : await authenticate(exchange)
-      const decision = found.kind === 'refused' && route.auth === 'optional' ? ANONYMOUS : found
-      const code = denial(exchange, route, decision, own)
-      if (code !== null) return count({ kind: 'denied', code }, false)
-      if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
-      const fields = fieldsOf(decision.identity, names, exchange)
-      if (fields === null) return count({ kind: 'denied', code: 'token_store_unavailable' }, false)
-      return count({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
-    },
+    decide: (question) =>
+      question.route.auth === 'none' ? judge(ANONYMOUS, question) : decideByToken(question),
     async identify(exchange) {
-      const decision = await authenticate(exchange)
+      const startedAt = parts.now()
+      const decision = note(exchange, await authenticate(exchange), startedAt)
       const label =
         decision.kind === 'refused'
           ? decision.code

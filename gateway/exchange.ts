@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Identity } from './auth/authenticator.ts'
 import type { ErrorCode } from './errors.ts'
 import type { Peer } from './proxy/headers.ts'
-import type { HopCount } from './proxy/http-hop.ts'
+import type { ClientWatcher, HopCount } from './proxy/http-hop.ts'
 import type { Route } from './routing/snapshot.ts'
 
 /** One request and its response, with what the access log and the metrics tell of it. */
@@ -32,6 +32,8 @@ export interface Exchange {
   upgraded: boolean
   /** Ends both connections of one that was switched over. */
   breakOff: (() => void) | null
+  /** The hop under way, to be told when the client's side closes. */
+  watcher: ClientWatcher | null
 }
 
 export function createExchange(
@@ -45,6 +47,7 @@ export function createExchange(
     ...from,
     count: { bytesIn: 0, bytesOut: 0, eventStream: false },
     breakOff: null,
+    watcher: null,
     awaitsContinue: false,
     route: null,
     code: null,

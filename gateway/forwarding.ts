@@ -1,14 +1,16 @@
 import type { Duplex } from 'node:stream'
 import type { MatchedTarget } from './admission.ts'
+import type { Identity } from './auth/authenticator.ts'
 import type { ErrorCode } from './errors.ts'
 import { clientIsGone, type Exchange, hasBody } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
+import type { TargetConnections } from './proxy/dispatcher.ts'
 import { upstreamHeaders } from './proxy/headers.ts'
 import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
 import { stripRoutePrefix } from './proxy/request-target.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
-import type { CloseReason, OpenExchange, StreamGuard } from './sessions/stream-guard.ts'
+import type { CloseReason, OpenExchange, StreamGuard, StreamKind } from './sessions/stream-guard.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease } from './upstreams/upstream.ts'
 
@@ -57,47 +59,37 @@ const NOTHING = Buffer.alloc(0)
 export function createForwarder(parts: ForwarderParts): Forwarder {
   const { log } = parts
 
-  async function attempt(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
-    const { exchange, route, target, upgrade } = onward
-    const { req, res, requestId } = exchange
-    const head = {
-      req,
-      res,
-      requestId,
-      isLast: exchange.isLast,
+  function attempt(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
+    return onward.upgrade === null
+      ? attemptHttp(onward, lease.target.connections, lease)
+      : attemptUpgrade(onward, onward.upgrade, lease)
+  }
+
+  function attemptHttp(onward: Onward, connections: TargetConnections, lease: Lease): Promise<HopOutcome> {
+    const { exchange, route, target } = onward
+    return forwardHttp(connections, exchange, {
       path: upstreamPath(route, target),
       headers: headersFor(onward, lease),
-    }
-    if (upgrade === null) {
-      const { connections } = lease.target
-      const request = {
-        ...head,
-        hasBody: hasBody(req),
-        maxBodyBytes: route.maxBodyBytes,
-        responseEdits: route.responseEdits,
-      }
-      const outcome = await forwardHttp(connections, request, exchange.count)
-      if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome))
-        return outcome
-      // A target that closes idle connections is not unwell: this neither counts as its failure nor against
-      // the budget. Each connection that has answered allows one such retry, so they cannot pile up.
-      countRetry(exchange, route)
-      return forwardHttp(connections.fresh, request, exchange.count)
-    }
-    const early = exchange.retries === 0 ? upgrade.head : NOTHING
-    return forwardUpgrade(onward, lease, {
-      ...head,
-      socket: upgrade.socket,
-      head: early,
+      hasBody: hasBody(exchange.req),
+      maxBodyBytes: route.maxBodyBytes,
       responseEdits: route.responseEdits,
     })
   }
 
-  async function forwardUpgrade(
-    { exchange }: Onward,
-    lease: Lease,
-    request: Parameters<Lease['target']['upgrades']['forward']>[0],
-  ): Promise<UpgradeOutcome> {
+  function attemptUpgrade(onward: Onward, upgrade: UpgradeParts, lease: Lease): Promise<UpgradeOutcome> {
+    const { exchange, route, target } = onward
+    const { req, res, requestId, isLast } = exchange
+    const request = {
+      req,
+      res,
+      requestId,
+      isLast,
+      path: upstreamPath(route, target),
+      headers: headersFor(onward, lease),
+      socket: upgrade.socket,
+      head: exchange.retries === 0 ? upgrade.head : NOTHING,
+      responseEdits: route.responseEdits,
+    }
     return lease.target.upgrades.forward(request, (breakOff) => {
       exchange.upgraded = true
       exchange.breakOff = breakOff
@@ -142,7 +134,13 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     exchange.upstreamStartedAt = startedAt
     exchange.upstreamMs = null
     try {
-      const outcome = await attempt(onward, lease)
+      let outcome = await attempt(onward, lease)
+      if (isStale(outcome) && route.upstream.config.retries > 0 && mayRetry(exchange, outcome)) {
+        // A target that closes idle connections is not unwell: this neither counts as its failure nor against
+        // the budget. Each connection that has answered allows one such retry, so they cannot pile up.
+        countRetry(exchange, route)
+        outcome = await attemptHttp(onward, lease.target.connections.fresh, lease)
+      }
       exchange.upstreamMs = parts.now() - startedAt
       failed = countsAsFailure(outcome)
       record(exchange, route, lease, outcome)
@@ -152,32 +150,28 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     }
   }
 
-  async function tryTargets(onward: Onward): Promise<Forwarded> {
-    const { exchange, route } = onward
-    let tried: Set<Target> | undefined
-    route.upstream.retryBudget.deposit()
-    for (let left = route.upstream.config.retries; ; left--) {
-      const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
-      if (acquired.kind === 'refused') return acquired
-      const outcome = await once(onward, acquired.lease)
-      if (left <= 0 || !mayRetry(exchange, outcome) || !route.upstream.retryBudget.withdraw()) {
-        return conclusion(exchange, outcome)
-      }
-      tried ??= new Set()
-      tried.add(acquired.lease.target)
-      countRetry(exchange, route)
-    }
-  }
-
   return {
     async forward(onward) {
-      const { exchange, tokenExpiresAt } = onward
+      const { exchange, route, tokenExpiresAt } = onward
+      const { retryBudget, config } = route.upstream
       letBodyCome(exchange)
-      const release = parts.guard.watch(openExchange(exchange, tokenExpiresAt))
+      const unwatch = parts.guard.watch(new Open(exchange, tokenExpiresAt))
+      let tried: Set<Target> | undefined
+      retryBudget.deposit()
       try {
-        return await tryTargets(onward)
+        for (let left = config.retries; ; left--) {
+          const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
+          if (acquired.kind === 'refused') return acquired
+          const outcome = await once(onward, acquired.lease)
+          if (left <= 0 || !mayRetry(exchange, outcome) || !retryBudget.withdraw()) {
+            return conclusion(exchange, outcome)
+          }
+          tried ??= new Set()
+          tried.add(acquired.lease.target)
+          countRetry(exchange, route)
+        }
       } finally {
-        release()
+        unwatch()
       }
     },
   }
@@ -190,16 +184,27 @@ const CODE_OF_CLOSE = {
   drain: 'draining',
 } as const satisfies Record<CloseReason, ErrorCode>
 
-function openExchange(exchange: Exchange, tokenExpiresAt: number): OpenExchange {
-  return {
-    identity: exchange.identity,
-    tokenExpiresAt,
-    kind: () => (exchange.upgraded ? 'websocket' : exchange.count.eventStream ? 'sse' : 'other'),
-    close(reason) {
-      exchange.code = CODE_OF_CLOSE[reason]
-      if (exchange.breakOff === null) exchange.res.destroy()
-      else exchange.breakOff()
-    },
+class Open implements OpenExchange {
+  readonly #exchange: Exchange
+  readonly identity: Identity | null
+  readonly tokenExpiresAt: number
+
+  constructor(exchange: Exchange, tokenExpiresAt: number) {
+    this.#exchange = exchange
+    this.identity = exchange.identity
+    this.tokenExpiresAt = tokenExpiresAt
+  }
+
+  kind(): StreamKind {
+    if (this.#exchange.upgraded) return 'websocket'
+    return this.#exchange.count.eventStream ? 'sse' : 'other'
+  }
+
+  close(reason: CloseReason): void {
+    const exchange = this.#exchange
+    exchange.code = CODE_OF_CLOSE[reason]
+    if (exchange.breakOff === null) exchange.res.destroy()
+    else exchange.breakOff()
   }
 }
 
@@ -215,7 +220,8 @@ function mayRetry(exchange: Exchange, outcome: HopOutcome | UpgradeOutcome): boo
   return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.req.method ?? '')
 }
 
-function isStale(outcome: HopOutcome): boolean {
+/** Never so for an upgrade, whose connection is always its own. */
+function isStale(outcome: HopOutcome | UpgradeOutcome): boolean {
   return outcome.kind === 'failed' && outcome.stale
 }
 

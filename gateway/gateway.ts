@@ -69,7 +69,8 @@ export function createGateway(parts: GatewayParts): Gateway {
     exchange.route = route
     const upgrade = arrival.upgrade ?? null
     const own = { scheme, host: target.host, upgrade: upgrade !== null }
-    const decision = await parts.decider.decide(exchange, route, own, snapshot.identity)
+    const asked = parts.decider.decide({ exchange, route, own, names: snapshot.identity })
+    const decision = asked instanceof Promise ? await asked : asked
     if (clientIsGone(exchange)) return
     if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
     if (announcedLength(exchange.req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
@@ -115,6 +116,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 
   function finish(exchange: Exchange): void {
+    exchange.watcher?.clientClosed()
     metrics.requestsInFlight.value--
     const now = parts.now()
     const durationMs = now - exchange.startedAt

@@ -67,24 +67,11 @@ const REASONS: Record<RefusalCode, string> = {
 export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const { verifier, lookup, refusals } = parts
 
-  async function decide(token: VerifiedToken): Promise<AuthDecision> {
-    const cached = refusals.get(token.jti)
-    if (cached !== undefined) {
-      parts.onCacheHit()
-      return refused(cached, REASONS[cached])
-    }
-    const startedAt = parts.now()
-    let found: Lookup
-    try {
-      found = await lookup.find(token.jti)
-    } catch (error) {
-      parts.onLookup('failed', startedAt)
-      return { kind: 'failed', error: asFault(error) }
-    }
+  function conclude(token: VerifiedToken, found: Lookup, askedAt: number): AuthDecision {
     const refusal = refusalOf(found)
     if (refusal !== null) refusals.set(token.jti, refusal)
     const decision = refusal === null ? judge(token, rowOf(found)) : refused(refusal, REASONS[refusal])
-    parts.onLookup(decision.kind === 'authenticated' ? 'active' : 'refused', startedAt)
+    parts.onLookup(decision.kind === 'authenticated' ? 'active' : 'refused', askedAt)
     return decision
   }
 
@@ -94,13 +81,21 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
       if (cookie.kind === 'ambiguous') {
         return refused('credentials_ambiguous', 'several access cookies with different values')
       }
+      let askedAt: number | null = null
       try {
         const pending = verifier.verify(cookie.value, 'access')
         const verified = pending instanceof Promise ? await pending : pending
-        return verified.kind === 'refused'
-          ? refused(verified.code, verified.reason)
-          : await decide(verified.token)
+        if (verified.kind === 'refused') return refused(verified.code, verified.reason)
+        const { token } = verified
+        const cached = refusals.get(token.jti)
+        if (cached !== undefined) {
+          parts.onCacheHit()
+          return refused(cached, REASONS[cached])
+        }
+        askedAt = parts.now()
+        return conclude(token, await lookup.find(token.jti), askedAt)
       } catch (error) {
+        if (askedAt !== null) parts.onLookup('failed', askedAt)
         return { kind: 'failed', error: asFault(error) }
       }
     },

@@ -25,23 +25,21 @@ const AMBIGUOUS: CookieValue = { kind: 'ambiguous' }
  * @param rawHeaders flat name, value pairs
  */
 export function readCookies(rawHeaders: readonly string[], names: CookieNames): TokenCookies {
-  let access: CookieValue | null = null
-  let refresh: CookieValue | null = null
+  return { access: readCookie(rawHeaders, names.access), refresh: readCookie(rawHeaders, names.refresh) }
+}
+
+/** One cookie, as `readCookies` reads it. */
+export function readCookie(rawHeaders: readonly string[], name: string): CookieValue {
+  let cookie: CookieValue | null = null
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const field = rawHeaders[i]!
     if (field.length !== 6 || field.toLowerCase() !== 'cookie') continue
-    const line = rawHeaders[i + 1]!
-    access = readCookie(line, names.access, access)
-    refresh = readCookie(line, names.refresh, refresh)
+    cookie = readLine(rawHeaders[i + 1]!, name, cookie)
   }
-  return { access: withoutEmpty(access), refresh: withoutEmpty(refresh) }
-}
-
-function withoutEmpty(cookie: CookieValue | null): CookieValue {
   return cookie === null || (cookie.kind === 'one' && cookie.value === '') ? NONE : cookie
 }
 
-function readCookie(line: string, name: string, before: CookieValue | null): CookieValue | null {
+function readLine(line: string, name: string, before: CookieValue | null): CookieValue | null {
   let found = before
   // Most lines hold the name at most once; what is not there need not be split.
   for (let at = line.indexOf(name); at !== -1; at = line.indexOf(name, at + 1)) {
@@ -75,14 +73,27 @@ function isSpace(code: number): boolean {
  */
 export function withoutCookies(line: string, names: CookieNames): string | null {
   if (!line.includes(names.access) && !line.includes(names.refresh)) return line
-  const pairs = line.split(';')
-  const kept = pairs.filter((pair) => {
-    const equals = pair.indexOf('=')
-    if (equals === -1) return true
-    const name = pair.slice(0, equals).trim()
-    return name !== names.access && name !== names.refresh
-  })
-  if (kept.length === pairs.length) return line
-  const left = kept.join(';').trim()
+  let left = ''
+  let isFirst = true
+  let keptAll = true
+  for (let start = 0; start <= line.length; ) {
+    const semicolon = line.indexOf(';', start)
+    const end = semicolon === -1 ? line.length : semicolon
+    if (isNamed(line, start, end, names)) keptAll = false
+    else {
+      left += isFirst ? line.slice(start, end) : line.slice(start - 1, end)
+      isFirst = false
+    }
+    start = end + 1
+  }
+  if (keptAll) return line
+  left = left.trim()
   return left === '' ? null : left
+}
+
+function isNamed(line: string, start: number, end: number, names: CookieNames): boolean {
+  const equals = line.indexOf('=', start)
+  if (equals === -1 || equals >= end) return false
+  const name = line.slice(start, equals).trim()
+  return name === names.access || name === names.refresh
 }

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { endLingering } from '../answers.ts'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
-import type { Gateway } from '../gateway.ts'
+import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { CertificatePair } from './certificates.ts'
 import { limitClientConnections } from './client-connections.ts'
@@ -24,6 +24,9 @@ export interface PublicServerOptions {
   readonly certificates: CertificatePair | null
 }
 
+const PLAIN: Arrival = {}
+const HOLDS_BODY_BACK: Arrival = { awaitsContinue: true }
+
 /** Header fields past which a request is refused; Node would cut them off silently. */
 const MAX_HEADER_FIELDS = 2000
 
@@ -41,6 +44,8 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     connectionsCheckingInterval: Math.max(50, Math.min(1000, Math.floor(options.headersTimeoutMs / 4))),
     noDelay: true,
     insecureHTTPParser: false,
+    // A request without a body has no stream then that would have to run through its states.
+    optimizeEmptyRequests: true,
     // The gateway answers a missing Host itself, with a body that names the code.
     requireHostHeader: false,
     shouldUpgradeCallback: asksForWebSocket,
@@ -58,7 +63,8 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     // Node tells only the answer at the head of the line that its connection has gone.
     if (res.socket === null) tellWhenGone(req.socket, res)
     const refusal = tooManyFields(req)
-    void gateway.handle(req, res, { awaitsContinue, ...(refusal === null ? {} : { refusal }) })
+    if (refusal === null) void gateway.handle(req, res, awaitsContinue ? HOLDS_BODY_BACK : PLAIN)
+    else void gateway.handle(req, res, { awaitsContinue, refusal })
   }
   server.on('request', (req, res) => onRequest(req, res, false))
   server.on('checkContinue', (req, res) => onRequest(req, res, true))

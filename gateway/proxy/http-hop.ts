@@ -7,13 +7,25 @@ import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { reasonOf } from './status-line.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
-/** One try to have a target answer a request. */
-export interface HopRequest {
+/** The client's side of an exchange, as far as the hop has to do with it. */
+export interface HopClient {
   readonly req: IncomingMessage
   readonly res: ServerResponse
   readonly requestId: string
   /** True where the client's connection is to end with this answer; asked when the answer begins. */
   readonly isLast: () => boolean
+  readonly count: HopCount
+  /** Set for the time of the hop. */
+  watcher: ClientWatcher | null
+}
+
+export interface ClientWatcher {
+  /** The client's answer has closed: sent to its end, or with the connection. */
+  clientClosed(): void
+}
+
+/** One try to have a target answer a request. */
+export interface HopRequest {
   /** Path and query as they go upstream. */
   readonly path: string
   /** Flat name, value pairs, all that goes upstream. */
@@ -71,45 +83,41 @@ const CUT_SHORT = Object.assign(new Error('the answer was cut short'), { code: '
  */
 export function forwardHttp(
   connections: TargetConnections,
+  client: HopClient,
   request: HopRequest,
-  count: HopCount,
 ): Promise<HopOutcome> {
   return new Promise((resolve) => {
-    const { req } = request
+    const { req, count } = client
     const body = request.hasBody
       ? new RequestBody(req, request.maxBodyBytes, (bytes) => {
           count.bytesIn += bytes
         })
       : null
-    connections.dispatcher.dispatch(
-      {
-        path: request.path,
-        method: req.method as Dispatcher.HttpMethod,
-        headers: request.headers,
-        body,
-        // HEAD has an answer like any other's; without this undici would close the connection after it.
-        reset: false,
-        ...(connections.servername === null ? {} : { servername: connections.servername }),
-      } as Dispatcher.DispatchOptions,
-      new HopHandler({ connections, request, body, count, resolve }),
-    )
+    const handler = new HopHandler({ connections, client, request, body, resolve })
+    client.watcher = handler
+    const options = {
+      path: request.path,
+      method: req.method as Dispatcher.HttpMethod,
+      headers: request.headers,
+      body,
+      // HEAD has an answer like any other's; without this undici would close the connection after it.
+      reset: false,
+      servername: connections.servername ?? undefined,
+    }
+    connections.dispatcher.dispatch(options as Dispatcher.DispatchOptions, handler)
   })
 }
 
 interface HopParts {
   readonly connections: TargetConnections
+  readonly client: HopClient
   readonly request: HopRequest
   readonly body: RequestBody | null
-  readonly count: HopCount
   readonly resolve: (outcome: HopOutcome) => void
 }
 
-class HopHandler implements Dispatcher.DispatchHandler {
-  readonly #connections: TargetConnections
-  readonly #request: HopRequest
-  readonly #body: RequestBody | null
-  readonly #count: HopCount
-  readonly #resolve: (outcome: HopOutcome) => void
+class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher {
+  readonly #parts: HopParts
   #controller: Dispatcher.DispatchController | null = null
   #clientGone = false
   #answerBegan = false
@@ -120,26 +128,16 @@ class HopHandler implements Dispatcher.DispatchHandler {
   #draining = false
   #status = 0
 
-  constructor({ connections, request, body, count, resolve }: HopParts) {
-    this.#connections = connections
-    this.#request = request
-    this.#body = body
-    this.#count = count
-    this.#resolve = resolve
-    request.res.once('close', this.#onClientClose)
+  constructor(parts: HopParts) {
+    this.#parts = parts
   }
 
-  readonly #onClientClose = (): void => {
-    if (this.#request.res.writableFinished) return
+  clientClosed(): void {
+    if (this.#parts.client.res.writableFinished) return
     this.#clientGone = true
     this.#controller?.abort(CLIENT_GONE)
     // Not yet on a connection: undici tells of the abort when it gets there, the client need not wait for it.
     if (this.#controller === null) this.#settle({ kind: 'client-gone' })
-  }
-
-  readonly #onDrain = (): void => {
-    this.#draining = false
-    this.#controller?.resume()
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -157,7 +155,8 @@ class HopHandler implements Dispatcher.DispatchHandler {
     _headers: unknown,
     statusMessage?: string,
   ): void {
-    const { req, res, requestId, responseEdits } = this.#request
+    const { client, request } = this.#parts
+    const { req, res, requestId } = client
     const http10 = req.httpVersion === '1.0'
     const reason = reasonOf(status, statusMessage)
     const raw = flatFields(controller.rawHeaders)
@@ -166,28 +165,28 @@ class HopHandler implements Dispatcher.DispatchHandler {
       return
     }
     const bodiless = status === 204 || status === 304 || req.method === 'HEAD'
-    const head = clientHeaders(raw, requestId, responseEdits, !bodiless && !http10)
+    const head = clientHeaders(raw, requestId, request.responseEdits, !bodiless && !http10)
     this.#status = status
     this.#delimited = head.delimited || bodiless
     this.#length = head.length
-    this.#count.eventStream = head.eventStream
-    if (this.#request.isLast()) res.shouldKeepAlive = false
+    client.count.eventStream = head.eventStream
+    if (client.isLast()) res.shouldKeepAlive = false
     res.writeHead(status, reason, head.fields)
-    queueMicrotask(this.#onHeadRead)
+    queueMicrotask(() => this.#onHeadRead())
   }
 
   /**
    * Node holds a head back until there is a body to go with it. One that came alone, such as that of an event
    * stream, goes out alone; one that came with its body has it by now.
    */
-  readonly #onHeadRead = (): void => {
-    const { res } = this.#request
-    if (this.#count.bytesOut === 0 && !res.writableEnded && !res.destroyed) res.flushHeaders()
+  #onHeadRead(): void {
+    const { res, count } = this.#parts.client
+    if (count.bytesOut === 0 && !res.writableEnded && !res.destroyed) res.flushHeaders()
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    const { res } = this.#request
-    this.#count.bytesOut += chunk.length
+    const { res, count } = this.#parts.client
+    count.bytesOut += chunk.length
     if (chunk.length === this.#length && chunk.length <= WHOLE_MAX_BYTES) {
       this.#whole = chunk
       return
@@ -195,17 +194,21 @@ class HopHandler implements Dispatcher.DispatchHandler {
     if (res.write(chunk) || this.#draining) return
     this.#draining = true
     controller.pause()
-    res.once('drain', this.#onDrain)
+    res.once('drain', () => {
+      if (this.#draining) controller.resume()
+      this.#draining = false
+    })
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
-    const { res } = this.#request
-    if (!this.#delimited && this.#connections.breaking) {
+    const { client, connections } = this.#parts
+    const { res } = client
+    if (!this.#delimited && connections.breaking) {
       this.#fail(CUT_SHORT)
       return
     }
-    const trailers = flatFields(controller.rawTrailers)
-    if (trailers.length > 0) res.addTrailers(clientTrailers(trailers))
+    const { rawTrailers } = controller
+    if (rawTrailers !== undefined && rawTrailers !== null) addTrailers(res, flatFields(rawTrailers))
     if (this.#whole === null) res.end()
     else res.end(this.#whole.toString('latin1'), 'latin1')
     this.#settle({ kind: 'answered', status: this.#status })
@@ -216,7 +219,7 @@ class HopHandler implements Dispatcher.DispatchHandler {
   }
 
   #fail(error: Error): void {
-    const { req, res } = this.#request
+    const { req, res } = this.#parts.client
     if (error instanceof BodyTooLargeError) {
       this.#settle({ kind: 'body-too-large' })
       return
@@ -232,17 +235,21 @@ class HopHandler implements Dispatcher.DispatchHandler {
       cause: error,
       unconnected: this.#controller === null && isConnectError(error),
       answerBegan: this.#answerBegan,
-      bodyTouched: this.#body?.touched ?? false,
-      stale: !this.#answerBegan && this.#connections.hadAnswered(error),
+      bodyTouched: this.#parts.body?.touched ?? false,
+      stale: !this.#answerBegan && this.#parts.connections.hadAnswered(error),
     })
   }
 
   #settle(outcome: HopOutcome): void {
-    const { res } = this.#request
-    res.off('close', this.#onClientClose)
-    res.off('drain', this.#onDrain)
-    this.#resolve(outcome)
+    const { client, resolve } = this.#parts
+    client.watcher = null
+    this.#draining = false
+    resolve(outcome)
   }
+}
+
+function addTrailers(res: ServerResponse, trailers: readonly string[]): void {
+  if (trailers.length > 0) res.addTrailers(clientTrailers(trailers))
 }
 
 /** undici gives an array of bytes for HTTP/1.1 and an object for HTTP/2. Field values are latin1 on the wire. */

@@ -1,3 +1,13 @@
+/** A text of /metrics, to be summed over a series' labels. */
+export interface Scrape {
+  sum(series: string): number
+}
+
+export async function scrape(adminPort: number): Promise<Scrape> {
+  const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
+  return { sum: (series) => sum(text, series) }
+}
+
 /** What the gateway counts of its look-ups. */
 export interface LookupCounts {
   readonly lookups: number
@@ -5,10 +15,10 @@ export interface LookupCounts {
 }
 
 export async function lookupCounts(adminPort: number): Promise<LookupCounts> {
-  const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
+  const counted = await scrape(adminPort)
   return {
-    lookups: sum(text, 'gateway_token_lookups_total'),
-    queries: sum(text, 'gateway_token_queries_total'),
+    lookups: counted.sum('gateway_token_lookups_total'),
+    queries: counted.sum('gateway_token_queries_total'),
   }
 }
 

@@ -138,8 +138,8 @@ function openLine(port: number, done: (line: Line, due: Due, status: number) => 
   return new Promise((resolve, reject) => socket.once('connect', () => resolve(line)).once('error', reject))
 }
 
-export function requestFor(token: string): string {
-  return `GET ${PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nCookie: auth_token=${token}; theme=dark\r\n\r\n`
+export function requestFor(token: string, path = PATH): string {
+  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nCookie: auth_token=${token}; theme=dark\r\n\r\n`
 }
 
 /** @returns the status once the answer is whole; every answer here has a length */

@@ -1,12 +1,11 @@
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { startService } from './contenders/contender.ts'
 import { type StartedGateway, startGateway } from './contenders/gateway.ts'
 import { activeTokens } from './database.ts'
 import { requestFor, runOpenLoad } from './load.ts'
 import { PATH } from './load-generator.ts'
+import { mayOpen, openMany, webSocketHandshake } from './open-streams.ts'
 import { type BenchOptions, CONNECTIONS } from './options.ts'
 import { writePlot } from './plot.ts'
 import { table, writeReadme, writeResults } from './report.ts'
@@ -90,13 +89,14 @@ async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Pro
   )
   const open: Socket[] = []
   const token = stage.tokens.active.list[0]!
-  const bytes = kind === 'webSocket' ? handshakeFor(token) : requestFor(token)
+  const bytes = kind === 'webSocket' ? webSocketHandshake(PATH, token) : requestFor(token)
   const expected = kind === 'webSocket' ? ' 101 ' : ' 200 '
   try {
-    await openMany(open, 200, { port: gateway.port, bytes, expected })
+    const opening = () => ({ port: gateway.port, bytes, expected })
+    await openMany(open, 200, opening)
     const before = rssMiB(gateway)
-    const count = Math.min(OPEN, mayOpen(kind === 'webSocket' ? 2 : 1)) - open.length
-    await openMany(open, count, { port: gateway.port, bytes, expected })
+    const count = mayOpen(kind === 'webSocket' ? 2 : 1, OPEN) - open.length
+    await openMany(open, count, opening)
     await delay(1000)
     return { count: open.length, kib: ((rssMiB(gateway) - before) * 1024) / count }
   } finally {
@@ -104,38 +104,6 @@ async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Pro
     await gateway.stop()
     await backend?.stop()
   }
-}
-
-/** How many the limit of open files leaves room for, if each takes so many of one process. */
-function mayOpen(filesEach: number): number {
-  const limit = Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
-  return Number.isNaN(limit) ? OPEN : Math.floor((limit - 500) / filesEach)
-}
-
-interface Opening {
-  readonly port: number
-  readonly bytes: string
-  readonly expected: string
-}
-
-async function openMany(open: Socket[], count: number, { port, bytes, expected }: Opening): Promise<void> {
-  const AT_ONCE = 50
-  for (let done = 0; done < count; done += AT_ONCE) {
-    const some = Array.from({ length: Math.min(AT_ONCE, count - done) }, async () => {
-      const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-      socket.on('error', () => {})
-      socket.write(bytes)
-      const [answer] = (await once(socket, 'data')) as [Buffer]
-      if (!answer.subarray(0, 20).includes(expected))
-        throw new Error(`answered: ${answer.toString('latin1')}`)
-      open.push(socket)
-    })
-    await Promise.all(some)
-  }
-}
-
-function handshakeFor(token: string): string {
-  return `GET ${PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: auth_token=${token}\r\n\r\n`
 }
 
 async function perToken(stage: BenchStage): Promise<PerOne> {

@@ -3,8 +3,11 @@ import { createServer } from 'node:http'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
-/** Accepts every handshake (RFC 6455, section 4.2.2) and then says nothing. */
-createServer((_req, res) => void res.end())
+/** Accepts every handshake (RFC 6455, section 4.2.2) and then says nothing; so does its stream of events. */
+createServer((req, res) => {
+  if (req.url !== '/events') res.end()
+  else res.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(':\n\n')
+})
   .on('upgrade', (req, socket) => {
     const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}${GUID}`).digest('base64')
     socket.on('error', () => {})

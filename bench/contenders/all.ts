@@ -1,5 +1,5 @@
 import type { Contender } from './contender.ts'
-import { gateway, gatewayWithLog, gatewayWithoutAuth } from './gateway.ts'
+import { gateway, gatewayOfTwo, gatewayWithLog, gatewayWithoutAuth } from './gateway.ts'
 import { nginxAlone, nginxAuthRequest, nginxAuthRequestBatched } from './nginx-proxies.ts'
 import { fastifyAuth, floor, httpProxy3, httpProxy3Auth } from './node-proxies.ts'
 
@@ -7,6 +7,7 @@ export const ALL: readonly Contender[] = [
   gateway,
   gatewayWithoutAuth,
   gatewayWithLog,
+  gatewayOfTwo,
   httpProxy3,
   httpProxy3Auth,
   fastifyAuth,

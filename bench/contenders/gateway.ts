@@ -59,6 +59,14 @@ export const gatewayWithoutAuth: Contender = {
   start: (stage) => startGateway(stage, { auth: 'none' }),
 }
 
+export const gatewayOfTwo: Contender = {
+  name: 'gateway-workers',
+  title: 'PowerOn Gateway, `WORKERS=2`',
+  authenticates: true,
+  needsNginx: false,
+  start: (stage) => startGateway(stage, { env: { WORKERS: '2' } }),
+}
+
 export const gatewayWithLog: Contender = {
   name: 'gateway-log',
   title: 'PowerOn Gateway, access log on',

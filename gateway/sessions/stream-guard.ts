@@ -1,6 +1,7 @@
 import type { Identity } from '../auth/authenticator.ts'
 import type { TokenRow } from '../auth/token-table.ts'
 import type { Scheduler } from '../scheduler.ts'
+import { createRecentNotices } from './recent-notices.ts'
 
 export type StreamKind = 'websocket' | 'sse' | 'other'
 export type CloseReason = 'revoked' | 'expired' | 'fault' | 'drain'
@@ -54,7 +55,13 @@ interface Watched {
 
 const BATCH = 1000
 
-/** Longer than any look-up may take. */
+/** The kernel takes its time to close a connection, two of which go with a stream; others wait for the turn's end. */
+const CLOSES_A_TURN = 32
+
+/** Of the time, at most the twentieth part goes into comparing notices with what is open. */
+const NOTICE_SHARE = 20
+
+/** Longer than any look-up may take: a notice may come between an exchange's look-up and its watch. */
 const KEEP_NOTICES_MS = 60_000
 
 /** What an exchange counts as long-lived after, where nothing is rechecked. */
@@ -67,25 +74,42 @@ const LONG_MS = 5000
 export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   const { scheduler } = parts
   const open = new Set<Watched>()
-  let noticed = new Set<string>()
-  let noticedBefore = new Set<string>()
+  const leaving = new Map<Watched, CloseReason>()
+  let cancelLeaving: (() => void) | null = null
+  const noticed = createRecentNotices(scheduler, KEEP_NOTICES_MS)
+  const fresh = new Set<string>()
   let cancelNotices: (() => void) | null = null
+  let nextNoticesAt = 0
+  const suspects = new Set<Watched>()
+  let cancelSuspects: (() => void) | null = null
   let cancelRound = () => {}
-  let cancelForget = () => {}
   let running: Promise<void> | null = null
   let again = false
   let stopped = false
 
   function close(watched: Watched, reason: CloseReason): void {
+    leaving.delete(watched)
     if (!open.delete(watched)) return
     parts.onClose(reason)
     watched.exchange.close(reason)
   }
 
-  /** All that were open before the round began: a younger one has just been looked up. */
-  async function round(): Promise<void> {
+  /** A few a turn: ten thousand that end at once must not hold up the requests of others. */
+  function closeSome(): void {
+    cancelLeaving?.()
+    cancelLeaving = null
+    let left = CLOSES_A_TURN
+    for (const [watched, reason] of leaving) {
+      if (left-- === 0) break
+      close(watched, reason)
+    }
+    if (leaving.size > 0) cancelLeaving = scheduler.after(0, closeSome)
+  }
+
+  /** Asks for each token once. What is opened meanwhile has just been looked up. */
+  async function look(at: Iterable<Watched>): Promise<void> {
     const byToken = new Map<string, Watched[]>()
-    for (const watched of open) {
+    for (const watched of at) {
       const id = watched.exchange.identity?.tokenId
       if (id === undefined) continue
       const same = byToken.get(id)
@@ -104,26 +128,29 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     } catch (error) {
       parts.onFault(error)
       for (const id of ids) for (const watched of byToken.get(id) ?? []) endAfterGrace(watched)
+      closeSome()
       return
     }
     for (const id of ids) {
       for (const watched of byToken.get(id) ?? []) judge(watched, rows.get(id), askedAt)
     }
+    closeSome()
   }
 
   function judge(watched: Watched, row: TokenRow | undefined, askedAt: number): void {
     const { identity, tokenExpiresAt } = watched.exchange
     if (identity === null) return
-    if (row === undefined || row.status !== 'ACTIVE' || isReassigned(row, identity)) close(watched, 'revoked')
+    if (row === undefined || row.status !== 'ACTIVE' || isReassigned(row, identity))
+      leaving.set(watched, 'revoked')
     else if (row.expired || tokenExpiresAt + parts.clockToleranceMs <= parts.wallClock())
-      close(watched, 'expired')
+      leaving.set(watched, 'expired')
     else watched.confirmedAt = askedAt
   }
 
   /** A fault is not a refusal: an exchange ends by it only after it could not be looked up for long. */
   function endAfterGrace(watched: Watched): void {
     if (parts.faultGraceMs > 0 && scheduler.now() - watched.confirmedAt >= parts.faultGraceMs)
-      close(watched, 'fault')
+      leaving.set(watched, 'fault')
   }
 
   /** One round at a time; a wish that comes while one runs is met by another one after it. */
@@ -132,7 +159,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
       again = true
       return
     }
-    running = round().finally(() => {
+    running = look(open).finally(() => {
       running = null
       if (again && !stopped) {
         again = false
@@ -151,39 +178,44 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
 
   function workOffNotices(): void {
     cancelNotices = null
-    for (const watched of open) if (wasNoticed(watched.exchange)) close(watched, 'revoked')
+    const began = scheduler.now()
+    for (const watched of open) {
+      const { identity } = watched.exchange
+      if (identity !== null && fresh.has(identity.tokenId)) leaving.set(watched, 'revoked')
+    }
+    fresh.clear()
+    const ended = scheduler.now()
+    nextNoticesAt = ended + NOTICE_SHARE * (ended - began)
+    closeSome()
   }
 
-  function wasNoticed({ identity }: OpenExchange): boolean {
-    return identity !== null && (noticed.has(identity.tokenId) || noticedBefore.has(identity.tokenId))
-  }
-
-  /**
-   * Notices are kept for a while: one may come between an exchange's look-up and its watch, and the look-up
-   * that admitted it was before the revocation then.
-   */
-  function forgetNotices(): void {
-    cancelForget = scheduler.after(KEEP_NOTICES_MS, () => {
-      noticedBefore = noticed
-      noticed = new Set()
-      if (!stopped) forgetNotices()
+  /** The look-up that admitted it may be from before the notice, or the token is good again since. */
+  function suspect(watched: Watched): void {
+    suspects.add(watched)
+    cancelSuspects ??= scheduler.after(0, () => {
+      cancelSuspects = null
+      const asked = [...suspects].filter((each) => open.has(each))
+      suspects.clear()
+      void look(asked)
     })
   }
 
   schedule()
-  forgetNotices()
   return {
     watch(exchange) {
       const now = scheduler.now()
       const watched: Watched = { exchange, since: now, confirmedAt: now }
       open.add(watched)
-      if ((noticed.size > 0 || noticedBefore.size > 0) && wasNoticed(exchange))
-        cancelNotices ??= scheduler.after(0, workOffNotices)
-      return () => open.delete(watched)
+      if (exchange.identity !== null && noticed.has(exchange.identity.tokenId)) suspect(watched)
+      return () => {
+        open.delete(watched)
+        if (leaving.size > 0) leaving.delete(watched)
+      }
     },
     revoked(tokenId) {
       noticed.add(tokenId)
-      cancelNotices ??= scheduler.after(1, workOffNotices)
+      fresh.add(tokenId)
+      cancelNotices ??= scheduler.after(Math.max(1, nextNoticesAt - scheduler.now()), workOffNotices)
     },
     recheck,
     closeAll(reason) {
@@ -201,8 +233,10 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     stop() {
       stopped = true
       cancelRound()
-      cancelForget()
+      noticed.stop()
       cancelNotices?.()
+      cancelLeaving?.()
+      cancelSuspects?.()
     },
   }
 }

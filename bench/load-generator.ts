@@ -11,6 +11,8 @@ export interface Load {
   readonly tokensFile: string
   /** Seeds the draw. */
   readonly seed: number
+  /** Between an answer and the next request on its connection; wrk only. None where absent. */
+  readonly pauseMs?: number
 }
 
 export interface LoadResult {

@@ -1,4 +1,4 @@
--- Arguments: a file of tokens, a path, a seed.
+-- Arguments: a file of tokens, a path, a seed, milliseconds between an answer and the next request.
 local requests = {}
 
 function init(args)
@@ -9,6 +9,12 @@ function init(args)
       ["Cookie"] = "auth_token=" .. token .. "; theme=dark",
       ["User-Agent"] = "wrk",
     })
+  end
+  local pause = tonumber(args[4])
+  if pause > 0 then
+    function delay()
+      return pause
+    end
   end
 end
 

@@ -19,6 +19,7 @@ export async function runWrk(load: Load): Promise<LoadResult> {
     load.tokensFile,
     PATH,
     String(load.seed),
+    String(load.pauseMs ?? 0),
   ])
   const numbers = /^RESULT (.*)$/m.exec(stdout)?.[1]?.split(' ').map(Number)
   if (numbers === undefined) throw new Error(`wrk said: ${stdout}`)

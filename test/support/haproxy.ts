@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { freePort } from './raw-backend.ts'
+import type { Instance } from './round-robin.ts'
+
+const HAPROXY = '/usr/sbin/haproxy'
+
+export interface Balancer {
+  readonly port: number
+  close(): Promise<void>
+}
+
+export function haproxyIsInstalled(): boolean {
+  return existsSync(HAPROXY)
+}
+
+/** HAProxy before these slots, round robin; those where nothing answers are out until something does. */
+export async function startHaproxy(slots: readonly Instance[]): Promise<Balancer> {
+  const port = await freePort()
+  const folder = await mkdtemp(join(tmpdir(), 'gateway-haproxy-'))
+  const file = join(folder, 'haproxy.cfg')
+  await writeFile(file, configuration(port, slots))
+  const haproxy = spawn(HAPROXY, ['-db', '-q', '-f', file], { stdio: 'ignore' })
+  const gone = new Promise((resolve) => haproxy.once('exit', resolve))
+  return {
+    port,
+    async close() {
+      haproxy.kill('SIGKILL')
+      await gone
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/**
+ * What is sent again is only what cannot have happened twice: a method that reads, or a request whose connection
+ * was never made. A frozen instance is found out by its checks; what it holds already waits for `timeout server`.
+ */
+function configuration(port: number, slots: readonly Instance[]): string {
+  const servers = slots.map(
+    (slot, n) => `  server g${n} 127.0.0.1:${slot.port} check port ${slot.adminPort} inter 100 fall 2 rise 1`,
+  )
+  return `global
+  maxconn 4000
+defaults
+  mode http
+  timeout connect 500ms
+  timeout check 500ms
+  timeout client 30s
+  timeout server 5s
+  timeout tunnel 1h
+  retries 3
+  option redispatch 1
+  retry-on conn-failure empty-response response-timeout
+frontend in
+  bind 127.0.0.1:${port}
+  default_backend gateways
+backend gateways
+  balance roundrobin
+  option httpchk GET /readyz
+  http-request disable-l7-retry unless { method GET HEAD OPTIONS }
+${servers.join('\n')}
+`
+}

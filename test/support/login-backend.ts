@@ -1,0 +1,73 @@
+import { randomUUID } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type postgres from 'postgres'
+import { signToken } from './tokens.ts'
+
+export interface LoginBackend {
+  readonly url: string
+  /** What arrived on `/api`, by the mark that each request carries. */
+  readonly arrived: ReadonlyMap<string, Readonly<Record<string, string | string[] | undefined>>>
+  close(): void
+}
+
+export interface LoginBackendOptions {
+  readonly sql: postgres.Sql
+  readonly accessTtlS: number
+  readonly refreshTtlS: number
+}
+
+/**
+ * A backend as users have one: `POST /login?user=U` writes a session's two tokens into the table and sets their
+ * cookies, everything else tells the identity it was sent.
+ */
+export async function startLoginBackend(options: LoginBackendOptions): Promise<LoginBackend> {
+  const arrived = new Map<string, Readonly<Record<string, string | string[] | undefined>>>()
+  const server = createServer((req, res) => {
+    const url = new URL(req.url ?? '/', 'http://backend')
+    if (url.pathname === '/login') {
+      logIn(url.searchParams.get('user') ?? '', options).then(
+        (cookies) => res.writeHead(204, { 'Set-Cookie': cookies }).end(),
+        () => res.writeHead(503).end(),
+      )
+      return
+    }
+    const { 'x-mark': mark, 'x-user-id': user, 'x-session-id': session } = req.headers
+    if (mark !== undefined) arrived.set(String(mark), req.headers)
+    if (url.pathname === '/events') {
+      res.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(':\n\n')
+      return
+    }
+    res.writeHead(200, { 'Content-Type': 'application/json' })
+    res.end(JSON.stringify({ user, session }))
+  })
+  await new Promise<void>((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    arrived,
+    close() {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
+
+async function logIn(user: string, { sql, accessTtlS, refreshTtlS }: LoginBackendOptions): Promise<string[]> {
+  const sessionId = randomUUID()
+  const now = Math.floor(Date.now() / 1000)
+  const token = (type: 'access' | 'refresh', ttlS: number) => ({
+    claims: { jti: randomUUID(), userId: user, mandateId: 'acme', sessionId, type, exp: now + ttlS },
+  })
+  const tokens = [token('access', accessTtlS), token('refresh', refreshTtlS)]
+  const rows = tokens.map(({ claims: { jti, exp } }) => ({
+    id: jti,
+    userId: user,
+    sessionId,
+    mandateId: 'acme',
+    status: 'ACTIVE',
+    expiresAt: new Date(exp * 1000),
+  }))
+  await sql`INSERT INTO "Token" ${sql(rows)}`
+  const [access, refresh] = await Promise.all(tokens.map(signToken))
+  return [`auth_token=${access}; Path=/; HttpOnly`, `refresh_token=${refresh}; Path=/; HttpOnly`]
+}

@@ -7,6 +7,7 @@ import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { CertificateError } from '../ops/certificates.ts'
 import { createLogger } from '../ops/logger.ts'
 import { loadUpstreamsFile } from '../routing/live-routing.ts'
+import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import type { Environment } from './environment.ts'
 import { type Signals, StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
@@ -47,7 +48,7 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   const read = readSettings(environment.env)
   if (!read.ok) throw new StartError(read.problems)
   const { settings } = read
-  const { log, flush } = createLogger({ level: settings.logLevel, fd: 1 })
+  const { log, flush } = createLogger({ level: settings.logLevel, fd: 1, scheduler: systemScheduler })
   const file = routingFile(settings, environment.cwd)
   const loaded = await loadUpstreamsFile(file.path)
   if (!loaded.ok) throw new StartError(loaded.problems)

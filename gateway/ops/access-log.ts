@@ -55,6 +55,7 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
 /** The path as it came, but for values in it that look like secrets. */
 export function maskPath(url: string): string {
   const query = url.indexOf('?')
+  if (query === -1 && !url.includes('eyJ')) return url
   const path = (query === -1 ? url : url.slice(0, query)).replace(JWT_LIKE, MASK)
   if (query === -1) return path
   return `${path}?${url

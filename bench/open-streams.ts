@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 
@@ -14,8 +13,14 @@ export async function openOne({ port, bytes, expected }: Opening): Promise<Socke
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   socket.on('error', () => {})
   socket.write(bytes)
-  const [answer] = (await once(socket, 'data')) as [Buffer]
-  if (!answer.subarray(0, 20).includes(expected)) throw new Error(`answered: ${answer.toString('latin1')}`)
+  const answer = await new Promise<Buffer>((resolve, reject) => {
+    socket.once('data', resolve)
+    socket.once('close', () => reject(new Error('closed without an answer')))
+  })
+  if (!answer.subarray(0, 20).includes(expected)) {
+    socket.destroy()
+    throw new Error(`answered: ${answer.toString('latin1')}`)
+  }
   return socket
 }
 
@@ -32,8 +37,9 @@ export async function openMany(
   }
 }
 
-export function webSocketHandshake(path: string, token: string): string {
-  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: auth_token=${token}\r\n\r\n`
+/** @param mark tells the request from others, for a backend that looks */
+export function webSocketHandshake(path: string, token: string, mark = 'none'): string {
+  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Mark: ${mark}\r\nCookie: auth_token=${token}\r\n\r\n`
 }
 
 /** How many the limit of open files leaves room for, if each takes so many of one process. @param most at most */

@@ -1,13 +1,14 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type postgres from 'postgres'
 import { signToken } from './tokens.ts'
 
 export interface LoginBackend {
   readonly url: string
-  /** What arrived on `/api`, by the mark that each request carries. */
-  readonly arrived: ReadonlyMap<string, Readonly<Record<string, string | string[] | undefined>>>
+  /** The marks of the requests that arrived. */
+  readonly arrived: ReadonlySet<string>
   close(): void
 }
 
@@ -19,10 +20,10 @@ export interface LoginBackendOptions {
 
 /**
  * A backend as users have one: `POST /login?user=U` writes a session's two tokens into the table and sets their
- * cookies, everything else tells the identity it was sent.
+ * cookies, `/events` and WebSockets stay open, everything else tells the identity it was sent.
  */
 export async function startLoginBackend(options: LoginBackendOptions): Promise<LoginBackend> {
-  const arrived = new Map<string, Readonly<Record<string, string | string[] | undefined>>>()
+  const arrived = new Set<string>()
   const server = createServer((req, res) => {
     const url = new URL(req.url ?? '/', 'http://backend')
     if (url.pathname === '/login') {
@@ -33,7 +34,7 @@ export async function startLoginBackend(options: LoginBackendOptions): Promise<L
       return
     }
     const { 'x-mark': mark, 'x-user-id': user, 'x-session-id': session } = req.headers
-    if (mark !== undefined) arrived.set(String(mark), req.headers)
+    if (mark !== undefined) arrived.add(String(mark))
     if (url.pathname === '/events') {
       res.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(':\n\n')
       return
@@ -41,15 +42,31 @@ export async function startLoginBackend(options: LoginBackendOptions): Promise<L
     res.writeHead(200, { 'Content-Type': 'application/json' })
     res.end(JSON.stringify({ user, session }))
   })
+  const upgraded = new Set<Duplex>()
+  server.on('upgrade', (req, socket) => {
+    arrived.add(String(req.headers['x-mark']))
+    upgraded.add(socket)
+    socket.on('error', () => socket.destroy())
+    socket.once('close', () => upgraded.delete(socket))
+    socket.resume()
+    socket.write(switching(req.headers['sec-websocket-key']))
+  })
   await new Promise<void>((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     arrived,
     close() {
       server.closeAllConnections()
+      for (const socket of upgraded) socket.destroy()
       server.close()
     },
   }
+}
+
+/** The answer to a WebSocket's handshake (RFC 6455, section 4.2.2). */
+function switching(key: string | undefined): string {
+  const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+  return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
 }
 
 async function logIn(user: string, { sql, accessTtlS, refreshTtlS }: LoginBackendOptions): Promise<string[]> {

@@ -18,7 +18,10 @@ export interface SessionUserParts {
 
 /** Before the token's end, so that what is under way then still has a good one. */
 const REFRESH_BEFORE_MS = 700
-const TRIES = 50
+const TRIES = 100
+const BETWEEN_TRIES_MS = 100
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 export function failed(trip: Trip): boolean {
   return trip.status === 0 || trip.status >= 500
@@ -62,7 +65,7 @@ export function createSessionUser({ browser, random, onProblem }: SessionUserPar
   }
 
   async function oversleep(): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, browser.accessEndsAt - Date.now() + 50))
+    await pause(browser.accessEndsAt - Date.now() + 50)
     const trip = await browser.send('GET', '/api')
     if (!failed(trip) && codeOf(trip) !== 'token_expired') problem('an expired token', trip)
   }
@@ -72,7 +75,10 @@ export function createSessionUser({ browser, random, onProblem }: SessionUserPar
     let unanswered = 0
     for (; unanswered < TRIES; unanswered++) {
       const trip = await browser.send('POST', '/-/logout')
-      if (failed(trip)) continue
+      if (failed(trip)) {
+        await pause(BETWEEN_TRIES_MS)
+        continue
+      }
       if (trip.status !== 204 && unanswered === 0) problem('a logout was refused', trip)
       break
     }
@@ -95,6 +101,7 @@ export function createSessionUser({ browser, random, onProblem }: SessionUserPar
       for (let tries = 0; tries < TRIES; tries++) {
         await refresh()
         if (!unsure) return
+        await pause(BETWEEN_TRIES_MS)
       }
       onProblem(`${browser.user}: no refresh succeeded in ${TRIES} tries`)
     },

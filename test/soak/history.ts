@@ -1,0 +1,66 @@
+import { type RequestEvent, type RevocationEvent, violations } from '../support/promise-history.ts'
+
+/** A request of the history; whether it was forwarded is known once everything has come to rest. */
+export interface MarkedRequest {
+  readonly tokenId: string
+  readonly began: number
+  readonly mark: string
+}
+
+/** A stretch of time in which something was broken on purpose, on one clock with the events. */
+export interface Outage {
+  readonly kind: string
+  readonly from: number
+  to: number
+}
+
+/** An open stream and its end. */
+export interface StreamEnd {
+  /** When its token's revocation had returned; null where it was not revoked. */
+  readonly revokedAt: number | null
+  readonly endedAt: number
+}
+
+export interface StreamVerdict {
+  /** Milliseconds from the revocation to the end, sorted; without those that an outage touched. */
+  readonly closedAfterMs: readonly number[]
+  readonly late: readonly StreamEnd[]
+  /** Ended though nobody had revoked their token and nothing was broken. */
+  readonly unexpected: readonly StreamEnd[]
+}
+
+/** A late arrival counts, too: an instance that was frozen may forward what its client has given up. */
+export function brokenPromises(
+  requests: readonly MarkedRequest[],
+  arrived: ReadonlySet<string>,
+  revocations: readonly RevocationEvent[],
+): RequestEvent[] {
+  return violations(
+    requests.map(({ tokenId, began, mark }) => ({ tokenId, began, forwarded: arrived.has(mark) })),
+    revocations,
+  )
+}
+
+export function touched(from: number, to: number, outages: readonly Outage[]): boolean {
+  return outages.some((outage) => from <= outage.to && to >= outage.from)
+}
+
+/** @param withinMs how soon a stream has to end once its token is revoked */
+export function judgeStreams(
+  ends: readonly StreamEnd[],
+  outages: readonly Outage[],
+  withinMs: number,
+): StreamVerdict {
+  const closedAfterMs: number[] = []
+  const late: StreamEnd[] = []
+  const unexpected: StreamEnd[] = []
+  for (const end of ends) {
+    if (end.revokedAt === null) {
+      if (!touched(end.endedAt, end.endedAt, outages)) unexpected.push(end)
+    } else if (!touched(end.revokedAt, end.endedAt, outages)) {
+      closedAfterMs.push(end.endedAt - end.revokedAt)
+      if (end.endedAt - end.revokedAt > withinMs) late.push(end)
+    }
+  }
+  return { closedAfterMs: closedAfterMs.sort((a, b) => a - b), late, unexpected }
+}

@@ -1,0 +1,66 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../support/plain-gateway.ts'
+import { isReady } from '../support/round-robin.ts'
+import type { Outage } from './history.ts'
+import { INSTANCES, type World } from './world.ts'
+
+const RECOVERY_MS = 60_000
+/** What still waits when everything is ready again, such as a request that its balancer holds. */
+const AFTERMATH_MS = 1500
+
+/** Breaks something again and again. The last instance is frozen at times but never ends: its memory can be read. */
+export async function breakThings(
+  world: World,
+  outages: Outage[],
+  { running, everyMs }: { readonly running: () => boolean; readonly everyMs: number },
+): Promise<void> {
+  const { fleet, pg } = world
+  const mortal = () => Math.floor(Math.random() * (INSTANCES - 1))
+  const kinds: readonly (readonly [string, () => Promise<unknown>])[] = [
+    [
+      'kill',
+      async () => {
+        const slot = mortal()
+        await fleet.kill(slot)
+        await fleet.start(slot)
+      },
+    ],
+    [
+      'restart',
+      async () => {
+        const slot = mortal()
+        await fleet.leave(slot)
+        await fleet.start(slot)
+      },
+    ],
+    [
+      'freeze',
+      async () => {
+        const slot = Math.floor(Math.random() * INSTANCES)
+        fleet.freeze(slot)
+        await delay(3000)
+        fleet.thaw(slot)
+      },
+    ],
+    ['database restart', () => pg.stop('fast').then(() => pg.start())],
+    ['database kill', () => pg.kill9().then(() => pg.start())],
+    [
+      'database connections',
+      () =>
+        world.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'poweron-gateway%'`,
+    ],
+  ]
+  for (let turn = 0; ; turn++) {
+    await delay(everyMs)
+    if (!running()) return
+    const [kind, run] = kinds[turn % kinds.length]!
+    const outage: Outage = { kind, from: performance.now(), to: Infinity }
+    outages.push(outage)
+    await run()
+    await until(
+      async () => (await Promise.all(fleet.slots.map(isReady))).every((ready) => ready),
+      RECOVERY_MS,
+    )
+    outage.to = performance.now() + AFTERMATH_MS
+  }
+}

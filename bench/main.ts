@@ -7,10 +7,11 @@ import { latency } from './latency.ts'
 import { machineLine } from './machine.ts'
 import { memory } from './memory.ts'
 import { type Part, readOptions } from './options.ts'
+import { scaling } from './scaling.ts'
 import { setUpStage } from './stage.ts'
 import { streams } from './streams.ts'
 
-const RUN = { compare, latency, growth, flood, memory, streams } satisfies Record<Part, unknown>
+const RUN = { compare, latency, growth, flood, memory, streams, scaling } satisfies Record<Part, unknown>
 
 const HERE = new URL('.', import.meta.url).pathname
 

@@ -1,0 +1,236 @@
+import postgres from 'postgres'
+import { createDatabase } from '../gateway/auth/database.ts'
+import { createTokenTable, type TokenTable } from '../gateway/auth/token-table.ts'
+import { systemScheduler } from '../gateway/scheduler.ts'
+import { readSettings } from '../gateway/settings.ts'
+import { ROWS } from './database.ts'
+import { type FleetFigures, simulateFleet } from './fleet-simulation.ts'
+import type { BenchOptions } from './options.ts'
+import { table, writeReadme, writeResults } from './report.ts'
+import type { BenchStage } from './stage.ts'
+import { usageOf } from './usage.ts'
+
+const BATCHES = [1, 5, 20, 100, 500, 1000]
+const CONNECTIONS = 4
+const PARTITIONS = 16
+const FLEETS = [1, 10, 100, 1000]
+const RATES = [1000, 10_000, 50_000, 100_000]
+const ROUND_TRIP_MS = 0.5
+const CORES = 8
+const UPDATES = 20_000
+
+/** What one statement costs the database. */
+interface Cost {
+  readonly ids: number
+  readonly cpuUs: number
+}
+
+interface Fleet {
+  readonly instances: number
+  readonly requestsPerS: number
+  readonly figures: FleetFigures
+}
+
+/** What the look-up's statement costs the database, and what that means for fleets. */
+export async function scaling(stage: BenchStage, options: BenchOptions): Promise<void> {
+  const forMs = options.quick ? 700 : 2000
+  await stage.database.fill(ROWS)
+  const plain = await costs(stage, { name: 'Token', prepare: true, forMs })
+  await partition(stage)
+  const generic = await costs(stage, { name: 'Token_parts', prepare: true, forMs })
+  const custom = await costs(stage, { name: 'Token_parts', prepare: false, forMs })
+  const hot = { full: await hotShare(stage, 100), roomy: await hotShare(stage, 80) }
+  const line = fit(plain)
+  const fleets = simulate(line)
+  const text = [
+    costTable({ plain, generic, custom }),
+    `A query costs as much as ${(line.queryUs / line.idUs).toFixed(0)} further ids. Of ${UPDATES} revocations in scattered rows ${(hot.full * 100).toFixed(0)}% were HOT with a fillfactor of 100, ${(hot.roomy * 100).toFixed(0)}% with 80.`,
+    fleetTable(fleets),
+  ].join('\n\n')
+  process.stdout.write(`\n${text}\n`)
+  if (!options.keep) return
+  await writeReadme(new Map([['scaling', text]]))
+  await writeResults({ scaling: { plain, generic, custom, hot, fleets } })
+}
+
+interface Measuring {
+  readonly name: string
+  readonly prepare: boolean
+  readonly forMs: number
+}
+
+/** Keeps all connections busy with the gateway's own statement, for each size of batch. */
+async function costs(stage: BenchStage, { name, prepare, forMs }: Measuring): Promise<Cost[]> {
+  const read = readSettings({ TOKEN_TABLE: `"${name}"` })
+  if (!read.ok) throw new Error(read.problems.join('; '))
+  const { tokenTable, tokenColumns } = read.settings
+  const url = stage.databaseUrl
+  const database = createDatabase({ url, connections: CONNECTIONS, prepare, scheduler: systemScheduler })
+  const tokens = createTokenTable({ database, table: tokenTable, columns: tokenColumns })
+  const ids = await someIds(stage)
+  const found: Cost[] = []
+  try {
+    for (const size of BATCHES) {
+      // The plan is settled, and the pages are in memory.
+      await saturate(tokens, { ids, size, forMs: forMs / 4 })
+      const before = usageOf([stage.database.pid]).cpuUs
+      const queries = await saturate(tokens, { ids, size, forMs })
+      found.push({ ids: size, cpuUs: (usageOf([stage.database.pid]).cpuUs - before) / queries })
+    }
+  } finally {
+    await database.close()
+  }
+  return found
+}
+
+interface Saturating {
+  readonly ids: readonly string[]
+  readonly size: number
+  readonly forMs: number
+}
+
+/** @returns queries answered */
+async function saturate(tokens: TokenTable, { ids, size, forMs }: Saturating): Promise<number> {
+  const end = performance.now() + forMs
+  let queries = 0
+  const lane = async () => {
+    while (performance.now() < end) {
+      const from = Math.floor(Math.random() * (ids.length - size))
+      const rows = await tokens.findMany(ids.slice(from, from + size), 30_000)
+      if (rows.size !== size) throw new Error(`${rows.size} rows for ${size} ids`)
+      queries++
+    }
+  }
+  await Promise.all(Array.from({ length: CONNECTIONS }, lane))
+  return queries
+}
+
+async function someIds(stage: BenchStage): Promise<string[]> {
+  return withSql(stage, async (sql) => {
+    const rows = await sql`select "id" from "Token" order by md5("id") limit 50000`
+    return rows.map(({ id }) => id as string)
+  })
+}
+
+async function partition(stage: BenchStage): Promise<void> {
+  const parts = Array.from(
+    { length: PARTITIONS },
+    (_, n) =>
+      `create table "Token_parts_${n}" partition of "Token_parts" for values with (modulus ${PARTITIONS}, remainder ${n})`,
+  )
+  await withSql(stage, (sql) =>
+    sql.unsafe(`
+      drop table if exists "Token_parts";
+      create table "Token_parts" (like "Token" including all) partition by hash ("id");
+      ${parts.join(';')};
+      insert into "Token_parts" select * from "Token";
+      analyze "Token_parts"`),
+  )
+  await withSql(stage, (sql) => sql`vacuum "Token_parts"`)
+}
+
+/** The share of revocations that needed no new entry in an index. */
+async function hotShare(stage: BenchStage, fillfactor: number): Promise<number> {
+  return withSql(stage, async (sql) => {
+    await sql.unsafe(`
+      drop table if exists "Token_fill";
+      create table "Token_fill" (like "Token" including all) with (fillfactor = ${fillfactor}, autovacuum_enabled = off);
+      insert into "Token_fill" select * from "Token"`)
+    await sql.unsafe(
+      `update "Token_fill" set "status" = 'REVOKED' where "id" in (select "id" from "Token" where "status" = 'ACTIVE' order by md5("id") limit ${UPDATES})`,
+    )
+    const [row] = await sql`select pg_stat_force_next_flush(), 1`.then(
+      () =>
+        sql`select n_tup_hot_upd::float8 / n_tup_upd as share from pg_stat_user_tables where relname = 'Token_fill'`,
+    )
+    await sql`drop table "Token_fill"`
+    return row?.share as number
+  })
+}
+
+async function withSql<T>(stage: BenchStage, task: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+  const sql = postgres(stage.databaseUrl, { max: 1, onnotice: () => {} })
+  try {
+    return await task(sql)
+  } finally {
+    await sql.end()
+  }
+}
+
+/** The line through the smallest and the largest batch. */
+function fit(found: readonly Cost[]): { readonly queryUs: number; readonly idUs: number } {
+  const [first, last] = [found[0]!, found.at(-1)!]
+  const idUs = (last.cpuUs - first.cpuUs) / (last.ids - first.ids)
+  return { queryUs: first.cpuUs - idUs * first.ids, idUs }
+}
+
+function simulate({ queryUs, idUs }: ReturnType<typeof fit>): Fleet[] {
+  return FLEETS.flatMap((instances) =>
+    RATES.map((requestsPerS) => ({
+      instances,
+      requestsPerS,
+      figures: simulateFleet({
+        instances,
+        requestsPerS,
+        connections: CONNECTIONS,
+        roundTripMs: ROUND_TRIP_MS,
+        cores: CORES,
+        queryMs: queryUs / 1000,
+        idMs: idUs / 1000,
+        durationMs: 1000,
+        random: Math.random,
+      }),
+    })),
+  )
+}
+
+interface Costs {
+  readonly plain: readonly Cost[]
+  readonly generic: readonly Cost[]
+  readonly custom: readonly Cost[]
+}
+
+function costTable({ plain, generic, custom }: Costs): string {
+  const one = plain[0]!.cpuUs
+  return table(
+    [
+      'ids a query',
+      'PostgreSQL µs a query',
+      'µs an id',
+      'ids for one CPU, batch of 1 is 1',
+      `${PARTITIONS} partitions`,
+      'the same, not prepared',
+    ],
+    plain.map(({ ids, cpuUs }, n) => [
+      String(ids),
+      cpuUs.toFixed(0),
+      (cpuUs / ids).toFixed(1),
+      ((one * ids) / cpuUs).toFixed(1),
+      `x ${(generic[n]!.cpuUs / cpuUs).toFixed(2)}`,
+      `x ${(custom[n]!.cpuUs / cpuUs).toFixed(2)}`,
+    ]),
+  )
+}
+
+function fleetTable(fleets: readonly Fleet[]): string {
+  return table(
+    [
+      'instances',
+      'requests/s, all',
+      'queries/s',
+      'ids a query',
+      `of ${CORES} cores busy`,
+      'look-up p50 ms',
+      'p99 ms',
+    ],
+    fleets.map(({ instances, requestsPerS, figures }) => [
+      String(instances),
+      String(requestsPerS),
+      figures.queriesPerS.toFixed(0),
+      figures.idsPerQuery.toFixed(1),
+      `${(figures.busy * 100).toFixed(0)}%`,
+      figures.p50Ms.toFixed(1),
+      figures.p99Ms.toFixed(1),
+    ]),
+  )
+}

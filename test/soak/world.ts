@@ -2,8 +2,10 @@ import postgres from 'postgres'
 import { schemaSql } from '../../gateway/cli/schema.ts'
 import { readSettings } from '../../gateway/settings.ts'
 import { createFleet, type Fleet } from '../support/fleet.ts'
-import { haproxyIsInstalled, startHaproxy } from '../support/haproxy.ts'
+import { type Balancer, haproxyIsInstalled, startHaproxy } from '../support/haproxy.ts'
+import { ask } from '../support/http-client.ts'
 import { type LoginBackend, startLoginBackend } from '../support/login-backend.ts'
+import { until } from '../support/plain-gateway.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { startRoundRobin } from '../support/round-robin.ts'
 
@@ -70,9 +72,20 @@ export async function createWorld(): Promise<World> {
   }
 }
 
-async function balance(fleet: Fleet): Promise<{ readonly port: number; close(): Promise<void> }> {
-  if (haproxyIsInstalled()) return startHaproxy(fleet.slots)
-  const fallback = await startRoundRobin()
-  fallback.set(fleet.slots)
-  return fallback
+async function balance(fleet: Fleet): Promise<Balancer> {
+  const balancer = haproxyIsInstalled() ? await startHaproxy(fleet.slots) : await fallback(fleet)
+  const url = `http://127.0.0.1:${balancer.port}/-/healthz`
+  await until(() =>
+    ask({ url }).then(
+      ({ status }) => status === 200,
+      () => false,
+    ),
+  )
+  return balancer
+}
+
+async function fallback(fleet: Fleet): Promise<Balancer> {
+  const balancer = await startRoundRobin()
+  balancer.set(fleet.slots)
+  return balancer
 }

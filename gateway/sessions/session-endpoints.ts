@@ -6,7 +6,7 @@ import { type CookieNames, type CookieValue, readCookies } from '../auth/cookies
 import type { TokenVerifier, Verification } from '../auth/token-verifier.ts'
 import { originAllowed } from '../authorization.ts'
 import { type ErrorCode, GatewayError } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
+import { clientIsGone, type Exchange } from '../exchange.ts'
 import type { SessionStore, SessionToken } from './session-store.ts'
 
 export interface SessionEndpoints {
@@ -64,6 +64,7 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
     if (typeof verified === 'string') return verified
     if (verified.kind === 'refused') return verified.code
     if (!isOwnOrigin(exchange, own)) return 'origin_forbidden'
+    if (await hasLeft(exchange)) return null
     const rotation = await store.rotate(verified.token)
     if (rotation.kind === 'refused') return rotation.code
     const fields = [
@@ -110,6 +111,15 @@ function guarded(endpoint: Endpoint): Endpoint {
       throw error
     }
   }
+}
+
+/**
+ * A process that was frozen finds requests whose clients have long gone on with another instance. Such a refresh
+ * would be a second use of its token, and end the session. That the connection has ended shows a turn later.
+ */
+async function hasLeft(exchange: Exchange): Promise<boolean> {
+  await new Promise((resolve) => setImmediate(resolve))
+  return clientIsGone(exchange)
 }
 
 function isOwnOrigin(exchange: Exchange, own: Own): boolean {

@@ -86,6 +86,7 @@ function isBelow(path: string, prefix: string): boolean {
 
 /** What Node's strict parser lets through and a backend might read another way. */
 function framingProblem(req: IncomingMessage): string | null {
+  if (req.httpVersion === '2.0') return null
   if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') return 'the HTTP version is not 1.0 or 1.1'
   const encoding = req.headers['transfer-encoding']
   if (encoding === undefined) return null

@@ -58,7 +58,8 @@ export function answer(
 function finish(exchange: Exchange, status: number, fields: string[], body: Buffer | null): void {
   const { req, res } = exchange
   exchange.count.bytesOut = req.method === 'HEAD' ? 0 : (body?.length ?? 0)
-  const unread = hasBody(req) && !req.complete
+  // HTTP/2 can say that it wants no more of a body (RFC 9113, section 8.1).
+  const unread = hasBody(req) && !req.complete && req.httpVersion !== '2.0'
   // After an unread body the next request could not be told from the rest of it.
   if (unread || exchange.isLast()) res.shouldKeepAlive = false
   // Said outright: an upstream's answer that could not be begun may have left its own words behind.

@@ -68,9 +68,10 @@ export function clientIsGone(exchange: Exchange): boolean {
 
 /**
  * True where a body follows the request's head (RFC 9112, section 6.3): in a request only these two fields
- * announce one.
+ * announce one. HTTP/2 tells it by its frames.
  */
-export function hasBody(req: IncomingMessage): boolean {
+export function hasBody(req: IncomingMessage & { readonly announcesBody?: boolean }): boolean {
+  if (req.announcesBody !== undefined) return req.announcesBody
   const length = req.headers['content-length']
   return req.headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) > 0)
 }

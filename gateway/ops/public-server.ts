@@ -8,6 +8,7 @@ import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { CertificatePair } from './certificates.ts'
 import { limitClientConnections } from './client-connections.ts'
+import { serveHttp2 } from './http2-listener.ts'
 
 export interface PublicServerOptions {
   readonly maxHeaderBytes: number
@@ -54,7 +55,14 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   const server =
     certificates === null
       ? createServer(limits)
-      : createTlsServer({ ...limits, cert: certificates.cert, key: certificates.key, minVersion: 'TLSv1.2' })
+      : createTlsServer({
+          ...limits,
+          cert: certificates.cert,
+          key: certificates.key,
+          minVersion: 'TLSv1.2',
+          ALPNProtocols: ['h2', 'http/1.1'],
+          handshakeTimeout: options.headersTimeoutMs,
+        })
   // 0 is Node's word for no silent cut; the count is judged below.
   server.maxHeadersCount = 0
   server.maxRequestsPerSocket = 0
@@ -89,6 +97,15 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     answerUnparsed(error, socket as Socket, options.requestId())
   })
+  if (certificates !== null) {
+    serveHttp2(server as TlsServer, gateway, {
+      maxHeaderBytes: options.maxHeaderBytes,
+      maxHeaderFields: MAX_HEADER_FIELDS,
+      requestTimeoutMs: options.requestTimeoutMs,
+      keepAliveTimeoutMs: options.keepAliveTimeoutMs,
+      scheduler: options.scheduler,
+    })
+  }
   limitClientConnections(server, {
     max: options.maxConnections,
     // What a client may take to send its request is also what it may take to go on reading the answer.

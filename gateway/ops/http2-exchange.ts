@@ -1,0 +1,249 @@
+import { EventEmitter } from 'node:events'
+import type { IncomingHttpHeaders } from 'node:http'
+import { constants, type IncomingHttpHeaders as Http2Fields, type ServerHttp2Stream } from 'node:http2'
+import { Readable } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import type { ErrorCode } from '../errors.ts'
+
+/** The head of a request as it came, and what is wrong with it in HTTP/2's own terms. */
+export interface Http2Head {
+  readonly method: string
+  readonly url: string
+  /** Flat name, value pairs as HTTP/1.1 would have them: `Host` for `:authority`, one `Cookie` for all crumbs. */
+  readonly rawHeaders: readonly string[]
+  readonly headers: IncomingHttpHeaders
+  readonly refusal: ErrorCode | null
+}
+
+/**
+ * Reads the fields of a request (RFC 9113, section 8.3.1).
+ *
+ * @param fields as `node:http2` gives them
+ * @param raw flat name, value pairs, pseudo-header fields included
+ */
+export function readHttp2Head(fields: Http2Fields, raw: readonly string[]): Http2Head {
+  const authority = fields[':authority']
+  const method = fields[':method'] ?? ''
+  const url = fields[':path'] ?? '/'
+  const hosts: string[] = []
+  const cookies: string[] = []
+  const rest: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!
+    if (name.startsWith(':')) continue
+    if (name === 'host') hosts.push(raw[i + 1]!)
+    else if (name === 'cookie') cookies.push(raw[i + 1]!)
+    else rest.push(name, raw[i + 1]!)
+  }
+  const host = authority ?? hosts[0]
+  const rawHeaders = host === undefined ? rest : ['host', host, ...rest]
+  // RFC 9113, section 8.2.3: crumbs are joined before they leave HTTP/2.
+  if (cookies.length > 0) rawHeaders.push('cookie', cookies.join('; '))
+  const headers = fields as IncomingHttpHeaders
+  if (host !== undefined) headers.host = host
+  return { method, url, rawHeaders, headers, refusal: problemOf(fields, hosts) }
+}
+
+/** What a backend behind HTTP/1.1 could be made to read in another way than the gateway did. */
+function problemOf(fields: Http2Fields, hosts: readonly string[]): ErrorCode | null {
+  if (fields[':method'] === 'CONNECT') return null
+  const authority = fields[':authority']
+  if (hosts.length > 1) return 'bad_request'
+  if (authority !== undefined && hosts.some((host) => host.toLowerCase() !== authority.toLowerCase()))
+    return 'bad_request'
+  if (fields[':scheme'] !== 'https') return 'bad_request'
+  return fields[':path']?.startsWith('/') === true ? null : 'bad_request'
+}
+
+/** A request of HTTP/2 as the gateway reads one of HTTP/1.1: what it uses of `IncomingMessage`. */
+export class Http2Request extends Readable {
+  readonly httpVersion = '2.0'
+  readonly method: string
+  readonly url: string
+  readonly rawHeaders: readonly string[]
+  readonly headers: IncomingHttpHeaders
+  readonly socket: TLSSocket
+  /** No field announces a body here; it follows where the stream did not end with the head. */
+  readonly announcesBody: boolean
+  /** True once the whole request was read. */
+  complete: boolean
+  readonly #stream: ServerHttp2Stream
+
+  constructor(stream: ServerHttp2Stream, head: Http2Head, socket: TLSSocket) {
+    super({ highWaterMark: 16_384 })
+    this.method = head.method
+    this.url = head.url
+    this.rawHeaders = head.rawHeaders
+    this.headers = head.headers
+    this.socket = socket
+    this.announcesBody = !stream.endAfterHeaders
+    this.complete = !this.announcesBody
+    this.#stream = stream
+    this.on('error', () => {})
+    if (this.announcesBody) this.#listen(stream)
+    else this.push(null)
+  }
+
+  #listen(stream: ServerHttp2Stream): void {
+    stream.pause()
+    stream.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) stream.pause()
+    })
+    stream.on('end', () => {
+      if (stream.aborted) return
+      this.complete = true
+      this.push(null)
+    })
+    stream.on('aborted', () => this.#breakOff())
+    stream.on('close', () => this.#breakOff())
+  }
+
+  #breakOff(): void {
+    if (this.complete || this.destroyed) return
+    this.destroy(Object.assign(new Error('the client reset its stream'), { code: 'ECONNRESET' }))
+  }
+
+  override _read(): void {
+    if (!this.complete && !this.#stream.destroyed) this.#stream.resume()
+  }
+}
+
+/** Fields that belong to a connection of HTTP/1.1 (RFC 9113, section 8.2.2). */
+const CONNECTION_FIELDS = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/**
+ * An answer of HTTP/2 as the gateway writes one of HTTP/1.1: what it uses of `ServerResponse`. The head goes out with
+ * the first piece of the body, or when it is flushed.
+ */
+export class Http2Response extends EventEmitter {
+  statusCode = 200
+  headersSent = false
+  writableEnded = false
+  /** Only connections of HTTP/1.1 end with an answer. */
+  shouldKeepAlive = true
+  readonly socket = null
+  readonly #stream: ServerHttp2Stream
+  readonly #req: Pick<Http2Request, 'complete'>
+  #fields: readonly string[] = []
+  #trailers: readonly (readonly [string, string])[] = []
+  #responded = false
+  /** The answer's last piece is that of its trailers, be there none. */
+  #awaitsTrailers = false
+
+  constructor(stream: ServerHttp2Stream, req: Pick<Http2Request, 'complete'>) {
+    super()
+    this.#stream = stream
+    this.#req = req
+    stream.on('drain', () => this.emit('drain'))
+    stream.once('close', () => this.emit('close'))
+    stream.on('wantTrailers', () => this.#sendTrailers())
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed || this.#stream.aborted
+  }
+
+  get writableFinished(): boolean {
+    return this.#stream.writableFinished && this.#stream.rstCode === constants.NGHTTP2_NO_ERROR
+  }
+
+  get writableLength(): number {
+    return this.#stream.writableLength
+  }
+
+  /** @param _reason HTTP/2 has none */
+  writeHead(status: number, _reason: string | undefined, fields: readonly string[]): this {
+    this.statusCode = status
+    this.headersSent = true
+    this.#fields = fields
+    return this
+  }
+
+  flushHeaders(): void {
+    // Whether trailers will follow is not known yet.
+    this.#respond({ waitForTrailers: true })
+  }
+
+  write(chunk: Buffer): boolean {
+    this.flushHeaders()
+    return this.#stream.destroyed ? true : this.#stream.write(chunk)
+  }
+
+  end(data?: string | Buffer | null, encoding?: BufferEncoding): this {
+    if (this.writableEnded) return this
+    this.writableEnded = true
+    const hasTrailers = this.#trailers.length > 0
+    const isEmpty = data === undefined || data === null || data.length === 0
+    const endStream = isEmpty && !hasTrailers && !this.#responded
+    this.#respond({ endStream, waitForTrailers: hasTrailers })
+    if (!this.#stream.writableEnded && !this.#stream.destroyed) {
+      if (isEmpty) this.#stream.end()
+      else this.#stream.end(data, encoding ?? 'utf8')
+    }
+    if (!this.#awaitsTrailers) this.#endRequest()
+    return this
+  }
+
+  addTrailers(trailers: readonly (readonly [string, string])[]): void {
+    this.#trailers = trailers
+  }
+
+  writeInformation(status: number, fields: readonly string[]): void {
+    if (this.#responded || this.destroyed) return
+    this.#stream.additionalHeaders({ ':status': status, ...grouped(endToEnd(fields)) })
+  }
+
+  writeContinue(): void {
+    this.writeInformation(constants.HTTP_STATUS_CONTINUE, [])
+  }
+
+  /** Resets the stream: what was sent of the answer is told not to be all of it. */
+  destroy(): this {
+    if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    return this
+  }
+
+  #respond(options: { readonly endStream?: boolean; readonly waitForTrailers: boolean }): void {
+    if (this.#responded || this.destroyed || this.#stream.closed) return
+    this.#responded = true
+    this.#awaitsTrailers = options.waitForTrailers
+    this.#stream.respond([':status', String(this.statusCode), ...endToEnd(this.#fields)], options)
+  }
+
+  #sendTrailers(): void {
+    if (this.#stream.destroyed || this.#stream.closed) return
+    this.#stream.sendTrailers(grouped(this.#trailers.flat()))
+    // They leave in a turn of their own.
+    setImmediate(() => setImmediate(() => this.#endRequest()))
+  }
+
+  /** The whole answer is there: what may still come of the request is not wanted (RFC 9113, section 8.1). */
+  #endRequest(): void {
+    if (!this.#req.complete && !this.#stream.closed) this.#stream.close(constants.NGHTTP2_NO_ERROR)
+  }
+}
+
+/** @returns flat name, value pairs; names in lower case, as HTTP/2 wants them */
+function endToEnd(fields: readonly string[]): string[] {
+  const out: string[] = []
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase()
+    if (!CONNECTION_FIELDS.has(name)) out.push(name, fields[i + 1]!)
+  }
+  return out
+}
+
+function grouped(flat: readonly string[]): Record<string, string[]> {
+  const fields: Record<string, string[]> = {}
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!.toLowerCase()
+    fields[name] = [...(fields[name] ?? []), flat[i + 1]!]
+  }
+  return fields
+}

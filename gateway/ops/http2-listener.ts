@@ -1,0 +1,135 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import {
+  constants,
+  type IncomingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerOptions,
+} from 'node:http2'
+import type { Server } from 'node:https'
+import type { TLSSocket } from 'node:tls'
+import type { Arrival, Gateway } from '../gateway.ts'
+import type { Scheduler } from '../scheduler.ts'
+import { Http2Request, Http2Response, readHttp2Head } from './http2-exchange.ts'
+
+export interface Http2Limits {
+  readonly maxHeaderBytes: number
+  readonly maxHeaderFields: number
+  /** From a request's head to the end of its body, and what a client may take without reading its answer on. */
+  readonly requestTimeoutMs: number
+  /** How long a connection may stay without a stream. */
+  readonly keepAliveTimeoutMs: number
+  readonly scheduler: Scheduler
+}
+
+/** Streams that one client may have open; each costs a look-up. */
+const MAX_STREAMS = 1000
+
+/**
+ * Serves HTTP/2 to the clients of `server` that choose it by ALPN (RFC 7301); the others stay with HTTP/1.1. The
+ * server's `closeIdleConnections` and `closeAllConnections` take these connections along.
+ */
+export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, limits: Http2Limits): void {
+  const sessions = new Set<ServerHttp2Session>()
+  const serveHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
+  const { closeIdleConnections, closeAllConnections } = server
+  const options = sessionOptions(limits)
+
+  server.removeAllListeners('secureConnection')
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.alpnProtocol === 'h2') open(socket)
+    else for (const each of serveHttp1) each.call(server, socket)
+  })
+  // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
+  server.closeIdleConnections = () => {
+    closeIdleConnections.call(server)
+    for (const session of sessions) if (!session.closed) session.close()
+  }
+  server.closeAllConnections = () => {
+    closeAllConnections.call(server)
+    for (const session of sessions) session.destroy()
+  }
+
+  function open(socket: TLSSocket): void {
+    const session = performServerHandshake(socket, options)
+    let streams = 0
+    sessions.add(session)
+    session.once('close', () => sessions.delete(session))
+    // The connection has gone, or broke the protocol: each of its streams is told by an event of its own.
+    session.on('error', () => {})
+    session.setTimeout(limits.keepAliveTimeoutMs, () => {
+      if (streams === 0) session.close()
+    })
+    session.on('stream', (stream, fields, _flags, raw) => {
+      streams++
+      stream.once('close', () => {
+        streams--
+      })
+      accept(stream, { fields, raw: raw as unknown as string[], socket })
+    })
+  }
+
+  function accept(stream: ServerHttp2Stream, { fields, raw, socket }: StreamHead): void {
+    stream.on('error', () => {})
+    const head = readHttp2Head(fields, raw)
+    const req = new Http2Request(stream, head, socket)
+    const res = new Http2Response(stream, req)
+    bound(stream, req, limits)
+    const expectation = fields.expect?.toLowerCase()
+    const refusal =
+      head.refusal ??
+      (expectation === undefined || expectation === '100-continue' ? null : 'expectation_failed')
+    const arrival: Arrival = {
+      awaitsContinue: expectation !== undefined && req.announcesBody,
+      ...(refusal === null ? {} : { refusal }),
+    }
+    void gateway.handle(req as unknown as IncomingMessage, res as unknown as ServerResponse, arrival)
+  }
+}
+
+interface StreamHead {
+  readonly fields: IncomingHttpHeaders
+  readonly raw: readonly string[]
+  readonly socket: TLSSocket
+}
+
+/** A client may hold a stream neither by a body that does not end nor by an answer that it does not take. */
+function bound(stream: ServerHttp2Stream, req: Http2Request, limits: Http2Limits): void {
+  const { requestTimeoutMs, scheduler } = limits
+  if (req.announcesBody) {
+    const cancel = scheduler.after(requestTimeoutMs, () => {
+      if (!req.complete) stream.close(constants.NGHTTP2_CANCEL)
+    })
+    stream.once('end', cancel)
+    stream.once('close', cancel)
+  }
+  const onIdle = () => {
+    // A window that is never opened again (the zero-window stall) leaves what was written unread.
+    if (stream.writableLength > 0) stream.close(constants.NGHTTP2_CANCEL)
+    else stream.setTimeout(requestTimeoutMs, onIdle)
+  }
+  stream.setTimeout(requestTimeoutMs, onIdle)
+}
+
+function sessionOptions(limits: Http2Limits): ServerOptions {
+  return {
+    settings: {
+      enablePush: false,
+      maxConcurrentStreams: MAX_STREAMS,
+      // Past it a stream is refused with ENHANCE_YOUR_CALM (header bombs by HPACK count at their full size).
+      maxHeaderListSize: limits.maxHeaderBytes,
+    },
+    maxHeaderListPairs: limits.maxHeaderFields,
+    // Past these the connection ends: frames that break the protocol, streams refused in a row, SETTINGS entries,
+    // resets in a row (rapid reset, CVE-2023-44487), MiB held for one client.
+    maxSessionInvalidFrames: 100,
+    maxSessionRejectedStreams: 100,
+    maxSettings: 32,
+    streamResetBurst: 1000,
+    streamResetRate: 33,
+    maxSessionMemory: 10,
+    // An upstream may say twice what should be said once; it passes as over HTTP/1.1.
+    strictSingleValueFields: false,
+  } as ServerOptions
+}

@@ -36,6 +36,7 @@ export async function scaling(stage: BenchStage, options: BenchOptions): Promise
   const forMs = options.quick ? 700 : 2000
   await stage.database.fill(ROWS)
   const plain = await costs(stage, { name: 'Token', prepare: true, forMs })
+  const unprepared = await costs(stage, { name: 'Token', prepare: false, forMs })
   await partition(stage)
   const generic = await costs(stage, { name: 'Token_parts', prepare: true, forMs })
   const custom = await costs(stage, { name: 'Token_parts', prepare: false, forMs })
@@ -43,14 +44,14 @@ export async function scaling(stage: BenchStage, options: BenchOptions): Promise
   const line = fit(plain)
   const fleets = simulate(line)
   const text = [
-    costTable({ plain, generic, custom }),
+    costTable({ plain, unprepared, generic, custom }),
     `A query costs as much as ${(line.queryUs / line.idUs).toFixed(0)} further ids. Of ${UPDATES} revocations in scattered rows ${(hot.full * 100).toFixed(0)}% were HOT with a fillfactor of 100, ${(hot.roomy * 100).toFixed(0)}% with 80.`,
     fleetTable(fleets),
   ].join('\n\n')
   process.stdout.write(`\n${text}\n`)
   if (!options.keep) return
   await writeReadme(new Map([['scaling', text]]))
-  await writeResults({ scaling: { plain, generic, custom, hot, fleets } })
+  await writeResults({ scaling: { plain, unprepared, generic, custom, hot, fleets } })
 }
 
 interface Measuring {
@@ -186,11 +187,12 @@ function simulate({ queryUs, idUs }: ReturnType<typeof fit>): Fleet[] {
 
 interface Costs {
   readonly plain: readonly Cost[]
+  readonly unprepared: readonly Cost[]
   readonly generic: readonly Cost[]
   readonly custom: readonly Cost[]
 }
 
-function costTable({ plain, generic, custom }: Costs): string {
+function costTable({ plain, unprepared, generic, custom }: Costs): string {
   const one = plain[0]!.cpuUs
   return table(
     [
@@ -198,14 +200,16 @@ function costTable({ plain, generic, custom }: Costs): string {
       'PostgreSQL µs a query',
       'µs an id',
       'ids for one CPU, batch of 1 is 1',
+      'not prepared',
       `${PARTITIONS} partitions`,
-      'the same, not prepared',
+      'both',
     ],
     plain.map(({ ids, cpuUs }, n) => [
       String(ids),
       cpuUs.toFixed(0),
       (cpuUs / ids).toFixed(1),
       ((one * ids) / cpuUs).toFixed(1),
+      `x ${(unprepared[n]!.cpuUs / cpuUs).toFixed(2)}`,
       `x ${(generic[n]!.cpuUs / cpuUs).toFixed(2)}`,
       `x ${(custom[n]!.cpuUs / cpuUs).toFixed(2)}`,
     ]),

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { ErrorCode } from './errors.ts'
+import { isHttp2 } from './exchange.ts'
 import { parseHost, parseRequestTarget, withoutParameters } from './proxy/request-target.ts'
 import type { Route, Snapshot } from './routing/snapshot.ts'
 
@@ -86,7 +87,7 @@ function isBelow(path: string, prefix: string): boolean {
 
 /** What Node's strict parser lets through and a backend might read another way. */
 function framingProblem(req: IncomingMessage): string | null {
-  if (req.httpVersion === '2.0') return null
+  if (isHttp2(req)) return null
   if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') return 'the HTTP version is not 1.0 or 1.1'
   const encoding = req.headers['transfer-encoding']
   if (encoding === undefined) return null

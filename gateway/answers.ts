@@ -1,6 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import { type ErrorCode, problemBody, statusOf } from './errors.ts'
-import { type Exchange, hasBody } from './exchange.ts'
+import { type Exchange, hasBody, isHttp2 } from './exchange.ts'
 
 /** Seconds after which a client may try again where the gateway itself is short of something. */
 const RETRY_AFTER_S = '1'
@@ -59,7 +59,7 @@ function finish(exchange: Exchange, status: number, fields: string[], body: Buff
   const { req, res } = exchange
   exchange.count.bytesOut = req.method === 'HEAD' ? 0 : (body?.length ?? 0)
   // HTTP/2 can say that it wants no more of a body (RFC 9113, section 8.1).
-  const unread = hasBody(req) && !req.complete && req.httpVersion !== '2.0'
+  const unread = hasBody(req) && !req.complete && !isHttp2(req)
   // After an unread body the next request could not be told from the rest of it.
   if (unread || exchange.isLast()) res.shouldKeepAlive = false
   // Said outright: an upstream's answer that could not be begun may have left its own words behind.

@@ -71,7 +71,12 @@ export function clientIsGone(exchange: Exchange): boolean {
  * announce one. HTTP/2 tells it by its frames.
  */
 export function hasBody(req: IncomingMessage & { readonly announcesBody?: boolean }): boolean {
-  if (req.announcesBody !== undefined) return req.announcesBody
+  if (isHttp2(req)) return req.announcesBody
   const length = req.headers['content-length']
   return req.headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) > 0)
+}
+
+/** True for a request that came by frames; the version that a request line claims is the client's word. */
+export function isHttp2(req: object): req is { readonly announcesBody: boolean } {
+  return 'announcesBody' in req
 }

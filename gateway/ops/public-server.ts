@@ -38,7 +38,8 @@ const MAX_HEADER_FIELDS = 2000
 export function createPublicServer(gateway: Gateway, options: PublicServerOptions): Server | TlsServer {
   const limits = {
     maxHeaderSize: options.maxHeaderBytes,
-    headersTimeout: options.headersTimeoutMs,
+    // Node wants it no longer than the whole request's.
+    headersTimeout: Math.min(options.headersTimeoutMs, options.requestTimeoutMs),
     requestTimeout: options.requestTimeoutMs,
     keepAliveTimeout: options.keepAliveTimeoutMs,
     // Looks at the time limits at least four times within the shortest of them.

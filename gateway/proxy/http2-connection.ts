@@ -152,10 +152,13 @@ class Http2Exchange implements Dispatcher.DispatchController {
     const stream = this.#stream
     stream.setTimeout(this.#options.responseMs, () => this.#fail(timedOut()))
     stream.on('headers', (headers, _flags, raw) => this.#onHead(Number(headers[':status']), raw as never))
-    stream.on('response', (headers, _flags, raw) => {
+    stream.on('response', (headers, flags, raw) => {
       this.#answered = true
       stream.setTimeout(this.#options.idleMs)
       this.#onHead(Number(headers[':status']), raw as never)
+      // Told in the same turn, so that it ends with its head for the client too: gRPC asks that of an answer that
+      // is nothing but trailers.
+      if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#conclude()
     })
     stream.on('data', (chunk: Buffer) => this.#handler.onResponseData?.(this, chunk))
     stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
@@ -183,6 +186,11 @@ class Http2Exchange implements Dispatcher.DispatchController {
       this.#fail(Object.assign(new Error('the stream was reset'), { code: 'ECONNRESET' }))
       return
     }
+    this.#conclude()
+  }
+
+  #conclude(): void {
+    if (this.#done) return
     this.#settle()
     this.#handler.onResponseEnd?.(this, {})
   }

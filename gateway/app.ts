@@ -13,7 +13,7 @@ import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
-import { loadCertificates, watchCertificates } from './ops/certificates.ts'
+import { type CertificatePair, loadCertificates, watchCertificates } from './ops/certificates.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
 import { listening } from './ops/listening.ts'
 import type { Logger } from './ops/logger.ts'
@@ -58,6 +58,9 @@ export interface App {
 
 /** Bounds what the memo of verified signatures may hold; a token is about half a kilobyte. */
 const VERIFIED_TOKENS_MAX = 100_000
+
+/** Certificates are renewed well before this; one that is not has been forgotten. */
+const EXPIRES_SOON_MS = 14 * 86_400_000
 
 /** Puts the parts together. @throws KeyError where a key file is not usable */
 export async function createApp(parts: AppParts): Promise<App> {
@@ -205,6 +208,15 @@ export async function createApp(parts: AppParts): Promise<App> {
   const tls =
     tlsCertFile === null || tlsKeyFile === null ? null : { certFile: tlsCertFile, keyFile: tlsKeyFile }
   const certificates = tls === null ? null : loadCertificates(tls.certFile, tls.keyFile)
+  const expiry = certificates === null ? null : metrics.certificateExpiry()
+  const tellExpiry = ({ expiresAt }: CertificatePair) => {
+    if (expiry !== null) expiry.value = expiresAt / 1000
+    const leftMs = expiresAt - Date.now()
+    if (leftMs < EXPIRES_SOON_MS) {
+      log.warn({ expires: new Date(expiresAt).toISOString() }, 'the certificate ends soon, or has ended')
+    }
+  }
+  if (certificates !== null) tellExpiry(certificates)
   const server = createPublicServer(gateway, {
     ...settings,
     certificates,
@@ -221,7 +233,10 @@ export async function createApp(parts: AppParts): Promise<App> {
           ...tls,
           scheduler,
           log,
-          use: ({ cert, key }) => server.setSecureContext({ cert, key, minVersion: 'TLSv1.2' }),
+          use(pair) {
+            server.setSecureContext({ cert: pair.cert, key: pair.key, minVersion: 'TLSv1.2' })
+            tellExpiry(pair)
+          },
         })
   drain = createDrain({
     server,

@@ -205,6 +205,13 @@ export function createMetrics(build: { readonly version: string; readonly node: 
       'When the routing file in force was read, seconds since the epoch.',
       'max',
     ),
+    /** To be called once, and only with TLS: a certificate that is not there does not end. */
+    certificateExpiry: () =>
+      gauge(
+        'gateway_tls_certificate_expiry_timestamp_seconds',
+        'When the certificate in force ends, seconds since the epoch; absent without TLS.',
+        'min',
+      ),
     openStreams: (kind: 'websocket' | 'sse' | 'other') => openStreams.cell({ kind }),
     streamsClosed: (reason: 'revoked' | 'expired' | 'fault' | 'drain') => streamsClosed.cell({ reason }),
     decision: memoised((decision: string) => decisions.cell({ decision })),

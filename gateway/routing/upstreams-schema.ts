@@ -184,10 +184,6 @@ const route = strict({
     .describe(
       "Where a browser's navigation is sent instead of 401; `{path}` is where it wanted to go, escaped.",
     ),
-  refresh: z
-    .enum(['auto'])
-    .optional()
-    .describe('`auto`: a request whose access token has expired is given a new one by its refresh token.'),
   stripPrefix: z
     .boolean()
     .default(false)

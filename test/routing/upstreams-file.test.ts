@@ -149,7 +149,7 @@ t.test('every field of a route is read', (t) => {
   const [route] = config(
     withRoute(`"exact": true, "host": "*.Example.com", "methods": ["GET", "M-SEARCH"], "auth": "optional",
       "mandates": ["a"], "allowedOrigins": ["https://app.example.com:8443"], "stripPrefix": true,
-      "forwardCookies": false, "refresh": "auto", "loginRedirect": "https://id.example.com/?to={path}",
+      "forwardCookies": false, "loginRedirect": "https://id.example.com/?to={path}",
       "maxBodyBytes": 0, "requestHeaders": {"set": {"X-A": "b, c"}, "remove": ["Accept-Encoding"]},
       "responseHeaders": {"set": {"X-Frame-Options": "DENY"}, "remove": ["Server"]}`),
   ).routes
@@ -164,7 +164,6 @@ t.test('every field of a route is read', (t) => {
     allowedOrigins: ['https://app.example.com:8443'],
     stripPrefix: true,
     forwardCookies: false,
-    refresh: 'auto',
     loginRedirect: 'https://id.example.com/?to={path}',
     maxBodyBytes: 0,
     requestHeaders: { set: { 'X-A': 'b, c' }, remove: ['Accept-Encoding'] },

@@ -23,6 +23,7 @@ import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
 import type { Exposition, WorkerReport } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
+import { createTraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
 import { systemScheduler } from './scheduler.ts'
@@ -196,6 +197,7 @@ export async function createApp(parts: AppParts): Promise<App> {
       accessCookie: cookies.access,
     }),
     peers,
+    traceIds: createTraceIds(),
     gatewayPath: settings.gatewayPath,
     accessCookie: cookies.access,
     metrics,

@@ -3,6 +3,7 @@ import type { Identity } from './auth/authenticator.ts'
 import type { ErrorCode } from './errors.ts'
 import type { Peer } from './proxy/headers.ts'
 import type { ClientWatcher, HopCount } from './proxy/http-hop.ts'
+import type { TraceContext } from './proxy/traceparent.ts'
 import type { Route } from './routing/snapshot.ts'
 
 /** One request and its response, with what the access log and the metrics tell of it. */
@@ -11,6 +12,7 @@ export interface Exchange {
   readonly res: ServerResponse
   readonly peer: Peer
   readonly requestId: string
+  readonly trace: TraceContext
   /** Milliseconds of the injected monotonic clock. */
   readonly startedAt: number
   /** True where the client's connection ends with this answer, since the gateway is leaving. */
@@ -39,7 +41,7 @@ export interface Exchange {
 export function createExchange(
   req: IncomingMessage,
   res: ServerResponse,
-  from: Pick<Exchange, 'peer' | 'requestId' | 'startedAt' | 'isLast'>,
+  from: Pick<Exchange, 'peer' | 'requestId' | 'trace' | 'startedAt' | 'isLast'>,
 ): Exchange {
   return {
     req,

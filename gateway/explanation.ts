@@ -173,6 +173,7 @@ export async function createExplainer({
         peer: { address: '127.0.0.1', trusted: false, scheme: request.scheme },
         requestId: '(made for each request)',
         identity,
+        trace: { traceparent: '(begun for each request without one)', begun: true },
       },
       route.requestRules,
     )

@@ -251,11 +251,19 @@ function upstreamPath(route: Route, target: MatchedTarget): string {
 }
 
 function headersFor({ exchange, route, target, identity }: Onward, lease: Lease): string[] {
-  const { req, peer, requestId } = exchange
+  const { req, peer, requestId, trace } = exchange
   const { host } = route.upstream.config
   const upstreamHost = host === 'preserve' ? target.host : host === 'target' ? lease.target.host : host
   return upstreamHeaders(
-    { rawHeaders: req.rawHeaders, host: target.host, upstreamHost, peer, requestId, identity },
+    {
+      rawHeaders: req.rawHeaders,
+      host: target.host,
+      upstreamHost,
+      peer,
+      requestId,
+      identity,
+      trace: trace.begun ? trace : null,
+    },
     route.requestRules,
   )
 }

@@ -10,6 +10,7 @@ import { isNavigation, redirectLocation } from './login-redirect.ts'
 import type { AccessLog } from './ops/access-log.ts'
 import type { Metrics, RouteMetrics } from './ops/metrics.ts'
 import type { PeerTrust } from './proxy/forwarded.ts'
+import type { TraceIds } from './proxy/traceparent.ts'
 import type { Route, Snapshot } from './routing/snapshot.ts'
 
 export interface GatewayLog {
@@ -24,6 +25,7 @@ export interface GatewayParts {
   readonly forwarder: Forwarder
   readonly endpoints: OwnEndpoints
   readonly peers: PeerTrust
+  readonly traceIds: Pick<TraceIds, 'contextOf'>
   /** Prefix of the gateway's own endpoints. */
   readonly gatewayPath: string
   readonly accessCookie: string
@@ -106,6 +108,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     const exchange = createExchange(req, res, {
       peer,
       requestId: peers.requestId(peer, req),
+      trace: parts.traceIds.contextOf(req.headers.traceparent),
       startedAt: parts.now(),
       isLast: parts.draining,
     })

@@ -1,5 +1,6 @@
 import type { Exchange } from '../exchange.ts'
 import type { PeerTrust } from '../proxy/forwarded.ts'
+import { traceIdOf } from '../proxy/traceparent.ts'
 
 /** Where lines go: pino's `info`. */
 export interface LineSink {
@@ -27,7 +28,7 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
       sink.info(
         {
           requestId: exchange.requestId,
-          traceId: traceIdOf(req.headers.traceparent),
+          traceId: traceIdOf(exchange.trace.traceparent),
           clientAddress: peers.clientAddress(exchange.peer, req),
           method: req.method,
           host: req.headers.host ?? null,
@@ -79,12 +80,6 @@ function decoded(text: string): string {
   } catch {
     return text
   }
-}
-
-/** W3C Trace Context, section 3.2.2: version, trace id, parent id, flags. */
-function traceIdOf(traceparent: string | string[] | undefined): string | undefined {
-  if (typeof traceparent !== 'string') return undefined
-  return /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(traceparent)?.[1]
 }
 
 function rounded(ms: number): number {

@@ -10,7 +10,16 @@ export interface IdentityHeaderNames {
  * What becomes of a client's header field on its way upstream.
  * `forwarding` fields are the ones that only a trusted proxy may set.
  */
-export type FieldFate = 'pass' | 'drop' | 'forwarding' | 'host' | 'connection' | 'cookie' | 'content-length'
+export type FieldFate =
+  | 'pass'
+  | 'drop'
+  | 'forwarding'
+  | 'host'
+  | 'connection'
+  | 'cookie'
+  | 'content-length'
+  | 'traceparent'
+  | 'tracestate'
 
 export interface FieldPolicy {
   /** The fate of a field by the spelling in which it arrived. */
@@ -70,6 +79,7 @@ export function createFieldPolicy(identity: IdentityHeaderNames): FieldPolicy {
     if (name === 'host' || name === 'connection' || name === 'cookie' || name === 'content-length')
       return name
     if (HOP_BY_HOP.has(name)) return 'drop'
+    if (name === 'traceparent' || name === 'tracestate') return name
     if (form.startsWith('x-forwarded-') || FORWARDING.has(form)) {
       return name === form ? 'forwarding' : 'drop'
     }

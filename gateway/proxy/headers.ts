@@ -26,6 +26,13 @@ export interface Peer {
   readonly scheme: 'http' | 'https'
 }
 
+/** What goes upstream in place of the client's `traceparent`; null where that passes. */
+export interface UpstreamTrace {
+  readonly traceparent: string
+  /** A trace that was begun here has no use for the client's `tracestate` (W3C Trace Context, section 3.3). */
+  readonly begun: boolean
+}
+
 /** The request as it came in, as far as its header fields depend on it. */
 export interface InboundHead {
   readonly rawHeaders: readonly string[]
@@ -37,6 +44,7 @@ export interface InboundHead {
   readonly requestId: string
   /** The gateway's identity fields, flat name, value pairs; empty where the request is anonymous. */
   readonly identity: readonly string[]
+  readonly trace: UpstreamTrace | null
 }
 
 interface Forwarding {
@@ -54,7 +62,7 @@ interface Forwarding {
  * @returns flat name, value pairs, `Host` first
  */
 export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): string[] {
-  const { rawHeaders, peer } = head
+  const { rawHeaders, peer, trace } = head
   const nominated = nominatedFields(rawHeaders)
   const out: string[] = ['Host', head.upstreamHost]
   const forwarding: Forwarding = { for: null, proto: null, host: null }
@@ -62,7 +70,11 @@ export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): s
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
     const fate = rules.fields.fateOf(name)
-    if (fate === 'pass') {
+    if (
+      fate === 'pass' ||
+      (fate === 'traceparent' && trace === null) ||
+      (fate === 'tracestate' && !trace?.begun)
+    ) {
       if (nominated?.has(name.toLowerCase())) continue
       out.push(name, rawHeaders[i + 1]!)
     } else if (fate === 'cookie') {
@@ -75,6 +87,7 @@ export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): s
     }
   }
   pushForwarding(out, forwarding, head)
+  if (trace !== null) out.push('traceparent', trace.traceparent)
   const fields = rules.edits === null ? out : edited(out, rules.edits)
   for (const item of head.identity) fields.push(item)
   return fields

@@ -24,6 +24,7 @@ function head(rawHeaders: string[], more: Partial<InboundHead> = {}): InboundHea
     peer: { address: '192.0.2.7', trusted: false, scheme: 'http' },
     requestId: 'r1',
     identity: ['X-User-Id', 'alice'],
+    trace: null,
     ...more,
   }
 }

@@ -378,6 +378,25 @@ t.test('session endpoints need a secret to sign with', async (t) => {
   t.equal(good({ SESSION_ENDPOINTS: 'on', JWT_SECRET: SECRET }).sessionEndpoints, true)
 })
 
+for (const [name, meant] of [
+  ['DATABASE_POOLSIZE', 'DATABASE_POOL_SIZE'],
+  ['UPSTREAM_FILE', 'UPSTREAMS_FILE'],
+  ['DRAIN_TIMEOUT', 'DRAIN_TIMEOUT_MS'],
+  ['LOOKUP_TIMEOUT_S', 'LOOKUP_TIMEOUT_MS'],
+  ['database_url', 'DATABASE_URL'],
+] as const) {
+  t.test(`${name} is no error, but a warning that names ${meant}`, async (t) => {
+    const result = read({ [name]: 'x' })
+    t.match(result, { ok: true, warnings: [`${name}: is not read; did you mean ${meant}?`] })
+    t.match(problems({ [name]: 'x', PORT: 'x' }), [/^PORT: /, `${name}: is not read`])
+  })
+}
+
+t.test('variables of others are passed over in silence', async (t) => {
+  const env = { HOME: '/', HOSTS: 'a', SSL_CERT_FILE: '/a', DATABASE: 'x', API_SERVICE_HOST: '10.0.0.1' }
+  t.match(read({ ...env, DATABASE_POOLSIZE: '1', DATABASE_POOL_SIZE: '2' }), { ok: true, warnings: [] })
+})
+
 t.test('files are read from the disk where nothing else is passed in', async (t) => {
   const folder = t.testdir({ secret: SECRET })
   t.equal(readSettings({ JWT_SECRET_FILE: `${folder}/secret` }).ok, true)

@@ -49,6 +49,7 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   if (!read.ok) throw new StartError(read.problems)
   const { settings } = read
   const { log, flush } = createLogger({ level: settings.logLevel, fd: 1, scheduler: systemScheduler })
+  if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
   const file = routingFile(settings, environment.cwd)
   const loaded = await loadUpstreamsFile(file.path)
   if (!loaded.ok) throw new StartError(loaded.problems)

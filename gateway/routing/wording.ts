@@ -16,7 +16,13 @@ export function quoted(text: string): string {
 
 /** `; did you mean "…"?` for the candidate that a word was most likely meant to be, or nothing. */
 export function suggestion(word: string, candidates: readonly string[]): string {
-  const limit = Math.min(2, Math.floor(word.length / 2))
+  const best = suggested(word, candidates)
+  return best === null ? '' : `; did you mean ${quoted(best)}?`
+}
+
+/** The candidate that a word was most likely meant to be, at most `most` edits away, or null. */
+export function suggested(word: string, candidates: readonly string[], most = 2): string | null {
+  const limit = Math.min(most, Math.floor(word.length / 2))
   let best: string | null = null
   let least = limit + 1
   for (const candidate of candidates) {
@@ -26,7 +32,7 @@ export function suggestion(word: string, candidates: readonly string[]): string 
       best = candidate
     }
   }
-  return best === null ? '' : `; did you mean ${quoted(best)}?`
+  return best
 }
 
 /** Levenshtein's, with swapped neighbours counted as one edit. */

@@ -1,5 +1,5 @@
-import type { Settings } from './settings.ts'
-import type { Reader } from './settings-reader.ts'
+import type { Settings } from '../settings.ts'
+import type { Reader } from './reader.ts'
 
 const HMAC = ['HS256', 'HS384', 'HS512']
 const PUBLIC = [

@@ -1,10 +1,11 @@
 import { isIP } from 'node:net'
-import { type DatabaseHost, parseDatabaseUrl } from './auth/database-url.ts'
+import { type DatabaseHost, parseDatabaseUrl } from '../auth/database-url.ts'
 
-/** A value, or what was expected instead. */
+/** A value, or what was expected instead, or the problem in full. */
 export type Parsed<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly expected: string }
+  | { readonly ok: false; readonly problem: string }
 
 export type Parser<T> = (text: string) => Parsed<T>
 
@@ -104,10 +105,23 @@ export const channel: Parser<string> = (given) =>
     : no('a channel name of at most 63 bytes')
 
 /** `auto` is one per core. */
-export function workers(cores: number): Parser<number> {
-  const count = integer(1, 256)
-  return (given) => {
-    if (given === 'auto') return ok(Math.max(1, cores))
-    return count(given).ok ? count(given) : no('"auto" or a whole number from 1 to 256')
-  }
+export const workers: Parser<number | 'auto'> = (given) => {
+  if (given === 'auto') return ok(given)
+  const counted = integer(1, 256)(given)
+  return counted.ok ? counted : no('"auto" or a whole number from 1 to 256')
 }
+
+export const production: Parser<boolean> = (given) => ok(given === 'production')
+
+/** RFC 7518, section 3.2: a key of the size of the hash output or larger. */
+const MIN_SECRET_BYTES = 32
+
+export const secret: Parser<string> = (given) => {
+  const bytes = Buffer.byteLength(given)
+  return bytes >= MIN_SECRET_BYTES
+    ? ok(given)
+    : { ok: false, problem: `the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}` }
+}
+
+/** Line breaks at the end are an editor's, not the secret's. */
+export const secretFile: Parser<string> = (content) => secret(content.replace(/[\r\n]+$/, ''))

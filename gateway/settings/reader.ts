@@ -1,4 +1,5 @@
-import type { Parser } from './settings-parsers.ts'
+import type { Parsed } from './parsers.ts'
+import type { Variable } from './variable.ts'
 
 export type Reader = ReturnType<typeof createReader>
 
@@ -16,15 +17,23 @@ export function createReader(
     return value === undefined || value === '' ? null : value
   }
 
-  function read<T, D>(name: string, otherwise: D, parser: Parser<T>, { secret = false } = {}): T | D {
-    const value = given(name)
-    if (value === null) return otherwise
-    const parsed = parser(value)
+  /** The variable's value, its default where it is not set or not good. */
+  function read<T, D>(variable: Variable<T, D>): T | D {
+    const { name, byDefault } = variable
+    if (variable.file === 'path') checkFile(variable)
+    const value = variable.file === 'or' ? valueOrFile(name) : given(name)
+    if (value === null) return byDefault
+    const parsed = variable.parse(value)
     if (parsed.ok) return parsed.value
-    problems.push(
-      `${name}: ${secret ? 'its value is not usable' : `found ${JSON.stringify(value)}`}; expected ${parsed.expected}`,
-    )
-    return otherwise
+    problems.push(`${name}: ${problemOf(parsed, variable.secret === true ? null : value)}`)
+    return byDefault
+  }
+
+  function checkFile({ name, content }: Variable<unknown>): void {
+    const text = file(name)
+    if (text === null || content === undefined) return
+    const parsed = content(text)
+    if (!parsed.ok) problems.push(`${name}: ${problemOf(parsed, null)}`)
   }
 
   /** The content of the file that the variable names, or null (with a problem) where there is none to read. */
@@ -40,7 +49,7 @@ export function createReader(
   }
 
   /** The variable's own value, or what the file named by `NAME_FILE` holds. */
-  function secret(name: string): string | null {
+  function valueOrFile(name: string): string | null {
     const value = given(name)
     if (given(`${name}_FILE`) === null) return value
     if (value !== null) {
@@ -55,7 +64,14 @@ export function createReader(
     return content
   }
 
-  return { problems, given, read, file, secret, problem: (text: string) => void problems.push(text) }
+  return { problems, given, read, problem: (text: string) => void problems.push(text) }
+}
+
+/** @param value null where it is not to be repeated */
+function problemOf(parsed: Exclude<Parsed<unknown>, { ok: true }>, value: string | null): string {
+  if ('problem' in parsed) return parsed.problem
+  const found = value === null ? 'its value is not usable' : `found ${JSON.stringify(value)}`
+  return `${found}; expected ${parsed.expected}`
 }
 
 function reasonOf(error: unknown): string {

@@ -1,0 +1,50 @@
+import * as parse from './parsers.ts'
+import { group, milliseconds, variable } from './variable.ts'
+
+/* How the processes run, end and write. */
+
+const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+
+export const processes = group('Processes', 'How many there are, and how they leave.', {
+  workers: variable<number | 'auto'>({
+    name: 'WORKERS',
+    parse: parse.workers,
+    byDefault: 1,
+    accepts: '`auto` or a whole number from 1 to 256',
+    example: 'auto',
+    description:
+      'Processes that share the port; `auto` is one per core. `DATABASE_POOL_SIZE`, `LOOKUP_QUEUE_MAX`, `MAX_CONNECTIONS` and the limits of upstreams are for each.',
+  }),
+  drainDelayMs: milliseconds(
+    'DRAIN_DELAY_MS',
+    0,
+    [0],
+    'On SIGTERM the gateway is not ready at once, and goes on accepting this long, so that load balancers notice.',
+  ),
+  drainTimeoutMs: milliseconds(
+    'DRAIN_TIMEOUT_MS',
+    30_000,
+    [0],
+    'How long open exchanges may last once the delay is over; then they are closed, and the exit code is 0 all the same.',
+  ),
+})
+
+export const logs = group('Logs', 'JSON lines on stdout.', {
+  logLevel: variable({
+    name: 'LOG_LEVEL',
+    parse: parse.oneOf(...LEVELS),
+    byDefault: 'info',
+    accepts: `one of ${LEVELS.map((level) => `\`${level}\``).join(', ')}`,
+    example: 'warn',
+    description: 'The least level that is written. Access lines have the level `info`.',
+  }),
+  accessLog: variable({
+    name: 'ACCESS_LOG',
+    parse: parse.onOff,
+    byDefault: true,
+    defaultShown: 'on',
+    accepts: '`on` or `off`',
+    example: 'off',
+    description: 'Whether each exchange gets a line.',
+  }),
+})

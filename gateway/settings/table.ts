@@ -1,0 +1,47 @@
+import { limits, listeners, surroundings, tls } from './front-variables.ts'
+import { logs, processes } from './process-variables.ts'
+import { cookies, database, keys, refusals, sessions, streams } from './token-variables.ts'
+import type { Group, Variables } from './variable.ts'
+
+/*
+ * Every environment variable that the gateway reads, by its key in `Settings`. What is read, what is said of it
+ * when it is wrong, and docs/configuration.md all come from here.
+ */
+
+/** In the order of the documents. */
+export const GROUPS: readonly Group<Variables>[] = [
+  surroundings,
+  listeners,
+  tls,
+  database,
+  keys,
+  cookies,
+  sessions,
+  streams,
+  refusals,
+  limits,
+  processes,
+  logs,
+]
+
+export const VARIABLES = {
+  ...surroundings.variables,
+  ...listeners.variables,
+  ...tls.variables,
+  ...database.variables,
+  ...keys.variables,
+  ...cookies.variables,
+  ...sessions.variables,
+  ...streams.variables,
+  ...refusals.variables,
+  ...limits.variables,
+  ...processes.variables,
+  ...logs.variables,
+}
+
+/** All names, those of files that stand in for a value too. */
+export function variableNames(): string[] {
+  return Object.values<Variables[string]>(VARIABLES).flatMap(({ name, file }) =>
+    file === 'or' ? [name, `${name}_FILE`] : [name],
+  )
+}

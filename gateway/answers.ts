@@ -63,7 +63,8 @@ function finish(exchange: Exchange, status: number, fields: string[], body: Buff
   // After an unread body the next request could not be told from the rest of it.
   if (unread || exchange.isLast()) res.shouldKeepAlive = false
   // Said outright: an upstream's answer that could not be begun may have left its own words behind.
-  res.writeHead(status, STATUS_CODES[status], fields)
+  const all = exchange.newCookies === null ? fields : [...exchange.newCookies, ...fields]
+  res.writeHead(status, STATUS_CODES[status], all)
   if (!unread || exchange.awaitsContinue) {
     res.end(body)
     return

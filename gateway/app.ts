@@ -17,19 +17,21 @@ import { type CertificatePair, loadCertificates, watchCertificates } from './ops
 import { createDrain, type Drain } from './ops/drain.ts'
 import { listening } from './ops/listening.ts'
 import type { Logger } from './ops/logger.ts'
-import { createMetrics } from './ops/metrics.ts'
+import { createMetrics, type Metrics } from './ops/metrics.ts'
 import { createPublicServer } from './ops/public-server.ts'
 import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
+import type { Tracing } from './ops/tracing.ts'
 import type { Exposition, WorkerReport } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
-import { createTraceIds } from './proxy/traceparent.ts'
+import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
 import { systemScheduler } from './scheduler.ts'
 import { createRevocationListener } from './sessions/revocation-listener.ts'
 import { createSessions } from './sessions/sessions.ts'
 import { createStreamGuard } from './sessions/stream-guard.ts'
+import { tracingOf } from './settings/tracing-variables.ts'
 import type { Settings } from './settings.ts'
 
 export interface AppParts {
@@ -124,6 +126,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     file: parts.upstreamsFile,
     cookies,
     gatewayPath: settings.gatewayPath,
+    sessionEndpoints: settings.sessionEndpoints,
     metrics,
     scheduler,
     wallClock: Date.now,
@@ -143,7 +146,25 @@ export async function createApp(parts: AppParts): Promise<App> {
     },
     now,
   })
-  const decider = createDecider({ authenticator, accessCookie: cookies.access, metrics, log, now })
+  const sessions = settings.sessionEndpoints
+    ? createSessions({
+        settings,
+        databaseUrl: parts.databaseUrl,
+        cookies,
+        keys,
+        verifier,
+        table,
+        identify: (exchange) => decider.identify(exchange),
+      })
+    : null
+  const decider = createDecider({
+    authenticator,
+    accessCookie: cookies.access,
+    refreshInPassing: sessions?.refreshInPassing ?? null,
+    metrics,
+    log,
+    now,
+  })
   const guard = createStreamGuard({
     findMany(ids) {
       metrics.tokenQueries.value++
@@ -170,17 +191,9 @@ export async function createApp(parts: AppParts): Promise<App> {
           onListening: guard.recheck,
           onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),
         })
-  const sessions = settings.sessionEndpoints
-    ? createSessions({
-        settings,
-        databaseUrl: parts.databaseUrl,
-        cookies,
-        keys,
-        verifier,
-        table,
-        identify: decider.identify,
-      })
-    : null
+
+  const traceIds = createTraceIds()
+  const tracing = await loadTracing(parts, { metrics, traceIds, now })
 
   // The drain needs the server, the server the gateway, and the gateway asks whether it drains.
   let drain: Drain | null = null
@@ -197,7 +210,8 @@ export async function createApp(parts: AppParts): Promise<App> {
       accessCookie: cookies.access,
     }),
     peers,
-    traceIds: createTraceIds(),
+    traceIds,
+    tracing,
     gatewayPath: settings.gatewayPath,
     accessCookie: cookies.access,
     metrics,
@@ -290,9 +304,33 @@ export async function createApp(parts: AppParts): Promise<App> {
       guard.stop()
       stopCertificates()
       verifier.close()
-      await Promise.all([routing.close(), database.close(), listener?.close(), sessions?.store.close()])
+      await Promise.all([
+        routing.close(),
+        database.close(),
+        listener?.close(),
+        sessions?.store.close(),
+        tracing?.close(),
+      ])
     },
   }
+}
+
+/** The packages for it take their time and memory, which nobody is to spend who does not trace. */
+async function loadTracing(
+  { settings, version, log }: AppParts,
+  { metrics, traceIds, now }: { metrics: Metrics; traceIds: TraceIds; now: () => number },
+): Promise<Tracing | null> {
+  const wanted = tracingOf(settings)
+  if (wanted === null) return null
+  const { createOtlpTracing } = await import('./ops/otlp-tracing.ts')
+  return createOtlpTracing({
+    settings: wanted,
+    version,
+    ids: traceIds,
+    counts: metrics.spans(),
+    log,
+    now,
+  })
 }
 
 function readinessOf(draining: boolean, store: TokenStoreMonitor): Readiness {

@@ -8,10 +8,13 @@ import type { GatewayLog } from './gateway.ts'
 import type { Metrics } from './ops/metrics.ts'
 import type { IdentityHeaderNames } from './proxy/field-policy.ts'
 import type { Route } from './routing/snapshot.ts'
+import type { RefreshInPassing } from './sessions/refresh-in-passing.ts'
 
 export interface DeciderParts {
   readonly authenticator: Authenticator
   readonly accessCookie: string
+  /** Null where SESSION_ENDPOINTS is off. */
+  readonly refreshInPassing: RefreshInPassing | null
   readonly metrics: Pick<Metrics, 'decision'>
   readonly log: GatewayLog
   /** Milliseconds, monotonic. */
@@ -65,6 +68,7 @@ export function createDecider(parts: DeciderParts): Decider {
   /** What the exchange and the log keep of it. */
   function note(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
     exchange.lookupMs = parts.now() - startedAt
+    exchange.span?.lookedUp(decision, startedAt)
     if (decision.kind === 'failed') {
       log.warn({ requestId: exchange.requestId, err: decision.error }, 'a token could not be looked up')
     } else if (decision.kind === 'authenticated') {
@@ -119,9 +123,12 @@ export function createDecider(parts: DeciderParts): Decider {
   }
 
   async function decideByToken(question: Question): Promise<Decision> {
-    const { exchange } = question
+    const { exchange, route, own } = question
     const startedAt = parts.now()
-    return judge(note(exchange, await authenticate(exchange), startedAt), question)
+    let found = await authenticate(exchange)
+    if (found.kind === 'refused' && route.refreshes && parts.refreshInPassing !== null)
+      found = await parts.refreshInPassing(exchange, own, found)
+    return judge(note(exchange, found, startedAt), question)
   }
 
   return {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Identity } from './auth/authenticator.ts'
 import type { ErrorCode } from './errors.ts'
+import type { ExchangeSpan } from './ops/tracing.ts'
 import type { Peer } from './proxy/headers.ts'
 import type { ClientWatcher, HopCount } from './proxy/http-hop.ts'
 import type { TraceContext } from './proxy/traceparent.ts'
@@ -24,6 +25,8 @@ export interface Exchange {
   /** The own code that answered it, or null where the upstream's answer did. */
   code: ErrorCode | null
   identity: Identity | null
+  /** `Set-Cookie` fields that every answer of this exchange carries, flat name, value pairs. */
+  newCookies: readonly string[] | null
   target: string | null
   retries: number
   lookupMs: number | null
@@ -34,6 +37,8 @@ export interface Exchange {
   upgraded: boolean
   /** Ends both connections of one that was switched over. */
   breakOff: (() => void) | null
+  /** Null where the exchange is not traced. */
+  span: ExchangeSpan | null
   /** The hop under way, to be told when the client's side closes. */
   watcher: ClientWatcher | null
 }
@@ -49,11 +54,13 @@ export function createExchange(
     ...from,
     count: { bytesIn: 0, bytesOut: 0, eventStream: false },
     breakOff: null,
+    span: null,
     watcher: null,
     awaitsContinue: false,
     route: null,
     code: null,
     identity: null,
+    newCookies: null,
     target: null,
     retries: 0,
     lookupMs: null,

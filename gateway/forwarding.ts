@@ -10,6 +10,7 @@ import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
 import { stripRoutePrefix } from './proxy/request-target.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
+import { withNewCookies } from './sessions/new-cookies.ts'
 import type { CloseReason, OpenExchange, StreamGuard, StreamKind } from './sessions/stream-guard.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease } from './upstreams/upstream.ts'
@@ -72,7 +73,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       headers: headersFor(onward, lease),
       hasBody: hasBody(exchange.req),
       maxBodyBytes: route.maxBodyBytes,
-      responseEdits: route.responseEdits,
+      responseEdits: withNewCookies(route.responseEdits, exchange.newCookies),
     })
   }
 
@@ -134,12 +135,16 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     exchange.upstreamStartedAt = startedAt
     exchange.upstreamMs = null
     try {
+      beginTry(onward, lease)
       let outcome = await attempt(onward, lease)
+      exchange.span?.tried(outcome)
       if (isStale(outcome) && route.upstream.config.retries > 0 && mayRetry(exchange, outcome)) {
         // A target that closes idle connections is not unwell: this neither counts as its failure nor against
         // the budget. Each connection that has answered allows one such retry, so they cannot pile up.
         countRetry(exchange, route)
+        beginTry(onward, lease)
         outcome = await attemptHttp(onward, lease.target.connections.fresh, lease)
+        exchange.span?.tried(outcome)
       }
       exchange.upstreamMs = parts.now() - startedAt
       failed = countsAsFailure(outcome)
@@ -250,8 +255,12 @@ function upstreamPath(route: Route, target: MatchedTarget): string {
   return route.stripPrefix ? stripRoutePrefix(target.raw, route.path) : target.raw
 }
 
+function beginTry({ exchange, route, target }: Onward, lease: Lease): void {
+  exchange.span?.tries(lease.target.url, upstreamPath(route, target))
+}
+
 function headersFor({ exchange, route, target, identity }: Onward, lease: Lease): string[] {
-  const { req, peer, requestId, trace } = exchange
+  const { req, peer, requestId, trace, span } = exchange
   const { host } = route.upstream.config
   const upstreamHost = host === 'preserve' ? target.host : host === 'target' ? lease.target.host : host
   return upstreamHeaders(
@@ -262,7 +271,7 @@ function headersFor({ exchange, route, target, identity }: Onward, lease: Lease)
       peer,
       requestId,
       identity,
-      trace: trace.begun ? trace : null,
+      trace: span !== null ? span.upstream : trace.begun ? trace : null,
     },
     route.requestRules,
   )

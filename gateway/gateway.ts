@@ -9,6 +9,7 @@ import type { Forwarder, UpgradeParts } from './forwarding.ts'
 import { isNavigation, redirectLocation } from './login-redirect.ts'
 import type { AccessLog } from './ops/access-log.ts'
 import type { Metrics, RouteMetrics } from './ops/metrics.ts'
+import type { Tracing } from './ops/tracing.ts'
 import type { PeerTrust } from './proxy/forwarded.ts'
 import type { TraceIds } from './proxy/traceparent.ts'
 import type { Route, Snapshot } from './routing/snapshot.ts'
@@ -29,6 +30,8 @@ export interface GatewayParts {
   /** Prefix of the gateway's own endpoints. */
   readonly gatewayPath: string
   readonly accessCookie: string
+  /** Null where spans are not exported. */
+  readonly tracing: Tracing | null
   readonly metrics: Metrics
   readonly log: GatewayLog
   readonly accessLog: AccessLog | null
@@ -54,7 +57,7 @@ export interface Gateway {
 
 /** The whole request path. All state it needs is passed in; it keeps none between requests. */
 export function createGateway(parts: GatewayParts): Gateway {
-  const { metrics, peers } = parts
+  const { metrics, peers, tracing } = parts
   const unmatched = metrics.route('none')
 
   async function run(exchange: Exchange, arrival: Arrival): Promise<void> {
@@ -113,6 +116,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       isLast: parts.draining,
     })
     exchange.awaitsContinue = awaitsContinue
+    if (tracing !== null) exchange.span = tracing.begin(exchange)
     metrics.requestsInFlight.value++
     res.once('close', () => finish(exchange))
     return exchange
@@ -128,6 +132,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     const cells: RouteMetrics = exchange.route?.metrics ?? unmatched
     cells.requests(statusSent(exchange)).value++
     if (!exchange.upgraded) cells.duration.observe(durationMs / 1000)
+    exchange.span?.end(statusSent(exchange))
     parts.accessLog?.write(exchange, statusSent(exchange), durationMs)
   }
 

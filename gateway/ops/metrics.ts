@@ -212,6 +212,22 @@ export function createMetrics(build: { readonly version: string; readonly node: 
         'When the certificate in force ends, seconds since the epoch; absent without TLS.',
         'min',
       ),
+    /** To be called once, and only where spans are exported. */
+    spans() {
+      const spans = register(
+        createSeries({
+          name: 'gateway_trace_spans_total',
+          help: 'Spans: exported, failed (the collector did not take them) or dropped (too many waited for it).',
+          type: 'counter',
+          labels: ['result'],
+        }),
+      )
+      return {
+        exported: spans.cell({ result: 'exported' }),
+        failed: spans.cell({ result: 'failed' }),
+        dropped: spans.cell({ result: 'dropped' }),
+      }
+    },
     openStreams: (kind: 'websocket' | 'sse' | 'other') => openStreams.cell({ kind }),
     streamsClosed: (reason: 'revoked' | 'expired' | 'fault' | 'drain') => streamsClosed.cell({ reason }),
     decision: memoised((decision: string) => decisions.cell({ decision })),

@@ -7,6 +7,8 @@ export interface HeaderEdits {
   readonly set: readonly string[]
   /** Lower-case names that do not pass: the removed ones and those that `set` replaces. */
   readonly dropped: ReadonlySet<string>
+  /** Flat name, value pairs that precede all others. */
+  readonly first?: readonly string[]
 }
 
 /** How request fields are rewritten on one route; compiled once per routing file. */
@@ -94,7 +96,7 @@ export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): s
 }
 
 function edited(fields: readonly string[], edits: HeaderEdits): string[] {
-  const out: string[] = []
+  const out: string[] = edits.first === undefined ? [] : [...edits.first]
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
     if (!edits.dropped.has(name.toLowerCase())) out.push(name, fields[i + 1]!)

@@ -10,8 +10,6 @@ export interface TraceContext {
 
 /** Makes what a trace and its spans are named by. */
 export interface TraceIds {
-  /** Sixteen random bytes, as 32 lower-case hexadecimal digits. */
-  traceId(): string
   /** Eight random bytes, as 16 lower-case hexadecimal digits. */
   spanId(): string
   /** Continues what the client sent, or begins a trace. @param received the field as it came, joined by commas */
@@ -47,7 +45,6 @@ export function createTraceIds(): TraceIds {
   }
 
   return {
-    traceId: () => take(TRACE_ID_BYTES),
     spanId: () => take(SPAN_ID_BYTES),
     contextOf(received) {
       if (typeof received === 'string' && USABLE.test(received))

@@ -39,6 +39,8 @@ export interface LiveRoutingParts {
   readonly cookies: CookieNames
   /** Prefix of the gateway's own endpoints: routes below it are never reached. */
   readonly gatewayPath: string
+  /** SESSION_ENDPOINTS. */
+  readonly sessionEndpoints: boolean
   readonly metrics: Metrics
   readonly scheduler: Scheduler
   /** Milliseconds since the epoch. */
@@ -123,7 +125,10 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
       )
     }
     connectionKeys = keys
-    for (const { label, path } of next.routes) {
+    for (const { label, path, refresh } of next.routes) {
+      // No error: the file is as good without the setting, which `check` cannot know, and nobody is let in by it.
+      if (refresh === 'auto' && !parts.sessionEndpoints)
+        log.warn({ route: label }, 'the route\'s "refresh" does nothing: SESSION_ENDPOINTS is off')
       if (path !== parts.gatewayPath && !path.startsWith(`${parts.gatewayPath}/`)) continue
       log.warn(
         { route: label, gatewayPath: parts.gatewayPath },

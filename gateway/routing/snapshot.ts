@@ -18,6 +18,8 @@ export interface Route {
   readonly mandates: ReadonlySet<string> | null
   readonly allowedOrigins: ReadonlySet<string> | null
   readonly loginRedirect: string | null
+  /** A navigation whose access token has run out is given a new one by its refresh token. */
+  readonly refreshes: boolean
   readonly stripPrefix: boolean
   readonly maxBodyBytes: number
   readonly requestRules: RequestHeaderRules
@@ -58,6 +60,7 @@ export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): S
       mandates: route.mandates === undefined ? null : new Set(route.mandates),
       allowedOrigins: route.allowedOrigins === undefined ? null : new Set(route.allowedOrigins),
       loginRedirect: route.loginRedirect ?? null,
+      refreshes: route.refresh === 'auto',
       stripPrefix: route.stripPrefix,
       maxBodyBytes: route.maxBodyBytes ?? Number.POSITIVE_INFINITY,
       requestRules: {

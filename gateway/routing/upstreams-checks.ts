@@ -37,6 +37,7 @@ export function crossCheck(
         'set',
       ]),
       ...uselessMandates(fieldsOf(route), ['routes', i]),
+      ...uselessRefresh(fieldsOf(route), ['routes', i]),
       ...headerClashes(fieldsOf(route), ['routes', i], names),
     ]),
   ]
@@ -158,6 +159,17 @@ function uselessMandates({ auth, mandates }: Fields, path: JsonPath): Finding[] 
       path: [...path, 'mandates'],
       found: '"mandates" where "auth" is "none"',
       expected: '"auth" to be "required", or no "mandates"',
+    },
+  ]
+}
+
+function uselessRefresh({ auth, refresh }: Fields, path: JsonPath): Finding[] {
+  if (auth !== 'none' || refresh === undefined) return []
+  return [
+    {
+      path: [...path, 'refresh'],
+      found: '"refresh" where "auth" is "none"',
+      expected: '"auth" to be "required" or "optional", or no "refresh"',
     },
   ]
 }

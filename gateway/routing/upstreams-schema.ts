@@ -184,6 +184,12 @@ const route = strict({
     .describe(
       "Where a browser's navigation is sent instead of 401; `{path}` is where it wanted to go, escaped.",
     ),
+  refresh: z
+    .enum(['auto'])
+    .optional()
+    .describe(
+      "`auto`: a browser's navigation without a good access token any more (none, or an expired one) but with a good refresh token is let through with new ones, and the answer carries their cookies. Needs SESSION_ENDPOINTS=on.",
+    ),
   stripPrefix: z
     .boolean()
     .default(false)

@@ -15,7 +15,13 @@ export interface SessionToken {
 }
 
 export type Rotation =
-  | { readonly kind: 'rotated'; readonly access: SessionToken; readonly refresh: SessionToken }
+  | {
+      readonly kind: 'rotated'
+      readonly access: SessionToken
+      readonly refresh: SessionToken
+      /** False where the pair was there already, and its access token has been revoked or has expired since. */
+      readonly accessIsGood: boolean
+    }
   | {
       readonly kind: 'refused'
       readonly code: 'token_unknown' | 'token_expired' | 'token_revoked' | 'token_mismatch'
@@ -98,7 +104,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     await revokeSession(tx, old)
     await insert(tx, access, kinds)
     await insert(tx, refresh, kinds)
-    return { kind: 'rotated', access, refresh }
+    return { kind: 'rotated', access, refresh, accessIsGood: true }
   }
 
   /** A used token: its successors tell when. Tokens that were revoked otherwise have none. */
@@ -112,7 +118,8 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
       await revokeSession(tx, old)
       return refused
     }
-    return refresh.status === 'ACTIVE' ? { kind: 'rotated', access, refresh } : refused
+    if (refresh.status !== 'ACTIVE') return refused
+    return { kind: 'rotated', access, refresh, accessIsGood: access.status === 'ACTIVE' && !access.expired }
   }
 
   async function lock(tx: Transaction, id: string, kinds: ColumnKinds): Promise<Row | null> {

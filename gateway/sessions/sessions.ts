@@ -4,6 +4,8 @@ import type { TokenTable } from '../auth/token-table.ts'
 import type { TokenVerifier } from '../auth/token-verifier.ts'
 import type { Decider } from '../decision.ts'
 import type { Settings } from '../settings.ts'
+import { createRefresh } from './refresh.ts'
+import { createRefreshInPassing, type RefreshInPassing } from './refresh-in-passing.ts'
 import { createSessionEndpoints, type SessionEndpoints } from './session-endpoints.ts'
 import { createSessionStore, type SessionStore } from './session-store.ts'
 
@@ -24,6 +26,7 @@ const LOOKUPS_A_TRANSACTION = 5
 export function createSessions(parts: SessionParts): {
   readonly store: SessionStore
   readonly endpoints: SessionEndpoints
+  readonly refreshInPassing: RefreshInPassing
 } {
   const { settings, keys } = parts
   const secret = () => {
@@ -41,14 +44,15 @@ export function createSessions(parts: SessionParts): {
     refreshTtlS: settings.refreshTokenTtlS,
     timeoutMs: settings.lookupTimeoutMs * LOOKUPS_A_TRANSACTION,
   })
-  const endpoints = createSessionEndpoints({
-    cookies: parts.cookies,
-    verifier: parts.verifier,
+  const { cookies, verifier, identify } = parts
+  const refresh = createRefresh({
+    cookies,
+    verifier,
     store,
-    identify: parts.identify,
     signer: { secret, algorithm: () => keys.algorithms[0] ?? 'HS256' },
     issuer: settings.jwtIssuer,
     audience: settings.jwtAudience,
   })
-  return { store, endpoints }
+  const endpoints = createSessionEndpoints({ cookies, refresh, store, identify })
+  return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh) }
 }

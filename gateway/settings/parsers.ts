@@ -28,6 +28,18 @@ export const onOff: Parser<boolean> = (given) => {
   return no('"on" or "off"')
 }
 
+/** The only spellings that the OpenTelemetry specification knows, in any case. */
+export const trueFalse: Parser<boolean> = (given) => {
+  const value = given.toLowerCase()
+  return value === 'true' || value === 'false' ? ok(value === 'true') : no('"true" or "false"')
+}
+
+/** A number from 0 to 1. */
+export const share: Parser<number> = (given) => {
+  const value = /^\d*\.?\d+$/.test(given) ? Number(given) : Number.NaN
+  return value >= 0 && value <= 1 ? ok(value) : no('a number from 0 to 1')
+}
+
 export function oneOf<T extends string>(...values: readonly T[]): Parser<T> {
   return (given) => {
     const found = values.find((value) => value === given)

@@ -1,6 +1,7 @@
 import { limits, listeners, surroundings, tls } from './front-variables.ts'
 import { logs, processes } from './process-variables.ts'
 import { cookies, database, keys, refusals, sessions, streams } from './token-variables.ts'
+import { traces } from './tracing-variables.ts'
 import type { Group, Variables } from './variable.ts'
 
 /*
@@ -22,6 +23,7 @@ export const GROUPS: readonly Group<Variables>[] = [
   limits,
   processes,
   logs,
+  traces,
 ]
 
 export const VARIABLES = {
@@ -37,6 +39,7 @@ export const VARIABLES = {
   ...limits.variables,
   ...processes.variables,
   ...logs.variables,
+  ...traces.variables,
 }
 
 /** All names, those of files that stand in for a value too. */

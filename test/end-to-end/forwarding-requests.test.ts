@@ -142,7 +142,14 @@ t.test('header fields keep their order, spelling, values and duplicates', async 
 t.test('nothing is added but what the interface names', async (t) => {
   const { got } = await through('GET /bare')
   const added = got.headers.map(([name]) => name.toLowerCase()).filter((name) => name !== 'connection')
-  t.same(added.sort(), ['host', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-request-id'])
+  t.same(added.sort(), [
+    'host',
+    'traceparent',
+    'x-forwarded-for',
+    'x-forwarded-host',
+    'x-forwarded-proto',
+    'x-request-id',
+  ])
 })
 
 t.test('hop-by-hop fields and those that Connection names end at the gateway', async (t) => {

@@ -52,9 +52,9 @@ t.test('ids do not repeat when the pool of random bytes is used up', async (t) =
   const seen = new Set<string>()
   for (let i = 0; i < 20_000; i++) {
     const { traceparent } = ids.contextOf(undefined)
-    seen.add(traceparent.slice(3, 35)).add(traceparent.slice(36, 52)).add(ids.spanId()).add(ids.traceId())
+    seen.add(traceparent.slice(3, 35)).add(traceparent.slice(36, 52)).add(ids.spanId())
   }
-  t.equal(seen.size, 80_000)
+  t.equal(seen.size, 60_000)
 })
 
 t.test('the sampled flag is the last bit of the flags', async (t) => {

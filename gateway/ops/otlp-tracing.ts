@@ -1,0 +1,146 @@
+import { type Context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
+import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http'
+import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto'
+import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type Sampler,
+  type SpanExporter,
+  type SpanProcessor,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace'
+import { isSampled, type TraceIds, traceIdOf } from '../proxy/traceparent.ts'
+import { createExchangeSpan } from './exchange-span.ts'
+import type { Cell } from './series.ts'
+import type { Tracing, TracingSettings } from './tracing.ts'
+
+export interface OtlpTracingParts {
+  readonly settings: TracingSettings
+  readonly version: string
+  readonly ids: Pick<TraceIds, 'spanId'>
+  /** Spans by what became of them. */
+  readonly counts: SpanCounts
+  readonly log: { info(message: string): void; warn(fields: object, message: string): void }
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+export interface SpanCounts {
+  readonly exported: Cell
+  /** The collector did not take them. */
+  readonly failed: Cell
+  /** Too many were waiting for the collector. */
+  readonly dropped: Cell
+}
+
+/** Spans that may wait for a slow collector, about a kilobyte each. */
+const MAX_WAITING = 2048
+
+/** How long the way out waits for the collector. */
+const CLOSE_MS = 2000
+
+/**
+ * Spans by OTLP over HTTP, by the official packages. These read the collector's address, header fields, time limit,
+ * compression and certificates from the environment by themselves, and so are the resource's attributes.
+ */
+export function createOtlpTracing(parts: OtlpTracingParts): Tracing {
+  const { settings, ids, now } = parts
+  let begun = ''
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes({
+      'service.name': settings.serviceName,
+      'service.version': parts.version,
+      'process.pid': process.pid,
+    }).merge(detectResources({ detectors: [envDetector] })),
+    sampler: samplerOf(settings),
+    // The trace's id is in the access line and in the refusal of a request that is not sampled: it is made before.
+    idGenerator: { generateTraceId: () => begun, generateSpanId: ids.spanId },
+    spanProcessors: [boundedProcessor(exporterOf(settings), parts)],
+  })
+  const tracer = provider.getTracer('poweron-gateway', parts.version)
+
+  return {
+    begin(exchange) {
+      const { traceparent } = exchange.trace
+      begun = traceIdOf(traceparent)
+      const span = tracer.startSpan(
+        exchange.req.method ?? 'HTTP',
+        { kind: SpanKind.SERVER, startTime: exchange.startedAt },
+        exchange.trace.begun ? ROOT_CONTEXT : remoteParent(traceparent),
+      )
+      return span.isRecording() ? createExchangeSpan({ exchange, tracer, span, now }) : null
+    },
+    async close() {
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, CLOSE_MS)
+      })
+      await Promise.race([provider.shutdown().catch(() => {}), late])
+      clearTimeout(timer)
+    },
+  }
+}
+
+function remoteParent(traceparent: string): Context {
+  return trace.setSpanContext(ROOT_CONTEXT, {
+    traceId: traceIdOf(traceparent),
+    spanId: traceparent.slice(36, 52),
+    traceFlags: isSampled(traceparent) ? 1 : 0,
+    isRemote: true,
+  })
+}
+
+function samplerOf({ sampler, samplerRatio }: TracingSettings): Sampler {
+  const root = sampler.endsWith('always_on')
+    ? new AlwaysOnSampler()
+    : sampler.endsWith('always_off')
+      ? new AlwaysOffSampler()
+      : new TraceIdRatioBasedSampler(samplerRatio)
+  return sampler.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root
+}
+
+function exporterOf({ protocol }: TracingSettings): SpanExporter {
+  return protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter()
+}
+
+/** Batches by the official processor, which drops past its bound without telling: this one counts. */
+function boundedProcessor(exporter: SpanExporter, { counts, log }: OtlpTracingParts): SpanProcessor {
+  let waiting = 0
+  let failing = false
+  const batches = new BatchSpanProcessor({
+    maxQueueSize: MAX_WAITING,
+    exporter: {
+      export(spans, done) {
+        exporter.export(spans, (result) => {
+          waiting -= spans.length
+          const { error } = result
+          if (error === undefined) counts.exported.value += spans.length
+          else counts.failed.value += spans.length
+          // Told when it changes: a collector that is down must not fill the log.
+          if (error !== undefined && !failing) log.warn({ err: error }, 'traces cannot be exported')
+          if (error === undefined && failing) log.info('traces are exported again')
+          failing = error !== undefined
+          done(result)
+        })
+      },
+      shutdown: () => exporter.shutdown(),
+    },
+  })
+  return {
+    onStart() {},
+    onEnd(span) {
+      if (waiting >= MAX_WAITING) {
+        counts.dropped.value++
+        return
+      }
+      waiting++
+      batches.onEnd(span)
+    },
+    forceFlush: () => batches.forceFlush(),
+    shutdown: () => batches.shutdown(),
+  }
+}

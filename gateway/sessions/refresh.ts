@@ -1,0 +1,119 @@
+import type { KeyObject } from 'node:crypto'
+import { SignJWT } from 'jose'
+import type { CredentialsCode } from '../auth/authenticator.ts'
+import { type CookieNames, type CookieValue, readCookies } from '../auth/cookies.ts'
+import type { TokenVerifier, Verification } from '../auth/token-verifier.ts'
+import { originAllowed } from '../authorization.ts'
+import { clientIsGone, type Exchange } from '../exchange.ts'
+import type { SessionStore, SessionToken } from './session-store.ts'
+
+/** The request's own origin. */
+export interface Own {
+  readonly scheme: string
+  readonly host: string
+}
+
+export type Refreshed =
+  | {
+      readonly kind: 'refreshed'
+      readonly access: SessionToken
+      /** False where a racing request made the pair, and its access token has ended since. */
+      readonly accessIsGood: boolean
+      /** `Set-Cookie` fields for both new tokens, flat name, value pairs. */
+      readonly fields: readonly string[]
+    }
+  | { readonly kind: 'refused'; readonly code: CredentialsCode | 'origin_forbidden' }
+  /** Nobody is left to be given the new tokens; nothing was changed. */
+  | { readonly kind: 'left' }
+
+export interface Refresh {
+  /**
+   * Replaces the tokens of the session whose refresh token the request's cookie holds, in one transaction.
+   *
+   * @throws GatewayError `token_store_unavailable`
+   */
+  byCookie(exchange: Exchange, own: Own): Promise<Refreshed>
+  /** Verifies a refresh cookie's signature and claims; the table is not asked. */
+  verify(cookie: CookieValue): Promise<Verification | CredentialsCode>
+}
+
+export interface RefreshParts {
+  readonly cookies: CookieNames
+  readonly verifier: TokenVerifier
+  readonly store: Pick<SessionStore, 'rotate'>
+  readonly signer: { readonly secret: () => KeyObject; readonly algorithm: () => string }
+  readonly issuer: string | null
+  readonly audience: string | null
+}
+
+export function createRefresh(parts: RefreshParts): Refresh {
+  const { cookies } = parts
+
+  /** The same row gives the same JWT to the byte: racing tabs end with equal cookies. */
+  async function sign(token: SessionToken, use: 'access' | 'refresh'): Promise<string> {
+    const { id, userId, sessionId, mandateId, exp } = token
+    const claims = {
+      jti: id,
+      userId,
+      sessionId,
+      mandateId,
+      type: use,
+      exp,
+      ...(parts.issuer === null ? {} : { iss: parts.issuer }),
+      ...(parts.audience === null ? {} : { aud: parts.audience }),
+    }
+    const header = { alg: parts.signer.algorithm(), typ: 'JWT' }
+    return new SignJWT(claims).setProtectedHeader(header).sign(parts.signer.secret())
+  }
+
+  async function verify(cookie: CookieValue): Promise<Verification | CredentialsCode> {
+    if (cookie.kind === 'none') return 'credentials_missing'
+    if (cookie.kind === 'ambiguous') return 'credentials_ambiguous'
+    return parts.verifier.verify(cookie.value, 'refresh')
+  }
+
+  return {
+    verify,
+    async byCookie(exchange, own) {
+      const verified = await verify(readCookies(exchange.req.rawHeaders, cookies).refresh)
+      if (typeof verified === 'string') return { kind: 'refused', code: verified }
+      if (verified.kind === 'refused') return { kind: 'refused', code: verified.code }
+      if (!isOwnOrigin(exchange, own)) return { kind: 'refused', code: 'origin_forbidden' }
+      if (await hasLeft(exchange)) return { kind: 'left' }
+      const rotation = await parts.store.rotate(verified.token)
+      if (rotation.kind === 'refused') return rotation
+      const { access, refresh, accessIsGood } = rotation
+      const fields = [
+        ...setCookie(cookies.access, await sign(access, 'access'), own),
+        ...setCookie(cookies.refresh, await sign(refresh, 'refresh'), own),
+      ]
+      return { kind: 'refreshed', access, accessIsGood, fields }
+    },
+  }
+}
+
+/**
+ * A process that was frozen finds requests whose clients have long gone on with another instance. Such a refresh
+ * would be a second use of its token, and end the session. That the connection has ended shows a turn later.
+ */
+async function hasLeft(exchange: Exchange): Promise<boolean> {
+  await new Promise((resolve) => setImmediate(resolve))
+  return clientIsGone(exchange)
+}
+
+/** What changes a session is held to the rule for writes, whatever its method. */
+export function isOwnOrigin(exchange: Exchange, own: Own): boolean {
+  return originAllowed(exchange.req, { ...own, upgrade: true }, null)
+}
+
+export function setCookie(name: string, value: string, own: Own): [string, string] {
+  return ['Set-Cookie', `${name}=${value}; ${attributes(own)}`]
+}
+
+export function clearCookie(name: string, own: Own): [string, string] {
+  return ['Set-Cookie', `${name}=; ${attributes(own)}; Max-Age=0`]
+}
+
+function attributes(own: Own): string {
+  return `Path=/; HttpOnly; SameSite=Strict${own.scheme === 'https' ? '; Secure' : ''}`
+}

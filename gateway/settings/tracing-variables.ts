@@ -1,0 +1,85 @@
+import { SAMPLERS, type TracingSettings } from '../ops/tracing.ts'
+import * as parse from './parsers.ts'
+import { group, optional, type ValueOf, variable } from './variable.ts'
+
+const PROTOCOLS = ['http/protobuf', 'http/json'] as const
+const shown = (values: readonly string[]) => `one of ${values.map((value) => `\`${value}\``).join(', ')}`
+
+const collector = {
+  parse: parse.httpUrl,
+  accepts: 'an `http:` or `https:` URL without user and password',
+  secret: true,
+}
+
+/** The names and values are those of the OpenTelemetry specification. */
+export const traces = group(
+  'Traces',
+  'Spans by OTLP over HTTP, in the terms of the OpenTelemetry specification; nothing of it is loaded where no collector is named. `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT`, `_COMPRESSION` and `_CERTIFICATE` are read by the exporter itself.',
+  {
+    otlpEndpoint: optional({
+      ...collector,
+      name: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+      example: 'http://127.0.0.1:4318',
+      description: 'The collector; `/v1/traces` is appended.',
+    }),
+    otlpTracesEndpoint: optional({
+      ...collector,
+      name: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+      example: 'http://127.0.0.1:4318/v1/traces',
+      description: 'The collector’s whole URL for traces; goes before `OTEL_EXPORTER_OTLP_ENDPOINT`.',
+    }),
+    otlpProtocol: variable({
+      name: 'OTEL_EXPORTER_OTLP_PROTOCOL',
+      parse: parse.oneOf(...PROTOCOLS),
+      byDefault: 'http/protobuf',
+      accepts: shown(PROTOCOLS),
+      example: 'http/json',
+      description: 'How spans are written.',
+    }),
+    tracesSampler: variable({
+      name: 'OTEL_TRACES_SAMPLER',
+      parse: parse.oneOf(...SAMPLERS),
+      byDefault: 'parentbased_always_on',
+      accepts: shown(SAMPLERS),
+      example: 'parentbased_traceidratio',
+      description:
+        'Which exchanges become spans; `parentbased_…` goes by the sampled flag of a `traceparent` that came.',
+    }),
+    tracesSamplerArg: variable({
+      name: 'OTEL_TRACES_SAMPLER_ARG',
+      parse: parse.share,
+      byDefault: 1,
+      accepts: 'a number from 0 to 1',
+      example: '0.01',
+      description: 'The share of traces for the samplers that go by it.',
+    }),
+    otelSdkDisabled: variable({
+      name: 'OTEL_SDK_DISABLED',
+      parse: parse.trueFalse,
+      byDefault: false,
+      accepts: '`true` or `false`',
+      example: 'true',
+      description: '`true` exports nothing, whatever else is set.',
+    }),
+    otelServiceName: variable({
+      name: 'OTEL_SERVICE_NAME',
+      parse: parse.text,
+      byDefault: 'poweron-gateway',
+      accepts: 'a text',
+      description: 'The name under which the spans appear.',
+    }),
+  },
+)
+
+type Values = { readonly [Key in keyof typeof traces.variables]: ValueOf<(typeof traces.variables)[Key]> }
+
+/** @returns null where spans are not exported */
+export function tracingOf(values: Values): TracingSettings | null {
+  if (values.otelSdkDisabled || (values.otlpEndpoint ?? values.otlpTracesEndpoint) === null) return null
+  return {
+    protocol: values.otlpProtocol,
+    serviceName: values.otelServiceName,
+    sampler: values.tracesSampler,
+    samplerRatio: values.tracesSamplerArg,
+  }
+}

@@ -1,0 +1,293 @@
+import t from 'tap'
+import { type OtlpCollector, startOtlpCollector } from '../support/otlp-collector.ts'
+import { until } from '../support/plain-gateway.ts'
+import { request, type Stage, startStage } from '../support/stage.ts'
+import { answerOk } from '../support/upstream.ts'
+
+const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
+const PARENT = '00f067aa0ba902b7'
+
+/** Batches go out at once instead of after five seconds. */
+const JSON_ENV = { OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_BSP_SCHEDULE_DELAY: '50' }
+
+let collector: OtlpCollector
+let stage: Stage
+
+t.before(async () => {
+  collector = await startOtlpCollector()
+  stage = await startStage({
+    upstream: { retries: 1 },
+    env: {
+      ...JSON_ENV,
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OTEL_EXPORTER_OTLP_HEADERS: 'x-collector-key=k%201',
+      OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment=test%20bench',
+    },
+  })
+})
+t.teardown(async () => {
+  await stage.close()
+  await collector.close()
+})
+t.afterEach(() => stage.upstream.respond(answerOk))
+
+/** The spans of a request with this trace id, once its exchange's own is there. */
+async function spansOf(traceId: string) {
+  await collector.span((each) => each.traceId === traceId && each.kind === 2)
+  const spans = collector.spans.filter((each) => each.traceId === traceId)
+  return {
+    server: spans.find(({ kind }) => kind === 2)!,
+    lookUp: spans.find(({ kind }) => kind === 1),
+    tries: spans.filter(({ kind }) => kind === 3),
+  }
+}
+
+async function traced(line: string, fields: readonly string[] = []) {
+  const { responses } = await stage.ask(request(line, fields))
+  const requestId = responses[0]?.header('x-request-id')
+  const access = await stage.gateway.line((each) => each.msg === 'request' && each.requestId === requestId)
+  return { ...(await spansOf(access.traceId as string)), status: responses[0]?.status, access }
+}
+
+t.test('an exchange is a span named by its route, with the attributes of the conventions', async (t) => {
+  const { server } = await traced('GET /hello?page=2&token=s3cret', ['User-Agent: tests/1'])
+  t.equal(server.name, 'GET /')
+  t.equal(server.parentSpanId, '')
+  t.equal(server.status, 0)
+  t.match(server.attributes, {
+    'http.request.method': 'GET',
+    'http.route': '/',
+    'http.response.status_code': 200,
+    'url.scheme': 'http',
+    'url.path': '/hello',
+    'url.query': 'page=2&token=***',
+    'server.address': 'app.example.com',
+    'network.protocol.version': '1.1',
+    'user_agent.original': 'tests/1',
+    'gateway.upstream': 'main',
+  })
+  t.match(server.resource, { 'service.name': 'poweron-gateway', 'deployment.environment': 'test bench' })
+})
+
+t.test(
+  'the look-up and the try are its children, and the try is the parent of what goes upstream',
+  async (t) => {
+    const { server, lookUp, tries } = await traced('GET /secure', [`Cookie: ${stage.cookie}`])
+    t.equal(lookUp?.parentSpanId, server.spanId)
+    t.match(lookUp?.attributes, { 'gateway.decision': 'authenticated' })
+    t.equal(tries.length, 1)
+    t.equal(tries[0]?.parentSpanId, server.spanId)
+    t.match(tries[0]?.attributes, {
+      'http.request.method': 'GET',
+      'http.response.status_code': 200,
+      'server.address': '127.0.0.1',
+      'server.port': stage.upstream.port,
+      'url.full': `${stage.upstream.url}/secure`,
+    })
+    const sent = stage.upstream.requests.at(-1)?.all('traceparent')
+    t.same(sent, [`00-${server.traceId}-${tries[0]?.spanId}-01`])
+  },
+)
+
+t.test('no span tells who the user is, nor holds the token', async (t) => {
+  const spans = await traced('GET /secure', [`Cookie: ${stage.cookie}`])
+  const told = JSON.stringify([spans.server, spans.lookUp, spans.tries])
+  for (const secret of ['alice', 'acme', stage.tokenId, stage.cookie.slice(11)]) {
+    t.notOk(told.includes(secret), secret)
+  }
+})
+
+t.test('a trace that came is continued, its tracestate passes', async (t) => {
+  const { server, tries } = await traced('GET /', [
+    `traceparent: 00-${TRACE}-${PARENT}-01`,
+    'tracestate: a=1',
+  ])
+  t.equal(server.traceId, TRACE)
+  t.equal(server.parentSpanId, PARENT)
+  const got = stage.upstream.requests.at(-1)
+  t.equal(got?.header('traceparent'), `00-${TRACE}-${tries[0]?.spanId}-01`)
+  t.equal(got?.header('tracestate'), 'a=1')
+})
+
+t.test(
+  'a parent that is not sampled is honoured: no span, and its traceparent passes as it came',
+  async (t) => {
+    const unsampled = `00-${'a'.repeat(32)}-${PARENT}-00`
+    await stage.ask(request('GET /', [`Traceparent: ${unsampled}`]))
+    const got = stage.upstream.requests.at(-1)?.headers.find(([name]) => /traceparent/i.test(name))
+    t.same(got, ['Traceparent', unsampled])
+    await traced('GET /')
+    t.notOk(collector.spans.some(({ traceId }) => traceId === 'a'.repeat(32)))
+  },
+)
+
+t.test('a refusal is an answer, not an error; its code is told', async (t) => {
+  const { server, tries, lookUp } = await traced('POST /secure')
+  t.equal(server.name, 'POST /secure')
+  t.equal(server.status, 0)
+  t.match(server.attributes, { 'http.response.status_code': 401, 'gateway.code': 'credentials_missing' })
+  t.match(lookUp?.attributes, { 'gateway.decision': 'credentials_missing' })
+  t.same(tries, [])
+})
+
+t.test('each try is a span of its own, and each sends its own id upstream', async (t) => {
+  const sent: (string | null)[] = []
+  stage.upstream.respond((req, socket) => {
+    sent.push(req.header('traceparent'))
+    if (sent.length === 1) socket.destroy()
+    else answerOk(req, socket)
+  })
+  // The connections that are kept from before would be tried again without telling the target's failure.
+  for (const { socket } of stage.upstream.connections) socket.destroy()
+  const { server, tries, status, access } = await traced('GET /')
+  t.equal(status, 200)
+  t.equal(access.retries, 1)
+  t.same(
+    sent,
+    tries.map(({ traceId, spanId }) => `00-${traceId}-${spanId}-01`),
+  )
+  t.same(
+    tries.map((each) => [
+      each.status,
+      each.attributes['error.type'],
+      each.attributes['http.request.resend_count'],
+    ]),
+    [
+      [2, 'upstream_reset', undefined],
+      [0, undefined, 1],
+    ],
+  )
+  t.equal(server.status, 0)
+  t.equal(server.attributes['gateway.retries'], 1)
+})
+
+t.test('what the upstream did wrong makes the span an error, with the code', async (t) => {
+  stage.upstream.respond((_req, socket) => socket.end('nonsense'))
+  const { server, tries, status } = await traced('POST /', ['Content-Length: 0'])
+  t.equal(status, 502)
+  t.equal(server.status, 2)
+  t.match(server.attributes, { 'http.response.status_code': 502, 'error.type': 'upstream_invalid' })
+  t.match(tries[0]?.attributes, { 'error.type': 'upstream_invalid' })
+})
+
+t.test('a method of the client’s invention is no span’s name', async (t) => {
+  const { server } = await traced('SPELLCAST /')
+  t.equal(server.name, 'HTTP')
+  t.match(server.attributes, { 'http.request.method': '_OTHER', 'http.request.method_original': 'SPELLCAST' })
+})
+
+t.test('exports go where the environment says, with its header fields, and are counted', async (t) => {
+  await traced('GET /')
+  const last = collector.exports.at(-1)
+  t.equal(last?.path, '/v1/traces')
+  t.match(last?.headers, { 'content-type': 'application/json', 'x-collector-key': 'k 1' })
+  const counted = () => stage.gateway.metric('gateway_trace_spans_total{result="exported"}')
+  await until(async () => (await counted()) === collector.spans.length)
+  t.ok((await counted()) > 0)
+})
+
+t.test('spans go out as protobuf where nothing else is asked, to the whole URL that is given', async (t) => {
+  const own = await startOtlpCollector()
+  const plain = await startStage({
+    env: {
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${own.url}/otlp/in`,
+      OTEL_SERVICE_NAME: 'edge',
+      OTEL_BSP_SCHEDULE_DELAY: '50',
+    },
+  })
+  t.teardown(async () => {
+    await plain.close()
+    await own.close()
+  })
+  await plain.ask(request('GET /', [`traceparent: 00-${TRACE}-${PARENT}-01`]))
+  const server = await own.span(({ kind }) => kind === 2)
+  t.match(server, {
+    traceId: TRACE,
+    parentSpanId: PARENT,
+    name: 'GET /',
+    resource: { 'service.name': 'edge' },
+  })
+  t.match(server.attributes, { 'http.route': '/', 'http.response.status_code': 200 })
+  t.equal(own.exports[0]?.path, '/otlp/in')
+  t.equal(own.exports[0]?.headers['content-type'], 'application/x-protobuf')
+})
+
+t.test('spans still waiting at the end go out with the drain', async (t) => {
+  const own = await startOtlpCollector()
+  const late = await startStage({
+    env: { OTEL_EXPORTER_OTLP_ENDPOINT: own.url, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' },
+  })
+  t.teardown(async () => {
+    await late.close()
+    await own.close()
+  })
+  await late.ask(request('GET /'))
+  t.equal(own.spans.length, 0)
+  late.gateway.signal('SIGTERM')
+  t.equal(await late.gateway.exited, 0)
+  t.ok(own.spans.some(({ kind }) => kind === 2))
+})
+
+t.test(
+  'a collector that never answers fails no request, drops past a bound, counts, and does not hold up the end',
+  async (t) => {
+    const own = await startOtlpCollector()
+    own.behave('hang')
+    const stuck = await startStage({
+      env: { ...JSON_ENV, OTEL_EXPORTER_OTLP_ENDPOINT: own.url, ACCESS_LOG: 'off' },
+    })
+    t.teardown(async () => {
+      await stuck.close()
+      await own.close()
+    })
+    // Two spans each, and 2048 may wait.
+    const pipeline = Buffer.concat(Array.from({ length: 100 }, () => request('GET /')))
+    for (let i = 0; i < 15; i++) {
+      const { responses } = await stuck.ask(pipeline, { until: 100 })
+      t.equal(responses.filter(({ status }) => status === 200).length, 100)
+    }
+    t.equal(await stuck.gateway.metric('gateway_trace_spans_total{result="dropped"}'), 3000 - 2048)
+    const began = performance.now()
+    stuck.gateway.signal('SIGTERM')
+    t.equal(await stuck.gateway.exited, 0)
+    t.ok(performance.now() - began < 5000)
+  },
+)
+
+t.test('a collector that is down, and back again, is told once each, and spans are counted', async (t) => {
+  const own = await startOtlpCollector()
+  own.behave('refuse')
+  const moody = await startStage({ env: { ...JSON_ENV, OTEL_EXPORTER_OTLP_ENDPOINT: own.url } })
+  t.teardown(async () => {
+    await moody.close()
+    await own.close()
+  })
+  await moody.ask(request('GET /'))
+  await moody.gateway.line(({ msg }) => msg === 'traces cannot be exported')
+  await moody.ask(request('GET /'))
+  await until(async () => (await moody.gateway.metric('gateway_trace_spans_total{result="failed"}')) === 4)
+  own.behave('take')
+  await moody.ask(request('GET /'))
+  await moody.gateway.line(({ msg }) => msg === 'traces are exported again')
+  t.equal(await moody.gateway.metric('gateway_trace_spans_total{result="exported"}'), 2)
+  t.equal(moody.gateway.lines.filter(({ msg }) => msg === 'traces cannot be exported').length, 1)
+})
+
+t.test('nothing is exported, and no metric is there for it, where OTEL_SDK_DISABLED says so', async (t) => {
+  const own = await startOtlpCollector()
+  const off = await startStage({
+    env: { ...JSON_ENV, OTEL_EXPORTER_OTLP_ENDPOINT: own.url, OTEL_SDK_DISABLED: 'true' },
+  })
+  t.teardown(async () => {
+    await off.close()
+    await own.close()
+  })
+  const came = `00-${TRACE}-${PARENT}-01`
+  await off.ask(request('GET /', [`traceparent: ${came}`]))
+  t.equal(off.upstream.requests.at(-1)?.header('traceparent'), came)
+  const text = await (await fetch(`http://127.0.0.1:${off.gateway.adminPort}/metrics`)).text()
+  t.notMatch(text, 'gateway_trace_spans_total')
+  off.gateway.signal('SIGTERM')
+  await off.gateway.exited
+  t.same(own.exports, [])
+})

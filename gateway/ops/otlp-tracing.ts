@@ -37,8 +37,8 @@ export interface SpanCounts {
   readonly dropped: Cell
 }
 
-/** Spans that may wait for a slow collector, about a kilobyte each. */
-const MAX_WAITING = 2048
+/** What a client sends must not make spans large: its header fields may have kilobytes each. */
+const MAX_ATTRIBUTE_CHARACTERS = 2048
 
 /** How long the way out waits for the collector. */
 const CLOSE_MS = 2000
@@ -57,7 +57,8 @@ export function createOtlpTracing(parts: OtlpTracingParts): Tracing {
       'process.pid': process.pid,
     }).merge(detectResources({ detectors: [envDetector] })),
     sampler: samplerOf(settings),
-    // The trace's id is in the access line and in the refusal of a request that is not sampled: it is made before.
+    spanLimits: { attributeValueLengthLimit: MAX_ATTRIBUTE_CHARACTERS },
+    // The trace's id is in the access line, of a request that is not sampled too: it is made before.
     idGenerator: { generateTraceId: () => begun, generateSpanId: ids.spanId },
     spanProcessors: [boundedProcessor(exporterOf(settings), parts)],
   })
@@ -108,11 +109,15 @@ function exporterOf({ protocol }: TracingSettings): SpanExporter {
 }
 
 /** Batches by the official processor, which drops past its bound without telling: this one counts. */
-function boundedProcessor(exporter: SpanExporter, { counts, log }: OtlpTracingParts): SpanProcessor {
+function boundedProcessor(
+  exporter: SpanExporter,
+  { settings, counts, log }: OtlpTracingParts,
+): SpanProcessor {
+  const { maxQueueSize } = settings.batches
   let waiting = 0
   let failing = false
   const batches = new BatchSpanProcessor({
-    maxQueueSize: MAX_WAITING,
+    ...settings.batches,
     exporter: {
       export(spans, done) {
         exporter.export(spans, (result) => {
@@ -133,7 +138,7 @@ function boundedProcessor(exporter: SpanExporter, { counts, log }: OtlpTracingPa
   return {
     onStart() {},
     onEnd(span) {
-      if (waiting >= MAX_WAITING) {
+      if (waiting >= maxQueueSize) {
         counts.dropped.value++
         return
       }

@@ -37,6 +37,15 @@ export interface TracingSettings {
   readonly sampler: SamplerName
   /** Share of traces for the samplers that go by it, 0 to 1. */
   readonly samplerRatio: number
+  readonly batches: {
+    /** How long spans wait to be sent together. */
+    readonly scheduledDelayMillis: number
+    readonly exportTimeoutMillis: number
+    /** Spans that may wait for a slow collector. */
+    readonly maxQueueSize: number
+    /** At most `maxQueueSize`. */
+    readonly maxExportBatchSize: number
+  }
 }
 
 export const SAMPLERS = [

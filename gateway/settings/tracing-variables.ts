@@ -1,6 +1,6 @@
 import { SAMPLERS, type TracingSettings } from '../ops/tracing.ts'
 import * as parse from './parsers.ts'
-import { group, optional, type ValueOf, variable } from './variable.ts'
+import { count, group, milliseconds, optional, type ValueOf, variable } from './variable.ts'
 
 const PROTOCOLS = ['http/protobuf', 'http/json'] as const
 const shown = (values: readonly string[]) => `one of ${values.map((value) => `\`${value}\``).join(', ')}`
@@ -36,6 +36,13 @@ export const traces = group(
       example: 'http/json',
       description: 'How spans are written.',
     }),
+    otlpTracesProtocol: optional({
+      name: 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL',
+      parse: parse.oneOf(...PROTOCOLS),
+      accepts: shown(PROTOCOLS),
+      example: 'http/json',
+      description: 'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_PROTOCOL`.',
+    }),
     tracesSampler: variable({
       name: 'OTEL_TRACES_SAMPLER',
       parse: parse.oneOf(...SAMPLERS),
@@ -68,6 +75,30 @@ export const traces = group(
       accepts: 'a text',
       description: 'The name under which the spans appear.',
     }),
+    spansScheduleDelay: milliseconds(
+      'OTEL_BSP_SCHEDULE_DELAY',
+      5000,
+      [1],
+      'How long spans may wait to be sent together.',
+    ),
+    spansExportTimeout: milliseconds(
+      'OTEL_BSP_EXPORT_TIMEOUT',
+      30_000,
+      [1],
+      'How long one export may take, its repeats included.',
+    ),
+    spansMaxQueue: count(
+      'OTEL_BSP_MAX_QUEUE_SIZE',
+      2048,
+      [1, 1_000_000],
+      'Spans that may wait for the collector, about a kilobyte each; more are dropped and counted.',
+    ),
+    spansMaxBatch: count(
+      'OTEL_BSP_MAX_EXPORT_BATCH_SIZE',
+      512,
+      [1, 1_000_000],
+      'Spans sent together; no more than may wait.',
+    ),
   },
 )
 
@@ -77,9 +108,15 @@ type Values = { readonly [Key in keyof typeof traces.variables]: ValueOf<(typeof
 export function tracingOf(values: Values): TracingSettings | null {
   if (values.otelSdkDisabled || (values.otlpEndpoint ?? values.otlpTracesEndpoint) === null) return null
   return {
-    protocol: values.otlpProtocol,
+    protocol: values.otlpTracesProtocol ?? values.otlpProtocol,
     serviceName: values.otelServiceName,
     sampler: values.tracesSampler,
     samplerRatio: values.tracesSamplerArg,
+    batches: {
+      scheduledDelayMillis: values.spansScheduleDelay,
+      exportTimeoutMillis: values.spansExportTimeout,
+      maxQueueSize: values.spansMaxQueue,
+      maxExportBatchSize: Math.min(values.spansMaxBatch, values.spansMaxQueue),
+    },
   }
 }

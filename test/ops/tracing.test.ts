@@ -1,8 +1,9 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { type OtlpCollector, startOtlpCollector } from '../support/otlp-collector.ts'
-import { until } from '../support/plain-gateway.ts'
+import { plainGateway, until } from '../support/plain-gateway.ts'
+import { rawRequest } from '../support/raw-http.ts'
 import { request, type Stage, startStage } from '../support/stage.ts'
-import { answerOk } from '../support/upstream.ts'
+import { answerOk, startRecordingUpstream } from '../support/upstream.ts'
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
 const PARENT = '00f067aa0ba902b7'
@@ -170,10 +171,10 @@ t.test('what the upstream did wrong makes the span an error, with the code', asy
   t.match(tries[0]?.attributes, { 'error.type': 'upstream_invalid' })
 })
 
-t.test('a method of the client’s invention is no span’s name', async (t) => {
-  const { server } = await traced('SPELLCAST /')
-  t.equal(server.name, 'HTTP')
-  t.match(server.attributes, { 'http.request.method': '_OTHER', 'http.request.method_original': 'SPELLCAST' })
+t.test('a method that the conventions do not know is no span’s name', async (t) => {
+  const { server } = await traced('PROPFIND /')
+  t.equal(server.name, 'HTTP /')
+  t.match(server.attributes, { 'http.request.method': '_OTHER', 'http.request.method_original': 'PROPFIND' })
 })
 
 t.test('exports go where the environment says, with its header fields, and are counted', async (t) => {
@@ -186,20 +187,30 @@ t.test('exports go where the environment says, with its header fields, and are c
   t.ok((await counted()) > 0)
 })
 
+/** A gateway, without a database, and a collector of its own that the variable names. */
+async function ownCollector(
+  t: Test,
+  env: Readonly<Record<string, string>>,
+  variable = (url: string): Record<string, string> => ({ OTEL_EXPORTER_OTLP_ENDPOINT: url }),
+) {
+  const [own, upstream] = await Promise.all([startOtlpCollector(), startRecordingUpstream()])
+  t.teardown(() => Promise.all([own.close(), upstream.close()]))
+  const gateway = await plainGateway(t, { targets: [upstream.url], env: { ...env, ...variable(own.url) } })
+  return {
+    own,
+    upstream,
+    gateway,
+    ask: (bytes: Buffer, until = 1) => rawRequest(gateway.port, bytes, { until }),
+    counted: (result: string) => gateway.metric(`gateway_trace_spans_total{result="${result}"}`),
+  }
+}
+
 t.test('spans go out as protobuf where nothing else is asked, to the whole URL that is given', async (t) => {
-  const own = await startOtlpCollector()
-  const plain = await startStage({
-    env: {
-      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${own.url}/otlp/in`,
-      OTEL_SERVICE_NAME: 'edge',
-      OTEL_BSP_SCHEDULE_DELAY: '50',
-    },
-  })
-  t.teardown(async () => {
-    await plain.close()
-    await own.close()
-  })
-  await plain.ask(request('GET /', [`traceparent: 00-${TRACE}-${PARENT}-01`]))
+  const env = { OTEL_SERVICE_NAME: 'edge', OTEL_BSP_SCHEDULE_DELAY: '50' }
+  const { own, ask } = await ownCollector(t, env, (url) => ({
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/otlp/in`,
+  }))
+  await ask(request('GET /', [`traceparent: 00-${TRACE}-${PARENT}-01`]))
   const server = await own.span(({ kind }) => kind === 2)
   t.match(server, {
     traceId: TRACE,
@@ -212,82 +223,80 @@ t.test('spans go out as protobuf where nothing else is asked, to the whole URL t
   t.equal(own.exports[0]?.headers['content-type'], 'application/x-protobuf')
 })
 
+t.test('what a client sends makes no span large', async (t) => {
+  const { server } = await traced(`GET /${'x'.repeat(6000)}`, [`User-Agent: ${'y'.repeat(6000)}`])
+  for (const name of ['url.path', 'user_agent.original']) {
+    t.equal(String(server.attributes[name]).length, 2048, name)
+  }
+})
+
 t.test('spans still waiting at the end go out with the drain', async (t) => {
-  const own = await startOtlpCollector()
-  const late = await startStage({
-    env: { OTEL_EXPORTER_OTLP_ENDPOINT: own.url, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' },
-  })
-  t.teardown(async () => {
-    await late.close()
-    await own.close()
-  })
-  await late.ask(request('GET /'))
+  const { own, ask, gateway } = await ownCollector(t, { OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' })
+  await ask(request('GET /'))
   t.equal(own.spans.length, 0)
-  late.gateway.signal('SIGTERM')
-  t.equal(await late.gateway.exited, 0)
+  gateway.signal('SIGTERM')
+  t.equal(await gateway.exited, 0)
   t.ok(own.spans.some(({ kind }) => kind === 2))
 })
 
 t.test(
   'a collector that never answers fails no request, drops past a bound, counts, and does not hold up the end',
   async (t) => {
-    const own = await startOtlpCollector()
+    const bounds = { OTEL_BSP_MAX_QUEUE_SIZE: '64', OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '16' }
+    const { own, ask, gateway, counted } = await ownCollector(t, { ...JSON_ENV, ...bounds })
     own.behave('hang')
-    const stuck = await startStage({
-      env: { ...JSON_ENV, OTEL_EXPORTER_OTLP_ENDPOINT: own.url, ACCESS_LOG: 'off' },
-    })
-    t.teardown(async () => {
-      await stuck.close()
-      await own.close()
-    })
-    // Two spans each, and 2048 may wait.
-    const pipeline = Buffer.concat(Array.from({ length: 100 }, () => request('GET /')))
-    for (let i = 0; i < 15; i++) {
-      const { responses } = await stuck.ask(pipeline, { until: 100 })
-      t.equal(responses.filter(({ status }) => status === 200).length, 100)
-    }
-    t.equal(await stuck.gateway.metric('gateway_trace_spans_total{result="dropped"}'), 3000 - 2048)
+    // Two spans each.
+    const { responses } = await ask(Buffer.concat(Array.from({ length: 100 }, () => request('GET /'))), 100)
+    t.equal(responses.filter(({ status }) => status === 200).length, 100)
+    t.equal(await counted('dropped'), 200 - 64)
     const began = performance.now()
-    stuck.gateway.signal('SIGTERM')
-    t.equal(await stuck.gateway.exited, 0)
+    gateway.signal('SIGTERM')
+    t.equal(await gateway.exited, 0)
     t.ok(performance.now() - began < 5000)
   },
 )
 
 t.test('a collector that is down, and back again, is told once each, and spans are counted', async (t) => {
-  const own = await startOtlpCollector()
+  const { own, ask, gateway, counted } = await ownCollector(t, JSON_ENV)
   own.behave('refuse')
-  const moody = await startStage({ env: { ...JSON_ENV, OTEL_EXPORTER_OTLP_ENDPOINT: own.url } })
-  t.teardown(async () => {
-    await moody.close()
-    await own.close()
-  })
-  await moody.ask(request('GET /'))
-  await moody.gateway.line(({ msg }) => msg === 'traces cannot be exported')
-  await moody.ask(request('GET /'))
-  await until(async () => (await moody.gateway.metric('gateway_trace_spans_total{result="failed"}')) === 4)
+  await ask(request('GET /'))
+  await gateway.line(({ msg }) => msg === 'traces cannot be exported')
+  await ask(request('GET /'))
+  await until(async () => (await counted('failed')) === 4)
   own.behave('take')
-  await moody.ask(request('GET /'))
-  await moody.gateway.line(({ msg }) => msg === 'traces are exported again')
-  t.equal(await moody.gateway.metric('gateway_trace_spans_total{result="exported"}'), 2)
-  t.equal(moody.gateway.lines.filter(({ msg }) => msg === 'traces cannot be exported').length, 1)
+  await ask(request('GET /'))
+  await gateway.line(({ msg }) => msg === 'traces are exported again')
+  t.equal(await counted('exported'), 2)
+  t.equal(gateway.lines.filter(({ msg }) => msg === 'traces cannot be exported').length, 1)
 })
 
 t.test('nothing is exported, and no metric is there for it, where OTEL_SDK_DISABLED says so', async (t) => {
-  const own = await startOtlpCollector()
-  const off = await startStage({
-    env: { ...JSON_ENV, OTEL_EXPORTER_OTLP_ENDPOINT: own.url, OTEL_SDK_DISABLED: 'true' },
-  })
-  t.teardown(async () => {
-    await off.close()
-    await own.close()
-  })
+  const { own, upstream, ask, gateway } = await ownCollector(t, { ...JSON_ENV, OTEL_SDK_DISABLED: 'true' })
   const came = `00-${TRACE}-${PARENT}-01`
-  await off.ask(request('GET /', [`traceparent: ${came}`]))
-  t.equal(off.upstream.requests.at(-1)?.header('traceparent'), came)
-  const text = await (await fetch(`http://127.0.0.1:${off.gateway.adminPort}/metrics`)).text()
+  await ask(request('GET /', [`traceparent: ${came}`]))
+  t.equal(upstream.requests.at(-1)?.header('traceparent'), came)
+  const text = await (await fetch(`http://127.0.0.1:${gateway.adminPort}/metrics`)).text()
   t.notMatch(text, 'gateway_trace_spans_total')
-  off.gateway.signal('SIGTERM')
-  await off.gateway.exited
+  gateway.signal('SIGTERM')
+  await gateway.exited
   t.same(own.exports, [])
+})
+
+t.test('the packages for traces are loaded only where a collector is named', async (t) => {
+  const tellModules = `import { registerHooks } from 'node:module'
+    registerHooks({ resolve(name, at, next) { process.stderr.write(name + String.fromCharCode(10)); return next(name, at) } })`
+  const loadedWith = async (env: Readonly<Record<string, string>>) => {
+    const gateway = await plainGateway(t, {
+      targets: ['http://127.0.0.1:1'],
+      env: { ...env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(tellModules)}` },
+    })
+    t.match(gateway.output(), 'prom-client')
+    return gateway.output().includes('@opentelemetry/sdk-trace')
+  }
+  const [without, disabled, named] = await Promise.all([
+    loadedWith({}),
+    loadedWith({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1', OTEL_SDK_DISABLED: 'true' }),
+    loadedWith({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' }),
+  ])
+  t.same({ without, disabled, named }, { without: false, disabled: false, named: true })
 })

@@ -46,6 +46,35 @@ export function admit(
   scheme: 'http' | 'https',
   gatewayPath: string,
 ): Admission {
+  const read = readTarget(req, scheme, gatewayPath)
+  if (read.kind !== 'forwardable') return read
+
+  const { target } = read
+  const { hostname, path } = target
+  const method = req.method ?? ''
+  const match = snapshot.routes.match({ host: hostname, path, method })
+  if (read.hasParameters) {
+    // Backends disagree on `;parameters`: some drop them before they look at the path. A path whose route
+    // depends on that reading has no right answer (CVE-2025-66490 and its kin).
+    const bare = withoutParameters(path)
+    const other = snapshot.routes.match({ host: hostname, path: bare, method })
+    const same =
+      match.kind === 'matched'
+        ? other.kind === 'matched' && other.route === match.route
+        : match.kind === other.kind
+    if (!same || isBelow(bare, gatewayPath)) return refused('bad_request', 'path parameters change the route')
+  }
+  if (match.kind === 'matched') return { kind: 'route', route: match.route, target }
+  if (match.kind === 'none') return refused('route_not_found', 'no route')
+  return { ...refused('method_not_allowed', 'no route for the method'), allow: match.allow }
+}
+
+/** What a request asks for, be there a route for it or not. */
+export function readTarget(
+  req: IncomingMessage,
+  scheme: 'http' | 'https',
+  gatewayPath: string,
+): Exclude<Admission, { kind: 'route' }> | Forwardable {
   const framing = framingProblem(req)
   if (framing !== null) return refused('bad_request', framing)
   const host = onlyHost(req.rawHeaders)
@@ -58,27 +87,16 @@ export function admit(
   const parsed = parseRequestTarget(req.url ?? '', { scheme, host })
   if (parsed.kind === 'bad') return refused('bad_request', parsed.reason)
 
-  const { hostname } = parsedHost
-  const target: MatchedTarget = { host, hostname, raw: parsed.raw, path: parsed.path }
-  if (isBelow(parsed.path, gatewayPath))
-    return { kind: 'own', path: parsed.path.slice(gatewayPath.length), target }
+  const { raw, path, hasParameters } = parsed
+  const target: MatchedTarget = { host, hostname: parsedHost.hostname, raw, path }
+  if (isBelow(path, gatewayPath)) return { kind: 'own', path: path.slice(gatewayPath.length), target }
+  return { kind: 'forwardable', target, hasParameters }
+}
 
-  const method = req.method ?? ''
-  const match = snapshot.routes.match({ host: hostname, path: parsed.path, method })
-  if (parsed.hasParameters) {
-    // Backends disagree on `;parameters`: some drop them before they look at the path. A path whose route
-    // depends on that reading has no right answer (CVE-2025-66490 and its kin).
-    const bare = withoutParameters(parsed.path)
-    const other = snapshot.routes.match({ host: hostname, path: bare, method })
-    const same =
-      match.kind === 'matched'
-        ? other.kind === 'matched' && other.route === match.route
-        : match.kind === other.kind
-    if (!same || isBelow(bare, gatewayPath)) return refused('bad_request', 'path parameters change the route')
-  }
-  if (match.kind === 'matched') return { kind: 'route', route: match.route, target }
-  if (match.kind === 'none') return refused('route_not_found', 'no route')
-  return { ...refused('method_not_allowed', 'no route for the method'), allow: match.allow }
+interface Forwardable {
+  readonly kind: 'forwardable'
+  readonly target: MatchedTarget
+  readonly hasParameters: boolean
 }
 
 function isBelow(path: string, prefix: string): boolean {

@@ -62,6 +62,7 @@ function finish(exchange: Exchange, status: number, fields: string[], body: Buff
   const unread = hasBody(req) && !req.complete && !isHttp2(req)
   // After an unread body the next request could not be told from the rest of it.
   if (unread || exchange.isLast()) res.shouldKeepAlive = false
+  if (exchange.hsts !== null) fields.push('Strict-Transport-Security', exchange.hsts)
   // Said outright: an upstream's answer that could not be begun may have left its own words behind.
   const all = exchange.newCookies === null ? fields : [...exchange.newCookies, ...fields]
   res.writeHead(status, STATUS_CODES[status], all)

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { createAuthenticator } from './auth/authenticator.ts'
 import { createDatabase } from './auth/database.ts'
 import { fetchJson } from './auth/fetch-json.ts'
@@ -13,12 +12,10 @@ import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
-import { type CertificatePair, loadCertificates, watchCertificates } from './ops/certificates.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
-import { listening } from './ops/listening.ts'
+import { createFront, type Front, hstsOf, type Ports } from './ops/front.ts'
 import type { Logger } from './ops/logger.ts'
 import { createMetrics, type Metrics } from './ops/metrics.ts'
-import { createPublicServer } from './ops/public-server.ts'
 import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
 import type { Tracing } from './ops/tracing.ts'
@@ -49,8 +46,8 @@ export interface AppParts {
 export interface App {
   readonly routing: LiveRouting
   readonly store: TokenStoreMonitor
-  /** Opens the public listener. @returns its port. @throws the listener's error, such as EADDRINUSE */
-  listen(): Promise<number>
+  /** Opens the listeners towards clients. @throws a listener's error, such as EADDRINUSE */
+  listen(): Promise<Ports>
   /** This process's metrics. */
   expose(): Promise<Exposition>
   /** What the admin listener tells of this process. */
@@ -61,9 +58,6 @@ export interface App {
 
 /** Bounds what the memo of verified signatures may hold; a token is about half a kilobyte. */
 const VERIFIED_TOKENS_MAX = 100_000
-
-/** Certificates are renewed well before this; one that is not has been forgotten. */
-const EXPIRES_SOON_MS = 14 * 86_400_000
 
 /** Puts the parts together. @throws KeyError where a key file is not usable */
 export async function createApp(parts: AppParts): Promise<App> {
@@ -122,9 +116,11 @@ export async function createApp(parts: AppParts): Promise<App> {
     },
     onWarnings: (warnings) => log.warn({ warnings }, 'the token table can be asked, but not as it should be'),
   })
+  const hsts = hstsOf(settings)
   const routing = createLiveRouting(parts.config, {
     file: parts.upstreamsFile,
     cookies,
+    hsts,
     gatewayPath: settings.gatewayPath,
     sessionEndpoints: settings.sessionEndpoints,
     metrics,
@@ -195,8 +191,9 @@ export async function createApp(parts: AppParts): Promise<App> {
   const traceIds = createTraceIds()
   const tracing = await loadTracing(parts, { metrics, traceIds, now })
 
-  // The drain needs the server, the server the gateway, and the gateway asks whether it drains.
+  // The drain needs the servers, the servers the gateway, and the gateway asks whether it drains, and where to.
   let drain: Drain | null = null
+  let front: Front | null = null
   const draining = () => drain?.started ?? false
   const readiness = (): Readiness => readinessOf(draining(), store)
   const gateway = createGateway({
@@ -213,6 +210,8 @@ export async function createApp(parts: AppParts): Promise<App> {
     traceIds,
     tracing,
     gatewayPath: settings.gatewayPath,
+    hsts,
+    secureUrl: (target) => front!.secureUrl(target),
     accessCookie: cookies.access,
     metrics,
     log,
@@ -220,42 +219,9 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
     draining,
   })
-  const { tlsCertFile, tlsKeyFile } = settings
-  const tls =
-    tlsCertFile === null || tlsKeyFile === null ? null : { certFile: tlsCertFile, keyFile: tlsKeyFile }
-  const certificates = tls === null ? null : loadCertificates(tls.certFile, tls.keyFile)
-  const expiry = certificates === null ? null : metrics.certificateExpiry()
-  const tellExpiry = ({ expiresAt }: CertificatePair) => {
-    if (expiry !== null) expiry.value = expiresAt / 1000
-    const leftMs = expiresAt - Date.now()
-    if (leftMs < EXPIRES_SOON_MS) {
-      log.warn({ expires: new Date(expiresAt).toISOString() }, 'the certificate ends soon, or has ended')
-    }
-  }
-  if (certificates !== null) tellExpiry(certificates)
-  const server = createPublicServer(gateway, {
-    ...settings,
-    certificates,
-    requestId: randomUUID,
-    scheduler,
-    onFull() {
-      log.warn({ maxConnections: settings.maxConnections }, 'new clients are turned away at MAX_CONNECTIONS')
-    },
-  })
-  const stopCertificates =
-    tls === null || !('setSecureContext' in server)
-      ? () => {}
-      : watchCertificates({
-          ...tls,
-          scheduler,
-          log,
-          use(pair) {
-            server.setSecureContext({ cert: pair.cert, key: pair.key, minVersion: 'TLSv1.2' })
-            tellExpiry(pair)
-          },
-        })
+  front = createFront({ settings, gateway, hsts, metrics, log, scheduler })
   drain = createDrain({
-    server,
+    servers: front.servers,
     closeStreams: () => guard.closeAll('drain'),
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
@@ -277,7 +243,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   return {
     routing,
     store,
-    listen: () => listening(server, settings.port, settings.host),
+    listen: front.listen,
     async expose() {
       refreshGauges()
       return { contentType: metrics.registry.contentType, body: await metrics.registry.metrics() }
@@ -302,7 +268,7 @@ export async function createApp(parts: AppParts): Promise<App> {
       await drain?.start()
       store.close()
       guard.stop()
-      stopCertificates()
+      front?.stop()
       verifier.close()
       await Promise.all([
         routing.close(),

@@ -25,6 +25,8 @@ export interface Exchange {
   /** The own code that answered it, or null where the upstream's answer did. */
   code: ErrorCode | null
   identity: Identity | null
+  /** `Strict-Transport-Security` for a client that speaks HTTPS, where it is set; else null. */
+  hsts: string | null
   /** `Set-Cookie` fields that every answer of this exchange carries, flat name, value pairs. */
   newCookies: readonly string[] | null
   target: string | null
@@ -60,6 +62,7 @@ export function createExchange(
     route: null,
     code: null,
     identity: null,
+    hsts: null,
     newCookies: null,
     target: null,
     retries: 0,

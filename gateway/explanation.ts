@@ -74,7 +74,7 @@ export async function createExplainer({
       }),
     )
   }
-  const snapshot = createSnapshot(config, { upstreams, cookies, metrics })
+  const snapshot = createSnapshot(config, { upstreams, cookies, metrics, hsts: null })
   const keys = await createKeyRing(keySource, {
     scheduler,
     fetchJson,

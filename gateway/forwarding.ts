@@ -5,7 +5,7 @@ import type { ErrorCode } from './errors.ts'
 import { clientIsGone, type Exchange, hasBody } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
 import type { TargetConnections } from './proxy/dispatcher.ts'
-import { upstreamHeaders } from './proxy/headers.ts'
+import { type HeaderEdits, upstreamHeaders } from './proxy/headers.ts'
 import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
 import { stripRoutePrefix } from './proxy/request-target.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
@@ -73,7 +73,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       headers: headersFor(onward, lease),
       hasBody: hasBody(exchange.req),
       maxBodyBytes: route.maxBodyBytes,
-      responseEdits: withNewCookies(route.responseEdits, exchange.newCookies),
+      responseEdits: withNewCookies(responseEdits(onward), exchange.newCookies),
     })
   }
 
@@ -89,7 +89,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       headers: headersFor(onward, lease),
       socket: upgrade.socket,
       head: exchange.retries === 0 ? upgrade.head : NOTHING,
-      responseEdits: route.responseEdits,
+      responseEdits: responseEdits(onward),
     }
     return lease.target.upgrades.forward(request, (breakOff) => {
       exchange.upgraded = true
@@ -253,6 +253,10 @@ function letBodyCome(exchange: Exchange): void {
 
 function upstreamPath(route: Route, target: MatchedTarget): string {
   return route.stripPrefix ? stripRoutePrefix(target.raw, route.path) : target.raw
+}
+
+function responseEdits({ exchange, route }: Onward): HeaderEdits | null {
+  return exchange.hsts === null ? route.responseEdits : route.secureResponseEdits
 }
 
 function beginTry({ exchange, route, target }: Onward, lease: Lease): void {

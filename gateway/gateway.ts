@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { admit, type MatchedTarget } from './admission.ts'
+import { admit, type MatchedTarget, readTarget } from './admission.ts'
 import { answer, refuse } from './answers.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
@@ -29,6 +29,10 @@ export interface GatewayParts {
   readonly traceIds: Pick<TraceIds, 'contextOf'>
   /** Prefix of the gateway's own endpoints. */
   readonly gatewayPath: string
+  /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
+  readonly hsts: string | null
+  /** Where a request that came by the redirect listener is to be had. */
+  readonly secureUrl: (target: MatchedTarget) => string
   readonly accessCookie: string
   /** Null where spans are not exported. */
   readonly tracing: Tracing | null
@@ -48,12 +52,16 @@ export interface Arrival {
   readonly upgrade?: UpgradeParts
   /** The listener has found it unusable already. */
   readonly refusal?: ErrorCode
+  /** It came by the redirect listener. */
+  readonly insecure?: boolean
 }
 
 export interface Gateway {
   /** Handles one request from its head to the end of its answer. Never rejects. */
   handle(req: IncomingMessage, res: ServerResponse, arrival?: Arrival): Promise<void>
 }
+
+const PROBES = new Set(['/healthz', '/readyz'])
 
 /** The whole request path. All state it needs is passed in; it keeps none between requests. */
 export function createGateway(parts: GatewayParts): Gateway {
@@ -64,7 +72,9 @@ export function createGateway(parts: GatewayParts): Gateway {
     // One snapshot for the whole exchange, whatever is read from the file meanwhile.
     const snapshot = parts.snapshot()
     const scheme = peers.clientScheme(exchange.peer, exchange.req)
+    if (scheme === 'https' && arrival.insecure !== true) exchange.hsts = parts.hsts
     if (arrival.refusal !== undefined) return no(exchange, arrival.refusal)
+    if (arrival.insecure) return redirect(exchange)
 
     const admission = admit(exchange.req, snapshot, scheme, parts.gatewayPath)
     if (admission.kind === 'refused') return no(exchange, admission.code, admission.allow)
@@ -94,6 +104,16 @@ export function createGateway(parts: GatewayParts): Gateway {
 
   function no(exchange: Exchange, code: ErrorCode, allow?: readonly string[]): void {
     refuse(exchange, code, { accessCookie: parts.accessCookie, allow })
+  }
+
+  /** To HTTPS, whatever it is, but for what load balancers ask. No cookie is looked at. */
+  async function redirect(exchange: Exchange): Promise<void> {
+    const read = readTarget(exchange.req, 'http', parts.gatewayPath)
+    if (read.kind === 'refused') return no(exchange, read.code, read.allow)
+    if (read.kind === 'own' && PROBES.has(read.path)) {
+      return parts.endpoints.handle(exchange, { ...read, scheme: 'http' })
+    }
+    answer(exchange, 308, ['Location', parts.secureUrl(read.target)], null)
   }
 
   function deny(exchange: Exchange, route: Route, target: MatchedTarget, code: ErrorCode): void {

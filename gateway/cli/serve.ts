@@ -117,13 +117,14 @@ async function startEcho(): Promise<EchoUpstream> {
 /** Why the start cannot be, where that is the settings' or the surroundings' doing; null for a defect. */
 function startReasons(error: unknown): readonly string[] | null {
   if (error instanceof StartError) return error.reasons
-  if (error instanceof KeyError || error instanceof CertificateError) return [error.message]
+  if (error instanceof CertificateError) return error.reasons
+  if (error instanceof KeyError) return [error.message]
   if (!(error instanceof Error)) return null
   if (error.name === 'EmbeddedPostgresError') return [error.message]
   if ('syscall' in error && error.syscall === 'listen') {
     const { address, port } = error as { address?: string; port?: number }
     return [
-      `cannot listen on ${address}:${port} (${codeOf(error)}); expected a free port: set PORT or ADMIN_PORT`,
+      `cannot listen on ${address}:${port} (${codeOf(error)}); expected a free port: set PORT, ADMIN_PORT or HTTP_REDIRECT_PORT`,
     ]
   }
   return null

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import type { App } from '../app.ts'
 import { createApp } from '../app.ts'
 import type { KeySource } from '../auth/keys.ts'
+import type { Ports } from '../ops/front.ts'
 import { listening } from '../ops/listening.ts'
 import type { Logger } from '../ops/logger.ts'
 import { createOperations } from '../ops/operations.ts'
@@ -19,6 +21,8 @@ export class StartError extends Error {
     this.reasons = reasons
   }
 }
+
+const NOWHERE: Ports = { port: 0, redirectPort: null }
 
 /** How long the start waits for the database before it listens without it. */
 const FIRST_PROBE_MS = 3000
@@ -70,8 +74,8 @@ export async function serveAlone(
     scheduler: systemScheduler,
     wallClock: Date.now,
   })
-  const port = await app.listen()
-  await announce(start, environment, { port, operations, embedded })
+  const ports = await app.listen()
+  await announce(start, environment, { ports, operations, embedded })
   await signals.first
   log.info('leaving')
   return Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
@@ -110,8 +114,8 @@ export async function serveWithWorkers(
     scheduler: systemScheduler,
     wallClock: Date.now,
   })
-  const port = await Promise.race([workers.listening, signals.second.then(() => 0)])
-  await announce(start, environment, { port, operations, embedded })
+  const ports = await Promise.race([workers.listening, signals.second.then(() => NOWHERE)])
+  await announce(start, environment, { ports, operations, embedded })
   await signals.first
   log.info('leaving')
   const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
@@ -121,10 +125,12 @@ export async function serveWithWorkers(
 
 /** Workers get what was made up for them as settings, and make up nothing themselves. */
 function workerEnvironment(
-  { databaseUrl, keySource, file }: Start,
+  { settings, databaseUrl, keySource, file }: Start,
   embedded: boolean,
 ): Record<string, string> {
   return {
+    // A client's next connection may be another worker's.
+    ...(settings.tlsTicketSecret === null ? { TLS_TICKET_SECRET: randomBytes(48).toString('base64') } : {}),
     UPSTREAMS_FILE: file.path,
     ...(embedded ? { DATABASE_URL: databaseUrl } : {}),
     ...(keySource.kind === 'secret-file' ? { JWT_SECRET_FILE: keySource.path } : {}),
@@ -135,14 +141,15 @@ async function announce(
   start: Start,
   environment: ServeEnvironment,
   {
-    port,
+    ports,
     operations,
     embedded,
-  }: { port: number; operations: ReturnType<typeof createOperations>; embedded: boolean },
+  }: { ports: Ports; operations: ReturnType<typeof createOperations>; embedded: boolean },
 ): Promise<void> {
   const { settings, log, file } = start
   const adminPort = await listening(operations.server, settings.adminPort, settings.adminHost)
-  log.info({ port, adminPort }, 'listening')
+  const { port, redirectPort } = ports
+  log.info({ port, adminPort, ...(redirectPort === null ? {} : { redirectPort }) }, 'listening')
   if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
 }
 

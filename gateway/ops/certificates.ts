@@ -1,103 +1,153 @@
-import { createHash, X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { createSecureContext } from 'node:tls'
-import type { Scheduler } from '../scheduler.ts'
+import { X509Certificate } from 'node:crypto'
+import { type BigIntStats, type Dirent, readdirSync, readFileSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { createSecureContext, type SecureContext } from 'node:tls'
 
-/** A certificate chain and its key, PEM. */
-export interface CertificatePair {
+/** Where a certificate chain and its key are, PEM; both may be the same file. */
+export interface PairFiles {
+  /** Tells it from the others: the certificate's file, for those of the folder relative to that. */
+  readonly name: string
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+/** A chain and its own key, checked. */
+export interface Certificate {
+  readonly files: PairFiles
   readonly cert: Buffer
   readonly key: Buffer
+  readonly context: SecureContext
+  /** The DNS names that it is for, lower case; a wildcard is `*.example.com`. */
+  readonly names: readonly string[]
   /** Epoch milliseconds. */
+  readonly startsAt: number
   readonly expiresAt: number
 }
 
-/** A pair that cannot be used; the message names the file and what was expected. */
+/** Certificates that cannot be used; each reason names the file and what was expected. */
 export class CertificateError extends Error {
   override readonly name = 'CertificateError'
+  readonly reasons: readonly string[]
+
+  constructor(reasons: readonly string[], options?: { cause?: unknown }) {
+    super(reasons.join('\n'), options)
+    this.reasons = reasons
+  }
 }
 
-const WATCH_MS = 1000
-
 /** @throws CertificateError */
-export function loadCertificates(certFile: string, keyFile: string): CertificatePair {
+export function loadCertificate(files: PairFiles): Certificate {
+  const { certFile, keyFile } = files
   const cert = readPem(certFile, 'a PEM certificate chain')
   const key = readPem(keyFile, 'a PEM private key')
   try {
-    createSecureContext({ cert, key })
-    return { cert, key, expiresAt: Date.parse(new X509Certificate(cert).validTo) }
+    const context = createSecureContext({ cert, key })
+    const leaf = new X509Certificate(cert)
+    return {
+      files,
+      cert,
+      key,
+      context,
+      names: dnsNames(leaf.subjectAltName ?? ''),
+      startsAt: Date.parse(leaf.validFrom),
+      expiresAt: Date.parse(leaf.validTo),
+    }
   } catch (cause) {
-    throw new CertificateError(
-      `${certFile} and ${keyFile} do not make a usable pair; expected a PEM chain and its own key`,
-      { cause },
-    )
+    const both = certFile === keyFile ? `${certFile} does` : `${certFile} and ${keyFile} do`
+    throw new CertificateError([`${both} not make a usable pair; expected a PEM chain and its own key`], {
+      cause,
+    })
   }
+}
+
+/** `DNS:a.example.com, IP Address:…`; what needs quotes there is no name that a client could ask for. */
+function dnsNames(alternative: string): string[] {
+  return alternative
+    .split(', ')
+    .map((each) => /^DNS:([\w.*-]+)$/.exec(each)?.[1]?.toLowerCase())
+    .filter((name) => name !== undefined)
 }
 
 function readPem(file: string, expected: string): Buffer {
-  try {
-    return readFileSync(file)
-  } catch (cause) {
-    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable'
-    throw new CertificateError(`${file}: cannot be read (${reason}); expected ${expected}`, { cause })
-  }
-}
-
-export interface WatchParts {
-  readonly certFile: string
-  readonly keyFile: string
-  readonly scheduler: Scheduler
-  /** Puts a new pair in force for new connections. */
-  readonly use: (pair: CertificatePair) => void
-  readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
+  return attempt(
+    () => readFileSync(file),
+    (reason) => `${file}: cannot be read (${reason}); expected ${expected}`,
+  )
 }
 
 /**
- * Looks at both files every second, by their content: Kubernetes swaps links, other tools write in place. A bad
- * pair, and one of which only one half was replaced yet, leaves the old one in force.
+ * The pairs of a folder: `NAME.crt` with `NAME.key`; `NAME.pem` with `NAME.key`, or with the key in it; and the same
+ * in its folders, where `fullchain.pem` goes with `privkey.pem`. Names that begin with a dot are left out.
  *
- * @returns stops the watch
+ * @throws CertificateError where it cannot be read
  */
-export function watchCertificates({ certFile, keyFile, scheduler, use, log }: WatchParts): () => void {
-  let mark = markOf(certFile, keyFile)
-  let refused = ''
-  let stopped = false
-  let cancel = scheduler.after(WATCH_MS, look)
+export function pairsIn(folder: string): PairFiles[] {
+  const entries = list(folder)
+  const below = entries.filter((entry) => isFolder(folder, entry)).map(({ name }) => name)
+  return [
+    ...pairsOf(folder, '', namesOf(entries)),
+    ...below.flatMap((name) => pairsOf(folder, name, namesOf(list(join(folder, name))))),
+  ].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
 
-  function look(): void {
-    const now = markOf(certFile, keyFile)
-    if (now !== mark && now !== refused) replace(now)
-    if (!stopped) cancel = scheduler.after(WATCH_MS, look)
-  }
+function pairsOf(folder: string, sub: string, names: ReadonlySet<string>): PairFiles[] {
+  const pair = (cert: string, key: string): PairFiles => ({
+    name: join(sub, cert),
+    certFile: join(folder, sub, cert),
+    keyFile: join(folder, sub, key),
+  })
+  // As certbot keeps them, beside files that hold a part of it each.
+  if (names.has('fullchain.pem') && names.has('privkey.pem')) return [pair('fullchain.pem', 'privkey.pem')]
+  return [...names].flatMap((name) => {
+    const key = `${basename(basename(name, '.crt'), '.pem')}.key`
+    if (name.endsWith('.crt')) return [pair(name, key)]
+    return name.endsWith('.pem') ? [pair(name, names.has(key) ? key : name)] : []
+  })
+}
 
-  function replace(now: string): void {
-    try {
-      const pair = loadCertificates(certFile, keyFile)
-      use(pair)
-      mark = now
-      log.info(
-        { file: certFile, expires: new Date(pair.expiresAt).toISOString() },
-        'the certificate was replaced',
-      )
-    } catch (error) {
-      refused = now
-      log.error({ err: error }, 'the new certificate is not usable; the old one stays in force')
-    }
-  }
+function list(folder: string): Dirent[] {
+  return attempt(
+    () => readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.')),
+    (reason) => `${folder}: cannot be read (${reason}); expected a folder of certificates and keys`,
+  )
+}
 
-  return () => {
-    stopped = true
-    cancel()
+function namesOf(entries: readonly Dirent[]): ReadonlySet<string> {
+  return new Set(entries.map(({ name }) => name))
+}
+
+function isFolder(folder: string, entry: Dirent): boolean {
+  if (!entry.isSymbolicLink()) return entry.isDirectory()
+  try {
+    return statSync(join(folder, entry.name)).isDirectory()
+  } catch {
+    return false
   }
 }
 
-function markOf(...files: string[]): string {
-  const hash = createHash('sha256')
-  for (const file of files) {
-    try {
-      hash.update(readFileSync(file))
-    } catch {
-      hash.update('missing')
-    }
+/**
+ * Changes whenever a file was written, replaced, or a link to it points elsewhere. Links are followed: Kubernetes
+ * swaps them.
+ */
+export function markOf({ certFile, keyFile }: PairFiles): string {
+  return [certFile, keyFile].map(fileMark).join(' ')
+}
+
+function fileMark(file: string): string {
+  let stats: BigIntStats
+  try {
+    stats = statSync(file, { bigint: true })
+  } catch {
+    return 'missing'
   }
-  return hash.digest('hex')
+  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`
+}
+
+function attempt<T>(read: () => T, problem: (reason: string) => string): T {
+  try {
+    return read()
+  } catch (cause) {
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable'
+    throw new CertificateError([problem(reason)], { cause })
+  }
 }

@@ -12,7 +12,7 @@ export interface Drain {
 }
 
 export interface DrainParts {
-  readonly server: Server
+  readonly servers: readonly Server[]
   /** Closes upgraded connections and other streams; called at the timeout. */
   readonly closeStreams: () => void
   readonly delayMs: number
@@ -22,16 +22,20 @@ export interface DrainParts {
 /** Connections that become idle while draining are closed within this time. */
 const SWEEP_MS = 50
 
-export function createDrain({ server, closeStreams, delayMs, timeoutMs }: DrainParts): Drain {
+export function createDrain({ servers, closeStreams, delayMs, timeoutMs }: DrainParts): Drain {
   let running: Promise<void> | null = null
 
   async function run(): Promise<void> {
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-    const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+    const closed = Promise.all(
+      servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
+    )
+    const sweep = setInterval(() => {
+      for (const server of servers) server.closeIdleConnections()
+    }, SWEEP_MS)
     const cut = setTimeout(() => {
       closeStreams()
-      server.closeAllConnections()
+      for (const server of servers) server.closeAllConnections()
     }, timeoutMs)
     await closed
     clearInterval(sweep)

@@ -1,12 +1,11 @@
 import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from 'node:http'
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
+import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { endLingering } from '../answers.ts'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
 import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
-import type { CertificatePair } from './certificates.ts'
 import { limitClientConnections } from './client-connections.ts'
 import { serveHttp2 } from './http2-listener.ts'
 
@@ -22,7 +21,9 @@ export interface PublicServerOptions {
   /** Told once each time `maxConnections` is reached. */
   readonly onFull: () => void
   /** Null: plain HTTP. */
-  readonly certificates: CertificatePair | null
+  readonly tls: ServerOptions | null
+  /** `Strict-Transport-Security` over TLS; null where it is not set. */
+  readonly hsts: string | null
 }
 
 const PLAIN: Arrival = {}
@@ -52,18 +53,11 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     requireHostHeader: false,
     shouldUpgradeCallback: asksForWebSocket,
   }
-  const { certificates } = options
+  const { tls } = options
   const server =
-    certificates === null
+    tls === null
       ? createServer(limits)
-      : createTlsServer({
-          ...limits,
-          cert: certificates.cert,
-          key: certificates.key,
-          minVersion: 'TLSv1.2',
-          ALPNProtocols: ['h2', 'http/1.1'],
-          handshakeTimeout: options.headersTimeoutMs,
-        })
+      : createTlsServer({ ...limits, ...tls, handshakeTimeout: options.headersTimeoutMs })
   // 0 is Node's word for no silent cut; the count is judged below.
   server.maxHeadersCount = 0
   server.maxRequestsPerSocket = 0
@@ -96,9 +90,9 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     else breakOff(req.socket, earlier)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    answerUnparsed(error, socket as Socket, options.requestId())
+    answerUnparsed(error, socket as Socket, options)
   })
-  if (certificates !== null) {
+  if (tls !== null) {
     serveHttp2(server as TlsServer, gateway, {
       maxHeaderBytes: options.maxHeaderBytes,
       maxHeaderFields: MAX_HEADER_FIELDS,
@@ -114,9 +108,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     scheduler: options.scheduler,
     // Before the handshake nothing can be said that a client of TLS would understand.
     busyAnswer:
-      certificates === null
-        ? () => problemAnswer('overloaded', options.requestId(), 'Retry-After: 1\r\n')
-        : null,
+      tls === null ? () => problemAnswer('overloaded', options.requestId(), 'Retry-After: 1\r\n') : null,
     onFull: options.onFull,
   })
   return server
@@ -181,7 +173,11 @@ function answerOn(req: IncomingMessage): ServerResponse {
 }
 
 /** Answers what is no request; the connection cannot be used any more (RFC 9112, section 2.2). */
-function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
+function answerUnparsed(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  { requestId, hsts }: Pick<PublicServerOptions, 'requestId' | 'hsts'>,
+): void {
   const current = answerUnderWay(socket)
   // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
   if (current !== null && (current.writableEnded || endLingering(current))) {
@@ -193,7 +189,8 @@ function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, requestId:
     socket.destroy()
     return
   }
-  socket.end(problemAnswer(codeOfUnparsed(error), requestId), () => socket.destroy())
+  const more = hsts !== null && 'encrypted' in socket ? `Strict-Transport-Security: ${hsts}\r\n` : ''
+  socket.end(problemAnswer(codeOfUnparsed(error), requestId(), more), () => socket.destroy())
 }
 
 /** A whole answer for a connection on which no request was read. */

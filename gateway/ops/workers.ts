@@ -2,6 +2,7 @@ import cluster, { type Worker } from 'node:cluster'
 import { AggregatorRegistry } from 'prom-client'
 import type { Readiness } from '../endpoints.ts'
 import type { Scheduler } from '../scheduler.ts'
+import type { Ports } from './front.ts'
 import type { Status } from './status.ts'
 
 /** What a worker tells its primary of itself. */
@@ -43,9 +44,9 @@ export function answerPrimary(report: () => Promise<WorkerReport>, onLeave: () =
   })
 }
 
-/** Says that the worker's listener is open. */
-export function tellListening(port: number): void {
-  process.send?.({ listening: port })
+/** Says that the worker's listeners are open. */
+export function tellListening(ports: Ports): void {
+  process.send?.({ listening: ports })
 }
 
 export interface WorkersParts {
@@ -59,7 +60,7 @@ export interface WorkersParts {
 /** The processes that serve, as their primary sees them. */
 export interface Workers {
   /** Resolves when all listen, with their port. Rejects where one ends before that. */
-  readonly listening: Promise<number>
+  readonly listening: Promise<Ports>
   /** What the workers report; one that does not answer in time is left out. */
   reports(): Promise<readonly WorkerReport[]>
   signal(name: NodeJS.Signals): void
@@ -80,7 +81,7 @@ const RESPAWN_MS = 200
  * worker that dies is replaced; connections that were waiting go to the others.
  */
 export function startWorkers({ count, env, scheduler, log }: WorkersParts): Workers {
-  const listening = Promise.withResolvers<number>()
+  const listening = Promise.withResolvers<Ports>()
   const waiting = new Map<number, (report: WorkerReport | null) => void>()
   const exits: Promise<number>[] = []
   let leaving = false
@@ -90,7 +91,7 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
   function fork(): void {
     const worker = cluster.fork(env)
     let listens = false
-    worker.on('message', (message: Partial<Told> & { listening?: number }) => {
+    worker.on('message', (message: Partial<Told> & { listening?: Ports }) => {
       if (message.listening !== undefined) {
         listens = true
         ready++

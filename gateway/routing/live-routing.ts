@@ -37,6 +37,8 @@ export interface RoutingStatus {
 export interface LiveRoutingParts {
   readonly file: string
   readonly cookies: CookieNames
+  /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
+  readonly hsts: string | null
   /** Prefix of the gateway's own endpoints: routes below it are never reached. */
   readonly gatewayPath: string
   /** SESSION_ENDPOINTS. */
@@ -135,7 +137,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
         'the route is never reached: its path is below GATEWAY_PATH',
       )
     }
-    return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics })
+    return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics, hsts: parts.hsts })
   }
 
   function tell(upstream: string, target: Target, up: boolean, reason: string): void {

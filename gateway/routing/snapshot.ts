@@ -24,6 +24,8 @@ export interface Route {
   readonly maxBodyBytes: number
   readonly requestRules: RequestHeaderRules
   readonly responseEdits: HeaderEdits | null
+  /** For clients that speak HTTPS, where `Strict-Transport-Security` is set. */
+  readonly secureResponseEdits: HeaderEdits | null
   readonly upstream: Upstream
   readonly metrics: RouteMetrics
   readonly upstreamMetrics: UpstreamMetrics
@@ -42,6 +44,8 @@ export interface SnapshotParts {
   readonly upstreams: ReadonlyMap<string, Upstream>
   readonly cookies: CookieNames
   readonly metrics: Metrics
+  /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
+  readonly hsts: string | null
 }
 
 /** @param config valid, with its defaults filled in; every upstream that its routes name is in `parts` */
@@ -49,6 +53,7 @@ export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): S
   const fields = createFieldPolicy(config.identity)
   const compile = (route: RouteConfig): Route => {
     const upstream = parts.upstreams.get(route.upstream)!
+    const responseEdits = compileEdits(route.responseHeaders)
     const hides = !(route.forwardCookies ?? route.auth === 'none')
     return {
       host: route.host ?? null,
@@ -68,7 +73,8 @@ export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): S
         edits: compileEdits(route.requestHeaders),
         hiddenCookies: hides ? parts.cookies : null,
       },
-      responseEdits: compileEdits(route.responseHeaders),
+      responseEdits,
+      secureResponseEdits: withHsts(responseEdits, parts.hsts),
       upstream,
       metrics: parts.metrics.route(route.label),
       upstreamMetrics: parts.metrics.upstream(upstream.name),
@@ -91,5 +97,18 @@ function compileEdits(edits: RouteConfig['requestHeaders']): HeaderEdits | null 
     dropped: new Set(
       [...set.map(([name]) => name), ...(edits.remove ?? [])].map((name) => name.toLowerCase()),
     ),
+  }
+}
+
+/** Takes the place of an upstream's; a route that sets its own knows better. */
+function withHsts(edits: HeaderEdits | null, value: string | null): HeaderEdits | null {
+  const name = 'Strict-Transport-Security'
+  const set = edits?.set ?? []
+  if (value === null || set.some((text, i) => i % 2 === 0 && text.toLowerCase() === name.toLowerCase())) {
+    return edits
+  }
+  return {
+    set: [...set, name, value],
+    dropped: new Set([...(edits?.dropped ?? []), name.toLowerCase()]),
   }
 }

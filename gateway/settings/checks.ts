@@ -35,23 +35,49 @@ export function checkTogether(settings: Settings, reader: Reader): void {
   if (settings.accessCookie === settings.refreshCookie) {
     problem(`ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`)
   }
-  if ((settings.tlsCertFile === null) !== (settings.tlsKeyFile === null)) {
-    problem(
-      `${settings.tlsCertFile === null ? 'TLS_CERT_FILE' : 'TLS_KEY_FILE'}: not set; TLS_CERT_FILE and TLS_KEY_FILE go together`,
-    )
-  }
-  if (
-    settings.port !== 0 &&
-    settings.port === settings.adminPort &&
-    overlap(settings.host, settings.adminHost)
-  ) {
-    problem(`ADMIN_PORT: found ${settings.adminPort}, which is PORT too; expected another port`)
-  }
+  checkTls(settings, problem)
+  checkPorts(settings, problem)
   const signs = settings.keySource === null || settings.keySource.kind.startsWith('secret')
   if (settings.sessionEndpoints && !signs) {
     problem(
       'SESSION_ENDPOINTS: found "on", but the gateway holds no signing secret; expected JWT_SECRET or JWT_SECRET_FILE',
     )
+  }
+}
+
+/** The least that the browsers' list takes. */
+const PRELOAD_MIN_S = 31_536_000
+
+function checkTls(settings: Settings, problem: (text: string) => void): void {
+  const { tlsCertFile, tlsKeyFile, tlsCertDir } = settings
+  if ((tlsCertFile === null) !== (tlsKeyFile === null)) {
+    problem(
+      `${tlsCertFile === null ? 'TLS_CERT_FILE' : 'TLS_KEY_FILE'}: not set; TLS_CERT_FILE and TLS_KEY_FILE go together`,
+    )
+  }
+  if (settings.httpRedirectPort !== null && tlsCertFile === null && tlsCertDir === null) {
+    problem(
+      'HTTP_REDIRECT_PORT: set, but the public listener does not speak TLS; expected TLS_CERT_FILE and TLS_KEY_FILE, or TLS_CERT_DIR',
+    )
+  }
+  if (settings.hstsPreload && (!settings.hstsIncludeSubdomains || settings.hstsMaxAgeS < PRELOAD_MIN_S)) {
+    problem(
+      `HSTS_PRELOAD: found "on"; expected HSTS_INCLUDE_SUBDOMAINS=on and HSTS_MAX_AGE_S of at least ${PRELOAD_MIN_S} with it`,
+    )
+  }
+}
+
+function checkPorts(settings: Settings, problem: (text: string) => void): void {
+  const { host, port, adminHost, adminPort, httpRedirectPort } = settings
+  if (port !== 0 && port === adminPort && overlap(host, adminHost)) {
+    problem(`ADMIN_PORT: found ${adminPort}, which is PORT too; expected another port`)
+  }
+  if (httpRedirectPort === null || httpRedirectPort === 0) return
+  if (httpRedirectPort === port) {
+    problem(`HTTP_REDIRECT_PORT: found ${port}, which is PORT too; expected another port`)
+  }
+  if (httpRedirectPort === adminPort && overlap(host, adminHost)) {
+    problem(`HTTP_REDIRECT_PORT: found ${adminPort}, which is ADMIN_PORT too; expected another port`)
   }
 }
 

@@ -70,24 +70,87 @@ export const listeners = group(
 
 const TOGETHER = 'Both files are needed; replaced ones are picked up within two seconds.'
 
-export const tls = group('TLS', 'With both files the public listener speaks TLS 1.2 and 1.3 only.', {
-  tlsCertFile: optional({
-    name: 'TLS_CERT_FILE',
-    parse: parse.text,
-    accepts: 'the name of a readable file',
-    file: 'path',
-    example: '/etc/poweron-gateway/tls.crt',
-    description: `PEM file of the certificate and those between it and its authority. ${TOGETHER}`,
-  }),
-  tlsKeyFile: optional({
-    name: 'TLS_KEY_FILE',
-    parse: parse.text,
-    accepts: 'the name of a readable file',
-    file: 'path',
-    example: '/etc/poweron-gateway/tls.key',
-    description: `PEM file of the certificate's key. ${TOGETHER}`,
-  }),
-})
+export const tls = group(
+  'TLS',
+  'With a certificate the public listener speaks TLS 1.2 and 1.3 only, HTTP/2 and HTTP/1.1 by ALPN.',
+  {
+    tlsCertFile: optional({
+      name: 'TLS_CERT_FILE',
+      parse: parse.text,
+      accepts: 'the name of a readable file',
+      file: 'path',
+      example: '/etc/poweron-gateway/tls.crt',
+      description: `PEM file of the certificate and those between it and its authority. ${TOGETHER}`,
+    }),
+    tlsKeyFile: optional({
+      name: 'TLS_KEY_FILE',
+      parse: parse.text,
+      accepts: 'the name of a readable file',
+      file: 'path',
+      example: '/etc/poweron-gateway/tls.key',
+      description: `PEM file of the certificate's key. ${TOGETHER}`,
+    }),
+    tlsCertDir: optional({
+      name: 'TLS_CERT_DIR',
+      parse: parse.text,
+      accepts: 'the name of a folder',
+      example: '/etc/poweron-gateway/certificates',
+      description:
+        'Folder of further certificates, chosen by the host that a client names (SNI): `NAME.crt` with `NAME.key`, or `NAME.pem` with the key in it, or folders of such. The one of `TLS_CERT_FILE`, else one named `default`, else the first is for the rest. The folder is watched.',
+    }),
+    tlsTicketSecret: optional({
+      name: 'TLS_TICKET_SECRET',
+      parse: parse.secret,
+      accepts: 'at least 32 bytes',
+      secret: true,
+      file: 'or',
+      description:
+        'What the keys of session tickets follow from. Instances that share it resume the TLS sessions of each other; without it those of one instance do, until it ends.',
+    }),
+    httpRedirectPort: optional({
+      name: 'HTTP_REDIRECT_PORT',
+      parse: parse.integer(0, 65535),
+      accepts: 'a whole number from 0 to 65535',
+      example: '80',
+      description:
+        'Port of a second listener, for plain HTTP, that redirects to `https:` with 308. It also answers `healthz` and `readyz`. 0 picks a free one.',
+    }),
+    httpRedirectToPort: optional({
+      name: 'HTTP_REDIRECT_TO_PORT',
+      parse: parse.integer(1, 65535),
+      accepts: 'a whole number from 1 to 65535',
+      example: '443',
+      description:
+        'Port that the redirect names. Where it is not set: none for clients whose `Host` has none, else `PORT`.',
+    }),
+    hstsMaxAgeS: count('HSTS_MAX_AGE_S', 0, [0, 315_360_000], {
+      unit: 's',
+      example: '31536000',
+      defaultShown: '`0` (off)',
+      description:
+        "With more than 0 every answer to a client that speaks HTTPS has `Strict-Transport-Security` with this `max-age`, in place of an upstream's.",
+    }),
+    hstsIncludeSubdomains: variable({
+      name: 'HSTS_INCLUDE_SUBDOMAINS',
+      parse: parse.onOff,
+      byDefault: false,
+      defaultShown: 'off',
+      accepts: '`on` or `off`',
+      example: 'on',
+      description: 'Adds `includeSubDomains` to it.',
+    }),
+    hstsPreload: variable({
+      name: 'HSTS_PRELOAD',
+      parse: parse.onOff,
+      byDefault: false,
+      defaultShown: 'off',
+      accepts: '`on` or `off`',
+      example: 'on',
+      description:
+        'Adds `preload` to it, which asks browsers to ship the rule; it takes a year and subdomains included.',
+    }),
+  },
+)
 
 export const limits = group('Limits of clients', 'What one client, and all together, may ask for.', {
   maxHeaderBytes: count('MAX_HEADER_BYTES', 16_384, [1024, 1_048_576], {

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import { certificateSeries } from './certificate-series.ts'
 import { createHistogram, type HistogramCells } from './histogram.ts'
 import { type Cell, createSeries, type RegistryMetric } from './series.ts'
 
@@ -206,27 +207,7 @@ export function createMetrics(build: { readonly version: string; readonly node: 
       'max',
     ),
     /** To be called once, and only with TLS: a certificate that is not there does not end. */
-    certificates() {
-      const earliest = gauge(
-        'gateway_tls_certificate_expiry_timestamp_seconds',
-        'When the first of the certificates in force ends, seconds since the epoch; absent without TLS.',
-        'min',
-      )
-      const each = register(
-        createSeries({
-          name: 'gateway_tls_certificate_file_expiry_timestamp_seconds',
-          help: 'When the certificate in force that came from this file ends, seconds since the epoch.',
-          type: 'gauge',
-          labels: ['file'],
-          aggregator: 'min',
-        }),
-      )
-      return ({ all }: { readonly all: readonly CertificateEnd[] }) => {
-        earliest.value = Math.min(...all.map(({ expiresAt }) => expiresAt)) / 1000
-        for (const { files, expiresAt } of all) each.cell({ file: files.name }).value = expiresAt / 1000
-        each.prune(({ file }) => all.some(({ files }) => files.name === file))
-      }
-    },
+    certificates: () => certificateSeries(register),
     /** To be called once, and only where spans are exported. */
     spans() {
       const spans = register(
@@ -269,12 +250,6 @@ export function createMetrics(build: { readonly version: string; readonly node: 
       targetUp.prune((labels) => present(labels.upstream, labels.target))
     },
   }
-}
-
-interface CertificateEnd {
-  readonly files: { readonly name: string }
-  /** Epoch milliseconds. */
-  readonly expiresAt: number
 }
 
 function memoised<K extends string | number>(make: (key: K) => Cell): (key: K) => Cell {

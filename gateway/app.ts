@@ -219,7 +219,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
     draining,
   })
-  front = createFront({ settings, gateway, hsts, metrics, log, scheduler })
+  front = createFront({ settings, gateway, hsts, peers, metrics, log, scheduler })
   drain = createDrain({
     servers: front.servers,
     closeStreams: () => guard.closeAll('drain'),

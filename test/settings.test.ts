@@ -359,6 +359,26 @@ t.test('a certificate needs its key, and both have to be there', async (t) => {
   t.same(problems({ TLS_CERT_FILE: 'c.pem', TLS_KEY_FILE: 'k.pem' }, files), [])
 })
 
+t.test('what belongs to TLS is checked together', async (t) => {
+  const tls = { TLS_CERT_DIR: 'certificates' }
+  t.same(problems({ ...tls, HTTP_REDIRECT_PORT: '80', HSTS_MAX_AGE_S: '600' }), [])
+  t.match(problems({ HTTP_REDIRECT_PORT: '80' }), [
+    /^HTTP_REDIRECT_PORT: set, but the public listener does not/,
+  ])
+  t.match(problems({ ...tls, HTTP_REDIRECT_PORT: '8080' }), [
+    /^HTTP_REDIRECT_PORT: found 8080, which is PORT too/,
+  ])
+  t.match(problems({ ...tls, HTTP_REDIRECT_PORT: '9090' }), [/which is ADMIN_PORT too/])
+  t.match(problems({ ...tls, HSTS_PRELOAD: 'on', HSTS_MAX_AGE_S: '600' }), [/^HSTS_PRELOAD: .*31536000/])
+  t.match(problems({ ...tls, TLS_TICKET_SECRET: 'short' }), [/^TLS_TICKET_SECRET: the secret has 5 bytes/])
+  t.equal(good({ TLS_TICKET_SECRET_FILE: 'f' }, { f: `${SECRET}\n` }).tlsTicketSecret, SECRET)
+})
+
+t.test('the PROXY protocol is taken from named peers only', async (t) => {
+  t.match(problems({ PROXY_PROTOCOL: 'on' }), [/^PROXY_PROTOCOL: .*TRUSTED_PROXIES/])
+  t.same(problems({ PROXY_PROTOCOL: 'on', TRUSTED_PROXIES: '10.0.0.0/8' }), [])
+})
+
 for (const [env, clash] of [
   [{ PORT: '9090' }, true],
   [{ PORT: '9090', HOST: '127.0.0.1' }, true],

@@ -3,6 +3,7 @@ import type { Server } from 'node:http'
 import type { Server as TlsServer } from 'node:tls'
 import type { MatchedTarget } from '../admission.ts'
 import type { Gateway } from '../gateway.ts'
+import type { PeerTrust } from '../proxy/forwarded.ts'
 import { parseHost } from '../proxy/host.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
@@ -34,6 +35,7 @@ export interface FrontParts {
   readonly settings: Settings
   readonly gateway: Gateway
   readonly hsts: string | null
+  readonly peers: PeerTrust
   readonly metrics: Metrics
   readonly log: Logger
   readonly scheduler: Scheduler
@@ -43,11 +45,14 @@ export interface FrontParts {
 export function createFront(parts: FrontParts): Front {
   const { settings, gateway, log, scheduler } = parts
   const certificates = openAll(parts, (store) => useCertificates(server as TlsServer, store))
+  const onRefused = (peer: string, reason: string) =>
+    log.warn({ peer, reason }, 'a trusted peer sent no good header of the PROXY protocol')
   const options = {
     ...settings,
     hsts: parts.hsts,
     requestId: randomUUID,
     scheduler,
+    proxyProtocol: settings.proxyProtocol ? { peers: parts.peers, onRefused } : null,
     onFull() {
       log.warn({ maxConnections: settings.maxConnections }, 'new clients are turned away at MAX_CONNECTIONS')
     },

@@ -8,6 +8,7 @@ import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { limitClientConnections } from './client-connections.ts'
 import { serveHttp2 } from './http2-listener.ts'
+import { expectProxyHeader, type ProxyProtocolOptions } from './proxy-protocol.ts'
 
 export interface PublicServerOptions {
   readonly maxHeaderBytes: number
@@ -18,6 +19,8 @@ export interface PublicServerOptions {
   readonly maxConnections: number
   readonly requestId: () => string
   readonly scheduler: Scheduler
+  /** Null: connections begin with what the client sends. */
+  readonly proxyProtocol: Pick<ProxyProtocolOptions, 'peers' | 'onRefused'> | null
   /** Told once each time `maxConnections` is reached. */
   readonly onFull: () => void
   /** Null: plain HTTP. */
@@ -100,6 +103,10 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
       keepAliveTimeoutMs: options.keepAliveTimeoutMs,
       scheduler: options.scheduler,
     })
+  }
+  if (options.proxyProtocol !== null) {
+    const { headersTimeoutMs: timeoutMs, scheduler } = options
+    expectProxyHeader(server, { ...options.proxyProtocol, timeoutMs, scheduler })
   }
   limitClientConnections(server, {
     max: options.maxConnections,

@@ -8,6 +8,10 @@ import type { Peer } from './headers.ts'
 export interface PeerTrust {
   /** Worked out once per connection. */
   peerOf(socket: Socket): Peer
+  /** True where the connection's other end is a trusted proxy. */
+  isTrusted(socket: Socket): boolean
+  /** From now on the other end of this connection is this client: a trusted balancer says so. */
+  introduce(socket: Socket, address: string): void
   /** The scheme that the client itself speaks: a trusted proxy's `X-Forwarded-Proto`, else the connection's. */
   clientScheme(peer: Peer, req: IncomingMessage): 'http' | 'https'
   /** The client's address for the logs: the last hop of `X-Forwarded-For` that is not a trusted proxy. */
@@ -23,21 +27,31 @@ const USABLE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/
 export function createPeerTrust(trusted: readonly string[]): PeerTrust {
   const list = blockList(trusted)
   const peers = new WeakMap<Socket, Peer>()
+  const introduced = new Map<string, string>()
   const isTrusted = (address: string) => {
     const family = isIP(address)
     return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4')
   }
+  const remoteAddress = (socket: Socket) => plainAddress(socket.remoteAddress ?? '')
 
   return {
     peerOf(socket) {
       let peer = peers.get(socket)
       if (peer === undefined) {
-        const address = plainAddress(socket.remoteAddress ?? '')
+        const client = introduced.size === 0 ? undefined : introduced.get(endsOf(socket))
+        const address = client ?? remoteAddress(socket)
         const scheme = (socket as TLSSocket).encrypted ? 'https' : 'http'
         peer = { address, scheme, trusted: isTrusted(address) }
         peers.set(socket, peer)
       }
       return peer
+    },
+    isTrusted: (socket) => isTrusted(remoteAddress(socket)),
+    introduce(socket, address) {
+      // The TLS connection that will be made of it is another object with the same ends.
+      const ends = endsOf(socket)
+      introduced.set(ends, plainAddress(address))
+      socket.once('close', () => introduced.delete(ends))
     },
     clientScheme(peer, req) {
       if (!peer.trusted) return peer.scheme
@@ -64,6 +78,11 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
 function first(value: string | string[] | undefined): string | undefined {
   const text = Array.isArray(value) ? value[0] : value
   return text?.split(',', 1)[0]?.trim().toLowerCase()
+}
+
+/** Tells an open connection from all others. */
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
 /** A dual-stack listener tells of IPv4 clients as `::ffff:a.b.c.d`. */

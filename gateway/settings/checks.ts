@@ -35,6 +35,11 @@ export function checkTogether(settings: Settings, reader: Reader): void {
   if (settings.accessCookie === settings.refreshCookie) {
     problem(`ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`)
   }
+  if (settings.proxyProtocol && settings.trustedProxies.length === 0) {
+    problem(
+      'PROXY_PROTOCOL: found "on", but nobody may send its header; expected the balancers\' addresses in TRUSTED_PROXIES',
+    )
+  }
   checkTls(settings, problem)
   checkPorts(settings, problem)
   const signs = settings.keySource === null || settings.keySource.kind.startsWith('secret')

@@ -65,6 +65,16 @@ export const listeners = group(
       description:
         'The proxies in front whose `X-Forwarded-*` and `X-Request-Id` are believed. Those of all others are removed.',
     }),
+    proxyProtocol: variable({
+      name: 'PROXY_PROTOCOL',
+      parse: parse.onOff,
+      byDefault: false,
+      defaultShown: 'off',
+      accepts: '`on` or `off`',
+      example: 'on',
+      description:
+        'With `on` every connection from one of `TRUSTED_PROXIES` has to begin with a header of the PROXY protocol, version 1 or 2, and is served as that of the client it names.',
+    }),
   },
 )
 

@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from './plain-gateway.ts'
 import { freePort } from './raw-backend.ts'
 import type { Instance } from './round-robin.ts'
 
@@ -18,11 +20,47 @@ export function haproxyIsInstalled(): boolean {
 }
 
 /** HAProxy before these slots, round robin; those where nothing answers are out until something does. */
-export async function startHaproxy(slots: readonly Instance[]): Promise<Balancer> {
+export function startHaproxy(slots: readonly Instance[]): Promise<Balancer> {
+  return start((port) => configuration(port, slots))
+}
+
+/**
+ * HAProxy in TCP mode before one port.
+ *
+ * @param option how it tells of its clients, such as `send-proxy-v2`
+ */
+export async function startHaproxyBefore(target: number, option: string): Promise<Balancer> {
+  const balancer = await start(
+    (port) => `defaults
+  mode tcp
+  timeout connect 1s
+  timeout client 30s
+  timeout server 30s
+frontend in
+  bind 127.0.0.1:${port}
+  default_backend gateway
+backend gateway
+  server g 127.0.0.1:${target} ${option}
+`,
+  )
+  await until(() => accepts(balancer.port))
+  return balancer
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.once('connect', () => resolve(true))
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+}
+
+async function start(configure: (port: number) => string): Promise<Balancer> {
   const port = await freePort()
   const folder = await mkdtemp(join(tmpdir(), 'gateway-haproxy-'))
   const file = join(folder, 'haproxy.cfg')
-  await writeFile(file, configuration(port, slots))
+  await writeFile(file, configure(port))
   const haproxy = spawn(HAPROXY, ['-db', '-q', '-f', file], { stdio: 'ignore' })
   const gone = new Promise((resolve) => haproxy.once('exit', resolve))
   return {

@@ -150,6 +150,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         keys,
         verifier,
         table,
+        scheduler,
         identify: (exchange) => decider.identify(exchange),
       })
     : null

@@ -19,6 +19,7 @@ export interface Lane {
 export interface LaneOptions {
   /** False behind a pooler that cannot keep prepared statements. */
   readonly prepare: boolean
+  readonly applicationName?: string
 }
 
 /**
@@ -48,7 +49,7 @@ export function createLane(address: DatabaseAddress, nextHost: () => number, opt
       // A lane whose connection failed is thrown away; one that lost it while idle may connect at once.
       backoff: () => 0,
       onnotice: () => {},
-      connection: { application_name: 'poweron-gateway', ...address.parameters },
+      connection: { application_name: options.applicationName ?? 'poweron-gateway', ...address.parameters },
       async socket() {
         if (!lane.mayConnect)
           throw Object.assign(new Error('closed too early'), { code: 'CONNECTION_CLOSED' })

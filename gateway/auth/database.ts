@@ -8,13 +8,16 @@ export type Cell = string | number | boolean | null
 
 export interface Statement {
   readonly text: string
-  readonly parameters: readonly string[]
+  readonly parameters: readonly (string | null)[]
   /**
    * The first cell of every row is `pg_is_in_recovery()`, and there is at least one row. An answer of a server in
    * recovery is a fault, and the next connection looks for the primary.
    */
   readonly primaryOnly?: boolean
 }
+
+/** Runs one statement in a transaction under way. @throws DatabaseError */
+export type Ask = (statement: Statement) => Promise<Cell[][]>
 
 /** A few connections, each of which carries one query at a time. */
 export interface Database {
@@ -27,6 +30,14 @@ export interface Database {
    * @throws DatabaseError
    */
   query(statement: Statement, deadlineMs: number): Promise<Cell[][]>
+  /**
+   * Runs `task` in one transaction in which each statement sees what was committed before it (READ COMMITTED).
+   * Nothing is committed where the task throws, or where the deadline passes before COMMIT is sent.
+   *
+   * @param deadlineMs from the call to the answer to COMMIT
+   * @throws DatabaseError, and what `task` throws
+   */
+  transaction<T>(task: (ask: Ask) => Promise<T>, deadlineMs: number): Promise<T>
   close(): Promise<void>
 }
 
@@ -58,7 +69,14 @@ export interface DatabaseOptions {
   /** False behind a pooler that cannot keep prepared statements. */
   readonly prepare: boolean
   readonly scheduler: Scheduler
+  /** What the server shows of whose connection it is; `poweron-gateway` where nothing is said. */
+  readonly applicationName?: string
 }
+
+const statement = (text: string): Statement => ({ text, parameters: [] })
+const BEGIN = statement('begin isolation level read committed')
+const COMMIT = statement('commit')
+const ROLLBACK = statement('rollback')
 
 interface Waiter {
   resolve(lane: Lane): void
@@ -134,7 +152,6 @@ export function createDatabase(options: DatabaseOptions): Database {
       deadline.reject(new DatabaseError('DEADLINE', `no answer within ${deadlineMs} ms`, { stale: false }))
     })
     try {
-      lane.mayConnect = true
       const { text, parameters } = statement
       const query = lane.sql.unsafe(text, [...parameters], { prepare: options.prepare }).values()
       // The loser of the race must not become an unhandled rejection.
@@ -152,19 +169,49 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  /** A connection for this alone, with the time that is left once it is free. */
+  async function withLane<T>(
+    deadlineMs: number,
+    use: (lane: Lane, leftMs: number) => Promise<T>,
+  ): Promise<T> {
+    if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
+    const began = options.scheduler.now()
+    const taken = acquire(deadlineMs)
+    const lane = taken instanceof Promise ? await taken : taken
+    const leftMs = taken instanceof Promise ? deadlineMs - (options.scheduler.now() - began) : deadlineMs
+    try {
+      lane.mayConnect = true
+      return await use(lane, leftMs)
+    } finally {
+      release(lane)
+    }
+  }
+
+  async function transact<T>(lane: Lane, task: (ask: Ask) => Promise<T>, leftMs: number): Promise<T> {
+    const end = options.scheduler.now() + leftMs
+    const ask: Ask = async (statement) => {
+      const left = end - options.scheduler.now()
+      if (left <= 0) throw new DatabaseError('DEADLINE', 'a transaction was given up', { stale: false })
+      const rows = await run(lane, statement, left)
+      // What follows belongs to this connection; on a fresh one it would be outside of the transaction.
+      lane.mayConnect = false
+      return rows
+    }
+    try {
+      await ask(BEGIN)
+      const result = await task(ask)
+      await ask(COMMIT)
+      return result
+    } catch (error) {
+      // One that was given up rolls back by itself, and so does one that has no time left for it.
+      if (lanes.includes(lane)) await ask(ROLLBACK).catch(() => discard(lane))
+      throw error
+    }
+  }
+
   return {
-    async query(statement, deadlineMs) {
-      if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
-      const began = options.scheduler.now()
-      const taken = acquire(deadlineMs)
-      const lane = taken instanceof Promise ? await taken : taken
-      const leftMs = taken instanceof Promise ? deadlineMs - (options.scheduler.now() - began) : deadlineMs
-      try {
-        return await run(lane, statement, leftMs)
-      } finally {
-        release(lane)
-      }
-    },
+    query: (statement, deadlineMs) => withLane(deadlineMs, (lane, leftMs) => run(lane, statement, leftMs)),
+    transaction: (task, deadlineMs) => withLane(deadlineMs, (lane, leftMs) => transact(lane, task, leftMs)),
     async close() {
       closed = true
       await Promise.all(lanes.map((lane) => lane.sql.end({ timeout: 1 }).catch(() => {})))
@@ -183,8 +230,11 @@ function refuseStandby(rows: readonly (readonly Cell[])[]): void {
   )
 }
 
-/** The connection has gone with the error: connection exceptions, shutdowns, a server that only starts. */
-const GONE_STATES = /^(08|57P0)/
+/**
+ * The connection is of no use any more: connection exceptions, shutdowns, a server that only starts; and one that
+ * reads only, which it was told at its beginning and would be for ever (`default_transaction_read_only`).
+ */
+const GONE_STATES = /^(08|57P0|25006)/
 
 /** Errors of a connection that was good and went away: a fresh one may succeed at once. */
 const STALE = new Set([
@@ -195,6 +245,7 @@ const STALE = new Set([
   'EPIPE',
   '57P01',
   '57P02',
+  '25006',
 ])
 
 interface Circumstances {

@@ -41,7 +41,8 @@ interface Prepared {
   readonly text: string
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+/** What a column of type uuid can be compared with; anything else is no id of its. */
+export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /** SQLSTATE class 42: the table is not as it was; class 22: a value is not of its column's type any more. */
 const MAPPING_STATES = /^(42|22)/

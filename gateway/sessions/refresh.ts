@@ -5,7 +5,8 @@ import { type CookieNames, type CookieValue, readCookies } from '../auth/cookies
 import type { TokenVerifier, Verification } from '../auth/token-verifier.ts'
 import { originAllowed } from '../authorization.ts'
 import { clientIsGone, type Exchange } from '../exchange.ts'
-import type { SessionStore, SessionToken } from './session-store.ts'
+import type { SessionToken } from './session-rows.ts'
+import type { SessionStore } from './session-store.ts'
 
 /** The request's own origin. */
 export interface Own {
@@ -51,14 +52,14 @@ export function createRefresh(parts: RefreshParts): Refresh {
 
   /** The same row gives the same JWT to the byte: racing tabs end with equal cookies. */
   async function sign(token: SessionToken, use: 'access' | 'refresh'): Promise<string> {
-    const { id, userId, sessionId, mandateId, exp } = token
+    const { id, userId, sessionId, mandateId } = token
     const claims = {
       jti: id,
       userId,
       sessionId,
       mandateId,
       type: use,
-      exp,
+      exp: Math.floor(token.exp),
       ...(parts.issuer === null ? {} : { iss: parts.issuer }),
       ...(parts.audience === null ? {} : { aud: parts.audience }),
     }
@@ -80,8 +81,8 @@ export function createRefresh(parts: RefreshParts): Refresh {
       if (verified.kind === 'refused') return { kind: 'refused', code: verified.code }
       if (!isOwnOrigin(exchange, own)) return { kind: 'refused', code: 'origin_forbidden' }
       if (await hasLeft(exchange)) return { kind: 'left' }
-      const rotation = await parts.store.rotate(verified.token)
-      if (rotation.kind === 'refused') return rotation
+      const rotation = await parts.store.rotate(verified.token, () => !clientIsGone(exchange))
+      if (rotation.kind !== 'rotated') return rotation
       const { access, refresh, accessIsGood } = rotation
       const fields = [
         ...setCookie(cookies.access, await sign(access, 'access'), own),

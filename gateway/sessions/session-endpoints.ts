@@ -15,7 +15,7 @@ export interface SessionEndpoints {
 export interface SessionEndpointParts {
   readonly cookies: CookieNames
   readonly refresh: Refresh
-  readonly store: Pick<SessionStore, 'find' | 'end'>
+  readonly store: Pick<SessionStore, 'end' | 'endByRefresh'>
   /** Authenticates by the access cookie. */
   readonly identify: (exchange: Exchange) => Promise<AuthDecision>
 }
@@ -32,24 +32,27 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
   }
 
   async function logout(exchange: Exchange, own: Own): Promise<ErrorCode | null> {
-    const session = await sessionOf(exchange)
-    if (typeof session === 'string') return session
-    if (!isOwnOrigin(exchange, own)) return 'origin_forbidden'
-    await store.end(session)
+    const refusal = await endSession(exchange, own)
+    if (refusal !== null) return refusal
     answer(exchange, 204, [...clearCookie(cookies.access, own), ...clearCookie(cookies.refresh, own)], null)
     return null
   }
 
   /** By the access token, or by a good refresh token alone: who wants to leave may have waited too long. */
-  async function sessionOf(exchange: Exchange): Promise<{ userId: string; sessionId: string } | ErrorCode> {
+  async function endSession(exchange: Exchange, own: Own): Promise<ErrorCode | null> {
     const decision = await parts.identify(exchange)
-    if (decision.kind === 'authenticated') return decision.identity
     if (decision.kind === 'failed') throw decision.error
+    if (decision.kind === 'authenticated') {
+      if (!isOwnOrigin(exchange, own)) return 'origin_forbidden'
+      await store.end(decision.identity)
+      return null
+    }
     const code = decision.kind === 'refused' ? decision.code : 'credentials_missing'
     const verified = await parts.refresh.verify(readCookies(exchange.req.rawHeaders, cookies).refresh)
     if (typeof verified === 'string' || verified.kind === 'refused') return code
-    const found = await store.find(verified.token)
-    return found.kind === 'refused' ? found.code : found.session
+    if (!isOwnOrigin(exchange, own)) return 'origin_forbidden'
+    const ending = await store.endByRefresh(verified.token)
+    return ending.kind === 'refused' ? ending.code : null
   }
 
   return { refresh: guarded(refresh), logout: guarded(logout) }

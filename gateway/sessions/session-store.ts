@@ -1,17 +1,15 @@
 import { createHmac, type KeyObject } from 'node:crypto'
-import postgres from 'postgres'
+import { type Ask, type Database, DatabaseError } from '../auth/database.ts'
 import type { ColumnKinds } from '../auth/token-catalogue.ts'
-import { quoted, quotedTable, type TableName, type TokenColumns } from '../auth/token-columns.ts'
 import type { VerifiedToken } from '../auth/token-verifier.ts'
 import { GatewayError } from '../errors.ts'
+import type { createSessionRows, SessionRow, SessionRows, SessionToken } from './session-rows.ts'
 
-/** A token's row with its expiry in whole seconds since the epoch. */
-export interface SessionToken {
-  readonly id: string
-  readonly userId: string
-  readonly sessionId: string
-  readonly mandateId: string | null
-  readonly exp: number
+type RefusalCode = 'token_unknown' | 'token_expired' | 'token_revoked' | 'token_mismatch'
+
+interface Refused {
+  readonly kind: 'refused'
+  readonly code: RefusalCode
 }
 
 export type Rotation =
@@ -22,17 +20,11 @@ export type Rotation =
       /** False where the pair was there already, and its access token has been revoked or has expired since. */
       readonly accessIsGood: boolean
     }
-  | {
-      readonly kind: 'refused'
-      readonly code: 'token_unknown' | 'token_expired' | 'token_revoked' | 'token_mismatch'
-    }
+  /** Nobody waits for it any more; nothing was changed. */
+  | { readonly kind: 'left' }
+  | Refused
 
-export type FoundSession =
-  | { readonly kind: 'found'; readonly session: { readonly userId: string; readonly sessionId: string } }
-  | {
-      readonly kind: 'refused'
-      readonly code: 'token_unknown' | 'token_expired' | 'token_revoked' | 'token_mismatch'
-    }
+export type Ending = { readonly kind: 'ended' } | Refused
 
 /** Changes sessions in the token table, each change in one transaction. */
 export interface SessionStore {
@@ -41,134 +33,100 @@ export interface SessionStore {
    * seconds gives the same pair again (two tabs of one browser); one used longer ago was stolen, and its session
    * ends.
    *
+   * @param isWanted asked once the session is this transaction's alone
    * @throws GatewayError `token_store_unavailable`
    */
-  rotate(token: VerifiedToken): Promise<Rotation>
-  /** The session of a refresh token that is good. @throws GatewayError `token_store_unavailable` */
-  find(token: VerifiedToken): Promise<FoundSession>
+  rotate(token: VerifiedToken, isWanted: () => boolean): Promise<Rotation>
   /** Revokes every token of a session. @throws GatewayError `token_store_unavailable` */
   end(session: { readonly userId: string; readonly sessionId: string }): Promise<void>
+  /**
+   * Revokes every token of a refresh token's session. One that was used up within the last ten seconds will do;
+   * one used longer ago was stolen: its session ends all the same, and the token is refused.
+   *
+   * @throws GatewayError `token_store_unavailable`
+   */
+  endByRefresh(token: VerifiedToken): Promise<Ending>
   close(): Promise<void>
 }
 
 export interface SessionStoreParts {
-  readonly databaseUrl: string
-  readonly prepare: boolean
-  readonly table: TableName
-  readonly columns: TokenColumns
+  readonly database: Database
+  readonly rowsOf: ReturnType<typeof createSessionRows>
   readonly kinds: () => Promise<ColumnKinds>
   /** Names the successors of a token; the same on every instance. */
   readonly secret: () => KeyObject
   readonly accessTtlS: number
   readonly refreshTtlS: number
   readonly timeoutMs: number
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
 }
-
-const CONNECTIONS = 2
 
 /** A racing tab's refresh with the same token gets the same answer for so long. */
 const REUSE_S = 10
 
-type Transaction = postgres.TransactionSql
+/** Transactions that stood in each other's way (SQLSTATE class 40); a second try sees what the other one did. */
+const COLLISION = /^40/
 
-interface Row extends SessionToken {
-  readonly status: string
-  readonly expired: boolean
-  /** The database's clock, seconds since the epoch. */
-  readonly now: number
-}
+const REVOKED: Refused = { kind: 'refused', code: 'token_revoked' }
 
 export function createSessionStore(parts: SessionStoreParts): SessionStore {
-  const sql = postgres(parts.databaseUrl, {
-    max: CONNECTIONS,
-    prepare: parts.prepare,
-    fetch_types: false,
-    idle_timeout: 60,
-    connect_timeout: 5,
-    backoff: () => 0.1,
-    target_session_attrs: 'primary',
-    onnotice: () => {},
-    connection: { application_name: 'poweron-gateway-sessions' },
-  })
-  const table = quotedTable(parts.table)
-  const column = (name: keyof TokenColumns) => quoted(parts.columns[name])
+  const { database } = parts
 
-  async function rotateIn(tx: Transaction, token: VerifiedToken, kinds: ColumnKinds): Promise<Rotation> {
-    const old = await lock(tx, token.jti, kinds)
-    if (old === null) return { kind: 'refused', code: 'token_unknown' }
-    if (disagrees(token, old)) return { kind: 'refused', code: 'token_mismatch' }
-    if (old.status !== 'ACTIVE') return reuse(tx, old, kinds)
+  /** One transaction on one session at a time, whatever the instance. @returns the row, once it is ours alone */
+  async function take(rows: SessionRows, token: VerifiedToken): Promise<SessionRow | Refused> {
+    await rows.lockSessionOf(token.jti)
+    const row = await rows.read(token.jti)
+    if (row === null) return { kind: 'refused', code: 'token_unknown' }
+    return disagrees(token, row) ? { kind: 'refused', code: 'token_mismatch' } : row
+  }
+
+  async function rotateIn(
+    rows: SessionRows,
+    token: VerifiedToken,
+    isWanted: () => boolean,
+  ): Promise<Rotation> {
+    const old = await take(rows, token)
+    if ('code' in old) return old
+    if (!isWanted()) return { kind: 'left' }
+    if (old.status !== 'ACTIVE') return successors(rows, old)
     if (old.expired) return { kind: 'refused', code: 'token_expired' }
-    const access = successor(old, 'access', old.now + parts.accessTtlS)
-    const refresh = successor(old, 'refresh', old.now + parts.refreshTtlS)
-    await revokeSession(tx, old)
-    await insert(tx, access, kinds)
-    await insert(tx, refresh, kinds)
+    const { id, userId, sessionId, mandateId, now } = old
+    const whose = { userId, sessionId, mandateId }
+    const access = { ...whose, id: successorId(id, 'access'), exp: Math.floor(now) + parts.accessTtlS }
+    const refresh = { ...whose, id: successorId(id, 'refresh'), exp: now + parts.refreshTtlS }
+    await rows.revokeSession(old)
+    await rows.insert([access, refresh])
     return { kind: 'rotated', access, refresh, accessIsGood: true }
   }
 
-  /** A used token: its successors tell when. Tokens that were revoked otherwise have none. */
-  async function reuse(tx: Transaction, old: Row, kinds: ColumnKinds): Promise<Rotation> {
-    const refused = { kind: 'refused', code: 'token_revoked' } as const
-    const access = await lock(tx, successorId(old.id, 'access'), kinds)
-    const refresh = await lock(tx, successorId(old.id, 'refresh'), kinds)
-    if (access === null || refresh === null) return refused
-    const usedAt = refresh.exp - parts.refreshTtlS
-    if (old.now - usedAt > REUSE_S) {
-      await revokeSession(tx, old)
-      return refused
+  /**
+   * What a used token was exchanged for; its successor's expiry tells when. A successor that has been used as well
+   * leads on to the pair in force. Tokens that were revoked otherwise have no successors.
+   */
+  async function successors(rows: SessionRows, used: SessionRow): Promise<Rotation> {
+    const access = await rows.read(successorId(used.id, 'access'))
+    const refresh = await rows.read(successorId(used.id, 'refresh'))
+    if (access === null || refresh === null) return REVOKED
+    // The far side of now: written by a server whose clock was ahead, or under another REFRESH_TOKEN_TTL_S.
+    if (Math.abs(used.now - (refresh.exp - parts.refreshTtlS)) > REUSE_S) {
+      await rows.revokeSession(used)
+      return REVOKED
     }
-    if (refresh.status !== 'ACTIVE') return refused
+    if (refresh.status !== 'ACTIVE') return successors(rows, refresh)
     return { kind: 'rotated', access, refresh, accessIsGood: access.status === 'ACTIVE' && !access.expired }
   }
 
-  async function lock(tx: Transaction, id: string, kinds: ColumnKinds): Promise<Row | null> {
-    const expiry = column('expiresAt')
-    const epoch = kinds.expiresAt === 'number' ? `${expiry}::float8` : `extract(epoch from ${expiry})::float8`
-    const rows = await tx.unsafe(
-      `select ${column('id')}::text as id, ${column('userId')}::text as "userId", ${column('sessionId')}::text as "sessionId",
-              ${column('mandateId')}::text as "mandateId", ${column('status')}::text as status, ${epoch} as exp,
-              floor(extract(epoch from clock_timestamp()))::float8 as now
-       from ${table} where ${column('id')} = $1::${kinds.id} for update`,
-      [id],
-    )
-    const [row] = rows as unknown as (Omit<Row, 'expired'> & { exp: number | null })[]
-    if (row === undefined) return null
-    return { ...row, expired: row.exp !== null && row.exp <= row.now }
-  }
-
-  async function revokeSession(
-    tx: postgres.Sql | Transaction,
-    session: { userId: string; sessionId: string },
-  ) {
-    await tx.unsafe(
-      `update ${table} set ${column('status')} = 'REVOKED'
-       where ${column('userId')}::text = $1 and ${column('sessionId')}::text = $2 and ${column('status')}::text = 'ACTIVE'`,
-      [session.userId, session.sessionId],
-    )
-  }
-
-  async function insert(tx: Transaction, token: SessionToken, kinds: ColumnKinds): Promise<void> {
-    const names = (['id', 'userId', 'sessionId', 'mandateId', 'status', 'expiresAt'] as const)
-      .map(column)
-      .join(', ')
-    const expiry = {
-      timestamptz: 'to_timestamp($5::float8)',
-      timestamp: `to_timestamp($5::float8) at time zone 'UTC'`,
-      number: '$5::float8',
-    }[kinds.expiresAt]
-    await tx.unsafe(`insert into ${table} (${names}) values ($1, $2, $3, $4, 'ACTIVE', ${expiry})`, [
-      token.id,
-      token.userId,
-      token.sessionId,
-      token.mandateId,
-      token.exp,
-    ])
-  }
-
-  function successor(old: Row, use: 'access' | 'refresh', exp: number): SessionToken {
-    const { userId, sessionId, mandateId } = old
-    return { id: successorId(old.id, use), userId, sessionId, mandateId, exp }
+  async function endIn(rows: SessionRows, token: VerifiedToken): Promise<Ending> {
+    const row = await take(rows, token)
+    if ('code' in row) return row
+    if (row.status === 'ACTIVE' && row.expired) return { kind: 'refused', code: 'token_expired' }
+    if (row.status !== 'ACTIVE') {
+      const found = await successors(rows, row)
+      if (found.kind === 'refused') return found
+    }
+    await rows.revokeSession(row)
+    return { kind: 'ended' }
   }
 
   /**
@@ -183,44 +141,36 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     return `${digest.slice(0, 8)}-${digest.slice(8, 12)}-8${digest.slice(13, 16)}-a${digest.slice(17, 20)}-${digest.slice(20, 32)}`
   }
 
-  async function bounded<T>(work: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${parts.timeoutMs} ms`)), parts.timeoutMs)
-    })
-    work.catch(() => {})
+  /**
+   * A connection that had gone, or a collision, is tried once more. That is safe even where the answer to COMMIT
+   * was lost: a rotation that happened is found by its successors.
+   */
+  async function transact<T>(task: (rows: SessionRows) => Promise<T>): Promise<T> {
+    const end = parts.now() + parts.timeoutMs
+    const once = async () => {
+      const kinds = await parts.kinds()
+      const within = (ask: Ask) => task(parts.rowsOf(ask, kinds))
+      return database.transaction(within, Math.max(1, end - parts.now()))
+    }
     try {
-      return await Promise.race([work, late])
+      return await once().catch((error: unknown) => {
+        if (error instanceof DatabaseError && (error.stale || COLLISION.test(error.code))) return once()
+        throw error
+      })
     } catch (cause) {
       throw new GatewayError('token_store_unavailable', 'the session could not be changed', { cause })
-    } finally {
-      clearTimeout(timer)
     }
   }
 
-  async function findIn(tx: Transaction, token: VerifiedToken, kinds: ColumnKinds): Promise<FoundSession> {
-    const row = await lock(tx, token.jti, kinds)
-    if (row === null) return { kind: 'refused', code: 'token_unknown' }
-    if (disagrees(token, row)) return { kind: 'refused', code: 'token_mismatch' }
-    if (row.status !== 'ACTIVE') return { kind: 'refused', code: 'token_revoked' }
-    return row.expired ? { kind: 'refused', code: 'token_expired' } : { kind: 'found', session: row }
-  }
-
   return {
-    find(token) {
-      return bounded(
-        parts.kinds().then((kinds) => sql.begin((tx) => findIn(tx, token, kinds)) as Promise<FoundSession>),
-      )
-    },
-    rotate(token) {
-      return bounded(
-        parts.kinds().then((kinds) => sql.begin((tx) => rotateIn(tx, token, kinds)) as Promise<Rotation>),
-      )
-    },
-    end: (session) => bounded(revokeSession(sql, session)),
-    async close() {
-      await sql.end({ timeout: 1 }).catch(() => {})
-    },
+    rotate: (token, isWanted) => transact((rows) => rotateIn(rows, token, isWanted)),
+    end: (session) =>
+      transact(async (rows) => {
+        await rows.lockSession(session.sessionId)
+        await rows.revokeSession(session)
+      }),
+    endByRefresh: (token) => transact((rows) => endIn(rows, token)),
+    close: () => database.close(),
   }
 }
 

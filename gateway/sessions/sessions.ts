@@ -1,12 +1,15 @@
 import type { CookieNames } from '../auth/cookies.ts'
+import { createDatabase } from '../auth/database.ts'
 import type { KeyRing } from '../auth/keys.ts'
 import type { TokenTable } from '../auth/token-table.ts'
 import type { TokenVerifier } from '../auth/token-verifier.ts'
 import type { Decider } from '../decision.ts'
+import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { createRefresh } from './refresh.ts'
 import { createRefreshInPassing, type RefreshInPassing } from './refresh-in-passing.ts'
 import { createSessionEndpoints, type SessionEndpoints } from './session-endpoints.ts'
+import { createSessionRows } from './session-rows.ts'
 import { createSessionStore, type SessionStore } from './session-store.ts'
 
 export interface SessionParts {
@@ -16,8 +19,12 @@ export interface SessionParts {
   readonly keys: KeyRing
   readonly verifier: TokenVerifier
   readonly table: Pick<TokenTable, 'kinds'>
+  readonly scheduler: Scheduler
   readonly identify: Decider['identify']
 }
+
+/** Of their own: a session that is held up by a lock holds up no look-up. */
+const CONNECTIONS = 2
 
 /** A transaction takes several statements and may wait for another tab's; a look-up is one. */
 const LOOKUPS_A_TRANSACTION = 5
@@ -28,21 +35,27 @@ export function createSessions(parts: SessionParts): {
   readonly endpoints: SessionEndpoints
   readonly refreshInPassing: RefreshInPassing
 } {
-  const { settings, keys } = parts
+  const { settings, keys, scheduler } = parts
   const secret = () => {
     if (keys.secret === null) throw new TypeError('session endpoints need a signing secret')
     return keys.secret
   }
+  const timeoutMs = settings.lookupTimeoutMs * LOOKUPS_A_TRANSACTION
   const store = createSessionStore({
-    databaseUrl: parts.databaseUrl,
-    prepare: settings.databasePrepare,
-    table: settings.tokenTable,
-    columns: settings.tokenColumns,
+    database: createDatabase({
+      url: parts.databaseUrl,
+      connections: CONNECTIONS,
+      prepare: settings.databasePrepare,
+      scheduler,
+      applicationName: 'poweron-gateway-sessions',
+    }),
+    rowsOf: createSessionRows({ table: settings.tokenTable, columns: settings.tokenColumns, timeoutMs }),
     kinds: () => parts.table.kinds(settings.lookupTimeoutMs),
     secret,
     accessTtlS: settings.accessTokenTtlS,
     refreshTtlS: settings.refreshTokenTtlS,
-    timeoutMs: settings.lookupTimeoutMs * LOOKUPS_A_TRANSACTION,
+    timeoutMs,
+    now: scheduler.now,
   })
   const { cookies, verifier, identify } = parts
   const refresh = createRefresh({

@@ -1,0 +1,270 @@
+import { createSecretKey, randomUUID } from 'node:crypto'
+import postgres from 'postgres'
+import t, { type Test } from 'tap'
+import { createDatabase } from '../../gateway/auth/database.ts'
+import { checkCatalogue } from '../../gateway/auth/token-catalogue.ts'
+import { DEFAULT_COLUMNS } from '../../gateway/auth/token-columns.ts'
+import { systemScheduler as scheduler } from '../../gateway/scheduler.ts'
+import { createSessionRows } from '../../gateway/sessions/session-rows.ts'
+import { createSessionStore, type Rotation } from '../../gateway/sessions/session-store.ts'
+import { startCuttingRelay } from '../support/cutting-relay.ts'
+import { until } from '../support/plain-gateway.ts'
+import { insertToken, startPostgres } from '../support/postgres.ts'
+import { TEST_SECRET } from '../support/tokens.ts'
+
+const REFRESH_TTL_S = 3600
+const TABLE = { schema: null, name: 'Token' }
+const server = await startPostgres()
+t.teardown(() => server.close())
+const usual = await server.createDatabase()
+
+interface StageOptions {
+  readonly ddl?: string
+  readonly timeoutMs?: number
+  readonly refreshTtlS?: number
+  readonly port?: number
+}
+
+async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
+  const url = ddl === undefined ? usual : await server.createDatabase(ddl)
+  const sql = postgres(url, { max: 4, onnotice: () => {} })
+  t.teardown(() => sql.end({ timeout: 1 }))
+  const direct = createDatabase({ url, connections: 1, prepare: true, scheduler })
+  const { kinds } = await checkCatalogue(direct, { table: TABLE, columns: DEFAULT_COLUMNS }, 4000)
+  await direct.close()
+  const store = (more: StageOptions = {}) => {
+    const { timeoutMs = 4000, refreshTtlS = REFRESH_TTL_S, port = server.port } = { ...options, ...more }
+    const database = createDatabase({
+      url: url.replace(`:${server.port}/`, `:${port}/`),
+      connections: 2,
+      prepare: true,
+      scheduler,
+    })
+    const made = createSessionStore({
+      database,
+      rowsOf: createSessionRows({ table: TABLE, columns: DEFAULT_COLUMNS, timeoutMs }),
+      kinds: async () => kinds!,
+      secret: () => createSecretKey(Buffer.from(TEST_SECRET)),
+      accessTtlS: 900,
+      refreshTtlS,
+      timeoutMs,
+      now: scheduler.now,
+    })
+    t.teardown(() => made.close())
+    return made
+  }
+  const statuses = async (sessionId: string) =>
+    (await sql`select status::text from "Token" where "sessionId" = ${sessionId}`).map(({ status }) => status)
+  const active = async (sessionId: string) =>
+    (await statuses(sessionId)).filter((status) => status === 'ACTIVE').length
+  return { sql, store, statuses, active }
+}
+
+type Stage = Awaited<ReturnType<typeof stage>>
+
+const always = () => true
+const tokenOf = (jti: string) => ({
+  jti,
+  exp: Number.MAX_SAFE_INTEGER,
+  nbf: null,
+  userId: null,
+  mandateId: null,
+  sessionId: null,
+})
+
+function refreshIdOf(rotation: Rotation): string {
+  return rotation.kind === 'rotated' ? rotation.refresh.id : rotation.kind
+}
+
+/** A session with an access and a refresh token. */
+async function newSession({ sql }: Stage) {
+  const sessionId = randomUUID()
+  await insertToken(sql, { sessionId })
+  const { id, userId } = await insertToken(sql, { sessionId })
+  return { sessionId, userId, refresh: tokenOf(id) }
+}
+
+/** Writes of a session's new tokens wait until the test lets them go on. */
+async function holdInserts({ sql }: Stage, sessionId: string) {
+  const key = Math.floor(Math.random() * 1e9)
+  await sql.unsafe(`
+    create function hold_${key}() returns trigger language plpgsql as
+      $$ begin perform pg_advisory_xact_lock_shared(${key}); return new; end $$;
+    create trigger hold_${key} before insert on "Token" for each row when (new."sessionId" = '${sessionId}')
+      execute function hold_${key}()`)
+  const holder = await sql.reserve()
+  await holder`select pg_advisory_lock(${key})`
+  return {
+    /** Resolves when so many transactions wait for locks. */
+    waiting: (count: number) =>
+      until(async () => {
+        const [row] = await sql`
+          select count(*)::int as count from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock'`
+        return row!.count === count
+      }),
+    async release() {
+      await holder`select pg_advisory_unlock(${key})`
+      holder.release()
+    },
+  }
+}
+
+/** Moves the moment at which a token was used into the past, by what the table says of its successors. */
+async function usedAgo({ sql }: Stage, sessionId: string, seconds: number) {
+  await sql`update "Token" set "expiresAt" = "expiresAt" - ${`${seconds} seconds`}::interval
+            where "sessionId" = ${sessionId}`
+}
+
+t.test('a session does not outlive a logout that comes while it is being refreshed', async (t) => {
+  const at = await stage(t)
+  const { sessionId, userId, refresh } = await newSession(at)
+  const held = await holdInserts(at, sessionId)
+  const refreshed = at.store().rotate(refresh, always)
+  await held.waiting(1)
+  const ended = at.store().end({ userId, sessionId })
+  await held.waiting(2)
+  await held.release()
+  t.equal((await refreshed).kind, 'rotated')
+  await ended
+  t.same(await at.statuses(sessionId), ['REVOKED', 'REVOKED', 'REVOKED', 'REVOKED'])
+})
+
+t.test('a stolen token ends the session also while its owner is refreshing it', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  const first = await at.store().rotate(refresh, always)
+  const second = await at.store().rotate(tokenOf(refreshIdOf(first)), always)
+  await usedAgo(at, sessionId, 30)
+  const held = await holdInserts(at, sessionId)
+  const owner = at.store().rotate(tokenOf(refreshIdOf(second)), always)
+  await held.waiting(1)
+  const thief = at.store().rotate(refresh, always)
+  await held.waiting(2)
+  await held.release()
+  t.equal((await owner).kind, 'rotated')
+  t.same(await thief, { kind: 'refused', code: 'token_revoked' })
+  t.equal(await at.active(sessionId), 0)
+})
+
+t.test('for ten seconds a used token gives the same pair, after that it ends the session', async (t) => {
+  const at = await stage(t)
+  for (const [seconds, kind, left] of [
+    [9, 'rotated', 2],
+    [10.5, 'refused', 0],
+  ] as const) {
+    const { sessionId, refresh } = await newSession(at)
+    const first = await at.store().rotate(refresh, always)
+    await usedAgo(at, sessionId, seconds)
+    const again = await at.store().rotate(refresh, always)
+    t.equal(again.kind, kind, `${seconds} s`)
+    t.equal(await at.active(sessionId), left)
+    if (first.kind === 'rotated' && again.kind === 'rotated') t.equal(again.refresh.id, first.refresh.id)
+  }
+})
+
+t.test('a tab that is two refreshes behind gets the pair in force, not one that is used up', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  const first = await at.store().rotate(refresh, always)
+  const second = await at.store().rotate(tokenOf(refreshIdOf(first)), always)
+  const late = await at.store().rotate(refresh, always)
+  t.not(refreshIdOf(second), refreshIdOf(first))
+  t.equal(refreshIdOf(late), refreshIdOf(second))
+  t.match(late, { accessIsGood: true })
+  t.equal(await at.active(sessionId), 2)
+})
+
+t.test('another REFRESH_TOKEN_TTL_S does not make an old use look like a fresh one', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  await at.store({ refreshTtlS: 7200 }).rotate(refresh, always)
+  await usedAgo(at, sessionId, 60)
+  t.equal((await at.store({ refreshTtlS: 3600 }).rotate(refresh, always)).kind, 'refused')
+  t.equal(await at.active(sessionId), 0)
+})
+
+t.test('a logout by a token that a racing tab has just used up still ends the session', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  await at.store().rotate(refresh, always)
+  t.same(await at.store().endByRefresh(refresh), { kind: 'ended' })
+  t.equal(await at.active(sessionId), 0)
+  t.same(await at.store().endByRefresh(refresh), { kind: 'refused', code: 'token_revoked' })
+})
+
+t.test('a refresh that was given up changes nothing afterwards', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  const held = await holdInserts(at, sessionId)
+  await t.rejects(at.store({ timeoutMs: 200 }).rotate(refresh, always), { code: 'token_store_unavailable' })
+  await held.release()
+  await held.waiting(0)
+  t.same(await at.statuses(sessionId), ['ACTIVE', 'ACTIVE'])
+  t.equal((await at.store().rotate(refresh, always)).kind, 'rotated')
+})
+
+t.test('a refresh that nobody waits for any more changes nothing', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  t.same(await at.store().rotate(refresh, () => false), { kind: 'left' })
+  t.equal(await at.active(sessionId), 2)
+})
+
+t.test('a connection that breaks between any two steps of a refresh loses nothing', async (t) => {
+  const at = await stage(t)
+  const relay = await startCuttingRelay(server.port)
+  t.teardown(() => relay.close())
+  const sound = at.store()
+  let cuts = 0
+  for (let messages = 1; ; messages++) {
+    const { sessionId, refresh } = await newSession(at)
+    relay.cutAfter(messages)
+    const broken = await at
+      .store({ port: relay.port, timeoutMs: 1000 })
+      .rotate(refresh, always)
+      .then(
+        ({ kind }) => kind,
+        ({ code }) => code,
+      )
+    await cut.close()
+    if (!relay.cut) break
+    cuts++
+    t.match(broken, /^(token_store_unavailable|rotated)$/)
+    const before = await at.statuses(sessionId)
+    t.equal(before.filter((status) => status === 'ACTIVE').length, 2, `after ${messages} messages: ${before}`)
+    t.equal((await sound.rotate(refresh, always)).kind, 'rotated', 'the client tries again')
+    t.equal(await at.active(sessionId), 2)
+  }
+  t.ok(cuts > 20, `${cuts} places`)
+})
+
+const SHAPES: Readonly<Record<string, string>> = {
+  'uuids, an enum and a timestamp without zone': `
+    create type status as enum ('ACTIVE', 'REVOKED');
+    create table "Token" ("id" uuid primary key, "userId" uuid not null, "sessionId" uuid not null,
+      "mandateId" uuid, "status" status not null, "expiresAt" timestamp not null)`,
+  'varchars and whole epoch seconds': `
+    create table "Token" ("id" varchar(64) primary key, "userId" varchar not null, "sessionId" varchar not null,
+      "mandateId" int, "status" varchar not null, "expiresAt" bigint)`,
+}
+for (const [shape, ddl] of Object.entries(SHAPES)) {
+  t.test(`a table of ${shape} is refreshed and logged out`, async (t) => {
+    const at = await stage(t, { ddl })
+    const [id, userId, sessionId] = [randomUUID(), randomUUID(), randomUUID()]
+    const expiry = ddl.includes('bigint')
+      ? 'extract(epoch from now())::bigint + 100'
+      : "now() at time zone 'UTC' + interval '100 s'"
+    await at.sql.unsafe(
+      `insert into "Token" values ('${id}', '${userId}', '${sessionId}', null, 'ACTIVE', ${expiry})`,
+    )
+    const first = await at.store().rotate(tokenOf(id), always)
+    const again = await at.store().rotate(tokenOf(id), always)
+    t.equal(refreshIdOf(again), refreshIdOf(first))
+    t.match(first, { access: { exp: Number } })
+    t.equal(await at.active(sessionId), 2)
+    t.same(await at.store().rotate(tokenOf("no id'"), always), { kind: 'refused', code: 'token_unknown' })
+    await at.store().end({ userId, sessionId })
+    t.equal(await at.active(sessionId), 0)
+  })
+}

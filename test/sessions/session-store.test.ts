@@ -220,13 +220,11 @@ t.test('a connection that breaks between any two steps of a refresh loses nothin
   for (let messages = 1; ; messages++) {
     const { sessionId, refresh } = await newSession(at)
     relay.cutAfter(messages)
-    const broken = await at
-      .store({ port: relay.port, timeoutMs: 1000 })
-      .rotate(refresh, always)
-      .then(
-        ({ kind }) => kind,
-        ({ code }) => code,
-      )
+    const cut = at.store({ port: relay.port, timeoutMs: 1000 })
+    const broken = await cut.rotate(refresh, always).then(
+      ({ kind }) => kind,
+      ({ code }) => code,
+    )
     await cut.close()
     if (!relay.cut) break
     cuts++

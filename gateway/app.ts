@@ -13,13 +13,16 @@ import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
+import { type Exposition, expose, valuesOf } from './ops/exposition.ts'
+import type { ExpositionFormat } from './ops/exposition-format.ts'
 import { createFront, type Front, hstsOf, type Ports } from './ops/front.ts'
+import type { LineWriter } from './ops/line-writer.ts'
 import type { Logger } from './ops/logger.ts'
 import { createMetrics, type Metrics } from './ops/metrics.ts'
 import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
 import type { Tracing } from './ops/tracing.ts'
-import type { Exposition, WorkerReport } from './ops/workers.ts'
+import type { WorkerReport } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
@@ -39,6 +42,8 @@ export interface AppParts {
   /** The first good reading of `upstreamsFile`. */
   readonly config: UpstreamsConfig
   readonly log: Logger
+  /** Where the log's lines go. */
+  readonly lines: Pick<LineWriter, 'dropped'>
   readonly version: string
 }
 
@@ -49,7 +54,7 @@ export interface App {
   /** Opens the listeners towards clients. @throws a listener's error, such as EADDRINUSE */
   listen(): Promise<Ports>
   /** This process's metrics. */
-  expose(): Promise<Exposition>
+  expose(format: ExpositionFormat): Promise<Exposition>
   /** What the admin listener tells of this process. */
   report(): Promise<WorkerReport>
   /** Leaves in order: drains, then closes everything. */
@@ -65,7 +70,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const scheduler = systemScheduler
   const { now } = scheduler
   const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
-  const metrics = createMetrics({ version: parts.version, node: process.version })
+  const metrics = createMetrics({ version: parts.version, node: process.version }, Date.now)
   const peers = createPeerTrust(settings.trustedProxies)
 
   const keys = await createKeyRing(parts.keySource, {
@@ -230,6 +235,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   /** What is counted only when somebody looks. */
   function refreshGauges() {
     metrics.negativeCacheEntries.value = refusals.size
+    metrics.logLinesDropped.value = parts.lines.dropped
     const openStreams = {
       websocket: guard.count('websocket'),
       sse: guard.count('sse'),
@@ -245,15 +251,15 @@ export async function createApp(parts: AppParts): Promise<App> {
     routing,
     store,
     listen: front.listen,
-    async expose() {
+    expose(format) {
       refreshGauges()
-      return { contentType: metrics.registry.contentType, body: await metrics.registry.metrics() }
+      return expose(metrics.registry, format)
     },
     async report() {
       const openStreams = refreshGauges()
       return {
         readiness: readiness(),
-        metrics: await metrics.registry.getMetricsAsJSON(),
+        metrics: await valuesOf(metrics.registry),
         status: describeStatus({
           readiness: readiness(),
           version: parts.version,

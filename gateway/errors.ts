@@ -32,6 +32,21 @@ const CODES = {
 
 export type ErrorCode = keyof typeof CODES
 
+/** The codes of refusals and faults that a decision on a request can end with. */
+export const DECISION_CODES: readonly ErrorCode[] = [
+  'credentials_missing',
+  'credentials_ambiguous',
+  'token_invalid',
+  'token_expired',
+  'token_unknown',
+  'token_revoked',
+  'token_mismatch',
+  'mandate_forbidden',
+  'origin_forbidden',
+  'token_store_unavailable',
+  'overloaded',
+]
+
 /** The HTTP status that answers `code`. */
 export function statusOf(code: ErrorCode): number {
   return CODES[code][0]

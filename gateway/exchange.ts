@@ -73,6 +73,11 @@ export function createExchange(
   }
 }
 
+/** With the flag that tells whether this exchange is recorded. */
+export function traceparentOf({ span, trace }: Exchange): string {
+  return span === null ? trace.traceparent : span.upstream.traceparent
+}
+
 /** True where nobody is left to answer. */
 export function clientIsGone(exchange: Exchange): boolean {
   return exchange.res.destroyed || exchange.req.socket.destroyed

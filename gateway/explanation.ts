@@ -61,7 +61,7 @@ export async function createExplainer({
 }: ExplainerParts): Promise<Explainer> {
   const scheduler = systemScheduler
   const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
-  const metrics = createMetrics({ version: '', node: process.version })
+  const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const upstreams = new Map<string, Upstream>()
   for (const [name, { health: _health, ejection: _ejection, ...upstream }] of config.upstreams) {
     upstreams.set(

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { MatchedTarget } from './admission.ts'
 import type { Identity } from './auth/authenticator.ts'
 import type { ErrorCode } from './errors.ts'
-import { clientIsGone, type Exchange, hasBody } from './exchange.ts'
+import { clientIsGone, type Exchange, hasBody, traceparentOf } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
 import type { TargetConnections } from './proxy/dispatcher.ts'
 import { type HeaderEdits, upstreamHeaders } from './proxy/headers.ts'
@@ -123,7 +123,9 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     } else if (outcome.kind === 'closed') {
       cells.ok.value++
     }
-    if (!exchange.upgraded) route.upstreamMetrics.duration.observe(exchange.upstreamMs! / 1000)
+    if (!exchange.upgraded) {
+      route.upstreamMetrics.duration.observe(exchange.upstreamMs! / 1000, traceparentOf(exchange))
+    }
   }
 
   /** One try on one target. */

@@ -4,7 +4,7 @@ import { answer, refuse } from './answers.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
 import { type ErrorCode, statusOf } from './errors.ts'
-import { clientIsGone, createExchange, type Exchange } from './exchange.ts'
+import { clientIsGone, createExchange, type Exchange, traceparentOf } from './exchange.ts'
 import type { Forwarder, UpgradeParts } from './forwarding.ts'
 import { isNavigation, redirectLocation } from './login-redirect.ts'
 import type { AccessLog } from './ops/access-log.ts'
@@ -151,7 +151,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     if (exchange.upstreamStartedAt !== null) exchange.upstreamMs ??= now - exchange.upstreamStartedAt
     const cells: RouteMetrics = exchange.route?.metrics ?? unmatched
     cells.requests(statusSent(exchange)).value++
-    if (!exchange.upgraded) cells.duration.observe(durationMs / 1000)
+    if (!exchange.upgraded) cells.duration.observe(durationMs / 1000, traceparentOf(exchange))
     exchange.span?.end(statusSent(exchange))
     parts.accessLog?.write(exchange, statusSent(exchange), durationMs)
   }

@@ -5,6 +5,7 @@ import { KeyError } from '../auth/keys.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { CertificateError } from '../ops/certificates.ts'
+import { createLineWriter } from '../ops/line-writer.ts'
 import { createLogger } from '../ops/logger.ts'
 import { loadUpstreamsFile } from '../routing/live-routing.ts'
 import { systemScheduler } from '../scheduler.ts'
@@ -48,7 +49,12 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   const read = readSettings(environment.env)
   if (!read.ok) throw new StartError(read.problems)
   const { settings } = read
-  const { log, flush } = createLogger({ level: settings.logLevel, fd: 1, scheduler: systemScheduler })
+  const lines = createLineWriter({
+    stdout: environment.stdout,
+    scheduler: systemScheduler,
+    onResume: (dropped) => log.warn({ dropped }, 'nobody read stdout: log lines were dropped'),
+  })
+  const log = createLogger(settings.logLevel, lines)
   if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
   const file = routingFile(settings, environment.cwd)
   const loaded = await loadUpstreamsFile(file.path)
@@ -58,13 +64,13 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   for (const notice of notices) log.warn(notice)
   const embedded = resources.postgres !== null
   if (file.isExample) resources.echo = await startEcho()
-  const start = { settings, databaseUrl, keySource, file, config: loaded.config, log, signals }
+  const start = { settings, databaseUrl, keySource, file, config: loaded.config, log, lines, signals }
   const code = await (cluster.isWorker
     ? serveAsWorker(start, environment)
     : settings.workers > 1
       ? serveWithWorkers(start, environment, embedded)
       : serveAlone(start, environment, embedded))
-  flush()
+  await lines.close()
   return code
 }
 

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import type { App } from '../app.ts'
 import { createApp } from '../app.ts'
 import type { KeySource } from '../auth/keys.ts'
+import { exposeTogether } from '../ops/exposition.ts'
 import type { Ports } from '../ops/front.ts'
+import type { LineWriter } from '../ops/line-writer.ts'
 import { listening } from '../ops/listening.ts'
 import type { Logger } from '../ops/logger.ts'
 import { createOperations } from '../ops/operations.ts'
@@ -35,6 +37,7 @@ export interface Start {
   readonly file: { readonly path: string; readonly isExample: boolean }
   readonly config: UpstreamsConfig
   readonly log: Logger
+  readonly lines: LineWriter
   readonly signals: Signals
 }
 
@@ -44,7 +47,7 @@ export interface Signals {
 }
 
 function appOf(
-  { settings, databaseUrl, keySource, file, config, log }: Start,
+  { settings, databaseUrl, keySource, file, config, log, lines }: Start,
   environment: ServeEnvironment,
 ): Promise<App> {
   return createApp({
@@ -54,6 +57,7 @@ function appOf(
     upstreamsFile: file.path,
     config,
     log,
+    lines,
     version: environment.version,
   })
 }
@@ -110,7 +114,7 @@ export async function serveWithWorkers(
   const operations = createOperations({
     reports: workers.reports,
     count: settings.workers,
-    expose: null,
+    expose: async (format) => exposeTogether(await workers.metrics(), format),
     scheduler: systemScheduler,
     wallClock: Date.now,
   })

@@ -1,12 +1,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Readiness } from '../endpoints.ts'
+import type { Exposition } from './exposition.ts'
+import { type ExpositionFormat, formatFor } from './exposition-format.ts'
 import type { Sample } from './history.ts'
 import type { Status } from './status.ts'
 
 export interface AdminServerParts {
   readonly readiness: () => Promise<Readiness>
   /** The exposition and its content type. */
-  readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>
+  readonly scrape: (format: ExpositionFormat) => Promise<Exposition>
   /** Null where no worker answers. */
   readonly status: () => Promise<Status | null>
   readonly samples: readonly Sample[]
@@ -29,8 +31,9 @@ export function createAdminServer(parts: AdminServerParts): Server {
     ],
     [
       '/metrics',
-      async (_req, res) => {
-        const { contentType, body } = await parts.scrape()
+      async (req, res) => {
+        const { contentType, body } = await parts.scrape(formatFor(req.headers.accept))
+        res.setHeader('Vary', 'Accept')
         send(res, 200, contentType, body)
       },
     ],

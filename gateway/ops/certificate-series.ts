@@ -1,12 +1,11 @@
-import { createSeries, type RegistryMetric } from './series.ts'
+import { createSeries } from './series.ts'
+import type { Register } from './traffic-metrics.ts'
 
 interface CertificateEnd {
   readonly files: { readonly name: string }
   /** Epoch milliseconds. */
   readonly expiresAt: number
 }
-
-type Register = <T extends { readonly metric: RegistryMetric }>(declared: T) => T
 
 /** @returns to be told of the certificates in force */
 export function certificateSeries(

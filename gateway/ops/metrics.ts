@@ -1,103 +1,34 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import { DECISION_CODES } from '../errors.ts'
+import { CLOSE_REASONS, type CloseReason, STREAM_KINDS, type StreamKind } from '../sessions/stream-guard.ts'
 import { certificateSeries } from './certificate-series.ts'
-import { createHistogram, type HistogramCells } from './histogram.ts'
-import { type Cell, createSeries, type RegistryMetric } from './series.ts'
-
-/** From half a millisecond to a minute: a look-up's round trip at one end, a slow report at the other. */
-export const DURATION_BUCKETS = [
-  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
-]
+import { createHistogram } from './histogram.ts'
+import { createSeries } from './series.ts'
+import { createTrafficMetrics, DURATION_BUCKETS, memoised, type Register } from './traffic-metrics.ts'
 
 const BATCH_BUCKETS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 
-/** The cells of one route, looked up once per file load. */
-export interface RouteMetrics {
-  /** The finished exchange's status; the cell is made when a status is first seen. */
-  requests(status: number): Cell
-  readonly duration: HistogramCells
-}
+const DECISIONS = ['authenticated', 'anonymous', ...DECISION_CODES]
 
-export interface UpstreamMetrics {
-  readonly duration: HistogramCells
-  readonly retries: Cell
-}
-
-export interface TargetMetrics {
-  readonly up: Cell
-  readonly ok: Cell
-  readonly error: Cell
-  readonly failed: Cell
-  readonly ejections: Cell
-}
+export type { RouteMetrics, TargetMetrics, UpstreamMetrics } from './traffic-metrics.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
 /** Declares everything under `gateway_` and prom-client's defaults, in a registry of its own. */
-export function createMetrics(build: { readonly version: string; readonly node: string }) {
+export function createMetrics(
+  build: { readonly version: string; readonly node: string },
+  wallClock: () => number,
+) {
   const registry = new Registry()
-  const register = <T extends { readonly metric: RegistryMetric }>(declared: T): T => {
+  const register: Register = (declared) => {
     registry.registerMetric(declared.metric as never)
     return declared
   }
   collectDefaultMetrics({ register: registry })
+  // Left out of sums by prom-client; of several workers the youngest tells of a restart.
+  Object.assign(registry.getSingleMetric('process_start_time_seconds') ?? {}, { aggregator: 'max' })
 
-  const requests = register(
-    createSeries({
-      name: 'gateway_requests_total',
-      help: 'Requests finished, by route (as the routing file has it) and status sent to the client.',
-      type: 'counter',
-      labels: ['route', 'status'],
-    }),
-  )
-  const durations = register(
-    createHistogram({
-      name: 'gateway_request_duration_seconds',
-      help: 'Time from the arrival of a request head to the end of its answer, by route. Upgraded connections are not in it.',
-      buckets: DURATION_BUCKETS,
-      label: 'route',
-    }),
-  )
-  const upstreamDurations = register(
-    createHistogram({
-      name: 'gateway_upstream_request_duration_seconds',
-      help: 'Time that the upstream took for an exchange, from its dispatch to the end of the answer.',
-      buckets: DURATION_BUCKETS,
-      label: 'upstream',
-    }),
-  )
-  const upstreamRequests = register(
-    createSeries({
-      name: 'gateway_upstream_requests_total',
-      help: 'Exchanges with targets: ok, error (an answer of 5xx) or failed (no answer).',
-      type: 'counter',
-      labels: ['upstream', 'target', 'outcome'],
-    }),
-  )
-  const upstreamRetries = register(
-    createSeries({
-      name: 'gateway_upstream_retries_total',
-      help: 'Requests sent again after a failed try.',
-      type: 'counter',
-      labels: ['upstream'],
-    }),
-  )
-  const targetUp = register(
-    createSeries({
-      name: 'gateway_upstream_target_up',
-      help: '1 where the target takes requests, 0 where it is unhealthy or ejected.',
-      type: 'gauge',
-      labels: ['upstream', 'target'],
-      aggregator: 'min',
-    }),
-  )
-  const ejections = register(
-    createSeries({
-      name: 'gateway_upstream_ejections_total',
-      help: 'Times a target was taken out for consecutive failures.',
-      type: 'counter',
-      labels: ['upstream', 'target'],
-    }),
-  )
+  const traffic = createTrafficMetrics(register, wallClock)
 
   const gauge = (name: string, help: string, aggregator: 'sum' | 'min' | 'max' = 'sum') =>
     register(createSeries({ name, help, type: 'gauge', aggregator })).cell()
@@ -155,6 +86,10 @@ export function createMetrics(build: { readonly version: string; readonly node: 
     }),
   )
 
+  for (const decision of DECISIONS) decisions.cell({ decision })
+  for (const kind of STREAM_KINDS) openStreams.cell({ kind })
+  for (const reason of CLOSE_REASONS) streamsClosed.cell({ reason })
+
   return {
     registry,
     requestsInFlight: gauge(
@@ -171,6 +106,7 @@ export function createMetrics(build: { readonly version: string; readonly node: 
         name: 'gateway_token_lookup_duration_seconds',
         help: 'Time from asking for a token to its answer, waiting for a shared query included.',
         buckets: DURATION_BUCKETS,
+        wallClock,
       }),
     ).cells(),
     lookupBatchSize: register(
@@ -178,6 +114,7 @@ export function createMetrics(build: { readonly version: string; readonly node: 
         name: 'gateway_token_lookup_batch_size',
         help: 'Different tokens asked for by one query.',
         buckets: BATCH_BUCKETS,
+        wallClock,
       }),
     ).cells(),
     tokenQueries: counter(
@@ -192,6 +129,10 @@ export function createMetrics(build: { readonly version: string; readonly node: 
     negativeCacheHits: counter(
       'gateway_negative_cache_hits_total',
       'Refusals repeated from the negative cache.',
+    ),
+    logLinesDropped: counter(
+      'gateway_log_lines_dropped_total',
+      'Log lines that were dropped because nobody read stdout.',
     ),
     negativeCacheEntries: gauge('gateway_negative_cache_entries', 'Refusals in the negative cache.'),
     reloadSuccess: reloads.cell({ result: 'success' }),
@@ -224,42 +165,9 @@ export function createMetrics(build: { readonly version: string; readonly node: 
         dropped: spans.cell({ result: 'dropped' }),
       }
     },
-    openStreams: (kind: 'websocket' | 'sse' | 'other') => openStreams.cell({ kind }),
-    streamsClosed: (reason: 'revoked' | 'expired' | 'fault' | 'drain') => streamsClosed.cell({ reason }),
+    openStreams: (kind: StreamKind) => openStreams.cell({ kind }),
+    streamsClosed: (reason: CloseReason) => streamsClosed.cell({ reason }),
     decision: memoised((decision: string) => decisions.cell({ decision })),
-    route(route: string): RouteMetrics {
-      return {
-        requests: memoised((status: number) => requests.cell({ route, status: String(status) })),
-        duration: durations.cells(route),
-      }
-    },
-    upstream(upstream: string): UpstreamMetrics {
-      return { duration: upstreamDurations.cells(upstream), retries: upstreamRetries.cell({ upstream }) }
-    },
-    target(upstream: string, target: string): TargetMetrics {
-      return {
-        up: targetUp.cell({ upstream, target }),
-        ok: upstreamRequests.cell({ upstream, target, outcome: 'ok' }),
-        error: upstreamRequests.cell({ upstream, target, outcome: 'error' }),
-        failed: upstreamRequests.cell({ upstream, target, outcome: 'failed' }),
-        ejections: ejections.cell({ upstream, target }),
-      }
-    },
-    /** Forgets the gauges of targets that are no longer in the routing file; their counters stay, as counters do. */
-    pruneTargets(present: (upstream: string, target: string) => boolean): void {
-      targetUp.prune((labels) => present(labels.upstream, labels.target))
-    },
-  }
-}
-
-function memoised<K extends string | number>(make: (key: K) => Cell): (key: K) => Cell {
-  const cells = new Map<K, Cell>()
-  return (key) => {
-    let cell = cells.get(key)
-    if (cell === undefined) {
-      cell = make(key)
-      cells.set(key, cell)
-    }
-    return cell
+    ...traffic,
   }
 }

@@ -2,17 +2,18 @@ import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { Scheduler } from '../scheduler.ts'
 import { createAdminServer } from './admin-server.ts'
+import type { Exposition } from './exposition.ts'
+import type { ExpositionFormat } from './exposition-format.ts'
 import { createHistory, SAMPLE_MS } from './history.ts'
 import { combineStatus } from './status.ts'
-import { aggregate, combinedReadiness, type Exposition, type WorkerReport } from './workers.ts'
+import { combinedReadiness, type WorkerReport } from './workers.ts'
 
 export interface OperationsParts {
   /** What each serving process reports of itself. */
   readonly reports: () => Promise<readonly WorkerReport[]>
   /** How many there should be. */
   readonly count: number
-  /** The exposition of the one process that there is; null where several are to be summed. */
-  readonly expose: (() => Promise<Exposition>) | null
+  readonly expose: (format: ExpositionFormat) => Promise<Exposition>
   readonly scheduler: Scheduler
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
@@ -51,7 +52,7 @@ export function createOperations({ reports, count, expose, scheduler, wallClock 
       status,
       page,
       samples: history.samples,
-      scrape: expose ?? (async () => aggregate(await reports())),
+      scrape: expose,
     }),
     stop: () => cancel(),
   }

@@ -20,7 +20,17 @@ export interface RegistryMetricValues {
     readonly labels: Readonly<Record<string, string | number>>
     readonly value: number
     readonly metricName?: string
+    /** Null in prom-client's own. */
+    readonly exemplar?: Exemplar | null | undefined
   }[]
+}
+
+/** One observation of many, by the trace it belongs to. */
+export interface Exemplar {
+  readonly labelSet: { readonly trace_id: string }
+  readonly value: number
+  /** Seconds since the epoch. */
+  readonly timestamp: number
 }
 
 /** One number of a counter or gauge. Holding on to it makes an increment cost an addition and no hash of labels. */

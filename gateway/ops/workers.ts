@@ -1,21 +1,15 @@
 import cluster, { type Worker } from 'node:cluster'
-import { AggregatorRegistry } from 'prom-client'
 import type { Readiness } from '../endpoints.ts'
 import type { Scheduler } from '../scheduler.ts'
+import { grownTogether, type ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
 import type { Status } from './status.ts'
 
 /** What a worker tells its primary of itself. */
 export interface WorkerReport {
   readonly readiness: Readiness
-  readonly metrics: object[]
+  readonly metrics: ProcessMetrics
   readonly status: Status
-}
-
-/** What Prometheus scrapes. */
-export interface Exposition {
-  readonly contentType: string
-  readonly body: string
 }
 
 interface Ask {
@@ -63,6 +57,11 @@ export interface Workers {
   readonly listening: Promise<Ports>
   /** What the workers report; one that does not answer in time is left out. */
   reports(): Promise<readonly WorkerReport[]>
+  /**
+   * The metrics of all, to be summed. A worker that is stuck has a part in it with its latest ones, and one that
+   * has died with what it had counted: a sum that fell would look like a restart of everything.
+   */
+  metrics(): Promise<readonly ProcessMetrics[]>
   signal(name: NodeJS.Signals): void
   /** Asks all to leave. @returns the worst exit code */
   leave(): Promise<number>
@@ -73,8 +72,9 @@ export interface Workers {
 /** A worker that is stuck must not hold up a scrape. */
 const REPORT_MS = 1000
 
-/** One that dies at once again is started again no faster than this. */
+/** One that dies at once again is started again no faster than this, and slower each time. */
 const RESPAWN_MS = 200
+const RESPAWN_MAX_MS = 10_000
 
 /**
  * Starts so many processes that share the listening port: the primary accepts and hands connections round. A
@@ -82,11 +82,12 @@ const RESPAWN_MS = 200
  */
 export function startWorkers({ count, env, scheduler, log }: WorkersParts): Workers {
   const listening = Promise.withResolvers<Ports>()
-  const waiting = new Map<number, (report: WorkerReport | null) => void>()
-  const exits: Promise<number>[] = []
+  const questions = createQuestions(scheduler)
+  const exits = new Map<number, Promise<number>>()
   let leaving = false
+  let started = false
   let ready = 0
-  let asked = 0
+  let deathsInARow = 0
 
   function fork(): void {
     const worker = cluster.fork(env)
@@ -95,39 +96,81 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
       if (message.listening !== undefined) {
         listens = true
         ready++
-        if (ready === count) listening.resolve(message.listening)
+        deathsInARow = 0
+        if (ready === count) {
+          started = true
+          listening.resolve(message.listening)
+        }
+        // It was asked before it could hear it.
+        if (leaving) askToLeave(worker)
       }
-      if (message.id !== undefined) waiting.get(message.id)?.(message.report ?? null)
+      if (message.id !== undefined) questions.answer(worker, message as Told)
     })
-    exits.push(
-      new Promise((resolve) => {
-        worker.once('exit', (code, signal) => {
-          resolve(signal === null ? code : 1)
-          replace(worker, listens, signal ?? code)
-        })
-      }),
-    )
+    const exit = Promise.withResolvers<number>()
+    exits.set(worker.id, exit.promise)
+    worker.once('exit', (code, signal) => {
+      exits.delete(worker.id)
+      questions.forget(worker)
+      exit.resolve(signal === null ? code : 1)
+      replace(worker, listens, signal ?? code)
+    })
   }
 
   function replace(worker: Worker, listened: boolean, how: string | number): void {
     if (leaving) return
-    if (!listened && ready < count) {
+    if (!listened && !started) {
       leaving = true
       listening.reject(new Error(`a worker ended with ${how} before it listened`))
       return
     }
-    ready = Math.min(ready, count - 1)
+    if (listened) ready--
     log.error({ pid: worker.process.pid, how }, 'a worker has died; another one takes its place')
-    scheduler.after(RESPAWN_MS, () => {
+    scheduler.after(Math.min(RESPAWN_MS * 2 ** deathsInARow, RESPAWN_MAX_MS), () => {
       if (!leaving) fork()
     })
+    deathsInARow++
   }
 
-  function living(): Worker[] {
-    return Object.values(cluster.workers ?? {}).filter(
-      (worker): worker is Worker => worker?.isConnected() ?? false,
-    )
+  for (let i = 0; i < count; i++) fork()
+
+  return {
+    listening: listening.promise,
+    reports: () => questions.askAll(living()),
+    async metrics() {
+      await questions.askAll(living())
+      return questions.metrics()
+    },
+    signal(name) {
+      for (const worker of living()) worker.process.kill(name)
+    },
+    async leave() {
+      leaving = true
+      for (const worker of living()) askToLeave(worker)
+      return Math.max(0, ...(await Promise.all(exits.values())))
+    },
+    kill() {
+      leaving = true
+      for (const worker of living()) worker.process.kill('SIGKILL')
+    },
   }
+}
+
+function living(): Worker[] {
+  return Object.values(cluster.workers ?? {}).filter(
+    (worker): worker is Worker => worker?.isConnected() ?? false,
+  )
+}
+
+function askToLeave(worker: Worker): void {
+  worker.send({ ask: 'leave' } satisfies Leave)
+}
+
+/** The primary's questions to its workers, and what is kept of their answers. */
+function createQuestions(scheduler: Scheduler) {
+  const waiting = new Map<number, { worker: Worker; done: (report: WorkerReport | null) => void }>()
+  const latest = new Map<number, ProcessMetrics>()
+  let retired: Promise<ProcessMetrics> = Promise.resolve([])
+  let asked = 0
 
   function ask(worker: Worker): Promise<WorkerReport | null> {
     asked++
@@ -139,38 +182,33 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
         resolve(report)
       }
       const cancel = scheduler.after(REPORT_MS, () => done(null))
-      waiting.set(id, done)
+      waiting.set(id, { worker, done })
       worker.send({ ask: 'report', id } satisfies Ask, (error) => error !== null && done(null))
     })
   }
 
-  for (let i = 0; i < count; i++) fork()
-
   return {
-    listening: listening.promise,
-    async reports() {
-      const reports = await Promise.all(living().map(ask))
+    /** Those that do not answer in time are left out. */
+    async askAll(workers: readonly Worker[]): Promise<readonly WorkerReport[]> {
+      const reports = await Promise.all(workers.map(ask))
       return reports.filter((report) => report !== null)
     },
-    signal(name) {
-      for (const worker of living()) worker.process.kill(name)
+    answer(worker: Worker, { id, report }: Told): void {
+      latest.set(worker.id, report.metrics)
+      waiting.get(id)?.done(report)
     },
-    async leave() {
-      leaving = true
-      for (const worker of living()) worker.send({ ask: 'leave' } satisfies Leave)
-      return Math.max(0, ...(await Promise.all(exits.slice(-count))))
+    /** It has died. Nobody waits for it, and what it has counted stays. */
+    forget(worker: Worker): void {
+      for (const question of waiting.values()) if (question.worker === worker) question.done(null)
+      const last = latest.get(worker.id)
+      latest.delete(worker.id)
+      if (last !== undefined) retired = retired.then((before) => grownTogether([before, last]))
     },
-    kill() {
-      leaving = true
-      for (const worker of living()) worker.process.kill('SIGKILL')
+    async metrics(): Promise<readonly ProcessMetrics[]> {
+      const before = await retired
+      return [...latest.values(), before]
     },
   }
-}
-
-/** Counters, histograms and in-flight are summed; ups are the least, timestamps the greatest. */
-export async function aggregate(reports: readonly WorkerReport[]): Promise<Exposition> {
-  const registry = AggregatorRegistry.aggregate(reports.map((report) => report.metrics) as never)
-  return { contentType: registry.contentType, body: await registry.metrics() }
 }
 
 /** Ready where every worker is. */

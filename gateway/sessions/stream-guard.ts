@@ -3,8 +3,11 @@ import type { TokenRow } from '../auth/token-table.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { createRecentNotices } from './recent-notices.ts'
 
-export type StreamKind = 'websocket' | 'sse' | 'other'
-export type CloseReason = 'revoked' | 'expired' | 'fault' | 'drain'
+export const STREAM_KINDS = ['websocket', 'sse', 'other'] as const
+export const CLOSE_REASONS = ['revoked', 'expired', 'fault', 'drain'] as const
+
+export type StreamKind = (typeof STREAM_KINDS)[number]
+export type CloseReason = (typeof CLOSE_REASONS)[number]
 
 /** An exchange that is open, as far as its session may end it. */
 export interface OpenExchange {

@@ -14,7 +14,7 @@ interface Setup {
 
 function setUp({ targets = 2, config, random = () => 0 }: Setup) {
   const scheduler = createFakeScheduler()
-  const metrics = createMetrics({ version: '0', node: '0' })
+  const metrics = createMetrics({ version: '0', node: '0' }, Date.now)
   const changes: string[] = []
   const parse = (own: Record<string, unknown>) => {
     const read = readUpstreamsFile(

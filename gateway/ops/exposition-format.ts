@@ -1,0 +1,79 @@
+import type { Exemplar, RegistryMetricValues } from './series.ts'
+
+/** The text format 0.0.4, or OpenMetrics 1.0, which alone can carry exemplars. */
+export type ExpositionFormat = 'text' | 'openmetrics'
+
+export const CONTENT_TYPES: Readonly<Record<ExpositionFormat, string>> = {
+  text: 'text/plain; version=0.0.4; charset=utf-8',
+  openmetrics: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
+}
+
+const UNITS = ['seconds', 'bytes', 'ratio']
+
+/** OpenMetrics where the scraper asks for it by name and likes nothing better (RFC 9110, section 12.5.1). */
+export function formatFor(accept: string | undefined): ExpositionFormat {
+  let text = 0
+  let openmetrics = 0
+  for (const range of (accept ?? '').toLowerCase().split(',')) {
+    const [type = '', ...parameters] = range.split(';').map((part) => part.trim())
+    const q = parameters.find((parameter) => parameter.startsWith('q='))
+    const weight = q === undefined ? 1 : Number(q.slice(2)) || 0
+    if (type === 'application/openmetrics-text') openmetrics = Math.max(openmetrics, weight)
+    if (type === 'text/plain') text = Math.max(text, weight)
+  }
+  return openmetrics > 0 && openmetrics >= text ? 'openmetrics' : 'text'
+}
+
+/**
+ * Writes either format. prom-client's own writes `Nan` for what is no number and, in OpenMetrics, `_total` twice
+ * where a counter's name has it already and the bounds of buckets as integers, and renames what it writes.
+ */
+export function renderExposition(
+  families: readonly RegistryMetricValues[],
+  format: ExpositionFormat,
+): string {
+  const open = format === 'openmetrics'
+  return families.map((family) => renderFamily(family, open)).join('') + (open ? '# EOF\n' : '')
+}
+
+function renderFamily({ name, help, type, values }: RegistryMetricValues, open: boolean): string {
+  const family = open && type === 'counter' ? name.replace(/_total$/, '') : name
+  const unit = open ? UNITS.find((each) => family.endsWith(`_${each}`)) : undefined
+  const sample = open && type === 'counter' ? `${family}_total` : family
+  let out = `# HELP ${family} ${escaped(help, open)}\n# TYPE ${family} ${type}\n`
+  if (unit !== undefined) out += `# UNIT ${family} ${unit}\n`
+  for (const { metricName = sample, labels, value, exemplar } of values) {
+    const traced = open && exemplar ? renderExemplar(exemplar) : ''
+    out += `${metricName}${renderLabels(labels, open)} ${numeral(value)}${traced}\n`
+  }
+  return out
+}
+
+function renderLabels(labels: Readonly<Record<string, string | number>>, open: boolean): string {
+  let out = ''
+  for (const name in labels) {
+    out += `${out === '' ? '{' : ','}${name}="${escaped(labelText(labels[name]!, open), true)}"`
+  }
+  return out === '' ? '' : `${out}}`
+}
+
+/** Only bounds of buckets are numbers; OpenMetrics writes whole ones as floats. */
+function labelText(value: string | number, open: boolean): string {
+  return open && Number.isInteger(value) ? `${value}.0` : String(value)
+}
+
+function renderExemplar({ labelSet, value, timestamp }: Exemplar): string {
+  return ` # ${renderLabels(labelSet, true)} ${numeral(value)} ${timestamp}`
+}
+
+function numeral(value: number): string {
+  if (value === Number.POSITIVE_INFINITY) return '+Inf'
+  if (value === Number.NEGATIVE_INFINITY) return '-Inf'
+  return String(value)
+}
+
+function escaped(text: string, quotes: boolean): string {
+  if (!/[\\"\n]/.test(text)) return text
+  const plain = text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
+  return quotes ? plain.replaceAll('"', '\\"') : plain
+}

@@ -1,0 +1,133 @@
+import { createHistogram, type HistogramCells } from './histogram.ts'
+import { type Cell, createSeries, type RegistryMetric } from './series.ts'
+
+/** From half a millisecond to a minute: a look-up's round trip at one end, a slow report at the other. */
+export const DURATION_BUCKETS = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+]
+
+/** Statuses that an error rate is made of: a series that begins with its first error shows no increase. */
+const STATUSES_FROM_THE_START = [200, 502, 503, 504]
+
+/** The cells of one route, looked up once per file load. */
+export interface RouteMetrics {
+  /** The finished exchange's status; the cell is made when a status is first seen. */
+  requests(status: number): Cell
+  readonly duration: HistogramCells
+}
+
+export interface UpstreamMetrics {
+  readonly duration: HistogramCells
+  readonly retries: Cell
+}
+
+export interface TargetMetrics {
+  readonly up: Cell
+  readonly ok: Cell
+  readonly error: Cell
+  readonly failed: Cell
+  readonly ejections: Cell
+}
+
+/** Puts a metric into the registry. */
+export type Register = <T extends { readonly metric: RegistryMetric }>(declared: T) => T
+
+/** What is counted by route, upstream and target. */
+export function createTrafficMetrics(register: Register, wallClock: () => number) {
+  const requests = register(
+    createSeries({
+      name: 'gateway_requests_total',
+      help: 'Requests finished, by route (as the routing file has it) and status sent to the client.',
+      type: 'counter',
+      labels: ['route', 'status'],
+    }),
+  )
+  const durations = register(
+    createHistogram({
+      name: 'gateway_request_duration_seconds',
+      help: 'Time from the arrival of a request head to the end of its answer, by route. Upgraded connections are not in it.',
+      buckets: DURATION_BUCKETS,
+      label: 'route',
+      wallClock,
+    }),
+  )
+  const upstreamDurations = register(
+    createHistogram({
+      name: 'gateway_upstream_request_duration_seconds',
+      help: 'Time that the upstream took for an exchange, from its dispatch to the end of the answer.',
+      buckets: DURATION_BUCKETS,
+      label: 'upstream',
+      wallClock,
+    }),
+  )
+  const upstreamRequests = register(
+    createSeries({
+      name: 'gateway_upstream_requests_total',
+      help: 'Exchanges with targets: ok, error (an answer of 5xx) or failed (no answer).',
+      type: 'counter',
+      labels: ['upstream', 'target', 'outcome'],
+    }),
+  )
+  const upstreamRetries = register(
+    createSeries({
+      name: 'gateway_upstream_retries_total',
+      help: 'Requests sent again after a failed try.',
+      type: 'counter',
+      labels: ['upstream'],
+    }),
+  )
+  const targetUp = register(
+    createSeries({
+      name: 'gateway_upstream_target_up',
+      help: '1 where the target takes requests, 0 where it is unhealthy or ejected.',
+      type: 'gauge',
+      labels: ['upstream', 'target'],
+      aggregator: 'min',
+    }),
+  )
+  const ejections = register(
+    createSeries({
+      name: 'gateway_upstream_ejections_total',
+      help: 'Times a target was taken out for consecutive failures.',
+      type: 'counter',
+      labels: ['upstream', 'target'],
+    }),
+  )
+
+  return {
+    route(route: string): RouteMetrics {
+      const requestsBy = memoised((status: number) => requests.cell({ route, status: String(status) }))
+      for (const status of STATUSES_FROM_THE_START) requestsBy(status)
+      return { requests: requestsBy, duration: durations.cells(route) }
+    },
+    upstream(upstream: string): UpstreamMetrics {
+      return { duration: upstreamDurations.cells(upstream), retries: upstreamRetries.cell({ upstream }) }
+    },
+    target(upstream: string, target: string): TargetMetrics {
+      return {
+        up: targetUp.cell({ upstream, target }),
+        ok: upstreamRequests.cell({ upstream, target, outcome: 'ok' }),
+        error: upstreamRequests.cell({ upstream, target, outcome: 'error' }),
+        failed: upstreamRequests.cell({ upstream, target, outcome: 'failed' }),
+        ejections: ejections.cell({ upstream, target }),
+      }
+    },
+    /** Forgets the gauges of targets that are no longer in the routing file; their counters stay, as counters do. */
+    pruneTargets(present: (upstream: string, target: string) => boolean): void {
+      targetUp.prune((labels) => present(labels.upstream, labels.target))
+    },
+  }
+}
+
+/** Makes each cell when it is first asked for. */
+export function memoised<K extends string | number>(make: (key: K) => Cell): (key: K) => Cell {
+  const cells = new Map<K, Cell>()
+  return (key) => {
+    let cell = cells.get(key)
+    if (cell === undefined) {
+      cell = make(key)
+      cells.set(key, cell)
+    }
+    return cell
+  }
+}

@@ -11,7 +11,7 @@ import { spreadOf } from './statistics.ts'
 
 /** The gateway's own statement (gateway/auth/token-table.ts), asked by a client that does nothing else. */
 const LOOK_UP = `select pg_is_in_recovery(), t."id"::text, t."userId"::text, t."sessionId"::text, t."mandateId"::text,
-  t."status"::text, t."expiresAt" <= clock_timestamp(), extract(epoch from t."expiresAt")::float8
+  t."status"::text, t."expiresAt" <= clock_timestamp(), date_part('epoch', t."expiresAt")
   from (select) as always left join "Token" as t on t."id" = any($1::text[])`
 
 interface LatencyRow {

@@ -61,8 +61,8 @@ const PASSES_ANONYMOUSLY: Decision = {
 export function createDecider(parts: DeciderParts): Decider {
   const { metrics, log } = parts
 
-  function authenticate(exchange: Exchange): Promise<AuthDecision> {
-    return parts.authenticator.authenticate(readCookie(exchange.req.rawHeaders, parts.accessCookie))
+  function authenticate(exchange: Exchange, tell: (found: AuthDecision) => void): void {
+    parts.authenticator.authenticate(readCookie(exchange.req.rawHeaders, parts.accessCookie), tell)
   }
 
   /** What the exchange and the log keep of it. */
@@ -122,13 +122,24 @@ export function createDecider(parts: DeciderParts): Decider {
     return count({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
   }
 
-  async function decideByToken(question: Question): Promise<Decision> {
+  /** One promise from the request to its decision; what lies between are calls. */
+  function decideByToken(question: Question): Promise<Decision> {
     const { exchange, route, own } = question
     const startedAt = parts.now()
-    let found = await authenticate(exchange)
-    if (found.kind === 'refused' && route.refreshes && parts.refreshInPassing !== null)
-      found = await parts.refreshInPassing(exchange, own, found)
-    return judge(note(exchange, found, startedAt), question)
+    return new Promise((resolve, reject) => {
+      function conclude(found: AuthDecision): void {
+        try {
+          resolve(judge(note(exchange, found, startedAt), question))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      authenticate(exchange, (found) => {
+        if (found.kind === 'refused' && route.refreshes && parts.refreshInPassing !== null)
+          parts.refreshInPassing(exchange, own, found).then(conclude, reject)
+        else conclude(found)
+      })
+    })
   }
 
   return {
@@ -136,7 +147,8 @@ export function createDecider(parts: DeciderParts): Decider {
       question.route.auth === 'none' ? judge(ANONYMOUS, question) : decideByToken(question),
     async identify(exchange) {
       const startedAt = parts.now()
-      const decision = note(exchange, await authenticate(exchange), startedAt)
+      const found = await new Promise<AuthDecision>((resolve) => authenticate(exchange, resolve))
+      const decision = note(exchange, found, startedAt)
       const label =
         decision.kind === 'refused'
           ? decision.code

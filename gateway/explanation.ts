@@ -7,6 +7,7 @@ import { fetchJson } from './auth/fetch-json.ts'
 import { identityHeaders } from './auth/identity-headers.ts'
 import { createKeyRing, type KeySource } from './auth/keys.ts'
 import { createNegativeCache } from './auth/negative-cache.ts'
+import { createTokenLookup } from './auth/token-lookup.ts'
 import { createTokenTable, type TokenRow } from './auth/token-table.ts'
 import { createTokenVerifier } from './auth/token-verifier.ts'
 import { mandateAllowed } from './authorization.ts'
@@ -96,6 +97,14 @@ export async function createExplainer({
     scheduler,
   })
   const table = createTokenTable({ database, table: settings.tokenTable, columns: settings.tokenColumns })
+  const lookup = createTokenLookup({
+    findMany: table.findMany,
+    connections: 1,
+    timeoutMs: settings.lookupTimeoutMs,
+    queueMax: 1,
+    scheduler,
+    onQuery: () => {},
+  })
 
   /** Authenticates, and keeps the row that was seen on the way. */
   async function authenticate(
@@ -105,17 +114,19 @@ export async function createExplainer({
     const authenticator = createAuthenticator({
       verifier,
       lookup: {
-        async find(id) {
-          row = (await table.findMany([id], settings.lookupTimeoutMs)).get(id) ?? null
-          return row === null ? { kind: 'unknown' } : { kind: 'found', row }
-        },
+        find: (id, tell) =>
+          lookup.find(id, (found) => {
+            if (found.kind === 'found') row = found.row
+            tell(found)
+          }),
       },
       refusals: createNegativeCache({ ttlUs: 0, max: 1, nowUs: () => 0 }),
       onLookup: () => {},
       onCacheHit: () => {},
       now: scheduler.now,
     })
-    return { decision: await authenticator.authenticate(cookie), row }
+    const decision = await new Promise<AuthDecision>((resolve) => authenticator.authenticate(cookie, resolve))
+    return { decision, row }
   }
 
   async function explain(request: ExplainedRequest): Promise<Explanation> {
@@ -223,38 +234,27 @@ function judge(
   decision: AuthDecision,
   snapshot: Snapshot,
 ): { code: ErrorCode | null; text: string; identity: readonly string[] } {
-  if (decision.kind === 'failed')
-    return { code: decision.error.code, text: decision.error.message, identity: [] }
+  const without = (code: ErrorCode | null, text: string) => ({ code, text, identity: [] })
+  if (decision.kind === 'failed') return without(decision.error.code, decision.error.message)
   if (decision.kind === 'refused' && route.auth === 'required') {
-    return { code: decision.code, text: `${decision.code}: ${decision.reason}`, identity: [] }
+    return without(decision.code, `${decision.code}: ${decision.reason}`)
   }
   if (decision.kind !== 'authenticated') {
     if (!mandateAllowed(route, null))
-      return {
-        code: 'mandate_forbidden',
-        text: 'anonymous, and the route is for certain mandates',
-        identity: [],
-      }
+      return without('mandate_forbidden', 'anonymous, and the route is for certain mandates')
     const why =
       decision.kind === 'refused'
         ? ` (${decision.code}: ${decision.reason}; the route's auth is optional)`
         : ''
-    return { code: null, text: `anonymous${why}`, identity: [] }
+    return without(null, `anonymous${why}`)
   }
   if (!mandateAllowed(route, decision.identity)) {
-    return {
-      code: 'mandate_forbidden',
-      text: `the mandate ${decision.identity.mandateId ?? '(none)'} is not among the route's`,
-      identity: [],
-    }
+    const mandate = decision.identity.mandateId ?? '(none)'
+    return without('mandate_forbidden', `the mandate ${mandate} is not among the route's`)
   }
   const fields = identityHeaders(decision.identity, snapshot.identity)
   if (fields === null)
-    return {
-      code: 'token_store_unavailable',
-      text: 'the row holds a value that no header field can carry',
-      identity: [],
-    }
+    return without('token_store_unavailable', 'the row holds a value that no header field can carry')
   return {
     code: null,
     text: 'authenticated: signature and claims are good, the row is active and agrees',

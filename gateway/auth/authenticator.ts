@@ -3,7 +3,7 @@ import type { CookieValue } from './cookies.ts'
 import type { NegativeCache, RefusalCode } from './negative-cache.ts'
 import type { Lookup, TokenLookup } from './token-lookup.ts'
 import type { TokenRow } from './token-table.ts'
-import type { TokenVerifier, VerifiedToken } from './token-verifier.ts'
+import type { TokenVerifier, Verification, VerifiedToken } from './token-verifier.ts'
 
 /** Who a request comes from, by the token table's row. */
 export interface Identity {
@@ -51,10 +51,14 @@ export interface AuthenticatorParts {
 export interface Authenticator {
   /**
    * Decides on one access token. Every call that gets past the signature looks the token up; only refusals by
-   * the table may come from the negative cache. Never rejects.
+   * the table may come from the negative cache.
+   *
+   * @param tell called once, at once where nothing has to be waited for; must not throw
    */
-  authenticate(cookie: CookieValue): Promise<AuthDecision>
+  authenticate(cookie: CookieValue, tell: Tell): void
 }
+
+type Tell = (decision: AuthDecision) => void
 
 export const ANONYMOUS: AuthDecision = { kind: 'anonymous' }
 
@@ -68,50 +72,62 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const { verifier, lookup, refusals } = parts
 
   function conclude(token: VerifiedToken, found: Lookup, askedAt: number): AuthDecision {
-    const refusal = refusalOf(found)
-    if (refusal !== null) refusals.set(token.jti, refusal)
-    const decision = refusal === null ? judge(token, rowOf(found)) : refused(refusal, REASONS[refusal])
+    if (found.kind === 'failed') {
+      parts.onLookup('failed', askedAt)
+      return found
+    }
+    const decision = decide(token, found)
     parts.onLookup(decision.kind === 'authenticated' ? 'active' : 'refused', askedAt)
     return decision
   }
 
+  function decide(token: VerifiedToken, found: Exclude<Lookup, { kind: 'failed' }>): AuthDecision {
+    if (found.kind === 'found' && found.row.status === 'ACTIVE' && !found.row.expired)
+      return judge(token, found.row)
+    const code = refusalOf(found)
+    refusals.set(token.jti, code)
+    return refused(code, REASONS[code])
+  }
+
+  function proceed(verified: Verification, tell: Tell): void {
+    if (verified.kind === 'refused') {
+      tell(refused(verified.code, verified.reason))
+      return
+    }
+    const { token } = verified
+    const cached = refusals.get(token.jti)
+    if (cached === undefined) {
+      const askedAt = parts.now()
+      lookup.find(token.jti, (found) => tell(conclude(token, found, askedAt)))
+    } else {
+      parts.onCacheHit()
+      tell(refused(cached, REASONS[cached]))
+    }
+  }
+
+  function verify(jwt: string, tell: Tell): void {
+    const verified = verifier.verify(jwt, 'access')
+    if (verified instanceof Promise)
+      verified.then(
+        (late) => proceed(late, tell),
+        (error) => tell({ kind: 'failed', error: asFault(error) }),
+      )
+    else proceed(verified, tell)
+  }
+
   return {
-    async authenticate(cookie) {
-      if (cookie.kind === 'none') return refused('credentials_missing', 'no access cookie')
-      if (cookie.kind === 'ambiguous') {
-        return refused('credentials_ambiguous', 'several access cookies with different values')
-      }
-      let askedAt: number | null = null
-      try {
-        const pending = verifier.verify(cookie.value, 'access')
-        const verified = pending instanceof Promise ? await pending : pending
-        if (verified.kind === 'refused') return refused(verified.code, verified.reason)
-        const { token } = verified
-        const cached = refusals.get(token.jti)
-        if (cached !== undefined) {
-          parts.onCacheHit()
-          return refused(cached, REASONS[cached])
-        }
-        askedAt = parts.now()
-        return conclude(token, await lookup.find(token.jti), askedAt)
-      } catch (error) {
-        if (askedAt !== null) parts.onLookup('failed', askedAt)
-        return { kind: 'failed', error: asFault(error) }
-      }
+    authenticate(cookie, tell) {
+      if (cookie.kind === 'one') verify(cookie.value, tell)
+      else if (cookie.kind === 'none') tell(refused('credentials_missing', 'no access cookie'))
+      else tell(refused('credentials_ambiguous', 'several access cookies with different values'))
     },
   }
 }
 
-/** What the row alone says against the token, or null. */
-function refusalOf(found: Lookup): RefusalCode | null {
+/** What the row alone says against the token; one that says nothing against it must not get here. */
+function refusalOf(found: Exclude<Lookup, { kind: 'failed' }>): RefusalCode {
   if (found.kind === 'unknown') return 'token_unknown'
-  if (found.row.status !== 'ACTIVE') return 'token_revoked'
-  return found.row.expired ? 'token_expired' : null
-}
-
-function rowOf(found: Lookup): TokenRow {
-  if (found.kind === 'unknown') throw new TypeError('an unknown token has no row')
-  return found.row
+  return found.row.status === 'ACTIVE' ? 'token_expired' : 'token_revoked'
 }
 
 /** The identity is the row's; a claim that says otherwise means that token and table have parted. */
@@ -140,5 +156,5 @@ function refused(code: CredentialsCode, reason: string): AuthDecision {
 
 function asFault(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error
-  return new GatewayError('token_store_unavailable', 'the token could not be looked up', { cause: error })
+  return new GatewayError('token_store_unavailable', 'the token could not be verified', { cause: error })
 }

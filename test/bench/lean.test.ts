@@ -1,7 +1,7 @@
 import { createSecretKey } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { createAuthenticator } from '../../gateway/auth/authenticator.ts'
+import { type AuthDecision, createAuthenticator } from '../../gateway/auth/authenticator.ts'
 import type { KeyRing } from '../../gateway/auth/keys.ts'
 import { createNegativeCache } from '../../gateway/auth/negative-cache.ts'
 import { createTokenLookup } from '../../gateway/auth/token-lookup.ts'
@@ -67,7 +67,8 @@ function createPath() {
     get verifications() {
       return resolvedKeys
     },
-    authenticate: (value: string) => authenticate({ kind: 'one', value }),
+    authenticate: (value: string) =>
+      new Promise<AuthDecision>((resolve) => authenticate({ kind: 'one', value }, resolve)),
   }
 }
 

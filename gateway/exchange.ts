@@ -93,6 +93,11 @@ export function hasBody(req: IncomingMessage & { readonly announcesBody?: boolea
   return req.headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) > 0)
 }
 
+/** `Content-Length`; 0 where none is announced. */
+export function announcedLength(req: IncomingMessage): number {
+  return Number(req.headers['content-length'] ?? 0)
+}
+
 /** True for a request that came by frames; the version that a request line claims is the client's word. */
 export function isHttp2(req: object): req is { readonly announcesBody: boolean } {
   return 'announcesBody' in req

@@ -7,11 +7,11 @@ import type { GatewayLog } from './gateway.ts'
 import type { TargetConnections } from './proxy/dispatcher.ts'
 import { type HeaderEdits, upstreamHeaders } from './proxy/headers.ts'
 import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
-import { stripRoutePrefix } from './proxy/request-target.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
 import { withNewCookies } from './sessions/new-cookies.ts'
 import type { CloseReason, OpenExchange, StreamGuard, StreamKind } from './sessions/stream-guard.ts'
+import { upstreamHost, upstreamPath } from './upstream-request.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease } from './upstreams/upstream.ts'
 
@@ -253,10 +253,6 @@ function letBodyCome(exchange: Exchange): void {
   exchange.res.writeContinue()
 }
 
-function upstreamPath(route: Route, target: MatchedTarget): string {
-  return route.stripPrefix ? stripRoutePrefix(target.raw, route.path) : target.raw
-}
-
 function responseEdits({ exchange, route }: Onward): HeaderEdits | null {
   return exchange.hsts === null ? route.responseEdits : route.secureResponseEdits
 }
@@ -267,13 +263,11 @@ function beginTry({ exchange, route, target }: Onward, lease: Lease): void {
 
 function headersFor({ exchange, route, target, identity }: Onward, lease: Lease): string[] {
   const { req, peer, requestId, trace, span } = exchange
-  const { host } = route.upstream.config
-  const upstreamHost = host === 'preserve' ? target.host : host === 'target' ? lease.target.host : host
   return upstreamHeaders(
     {
       rawHeaders: req.rawHeaders,
       host: target.host,
-      upstreamHost,
+      upstreamHost: upstreamHost(route, target, lease.target.host),
       peer,
       requestId,
       identity,

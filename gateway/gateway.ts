@@ -4,7 +4,7 @@ import { answer, refuse } from './answers.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
 import { type ErrorCode, statusOf } from './errors.ts'
-import { clientIsGone, createExchange, type Exchange, traceparentOf } from './exchange.ts'
+import { announcedLength, clientIsGone, createExchange, type Exchange, traceparentOf } from './exchange.ts'
 import type { Forwarder, UpgradeParts } from './forwarding.ts'
 import { isNavigation, redirectLocation } from './login-redirect.ts'
 import type { AccessLog } from './ops/access-log.ts'
@@ -183,10 +183,6 @@ function breakOff(exchange: Exchange, code: ErrorCode): void {
   // Without a length or chunks only a reset tells a cut answer from a whole one (RFC 9112, section 8).
   if (req.httpVersion === '1.0') req.socket.resetAndDestroy()
   else res.destroy()
-}
-
-function announcedLength(req: IncomingMessage): number {
-  return Number(req.headers['content-length'] ?? 0)
 }
 
 /** 499, as nginx logs it, for a client that left before there was an answer. */

@@ -1,88 +1,143 @@
 import { createRequire } from 'node:module'
-import { parseArgs } from 'node:util'
-import { check } from './cli/check.ts'
-import { explain } from './cli/explain.ts'
-import { schema } from './cli/schema.ts'
-import { serve } from './cli/serve.ts'
-import { token } from './cli/token.ts'
-import { UsageError } from './cli/usage.ts'
+import { type Arguments, readArguments } from './cli/arguments.ts'
+import { COMMANDS } from './cli/commands.ts'
+import type { Environment } from './cli/environment.ts'
+import { helpOn, overview, usageOf } from './cli/help.ts'
+import { paintFor } from './cli/terminal.ts'
+import { SettingsError, UsageError } from './cli/usage.ts'
+import { suggestion } from './routing/wording.ts'
 
-const HELP = `poweron-gateway: a reverse proxy that checks every request's session against PostgreSQL
+/** @returns the exit code: 0 done, 1 the answer is no, 2 wrong usage or settings */
+type Run = (args: Arguments, environment: Environment) => Promise<number>
 
-Usage:
-  poweron-gateway [serve]                  run the gateway
-  poweron-gateway check [FILE]             check a routing file; - is standard input
-  poweron-gateway explain [--method M] [--cookie HEADER | --token JWT] URL
-                                           what the gateway would do with a request, and why
-  poweron-gateway token issue --user U [--mandate M] [--session S] [--ttl 1h] [--refresh]
-  poweron-gateway token revoke --id I | --session S | --user U
-  poweron-gateway token list [--user U] [--json]
-  poweron-gateway schema                   the SQL of the token table, its trigger and a role
-  poweron-gateway --help | --version
+/** Loaded when it is asked for: help and completion should not wait for a proxy. */
+const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
+  serve: async () => {
+    const { serve } = await import('./cli/serve.ts')
+    return (_args, environment) =>
+      serve({
+        ...environment,
+        stdout: process.stdout,
+        version: version(),
+        onSignal: (name, listener) => process.on(name, listener),
+      })
+  },
+  check: async () => (await import('./cli/check.ts')).check,
+  explain: async () => (await import('./cli/explain.ts')).explain,
+  'token issue': async () => (await import('./cli/token.ts')).issue,
+  'token revoke': async () => (await import('./cli/token.ts')).revoke,
+  'token list': async () => (await import('./cli/token.ts')).list,
+  schema: async () => (await import('./cli/schema.ts')).schema,
+  completion: async () => (await import('./cli/completion.ts')).completion,
+  help: async () => help,
+}
 
-Examples:
-  npm start                                                   with an embedded database and an echo backend
-  NODE_ENV=production DATABASE_URL=postgres://… JWT_SECRET_FILE=… poweron-gateway serve
-  npm run --silent token -- issue --user alice --ttl 15m       a token for trying things out
-  poweron-gateway check upstreams.json                         before it is deployed
-  poweron-gateway explain --token "$JWT" http://app.example.com/admin
-  poweron-gateway schema | psql "$DATABASE_URL"
+const environment: Environment = {
+  env: process.env,
+  cwd: process.cwd(),
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+}
 
-Settings are environment variables; the README lists them.
-`
-
-/** Exit codes: 0 done, 1 the answer is no, 2 wrong usage or settings. */
 async function main(argv: readonly string[]): Promise<number> {
-  const [command, ...rest] = argv
-  const environment = {
-    env: process.env,
-    cwd: process.cwd(),
-    stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
-  }
-  if (command === '--help' || command === '-h' || command === 'help') {
-    process.stdout.write(HELP)
-    return 0
-  }
-  if (command === '--version' || command === '-v') {
+  const [first = 'serve', ...rest] = argv
+  if (first === '--help' || first === '-h') return print(overview)
+  if (first === '--version' || first === '-v') {
     process.stdout.write(`${version()}\n`)
     return 0
   }
-  if (command === undefined || command === 'serve') {
-    parseArgs({ args: rest, options: {} })
-    return serve({
-      ...environment,
-      version: version(),
-      onSignal: (name, listener) => process.on(name, listener),
-    })
+  const isGroup = COMMANDS.some(({ name }) => name.startsWith(`${first} `))
+  if (isGroup && (rest[0] === '--help' || rest[0] === '-h')) return helpOnAll([first])
+  const name = isGroup ? `${first} ${rest.shift() ?? ''}`.trim() : first
+  const command = COMMANDS.find((each) => each.name === name)
+  if (command === undefined) throw unknownCommand(name)
+  try {
+    const args = readArguments(command, rest)
+    if (args.has('help')) return print((paint) => helpOn(command, paint))
+    const run = await RUNS[command.name]!()
+    if (command.name !== 'serve') passOverClosedPipes()
+    return await run(args, environment)
+  } catch (error) {
+    if (error instanceof UsageError && error.command === null) throw new UsageError(error.message, command)
+    throw error
   }
-  if (command === 'check') return check(rest, environment)
-  if (command === 'explain') return explain(rest, environment)
-  if (command === 'token') return token(rest, environment)
-  if (command === 'schema') return schema(rest, environment)
-  throw new UsageError(`"${command}" is no command`)
+}
+
+async function help({ positionals }: Arguments): Promise<number> {
+  return positionals.length === 0 ? print(overview) : helpOnAll(positionals)
+}
+
+/** `help token` is about all three. */
+function helpOnAll(words: readonly string[]): number {
+  const name = words.join(' ')
+  const found = COMMANDS.filter((each) => each.name === name || each.name.startsWith(`${name} `))
+  if (found.length === 0) throw unknownCommand(name)
+  return print((paint) => found.map((command) => helpOn(command, paint)).join('\n'))
+}
+
+function print(text: (paint: ReturnType<typeof paintFor>) => string): number {
+  process.stdout.write(text(paintFor(process.stdout, process.env)))
+  return 0
+}
+
+function unknownCommand(name: string): UsageError {
+  const names = COMMANDS.map((each) => each.name)
+  if (name.startsWith('-')) return new UsageError(`unknown option ${name.slice(0, 40)}`)
+  const shown = JSON.stringify(name.length > 40 ? `${name.slice(0, 20)}…` : name)
+  const group = names.filter((each) => each.startsWith(`${name.split(' ')[0]} `))
+  const expected = group.length === 0 ? '' : `; expected ${group.join(', ')}`
+  return new UsageError(`${shown} is no command${suggestion(name, names) || expected}`)
 }
 
 function version(): string {
   return (createRequire(import.meta.url)('../package.json') as { version: string }).version
 }
 
-function isUsage(error: unknown): error is Error {
-  return (
-    error instanceof UsageError ||
-    (error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'))
-  )
+/** A reader that has seen enough (`| head`) does not keep a command from doing what it was told. */
+function passOverClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+    })
+  }
 }
 
-main(process.argv.slice(2)).then(
-  (code) => process.exit(code),
-  (error: unknown) => {
-    if (isUsage(error)) {
-      process.stderr.write(`poweron-gateway: ${error.message}\n\n${HELP}`)
-      process.exit(2)
-    }
-    process.stderr.write(`poweron-gateway: ${error instanceof Error ? error.message : String(error)}\n`)
-    process.exit(1)
-  },
-)
+function explainFailure(error: unknown): number {
+  const { stderr, env } = process
+  const say = (text: string) => stderr.write(`${paintFor(stderr, env).bad('poweron-gateway')}: ${text}\n`)
+  if (error instanceof UsageError) {
+    const { command } = error
+    const usage = (command === null ? COMMANDS : [command]).map(usageOf).join('\n')
+    const more = command === null ? 'help COMMAND' : `help ${command.name}`
+    say(
+      `${command === null ? '' : `${command.name}: `}${error.message}\n\nUsage:\n${usage}\n\npoweron-gateway ${more} has examples.`,
+    )
+    return 2
+  }
+  if (error instanceof SettingsError) {
+    say(`settings that cannot be used:\n${error.problems.map((problem) => `  ${problem}`).join('\n')}`)
+    return 2
+  }
+  say(error instanceof Error ? error.message : String(error))
+  return 1
+}
+
+/**
+ * A pipe takes what was written in pieces: the process ends once it is out. One that nobody reads any more must not
+ * hold up a gateway that was told to leave, a reader of pages may take its time.
+ */
+async function exit(code: number, isServing: boolean): Promise<never> {
+  const written = [process.stdout, process.stderr].map((stream) => {
+    stream.on('error', () => {})
+    return stream.writableLength === 0 ? null : new Promise((resolve) => stream.write('', resolve))
+  })
+  const late = isServing ? new Promise((resolve) => setTimeout(resolve, 1000)) : new Promise(() => {})
+  await Promise.race([Promise.all(written), late])
+  process.exit(code)
+}
+
+const argv = process.argv.slice(2)
+main(argv)
+  .catch(explainFailure)
+  .then((code) => exit(code, (argv[0] ?? 'serve') === 'serve'))

@@ -1,6 +1,7 @@
 import { type Cell, type Database, DatabaseError } from './database.ts'
 import { type CatalogueReport, type ColumnKinds, checkCatalogue } from './token-catalogue.ts'
 import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+import { expirySql } from './token-expiry.ts'
 
 /** A token as the table has it now. */
 export interface TokenRow {
@@ -99,16 +100,11 @@ export function createTokenTable({ database, table, columns }: TokenTableParts):
  * too: behind a pooler the server can change below a living connection, and a standby's lag would void the
  * promise. The cast is on the parameter, never on the column, so that the primary key's index serves.
  * Its cost is the index's and the rows': joins with `unnest`, `union all` and `string_to_array` showed no gain
- * beyond the noise of a shared machine. `extract` would go by way of numeric.
+ * beyond the noise of a shared machine.
  */
 function selectText(table: TableName, columns: TokenColumns, kinds: ColumnKinds): string {
   const column = (name: keyof TokenColumns) => `t.${quoted(columns[name])}`
-  const expiry = column('expiresAt')
-  const [expired, epoch] = {
-    timestamptz: [`${expiry} <= clock_timestamp()`, `date_part('epoch', ${expiry})`],
-    timestamp: [`${expiry} <= clock_timestamp() at time zone 'UTC'`, `date_part('epoch', ${expiry})`],
-    number: [`${expiry} <= extract(epoch from clock_timestamp())`, `${expiry}::float8`],
-  }[kinds.expiresAt]
+  const { expired, epoch } = expirySql(column('expiresAt'), kinds.expiresAt)
   const ids = kinds.id === 'uuid' ? '$1::uuid[]' : '$1::text[]'
   return (
     `select pg_is_in_recovery(), ${column('id')}::text, ${column('userId')}::text, ${column('sessionId')}::text, ` +

@@ -1,40 +1,41 @@
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
-import { checkUpstreamsBytes, type LoadedFile, loadUpstreamsFile } from '../routing/live-routing.ts'
+import { type LoadedFile, loadUpstreamsFile, loadUpstreamsStream } from '../routing/load-file.ts'
+import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
+import { paintFor } from './terminal.ts'
+
+const GATEWAY_PATH = '/-'
 
 /** `check [FILE]`: one line for each problem of a routing file; `-` is standard input. @returns the exit code */
-export async function check(args: readonly string[], environment: Environment): Promise<number> {
-  const { positionals } = parseArgs({ args: [...args], options: {}, allowPositionals: true })
-  const file = positionals[0] ?? environment.env.UPSTREAMS_FILE ?? 'upstreams.json'
-  const loaded = await load(file, environment)
+export async function check({ positionals }: Arguments, environment: Environment): Promise<number> {
+  const { env, stdout, stderr } = environment
+  const shown = positionals[0] ?? (env.UPSTREAMS_FILE || 'upstreams.json')
+  const loaded = await load(shown, environment)
+  const paint = paintFor(stdout, env)
   if (!loaded.ok) {
-    for (const problem of loaded.problems) environment.stdout.write(`${problem}\n`)
+    stdout.write(loaded.problems.map((line) => `${withPlace(line, shown, paint.bold)}\n`).join(''))
     return 1
   }
+  const warned = paintFor(stderr, env)
+  stderr.write(loaded.warnings.map((line) => `${withPlace(line, shown, warned.warning)}\n`).join(''))
   const { upstreams, routes } = loaded.config
-  environment.stdout.write(
-    `${file}: good, ${plural(upstreams.size, 'upstream')}, ${plural(routes.length, 'route')}\n`,
+  stdout.write(
+    `${shown}: ${paint.good('good')}, ${plural(upstreams.size, 'upstream')}, ${plural(routes.length, 'route')}\n`,
   )
   return 0
 }
 
-async function load(file: string, { cwd, stdin }: Environment): Promise<LoadedFile> {
-  if (file !== '-') return renamed(await loadUpstreamsFile(resolve(cwd, file)), resolve(cwd, file), file)
-  const chunks: Uint8Array[] = []
-  for await (const chunk of stdin) chunks.push(Buffer.from(chunk))
-  // Files that it names are relative to the working folder, as a file would be that lay there.
-  const path = resolve(cwd, '-')
-  return renamed(checkUpstreamsBytes(Buffer.concat(chunks), path), path, '-')
+function load(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
+  const gatewayPath = env.GATEWAY_PATH || GATEWAY_PATH
+  // Files that standard input names are relative to the working folder, as if it lay there.
+  const source = { path: resolve(cwd, shown), shown, gatewayPath }
+  return shown === '-' ? loadUpstreamsStream(stdin, source) : loadUpstreamsFile(source)
 }
 
-/** Problems name the file as it was given. */
-function renamed(loaded: LoadedFile, path: string, file: string): LoadedFile {
-  if (loaded.ok) return loaded
-  return {
-    ok: false,
-    problems: loaded.problems.map((line) => (line.startsWith(path) ? file + line.slice(path.length) : line)),
-  }
+/** The place stands out. */
+function withPlace(line: string, file: string, paint: (text: string) => string): string {
+  const end = /^:\d+:\d+:/.exec(line.slice(file.length))?.[0].length ?? 0
+  return paint(line.slice(0, file.length + end)) + line.slice(file.length + end)
 }
 
 function plural(count: number, noun: string): string {

@@ -1,91 +1,162 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
-import { createExplainer, type Explanation } from '../explanation.ts'
-import { loadUpstreamsFile } from '../routing/live-routing.ts'
-import { readSettings } from '../settings.ts'
+import {
+  createExplainer,
+  type ExplainedRequest,
+  type Explainer,
+  type Explanation,
+} from '../explain/explainer.ts'
+import { loadUpstreamsFile } from '../routing/load-file.ts'
+import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
+import type { Settings } from '../settings.ts'
+import type { Arguments } from './arguments.ts'
+import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'
+import { type Paint, paintFor } from './terminal.ts'
 import { UsageError } from './usage.ts'
 
-/** `explain [--method M] [--cookie HEADER | --token JWT] URL`. @returns 0 if it would forward, else 1 */
-export async function explain(args: readonly string[], environment: Environment): Promise<number> {
-  const text = { type: 'string' } as const
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    options: { method: text, cookie: text, token: text },
-    allowPositionals: true,
-  })
-  const [url, ...more] = positionals
-  if (url === undefined || more.length > 0)
-    throw new UsageError('explain: expected one URL, such as http://localhost:8080/api')
-  if (values.cookie !== undefined && values.token !== undefined)
-    throw new UsageError('explain: expected --cookie or --token, not both')
-  const read = readSettings(environment.env)
-  if (!read.ok) throw new UsageError(read.problems.join('\n'))
-  const { settings } = read
-  const request = parseUrl(url, values.method ?? 'GET')
-  const loaded = await loadRouting(settings, environment)
-  const cookie =
-    values.cookie ?? (values.token === undefined ? null : `${settings.accessCookie}=${values.token}`)
+const HANDSHAKE = [
+  'Connection',
+  'Upgrade',
+  'Upgrade',
+  'websocket',
+  'Sec-WebSocket-Version',
+  '13',
+  'Sec-WebSocket-Key',
+  'AAAAAAAAAAAAAAAAAAAAAA==',
+]
 
-  const given =
-    settings.databaseUrl !== null && settings.keySource !== null
-      ? { databaseUrl: settings.databaseUrl, keySource: settings.keySource, postgres: null }
-      : await (await import('../dev/provision.ts')).provision(settings, environment.cwd)
+/** `explain … URL`. @returns 0 if it would forward, else 1 */
+export async function explain(args: Arguments, environment: Environment): Promise<number> {
+  const [url] = args.positionals
+  if (url === undefined) throw new UsageError('a URL is missing, such as http://localhost:8080/api')
+  const { scheme, host, target, isHandshake } = parseUrl(url)
+  const method = parseMethod(args.text('method') ?? 'GET')
+  const given = args.texts('header').flatMap(parseHeader)
+  const settings = settingsOf(environment)
+  const cookie = await cookieOf(args, settings.accessCookie, environment)
+  const headers = [
+    ...(isHandshake ? HANDSHAKE : []),
+    ...given,
+    ...(cookie === null ? [] : ['Cookie', cookie]),
+  ]
+  const loaded = await routing(settings, environment)
+  if (!loaded.ok) {
+    environment.stderr.write(loaded.problems.map((problem) => `${problem}\n`).join(''))
+    return 1
+  }
+  const explanation = await withBacking(environment, settings, (backing) =>
+    explainOnce(createExplainer({ ...backing, config: loaded.config }), {
+      scheme,
+      host,
+      target,
+      method,
+      headers,
+    }),
+  )
+  const { stdout, env } = environment
+  stdout.write(
+    args.has('json')
+      ? `${JSON.stringify(explanation, null, 2)}\n`
+      : render(explanation, paintFor(stdout, env)),
+  )
+  return explanation.forwards ? 0 : 1
+}
+
+async function explainOnce(creating: Promise<Explainer>, request: ExplainedRequest): Promise<Explanation> {
+  const explainer = await creating
   try {
-    const explainer = await createExplainer({
-      settings,
-      databaseUrl: given.databaseUrl,
-      keySource: given.keySource,
-      config: loaded,
-    })
-    try {
-      const explanation = await explainer.explain({ ...request, cookie })
-      environment.stdout.write(render(explanation))
-      return explanation.forwards ? 0 : 1
-    } finally {
-      await explainer.close()
-    }
+    return await explainer.explain(request)
   } finally {
-    await given.postgres?.stop()
+    await explainer.close()
   }
 }
 
-async function loadRouting(
-  settings: { upstreamsFile: string; upstreamsFileGiven: boolean; production: boolean },
-  { cwd }: Environment,
-) {
-  const first = await loadUpstreamsFile(resolve(cwd, settings.upstreamsFile))
-  const fallback = !first.ok && !settings.production && !settings.upstreamsFileGiven
-  const loaded = fallback ? await loadUpstreamsFile(resolve(cwd, 'upstreams.example.json')) : first
-  if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
-  return loaded.config
+async function cookieOf(args: Arguments, name: string, { stdin }: Environment): Promise<string | null> {
+  const cookie = args.text('cookie')
+  const token = args.text('token')
+  if (cookie !== null && token !== null) throw new UsageError('--cookie or --token, not both')
+  if (cookie !== null) return headerValue('Cookie', cookie.replace(/^cookie:\s*/i, ''))
+  if (token === null) return null
+  if (token !== '-') return headerValue('Cookie', `${name}=${token}`)
+  const chunks: Buffer[] = []
+  for await (const chunk of stdin) chunks.push(Buffer.from(chunk as Uint8Array))
+  return headerValue('Cookie', `${name}=${Buffer.concat(chunks).toString('utf8').trim()}`)
 }
 
-function parseUrl(
-  text: string,
-  method: string,
-): { scheme: 'http' | 'https'; host: string; target: string; method: string } {
-  if (text.startsWith('/'))
-    return { scheme: 'http', host: 'localhost', target: text, method: method.toUpperCase() }
-  // Not URL: it would take out the dot segments and escapes that are to be explained.
-  const parts = /^(https?):\/\/([^/?#]+)([/?#].*)?$/i.exec(text)
-  if (parts === null)
-    throw new UsageError(`explain: found "${text}"; expected an http: or https: URL, or a path`)
-  const rest = parts[3] ?? '/'
+type Loaded =
+  | { readonly ok: true; readonly config: UpstreamsConfig }
+  | { readonly ok: false; readonly problems: readonly string[] }
+
+/** Outside production, the example stands in for a file that is not there, as for `serve`. */
+async function routing(settings: Settings, { cwd }: Environment): Promise<Loaded> {
+  const loaded = await loadUpstreamsFile({
+    path: resolve(cwd, settings.upstreamsFile),
+    shown: settings.upstreamsFile,
+  })
+  if (loaded.ok || settings.production || settings.upstreamsFileGiven) return loaded
+  const example = await loadUpstreamsFile({ path: resolve(cwd, 'upstreams.example.json') })
+  return example.ok ? example : loaded
+}
+
+type Place = Pick<ExplainedRequest, 'scheme' | 'host' | 'target'> & { readonly isHandshake: boolean }
+
+/** Not by `URL`: it would take out the dot segments and escapes that are to be explained. */
+function parseUrl(text: string): Place {
+  if (text.startsWith('/')) return { scheme: 'http', host: 'localhost', target: text, isHandshake: false }
+  const parts = /^(https?|wss?):\/\/([^/?#]+)([/?#].*)?$/is.exec(text)
+  if (parts === null || /[^!-~]/.test(text))
+    throw new UsageError(
+      'the URL is none; expected http:, https:, ws: or wss:, or a path, in ASCII without spaces',
+    )
+  const rest = (parts[3] ?? '/').replace(/#.*$/s, '')
+  const scheme = parts[1]!.toLowerCase()
   return {
-    scheme: parts[1]!.toLowerCase() as 'http' | 'https',
+    scheme: /s$/.test(scheme) ? 'https' : 'http',
     host: parts[2]!,
     target: rest.startsWith('/') ? rest : `/${rest}`,
-    method: method.toUpperCase(),
+    isHandshake: scheme.startsWith('ws'),
   }
 }
 
-function render(explanation: Explanation): string {
+function parseMethod(text: string): string {
+  const method = text.toUpperCase()
+  if (!/^[A-Z]+(?:-[A-Z]+)*$/.test(method))
+    throw new UsageError(`--method: "${text}" is no method, such as POST`)
+  return method
+}
+
+function parseHeader(line: string): [string, string] {
+  const parts = /^([^:\s]+):[ \t]*(.*)$/s.exec(line)
+  if (parts === null) throw new UsageError('--header: expected "Name: value"')
+  const name = parts[1]!
+  if (/^host$/i.test(name)) throw new UsageError('--header: Host is the one of the URL')
+  try {
+    validateHeaderName(name)
+  } catch {
+    throw new UsageError(`--header: ${JSON.stringify(name)} is no name of a header`)
+  }
+  return [name, headerValue(name, parts[2]!.trim())]
+}
+
+/** The value is not repeated: it may be a secret. */
+function headerValue(name: string, value: string): string {
+  try {
+    validateHeaderValue(name, value)
+    return value
+  } catch {
+    throw new UsageError(`the value of ${name} holds a character that no header can carry`)
+  }
+}
+
+function render(explanation: Explanation, paint: Paint): string {
   const lines: string[] = []
   for (const { title, details } of explanation.steps) {
-    const [first = '', ...rest] = details
-    lines.push(`${title.padEnd(10)} ${first}`)
-    for (const detail of rest) lines.push(`${' '.repeat(10)} ${detail}`)
+    for (const [i, detail] of details.entries()) {
+      const isAnswer = title === 'Answer' && i === 0
+      lines.push(`${paint.bold((i === 0 ? title : '').padEnd(9))} ${isAnswer ? paint.bad(detail) : detail}`)
+    }
   }
+  if (explanation.forwards) lines.push(`${paint.bold('Answer'.padEnd(9))} ${paint.good("the target's")}`)
   return `${lines.join('\n')}\n`
 }

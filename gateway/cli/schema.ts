@@ -1,20 +1,21 @@
-import { parseArgs } from 'node:util'
 import { quoted, quotedTable, type TokenColumns } from '../auth/token-columns.ts'
 import { tokenTableSql } from '../auth/token-table-sql.ts'
-import { readSettings, type Settings } from '../settings.ts'
+import type { Settings } from '../settings.ts'
+import type { Arguments } from './arguments.ts'
+import { settingsOf } from './backing.ts'
 import type { Environment } from './environment.ts'
-import { UsageError } from './usage.ts'
 
 const ROLE = 'poweron_gateway'
 const CHANNEL = 'token_revoked'
 
+/** Longer names PostgreSQL cuts off, so that two of them become one. */
+const MAX_NAME_BYTES = 63
+
 /** `schema`: the SQL of everything that the gateway can use in the database; run twice it changes nothing. */
-export async function schema(args: readonly string[], environment: Environment): Promise<number> {
-  parseArgs({ args: [...args], options: {} })
+export async function schema(_args: Arguments, environment: Environment): Promise<number> {
+  // Neither a database nor a key is needed to print it.
   const { NODE_ENV: _, ...env } = environment.env
-  const read = readSettings(env)
-  if (!read.ok) throw new UsageError(read.problems.join('\n'))
-  environment.stdout.write(schemaSql(read.settings))
+  environment.stdout.write(schemaSql(settingsOf({ ...environment, env })))
   return 0
 }
 
@@ -23,12 +24,11 @@ export function schemaSql(settings: Settings): string {
   const table = quotedTable(tokenTable)
   const column = (name: keyof TokenColumns) => quoted(columns[name])
   const prefix = tokenTable.schema === null ? '' : `${quoted(tokenTable.schema)}.`
-  const name = (suffix: string) => quoted(`${tokenTable.name}_${suffix}`)
+  const name = (suffix: string) => quoted(`${cut(tokenTable.name, suffix)}_${suffix}`)
   const privileges = settings.sessionEndpoints ? 'SELECT, INSERT, UPDATE' : 'SELECT'
-  const usage =
-    tokenTable.schema === null ? '' : `GRANT USAGE ON SCHEMA ${quoted(tokenTable.schema)} TO ${ROLE};\n`
+  const channel = settings.revocationChannel ?? CHANNEL
   return `-- The token table, its indexes, the notice of revocations and the role that the gateway needs.
--- Safe to run again: what exists is left as it is.
+-- Safe to run again, and on a table that is there already: what exists is left as it is. PostgreSQL 14 or later.
 
 BEGIN;
 
@@ -37,12 +37,12 @@ ${tokenTableSql(tokenTable, columns)}
 CREATE INDEX IF NOT EXISTS ${name('session_idx')} ON ${table} (${column('sessionId')});
 CREATE INDEX IF NOT EXISTS ${name('user_idx')} ON ${table} (${column('userId')});
 
--- Tells the gateways of each revocation, so that open streams end at once (REVOCATION_CHANNEL=${settings.revocationChannel ?? CHANNEL}).
-CREATE OR REPLACE FUNCTION ${prefix}${name('notify_revoked')}() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Tells the gateways of each revocation, so that open streams end at once: REVOCATION_CHANNEL=${channel.replaceAll(/[\r\n]/g, ' ')}
+CREATE OR REPLACE FUNCTION ${prefix}${name('notify_revoked')}() RETURNS trigger LANGUAGE plpgsql AS $notify$
 BEGIN
-  PERFORM pg_notify(${literal(settings.revocationChannel ?? CHANNEL)}, OLD.${column('id')}::text);
+  PERFORM pg_catalog.pg_notify(${literal(channel)}, OLD.${column('id')}::text);
   RETURN NULL;
-END $$;
+END $notify$;
 
 CREATE OR REPLACE TRIGGER ${name('revoked')} AFTER UPDATE OF ${column('status')} ON ${table}
   FOR EACH ROW WHEN (OLD.${column('status')}::text = 'ACTIVE' AND NEW.${column('status')}::text <> 'ACTIVE')
@@ -52,16 +52,31 @@ CREATE OR REPLACE TRIGGER ${name('deleted')} AFTER DELETE ON ${table}
   FOR EACH ROW WHEN (OLD.${column('status')}::text = 'ACTIVE')
   EXECUTE FUNCTION ${prefix}${name('notify_revoked')}();
 
--- Least privilege: this one table and nothing else. Give the role a password with \\password ${ROLE}.
-DO $$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${ROLE}') THEN CREATE ROLE ${ROLE} LOGIN; END IF;
-END $$;
-${usage}GRANT ${privileges} ON ${table} TO ${ROLE};
+-- Least privilege: this one table and nothing else. Give the role a password: \\password ${ROLE} (in psql).
+DO $role$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '${ROLE}') THEN
+    CREATE ROLE ${ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
+  END IF;
+  EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %s TO ${ROLE}', (
+    SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = ${literal(table)}::regclass));
+END $role$;
+REVOKE ALL ON ${table} FROM ${ROLE};
+GRANT ${privileges} ON ${table} TO ${ROLE};
 
 COMMIT;
 `
 }
 
+/** The beginning of a table's name that leaves room for a suffix. */
+function cut(name: string, suffix: string): string {
+  const room = MAX_NAME_BYTES - suffix.length - 1
+  let kept = name
+  while (Buffer.byteLength(kept) > room) kept = kept.slice(0, -1)
+  return kept
+}
+
 function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`
+  const plain = `'${text.replaceAll("'", "''")}'`
+  // A backslash means itself in every setting of standard_conforming_strings (PostgreSQL manual, section 4.1.2.2).
+  return text.includes('\\') ? `E${plain.replaceAll('\\', '\\\\')}` : plain
 }

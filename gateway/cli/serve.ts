@@ -1,19 +1,21 @@
 import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import type { Writable } from 'node:stream'
 import { KeyError } from '../auth/keys.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { CertificateError } from '../ops/certificates.ts'
 import { createLineWriter } from '../ops/line-writer.ts'
 import { createLogger } from '../ops/logger.ts'
-import { loadUpstreamsFile } from '../routing/live-routing.ts'
+import { loadUpstreamsFile } from '../routing/load-file.ts'
 import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import type { Environment } from './environment.ts'
 import { type Signals, StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
 
-export interface ServeEnvironment extends Environment {
+export interface ServeEnvironment extends Omit<Environment, 'stdout'> {
+  readonly stdout: Writable & { readonly fd?: number; readonly isTTY?: boolean }
   readonly version: string
   readonly onSignal: (name: NodeJS.Signals, listener: () => void) => void
 }
@@ -57,8 +59,11 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   const log = createLogger(settings.logLevel, lines)
   if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
   const file = routingFile(settings, environment.cwd)
-  const loaded = await loadUpstreamsFile(file.path)
+  const loaded = await loadUpstreamsFile({ path: file.path })
   if (!loaded.ok) throw new StartError(loaded.problems)
+  if (cluster.isPrimary) {
+    for (const warning of loaded.warnings) log.warn({ file: file.path, warning }, 'the routing file is odd')
+  }
 
   const { databaseUrl, keySource, notices } = await backing(settings, environment.cwd, resources)
   for (const notice of notices) log.warn(notice)

@@ -177,13 +177,11 @@ async function greet(
     import('../dev/welcome.ts'),
     import('../sessions/token-admin.ts'),
   ])
-  const admin = await openTokenAdmin({ settings, databaseUrl, keySource })
+  const admin = openTokenAdmin({ settings, databaseUrl, keySource })
   try {
-    const { jwt, id } = await admin.issue(
-      { userId: 'alice', mandateId: 'acme', sessionId: null, ttlS: 86_400 },
-      'access',
-    )
-    environment.stdout.write(welcome({ port, jwt, tokenId: id, cookie: settings.accessCookie }))
+    const alice = { userId: 'alice', mandateId: 'acme', sessionId: null, ttlS: 86_400 }
+    for (const { jwt, id } of await admin.issue(alice, ['access']))
+      environment.stdout.write(welcome({ port, jwt, tokenId: id, cookie: settings.accessCookie }))
   } finally {
     await admin.close()
   }

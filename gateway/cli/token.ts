@@ -1,122 +1,145 @@
-import { parseArgs } from 'node:util'
+import { decodeJwt } from 'jose'
+import { visible } from '../routing/wording.ts'
 import { type ListedToken, openTokenAdmin, type Selection, type TokenAdmin } from '../sessions/token-admin.ts'
-import { readSettings } from '../settings.ts'
+import type { Arguments } from './arguments.ts'
+import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'
+import { type Paint, paintFor } from './terminal.ts'
 import { UsageError } from './usage.ts'
 
 const DEFAULT_TTL = '1h'
 const TTL_UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
+const MAX_TTL_S = 100 * 365 * 86_400
+const DEFAULT_LIMIT = 1000
+const MAX_LIMIT = 1_000_000
 
-/** `token issue | revoke | list`. @returns the exit code */
-export async function token(args: readonly string[], environment: Environment): Promise<number> {
-  const [action, ...rest] = args
-  const command =
-    action === 'issue'
-      ? parseIssue(rest)
-      : action === 'revoke'
-        ? parseRevoke(rest)
-        : action === 'list'
-          ? parseList(rest)
-          : null
-  if (command === null)
-    throw new UsageError(
-      `"token ${action ?? ''}" is no command; expected token issue, token revoke or token list`,
-    )
-  const read = readSettings(environment.env)
-  if (!read.ok) throw new UsageError(read.problems.join('\n'))
-  const { settings } = read
+/** `token issue`: the JWT alone on stdout, with `--refresh` the refresh token on a second line. */
+export function issue(args: Arguments, environment: Environment): Promise<number> {
+  const userId = args.text('user')
+  if (userId === null) throw new UsageError('--user is missing: whose token is it?')
+  const token = {
+    userId,
+    mandateId: args.text('mandate'),
+    sessionId: args.text('session'),
+    ttlS: parseTtl(args.text('ttl') ?? DEFAULT_TTL),
+  }
+  return withAdmin(environment, async (admin) => {
+    const issued = await admin.issue(token, args.has('refresh') ? ['access', 'refresh'] : ['access'])
+    environment.stdout.write(issued.map(({ jwt }) => `${jwt}\n`).join(''))
+    return 0
+  })
+}
 
-  const backing =
-    settings.databaseUrl !== null && settings.keySource !== null
-      ? { databaseUrl: settings.databaseUrl, keySource: settings.keySource, postgres: null }
-      : await (await import('../dev/provision.ts')).provision(settings, environment.cwd)
-  try {
-    const admin = await openTokenAdmin({
-      settings,
-      databaseUrl: backing.databaseUrl,
-      keySource: backing.keySource,
-    })
+/** `token revoke`. @returns 1 where nothing was active */
+export function revoke(args: Arguments, environment: Environment): Promise<number> {
+  const names = { id: 'id', session: 'sessionId', user: 'userId' } as const
+  const given = Object.entries(names).flatMap(([option, by]): Selection[] => {
+    const value = args.text(option)
+    return value === null ? [] : [{ by, value }]
+  })
+  const [selection] = given
+  if (selection === undefined || given.length > 1)
+    throw new UsageError('expected one of --id, --session and --user')
+  if (selection.by === 'id') refuseJwt(selection.value)
+  return withAdmin(environment, async (admin) => {
+    const count = await admin.revoke(selection)
+    environment.stdout.write(`${count} ${count === 1 ? 'token' : 'tokens'} revoked\n`)
+    if (count === 0) environment.stderr.write('poweron-gateway: no active token was found by that name\n')
+    return count > 0 ? 0 : 1
+  })
+}
+
+/** `token list`: a table, or JSON. */
+export function list(args: Arguments, environment: Environment): Promise<number> {
+  const limit = parseLimit(args.text('limit'))
+  const which = {
+    userId: args.text('user'),
+    sessionId: args.text('session'),
+    activeOnly: args.has('active'),
+    // One more tells that there are more.
+    limit: limit + 1,
+  }
+  const { stdout, stderr, env } = environment
+  return withAdmin(environment, async (admin) => {
+    const found = await admin.list(which)
+    const rows = found.slice(0, limit)
+    if (args.has('json')) stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
+    else if (rows.length > 0) stdout.write(table(rows, paintFor(stdout, env)))
+    if (rows.length === 0) stderr.write('poweron-gateway: no tokens\n')
+    if (found.length > limit) stderr.write(`poweron-gateway: only the first ${limit}; --limit N shows more\n`)
+    return 0
+  })
+}
+
+async function withAdmin(
+  environment: Environment,
+  work: (admin: TokenAdmin) => Promise<number>,
+): Promise<number> {
+  return withBacking(environment, settingsOf(environment), async (backing) => {
+    const admin = openTokenAdmin(backing)
     try {
-      return await command(admin, environment)
+      return await work(admin)
     } finally {
       await admin.close()
     }
-  } finally {
-    await backing.postgres?.stop()
-  }
+  })
 }
 
-type Command = (admin: TokenAdmin, environment: Environment) => Promise<number>
-
-function parseIssue(args: readonly string[]): Command {
-  const text = { type: 'string' } as const
-  const { values } = parseArgs({
-    args: [...args],
-    options: { user: text, mandate: text, session: text, ttl: text, refresh: { type: 'boolean' } },
-  })
-  if (values.user === undefined || values.user === '') throw new UsageError('token issue: --user is missing')
-  const fields = {
-    userId: values.user,
-    mandateId: values.mandate ?? null,
-    sessionId: values.session ?? crypto.randomUUID(),
-    ttlS: parseTtl(values.ttl ?? DEFAULT_TTL),
+/** A token in the place of its id finds nothing; the id is in it. */
+function refuseJwt(value: string): void {
+  if (!/^eyJ[\w-]+\.[\w-]+\./.test(value)) return
+  let id: unknown = null
+  try {
+    id = decodeJwt(value).jti
+  } catch {
+    // Not a token either.
   }
-  return async (admin, { stdout }) => {
-    stdout.write(`${(await admin.issue(fields, 'access')).jwt}\n`)
-    if (values.refresh === true) stdout.write(`${(await admin.issue(fields, 'refresh')).jwt}\n`)
-    return 0
-  }
+  const hint = typeof id === 'string' ? `; its id is ${JSON.stringify(id.slice(0, 200))}` : ''
+  throw new UsageError(`--id is a token, not a token's id${hint}`)
 }
 
 function parseTtl(text: string): number {
   const parts = /^(\d{1,9})([smhd])$/.exec(text)
   const seconds = parts === null ? 0 : Number(parts[1]) * TTL_UNITS[parts[2]!]!
-  if (seconds <= 0)
-    throw new UsageError(`--ttl: found "${text}"; expected a duration such as 30s, 15m, 1h or 7d`)
+  if (seconds <= 0 || seconds > MAX_TTL_S)
+    throw new UsageError(
+      `--ttl: found ${JSON.stringify(text.slice(0, 40))}; expected a duration such as 30s, 15m, 1h or 7d, of a hundred years at most`,
+    )
   return seconds
 }
 
-function parseRevoke(args: readonly string[]): Command {
-  const text = { type: 'string' } as const
-  const { values } = parseArgs({ args: [...args], options: { id: text, session: text, user: text } })
-  const given: Selection[] = []
-  if (values.id !== undefined) given.push({ by: 'id', value: values.id })
-  if (values.session !== undefined) given.push({ by: 'sessionId', value: values.session })
-  if (values.user !== undefined) given.push({ by: 'userId', value: values.user })
-  const [selection] = given
-  if (selection === undefined || given.length > 1)
-    throw new UsageError('token revoke: expected one of --id, --session and --user')
-  return async (admin, { stdout }) => {
-    const count = await admin.revoke(selection)
-    stdout.write(`${count} ${count === 1 ? 'token' : 'tokens'} revoked\n`)
-    return count > 0 ? 0 : 1
-  }
-}
-
-function parseList(args: readonly string[]): Command {
-  const { values } = parseArgs({
-    args: [...args],
-    options: { user: { type: 'string' }, json: { type: 'boolean' } },
-  })
-  return async (admin, { stdout }) => {
-    const rows = await admin.list(values.user ?? null)
-    stdout.write(values.json === true ? `${JSON.stringify(rows, null, 2)}\n` : table(rows))
-    return 0
-  }
+function parseLimit(text: string | null): number {
+  if (text === null) return DEFAULT_LIMIT
+  const limit = /^\d{1,7}$/.test(text) ? Number(text) : 0
+  if (limit < 1 || limit > MAX_LIMIT)
+    throw new UsageError(
+      `--limit: found ${JSON.stringify(text.slice(0, 40))}; expected a whole number from 1 to ${MAX_LIMIT}`,
+    )
+  return limit
 }
 
 const COLUMNS = ['id', 'userId', 'mandateId', 'sessionId', 'status', 'expiresAt'] as const
 
-function table(rows: readonly ListedToken[]): string {
-  const lines = [[...COLUMNS], ...rows.map((row) => COLUMNS.map((name) => row[name] ?? '-'))]
-  const widths = COLUMNS.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)))
-  return lines
-    .map(
-      (line) =>
-        `${line
-          .map((cell, i) => cell.padEnd(widths[i]!))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('')
+function table(rows: readonly ListedToken[], paint: Paint): string {
+  const head = COLUMNS.map((name) => name as string)
+  const body = rows.map((row) => COLUMNS.map((name) => cellOf(row, name)))
+  const widths = COLUMNS.map((_, i) =>
+    body.reduce((most, line) => Math.max(most, line[i]!.length), head[i]!.length),
+  )
+  const aligned = (line: readonly string[]) =>
+    line
+      .map((cell, i) => cell.padEnd(widths[i]!))
+      .join('  ')
+      .trimEnd()
+  const lines = rows.map((row, i) => {
+    const admits = row.status === 'ACTIVE' && !row.expired
+    return admits ? aligned(body[i]!) : paint.dim(aligned(body[i]!))
+  })
+  return `${[paint.bold(aligned(head)), ...lines].join('\n')}\n`
+}
+
+/** On one line, whatever the row holds. */
+function cellOf(row: ListedToken, name: (typeof COLUMNS)[number]): string {
+  if (name === 'status' && row.status === 'ACTIVE' && row.expired) return 'ACTIVE, expired'
+  return visible(row[name] ?? '-')
 }

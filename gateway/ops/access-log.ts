@@ -13,13 +13,13 @@ export interface AccessLog {
 }
 
 /** Query names whose values are somebody's key to something. */
-const SECRET_NAME =
+export const SECRET_NAME =
   /token|secret|passw|pwd|auth|session|credential|signature|api[-_]?key|^(key|sig|code|jwt|sid)$/i
 
 /** A JWT by its looks, wherever it stands. */
-const JWT_LIKE = /eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?/g
+export const JWT_LIKE = /eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?/g
 
-const MASK = '***'
+export const MASK = '***'
 
 export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
   return {

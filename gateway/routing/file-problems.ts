@@ -40,6 +40,11 @@ export function formatProblem({ file, line, column, pointer, message }: FileProb
   return `${file}:${line}:${column}: ${visible(pointer)}: ${message}`
 }
 
+/** As `formatProblem`, for what is odd and does no harm. */
+export function formatWarning(problem: FileProblem): string {
+  return formatProblem({ ...problem, message: `warning: ${problem.message}` })
+}
+
 export function problemAt(file: string, position: Position, finding: Finding): FileProblem {
   const { path, found, expected } = finding
   const { line, column } = position
@@ -93,12 +98,19 @@ export function findingsOf(issue: Issue, positions: SourcePositions, within: Jso
       return [{ path: path.slice(0, -1), found: `no ${quoted(String(path.at(-1)))}`, expected }]
     }
     case 'invalid_value': {
-      const expected = issue.values.map((value) => JSON.stringify(value)).join(' or ')
-      return [{ path, found: foundAt(path, positions), expected }]
+      const values = issue.values.map(String)
+      const found = foundAt(path, positions)
+      const meant = found.startsWith('"') ? suggestion(found.slice(1, -1), values) : ''
+      return [{ path, found, expected: `${alternatives(values)}${meant}` }]
     }
     default:
       return [{ path, found: foundAt(path, positions), expected: issue.message }]
   }
+}
+
+function alternatives(values: readonly string[]): string {
+  const shown = values.map((value) => JSON.stringify(value))
+  return shown.length < 3 ? shown.join(' or ') : `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`
 }
 
 /** True where a union's branch was not the one that was meant. */

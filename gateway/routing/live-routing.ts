@@ -1,20 +1,15 @@
 import { createHash } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import type { CookieNames } from '../auth/cookies.ts'
 import type { Metrics } from '../ops/metrics.ts'
 import { tlsFiles } from '../proxy/dispatcher.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Target } from '../upstreams/target.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
-import { unreadableFiles } from './referenced-files.ts'
+import { loadUpstreamsFile } from './load-file.ts'
 import { createSnapshot, type Snapshot } from './snapshot.ts'
-import {
-  type FileProblem,
-  formatProblem,
-  readUpstreamsFile,
-  type UpstreamConfig,
-  type UpstreamsConfig,
-} from './upstreams-file.ts'
+import type { UpstreamConfig, UpstreamsConfig } from './upstreams-file.ts'
+import { belowGatewayPath } from './upstreams-oddities.ts'
 
 /** The routing in force, kept up with its file. */
 export interface LiveRouting {
@@ -58,39 +53,10 @@ export interface RoutingLog {
   error(fields: object, message: string): void
 }
 
-export type LoadedFile =
-  | { readonly ok: true; readonly config: UpstreamsConfig }
-  | { readonly ok: false; readonly problems: readonly string[] }
-
 const WATCH_MS = 250
 
 /** An exchange that was admitted under the old file may still be about to take a connection to its target. */
 const RETIRE_AFTER_MS = 10_000
-
-/** Reads and checks a routing file with the files that it names. Never rejects. */
-export async function loadUpstreamsFile(file: string): Promise<LoadedFile> {
-  try {
-    return checkUpstreamsBytes(await readFile(file), file)
-  } catch (error) {
-    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
-    return { ok: false, problems: [`${file}:1:1: : cannot be read (${reason}); expected a routing file`] }
-  }
-}
-
-/** Checks what a routing file holds, and the files that it names. */
-export function checkUpstreamsBytes(bytes: Uint8Array, file: string): LoadedFile {
-  let text: string
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    return { ok: false, problems: [`${file}:1:1: : is not UTF-8; expected JSON in UTF-8`] }
-  }
-  const read = readUpstreamsFile(text, file)
-  if (!read.ok) return { ok: false, problems: read.problems.map(formatProblem) }
-  const unreadable: readonly FileProblem[] = unreadableFiles(read.config, text, file)
-  if (unreadable.length > 0) return { ok: false, problems: unreadable.map(formatProblem) }
-  return { ok: true, config: read.config }
-}
 
 /** @param config the first good reading of the file */
 export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingParts): LiveRouting {
@@ -131,7 +97,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
       // No error: the file is as good without the setting, which `check` cannot know, and nobody is let in by it.
       if (refresh === 'auto' && !parts.sessionEndpoints)
         log.warn({ route: label }, 'the route\'s "refresh" does nothing: SESSION_ENDPOINTS is off')
-      if (path !== parts.gatewayPath && !path.startsWith(`${parts.gatewayPath}/`)) continue
+      if (!belowGatewayPath(path, parts.gatewayPath)) continue
       log.warn(
         { route: label, gatewayPath: parts.gatewayPath },
         'the route is never reached: its path is below GATEWAY_PATH',
@@ -163,7 +129,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
 
   async function read(): Promise<void> {
     mark = await markOf(parts.file)
-    const loaded = await loadUpstreamsFile(parts.file)
+    const loaded = await loadUpstreamsFile({ path: parts.file })
     if (closed) return
     if (!loaded.ok) return failed(loaded.problems)
     try {
@@ -176,6 +142,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
     metrics.reloadSuccess.value++
     metrics.lastReloadSuccessful.value = 1
     metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
+    for (const warning of loaded.warnings) log.warn({ file: parts.file, warning }, 'the routing file is odd')
     log.info({ file: parts.file, routes: loaded.config.routes.length }, 'the routing file was read')
   }
 

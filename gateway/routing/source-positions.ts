@@ -48,30 +48,46 @@ export function parseJson(text: string): ParsedJson {
 }
 
 function createPositions(text: string, root: ValueNode): SourcePositions {
+  const memberOf = createIndex()
+  const nodeAt = (path: JsonPath) => follow(root, path, memberOf)
   return {
-    ofValue: (path) => start(nodeAt(root, path).node),
+    ofValue: (path) => start(nodeAt(path).node),
     ofKey(path) {
-      const { node, member } = nodeAt(root, path)
+      const { node, member } = nodeAt(path)
       return start(member?.name ?? node)
     },
     textOf(path) {
-      const { node, depth } = nodeAt(root, path)
+      const { node, depth } = nodeAt(path)
       return depth === path.length ? text.slice(node.loc.start.offset, node.loc.end.offset) : ''
     },
   }
 }
 
+/** Finds an object's last member of a name; many problems in a large object must not cost their product. */
+function createIndex(): (object: ObjectNode, name: unknown) => MemberNode | undefined {
+  const indexes = new Map<ObjectNode, ReadonlyMap<unknown, MemberNode>>()
+  return (object, name) => {
+    let index = indexes.get(object)
+    if (index === undefined) {
+      index = new Map(object.members.map((member) => [nameOf(member), member]))
+      indexes.set(object, index)
+    }
+    return index.get(name)
+  }
+}
+
 /** Follows `path` as far as it goes. */
-function nodeAt(
+function follow(
   root: ValueNode,
   path: JsonPath,
+  memberOf: ReturnType<typeof createIndex>,
 ): { node: ValueNode; member: MemberNode | null; depth: number } {
   let node = root
   let member: MemberNode | null = null
   for (const [depth, step] of path.entries()) {
     const found: MemberNode | ValueNode | undefined =
       node.type === 'Object'
-        ? node.members.findLast((candidate) => nameOf(candidate) === step)
+        ? memberOf(node, step)
         : node.type === 'Array'
           ? node.elements[step as number]?.value
           : undefined
@@ -112,7 +128,8 @@ function start(node: { readonly loc: { readonly start: Position } }): Position {
   return { line, column }
 }
 
-function positionAt(text: string, offset: number): Position {
+/** Of a character, by its index in the text. */
+export function positionAt(text: string, offset: number): Position {
   const lines = text.slice(0, offset).split(/\r\n|\r|\n/)
   return { line: lines.length, column: lines.at(-1)!.length + 1 }
 }

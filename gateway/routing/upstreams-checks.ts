@@ -1,21 +1,28 @@
 import { type IdentityHeaderNames, spoofForm } from '../proxy/field-policy.ts'
 import type { Finding } from './file-problems.ts'
 import { targetKey } from './formats.ts'
+import { checkTlsFiles } from './referenced-files.ts'
 import type { JsonPath, SourcePositions } from './source-positions.ts'
 import { quoted, shortened, suggestion } from './wording.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
+export interface CrossCheckOptions {
+  /** The header names where the file has none. */
+  readonly identity: IdentityHeaderNames
+  /** The folder that file names are relative to; null where those files are not to be opened. */
+  readonly filesIn: string | null
+}
+
 /**
  * What no single field shows: names that lead nowhere, ties, fields at odds with each other. Reads the file's raw
  * value, any part of which may be of the wrong shape, so that these problems are told together with those.
  *
- * @param identity the header names where the file has none
  */
 export function crossCheck(
   json: unknown,
   positions: SourcePositions,
-  identity: IdentityHeaderNames,
+  { identity, filesIn }: CrossCheckOptions,
 ): Finding[] {
   const file = fieldsOf(json)
   const names = identityNames(file, identity)
@@ -25,6 +32,7 @@ export function crossCheck(
     ...Object.entries(fieldsOf(file.upstreams)).flatMap(([name, upstream]) => [
       ...equalTargets(fieldsOf(upstream), ['upstreams', name, 'targets']),
       ...halfCertificates(fieldsOf(fieldsOf(upstream).tls), ['upstreams', name, 'tls']),
+      ...tlsFiles(fieldsOf(fieldsOf(upstream).tls), ['upstreams', name, 'tls'], filesIn),
     ]),
     ...unknownUpstreams(file),
     ...ties(file, positions),
@@ -102,16 +110,22 @@ function halfCertificates(tls: Fields, path: JsonPath): Finding[] {
   return [{ path, found: `no "${missing}"`, expected: `one, since there is "${there}"` }]
 }
 
+function tlsFiles(tls: Fields, path: JsonPath, folder: string | null): Finding[] {
+  if (folder === null) return []
+  return checkTlsFiles(tls, folder).map(({ key, ...finding }) => ({ path: [...path, key], ...finding }))
+}
+
 function unknownUpstreams(file: Fields): Finding[] {
   if (!isFields(file.upstreams)) return []
   const names = Object.keys(file.upstreams)
+  const there = new Set(names)
+  const known =
+    names.length === 0
+      ? 'the name of an upstream, of which there are none'
+      : `one of ${shortened(names.join(', '))}`
   return itemsOf(file.routes).flatMap((route, i) => {
     const { upstream } = fieldsOf(route)
-    if (typeof upstream !== 'string' || names.includes(upstream)) return []
-    const known =
-      names.length === 0
-        ? 'the name of an upstream, of which there are none'
-        : `one of ${shortened(names.join(', '))}`
+    if (typeof upstream !== 'string' || there.has(upstream)) return []
     return [
       {
         path: ['routes', i, 'upstream'],

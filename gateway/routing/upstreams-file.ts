@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'
 import { parseJson } from './source-positions.ts'
 import { crossCheck } from './upstreams-checks.ts'
+import { findOddities } from './upstreams-oddities.ts'
 import {
   defaultIdentity,
   fileSchema,
@@ -16,7 +17,12 @@ export { type FileProblem, formatProblem } from './file-problems.ts'
 export type { IdentityConfig, RouteConfig, UpstreamConfig, UpstreamsConfig } from './upstreams-schema.ts'
 
 export type UpstreamsFile =
-  | { readonly ok: true; readonly config: UpstreamsConfig }
+  | {
+      readonly ok: true
+      readonly config: UpstreamsConfig
+      /** What is odd and does no harm, in the order of the text. */
+      readonly warnings: readonly FileProblem[]
+    }
   | {
       readonly ok: false
       /** All of them, in the order of the text; a syntax error is the only one. */
@@ -25,26 +31,40 @@ export type UpstreamsFile =
 
 type ParsedFile = z.output<typeof fileSchema>
 
+export interface ReadOptions {
+  /** What the file is called in problems. */
+  readonly shown?: string
+  /** Whether the files that it names are opened too; they are not by default. */
+  readonly opensFiles?: boolean
+  /** Prefix of the gateway's own endpoints; without it no route is warned of for it. */
+  readonly gatewayPath?: string
+}
+
 /**
  * Reads a routing file: strict JSON (RFC 8259; no comments, no trailing commas, no byte order mark, no key twice
- * in one object). Nothing but the text is looked at: files that it names are not opened.
+ * in one object).
  *
  * In the result defaults are filled in, durations are milliseconds, file names absolute, hosts in lower case, and
  * prefixes without the trailing slash that they may have in the file.
  *
- * @param file its name, for problems and for the file names in it
+ * @param path its name, for problems and for the file names in it
  */
-export function readUpstreamsFile(text: string, file: string): UpstreamsFile {
+export function readUpstreamsFile(
+  text: string,
+  path: string,
+  { shown: file = path, opensFiles = false, gatewayPath }: ReadOptions = {},
+): UpstreamsFile {
   const json = parseJson(text)
   if (json.kind === 'bad') {
     const { found, expected } = json.problem
     return { ok: false, problems: [problemAt(file, json.problem, { path: [], found, expected })] }
   }
+  const folder = dirname(path)
   const { value, positions, duplicates } = json
   const parsed = fileSchema.safeParse(value)
   const findings = [
     ...(parsed.error?.issues ?? []).flatMap((issue) => findingsOf(issue, positions)),
-    ...crossCheck(value, positions, defaultIdentity),
+    ...crossCheck(value, positions, { identity: defaultIdentity, filesIn: opensFiles ? folder : null }),
   ]
   const repeated = duplicates.map(({ path, position, first }) =>
     problemAt(file, position, {
@@ -55,7 +75,9 @@ export function readUpstreamsFile(text: string, file: string): UpstreamsFile {
   )
   const problems = [...locate(file, findings, positions), ...repeated].sort(byPosition)
   if (problems.length > 0 || !parsed.success) return { ok: false, problems }
-  return { ok: true, config: complete(parsed.data, dirname(file)) }
+  const config = complete(parsed.data, folder)
+  const warnings = locate(file, findOddities(config, gatewayPath ?? null), positions).sort(byPosition)
+  return { ok: true, config, warnings }
 }
 
 function byPosition(a: FileProblem, b: FileProblem): number {

@@ -1,6 +1,9 @@
 /** Characters of the file that a problem repeats. */
 const MAX_SHOWN = 80
 
+/** Words that one is compared with; more are a generated file's, whose names nobody mistypes. */
+const MAX_CANDIDATES = 500
+
 /** Without characters that end a line, or that a terminal or an editor does not show as themselves. */
 export function visible(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`)
@@ -22,10 +25,12 @@ export function suggestion(word: string, candidates: readonly string[]): string 
 
 /** The candidate that a word was most likely meant to be, at most `most` edits away, or null. */
 export function suggested(word: string, candidates: readonly string[], most = 2): string | null {
-  const limit = Math.min(most, Math.floor(word.length / 2))
+  const limit = Math.min(most, Math.floor((word.length + 1) / 3))
   let best: string | null = null
   let least = limit + 1
-  for (const candidate of candidates) {
+  for (const candidate of candidates.slice(0, MAX_CANDIDATES)) {
+    // No fewer edits than that lie between words of such lengths.
+    if (Math.abs(candidate.length - word.length) > limit) continue
     const distance = editDistance(word.toLowerCase().slice(0, 64), candidate.toLowerCase())
     if (distance < least) {
       least = distance

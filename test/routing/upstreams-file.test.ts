@@ -241,7 +241,7 @@ t.test('a value of the wrong kind is told at the value', (t) => {
     ['/routes/0', /found "x"/],
   )
   refused(t, withRoute('"exact": ¦"yes"'), ['/routes/0/exact', /expected true or false/])
-  refused(t, withRoute('"auth": ¦"some"'), ['/routes/0/auth', /"required" or "optional" or "none"/])
+  refused(t, withRoute('"auth": ¦"some"'), ['/routes/0/auth', /"required", "optional" or "none"/])
   t.end()
 })
 

@@ -1,0 +1,39 @@
+import type { KeySource } from '../auth/keys.ts'
+import { readSettings, type Settings } from '../settings.ts'
+import type { Environment } from './environment.ts'
+import { SettingsError } from './usage.ts'
+
+/** What commands work on: the settings, and what stands in for those that are not set. */
+export interface Backing {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly keySource: KeySource
+}
+
+/** @throws SettingsError with every problem */
+export function settingsOf({ env, stderr }: Pick<Environment, 'env' | 'stderr'>): Settings {
+  const read = readSettings(env)
+  if (!read.ok) throw new SettingsError(read.problems)
+  for (const warning of read.warnings) stderr.write(`poweron-gateway: warning: ${warning}\n`)
+  return read.settings
+}
+
+/**
+ * Gives a command the database and the key; outside production the embedded ones where none are set, as `serve`
+ * does. Ends the embedded database again where it did not run before.
+ */
+export async function withBacking<T>(
+  environment: Environment,
+  settings: Settings,
+  work: (backing: Backing) => Promise<T>,
+): Promise<T> {
+  const { databaseUrl, keySource } = settings
+  if (databaseUrl !== null && keySource !== null) return work({ settings, databaseUrl, keySource })
+  const { provision } = await import('../dev/provision.ts')
+  const provisions = await provision(settings, environment.cwd)
+  try {
+    return await work({ settings, ...provisions })
+  } finally {
+    await provisions.postgres?.stop()
+  }
+}

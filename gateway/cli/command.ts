@@ -1,0 +1,36 @@
+/** What the command line knows of a command without loading it: for help, completion and reading arguments. */
+export interface Command {
+  /** As it is typed, such as `token issue`. */
+  readonly name: string
+  /** Behind the name, as the usage line shows it. */
+  readonly usage: string
+  /** One line. */
+  readonly summary: string
+  /** What a first-time user has to know; lines of at most 78 characters. */
+  readonly about: string
+  readonly options: readonly Option[]
+  /** What the arguments that are no options are; none are taken without it. */
+  readonly positional?: {
+    readonly name: string
+    readonly completes: 'file' | 'command' | 'shell' | 'nothing'
+  }
+  readonly examples: readonly Example[]
+  /** By code. */
+  readonly exits: Readonly<Record<number, string>>
+}
+
+export interface Option {
+  /** Without dashes. */
+  readonly name: string
+  /** Placeholder of its value; a switch without. */
+  readonly value?: string
+  /** Values to complete. */
+  readonly values?: readonly string[]
+  readonly description: string
+  readonly repeatable?: boolean
+}
+
+export interface Example {
+  readonly line: string
+  readonly says: string
+}

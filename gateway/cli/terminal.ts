@@ -1,0 +1,17 @@
+import type { Environment, Output } from './environment.ts'
+
+/** Text with weight and colour, where the reader is a terminal that shows them. */
+export interface Paint {
+  bold(text: string): string
+  dim(text: string): string
+  good(text: string): string
+  bad(text: string): string
+  warning(text: string): string
+}
+
+/** No escape sequences into pipes and files, nor where NO_COLOR (no-color.org) is set, or the terminal is dumb. */
+export function paintFor(output: Output, env: Environment['env']): Paint {
+  const shows = output.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
+  const by = (code: number) => (text: string) => (shows ? `\x1b[${code}m${text}\x1b[0m` : text)
+  return { bold: by(1), dim: by(2), good: by(32), bad: by(31), warning: by(33) }
+}

@@ -1,0 +1,73 @@
+import { mandateAllowed } from '../authorization.ts'
+import type { Decision, OwnOrigin } from '../decision.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { Exchange } from '../exchange.ts'
+import type { Route } from '../routing/snapshot.ts'
+import { visible } from '../routing/wording.ts'
+import type { Seen } from './witness.ts'
+
+export interface Judged {
+  readonly decision: Decision
+  readonly seen: Seen
+  readonly exchange: Exchange
+  readonly route: Route
+  readonly own: OwnOrigin
+}
+
+/** Why a request may pass, or may not, step by step. */
+export function reasonsOf(judged: Judged): string[] {
+  const { decision, seen, route } = judged
+  if (decision.kind === 'denied')
+    return [...passed(judged), `${decision.code}: ${denied(judged, decision.code)}`]
+  if (route.auth === 'none') return ['anonymous: the route asks for no token']
+  const { auth } = seen
+  if (auth?.kind === 'refused') {
+    return [`${auth.code}: ${auth.reason}`, 'anonymous: the route takes a bad token as no token']
+  }
+  return [...passed(judged), 'authenticated']
+}
+
+/** The hurdles that were taken before the one that decided. */
+function passed({ seen, route, exchange }: Judged): string[] {
+  const { auth, refreshed } = seen
+  if (auth?.kind !== 'authenticated') return []
+  const mandate =
+    route.mandates === null || !mandateAllowed(route, auth.identity)
+      ? []
+      : [`the mandate ${visible(auth.identity.mandateId ?? '')} is among the route's`]
+  const origin =
+    exchange.req.headers.origin === undefined || route.auth !== 'required' ? [] : ['Origin was looked at']
+  return [
+    refreshed
+      ? 'no good access token, but a good refresh token: new ones are made, and the answer carries their cookies'
+      : 'signature and claims are good, the row is active and agrees with the claims',
+    ...mandate,
+    ...origin,
+  ]
+}
+
+function denied({ seen, exchange, route, own }: Judged, code: ErrorCode): string {
+  const { auth } = seen
+  if (auth?.kind === 'failed') return faultText(auth.error)
+  if (code === 'mandate_forbidden') {
+    const mandate = auth?.kind === 'authenticated' ? auth.identity.mandateId : null
+    const who = mandate === null ? 'a request without a mandate' : `the mandate ${visible(mandate)}`
+    return `${who} is not among the route's (${[...(route.mandates ?? [])].join(', ')})`
+  }
+  if (code === 'origin_forbidden') {
+    const allowed = route.allowedOrigins === null ? 'there are none' : [...route.allowedOrigins].join(', ')
+    const what = own.upgrade ? 'a WebSocket' : 'a request that may change something'
+    return `${what} from ${visible(String(exchange.req.headers.origin))}, which is neither its own origin, ${own.scheme}://${own.host}, nor in "allowedOrigins" (${allowed})`
+  }
+  if (code === 'token_store_unavailable') return 'the row holds a value that no header field can carry'
+  return auth?.kind === 'refused' ? auth.reason : 'it is refused'
+}
+
+/** A fault with what caused it. The messages of faults hold no secret. */
+function faultText(error: Error): string {
+  const causes: string[] = []
+  for (let each: unknown = error; each instanceof Error && causes.length < 5; each = each.cause) {
+    if (each.message !== '' && !causes.includes(each.message)) causes.push(each.message)
+  }
+  return `${causes.map(visible).join(': ')}. A fault, no refusal: nobody is let in, and nobody is logged out`
+}

@@ -1,0 +1,91 @@
+import { decodeJwt, decodeProtectedHeader } from 'jose'
+import type { CookieValue } from '../auth/cookies.ts'
+import type { TokenRow } from '../auth/token-table.ts'
+import { JWT_LIKE, MASK, SECRET_NAME } from '../ops/access-log.ts'
+import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
+import { visible } from '../routing/wording.ts'
+
+const CLAIMS = ['jti', 'userId', 'mandateId', 'sessionId', 'type', 'iss', 'aud'] as const
+const TIMES = ['nbf', 'exp'] as const
+
+/** What the token says of itself, good or not. Never the token: a claim is no key. */
+export function describeToken(cookie: CookieValue, name: string): string[] {
+  if (cookie.kind === 'none') return [`no cookie ${name}`]
+  if (cookie.kind === 'ambiguous') return [`several cookies ${name} with different values`]
+  try {
+    const { alg, kid } = decodeProtectedHeader(cookie.value)
+    const claims = decodeJwt(cookie.value)
+    const header = `signed with ${shown(alg)}${kid === undefined ? '' : `, kid ${shown(kid)}`}`
+    const said = CLAIMS.flatMap((claim) =>
+      claims[claim] == null ? [] : [`${claim} ${shown(claims[claim])}`],
+    )
+    const times = TIMES.flatMap((claim) => {
+      const at = claims[claim]
+      return typeof at === 'number' ? [`${claim} ${instant(at * 1000)}`] : []
+    })
+    return [header, [...said, ...times].join(', ') || 'no claims']
+  } catch {
+    return ['not a JWT']
+  }
+}
+
+export function describeRow(row: TokenRow): string[] {
+  return [
+    `id ${shown(row.id)}, status ${shown(row.status)}${row.expired ? ', expired' : ''}`,
+    `user ${shown(row.userId)}, mandate ${row.mandateId === null ? '(none)' : shown(row.mandateId)}, session ${shown(row.sessionId)}`,
+    `expires ${row.expiresAt === null ? 'with the token' : instant(row.expiresAt)}`,
+  ]
+}
+
+export function describeTargets(name: string, upstream: UpstreamConfig): string[] {
+  const { targets, balance, retries, health, ejection } = upstream
+  const total = targets.reduce((sum, { weight }) => sum + weight, 0)
+  const lines = targets.map(({ url, weight }) =>
+    targets.length === 1 ? url : `${url} (weight ${weight} of ${total})`,
+  )
+  const how =
+    targets.length === 1
+      ? `${name}, its only target`
+      : balance === 'round-robin'
+        ? `${name}, in turn by weight`
+        : `${name}, of two drawn by weight the one with fewer requests in flight`
+  const judged = [health === undefined ? '' : 'health checks', ejection === undefined ? '' : 'ejection']
+    .filter((each) => each !== '')
+    .join(' and ')
+  const notes = [
+    ...(targets.length > 1 && retries > 0 ? [`up to ${retries} more where one fails`] : []),
+    ...(judged === ''
+      ? []
+      : [`which of them are up, by ${judged}, only the running gateway knows: status.json`]),
+  ]
+  return [how, ...lines, ...notes]
+}
+
+/** @param flat name, value pairs. Cookies that pass, credentials and keys may be secrets of the backend's. */
+export function describeHeaders(flat: readonly string[], open: ReadonlySet<string>): string[] {
+  const out: string[] = []
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!
+    out.push(`${name}: ${open.has(name.toLowerCase()) ? visible(flat[i + 1]!) : masked(name, flat[i + 1]!)}`)
+  }
+  return out
+}
+
+function masked(name: string, value: string): string {
+  if (/^cookie$/i.test(name)) return value.replace(/=[^;]*/g, `=${MASK}`)
+  if (SECRET_NAME.test(name)) return MASK
+  return visible(value.replace(JWT_LIKE, MASK))
+}
+
+function shown(value: unknown): string {
+  return visible(typeof value === 'string' ? value.replace(JWT_LIKE, MASK) : JSON.stringify(value)).slice(
+    0,
+    200,
+  )
+}
+
+function instant(ms: number): string {
+  // The range of Date (ECMA-262, section 21.4.1.1).
+  const within = Math.max(-8.64e15, Math.min(ms, 8.64e15))
+  return Number.isFinite(within) ? new Date(within).toISOString() : 'never'
+}

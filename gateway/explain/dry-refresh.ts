@@ -1,0 +1,52 @@
+import { createSecretKey } from 'node:crypto'
+import type { CookieNames } from '../auth/cookies.ts'
+import type { Lookup, TokenLookup } from '../auth/token-lookup.ts'
+import type { TokenVerifier, VerifiedToken } from '../auth/token-verifier.ts'
+import { createRefresh } from '../sessions/refresh.ts'
+import { createRefreshInPassing, type RefreshInPassing } from '../sessions/refresh-in-passing.ts'
+import type { Rotation } from '../sessions/session-store.ts'
+
+export interface DryRefreshParts {
+  readonly cookies: CookieNames
+  readonly verifier: TokenVerifier
+  readonly lookup: Pick<TokenLookup, 'find'>
+}
+
+/** Ids and times of tokens that are not made. */
+const NOT_MADE = { id: '(of the new token)', exp: 0 }
+
+/** A refresh in passing that only looks whether it could be: nothing is written, no token is used up. */
+export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts): RefreshInPassing {
+  /** As the session store judges, but for a token used within the last ten seconds, which it would take again. */
+  async function rotate(token: VerifiedToken): Promise<Rotation> {
+    const found = await new Promise<Lookup>((resolve) => lookup.find(token.jti, resolve))
+    if (found.kind === 'failed') throw found.error
+    if (found.kind === 'unknown') return { kind: 'refused', code: 'token_unknown' }
+    const { row } = found
+    const agrees = (claim: string | null, value: string | null) => claim === null || claim === value
+    if (
+      !agrees(token.userId, row.userId) ||
+      !agrees(token.mandateId, row.mandateId) ||
+      !agrees(token.sessionId, row.sessionId)
+    ) {
+      return { kind: 'refused', code: 'token_mismatch' }
+    }
+    if (row.status !== 'ACTIVE') return { kind: 'refused', code: 'token_revoked' }
+    if (row.expired) return { kind: 'refused', code: 'token_expired' }
+    const { userId, sessionId, mandateId } = row
+    const next = { ...NOT_MADE, userId, sessionId, mandateId }
+    return { kind: 'rotated', access: next, refresh: next, accessIsGood: true }
+  }
+
+  return createRefreshInPassing(
+    createRefresh({
+      cookies,
+      verifier,
+      store: { rotate },
+      // What is signed with it is thrown away.
+      signer: { secret: () => createSecretKey(Buffer.alloc(32)), algorithm: () => 'HS256' },
+      issuer: null,
+      audience: null,
+    }),
+  )
+}

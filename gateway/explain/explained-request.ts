@@ -1,0 +1,61 @@
+import type { IncomingMessage } from 'node:http'
+import { createExchange, type Exchange } from '../exchange.ts'
+
+/** A request that is only thought of. */
+export interface ExplainedRequest {
+  readonly scheme: 'http' | 'https'
+  readonly host: string
+  /** Path and query, as they would be sent. */
+  readonly target: string
+  readonly method: string
+  /** Further headers, flat name, value pairs; `Host` is not among them. */
+  readonly headers: readonly string[]
+}
+
+/** Where it comes from: no proxy that is trusted. */
+export const CLIENT = '127.0.0.1'
+
+/** The exchange that the request would begin, as far as decisions read it. Nothing can be written to it. */
+export function exchangeOf(request: ExplainedRequest): Exchange {
+  const rawHeaders = ['Host', request.host, ...request.headers]
+  const socket = { destroyed: false, remoteAddress: CLIENT }
+  const req = {
+    method: request.method,
+    url: request.target,
+    httpVersion: '1.1',
+    rawHeaders,
+    headers: merged(rawHeaders),
+    socket,
+  } as unknown as IncomingMessage
+  const res = { destroyed: false, headersSent: false } as unknown as Exchange['res']
+  return createExchange(req, res, {
+    peer: { address: CLIENT, trusted: false, scheme: request.scheme },
+    requestId: '(made for each request)',
+    trace: { traceparent: '(begun where the client has none)', begun: true },
+    startedAt: 0,
+    isLast: () => false,
+  })
+}
+
+/** RFC 6455, section 4.1. */
+export function isHandshake({ method, headers }: IncomingMessage): boolean {
+  return (
+    method === 'GET' &&
+    headers.upgrade?.trim().toLowerCase() === 'websocket' &&
+    /(?:^|[\s,])upgrade(?:[\s,]|$)/i.test(headers.connection ?? '')
+  )
+}
+
+/** The fields of one name as one (RFC 9110, section 5.2), but for those of which Node takes the first. */
+function merged(rawHeaders: readonly string[]): IncomingMessage['headers'] {
+  const single = /^(?:host|content-length|content-type|authorization|origin)$/
+  const fields: Record<string, string> = {}
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!.toLowerCase()
+    const before = fields[name]
+    if (before === undefined) fields[name] = rawHeaders[i + 1]!
+    else if (!single.test(name))
+      fields[name] = `${before}${name === 'cookie' ? '; ' : ', '}${rawHeaders[i + 1]}`
+  }
+  return fields
+}

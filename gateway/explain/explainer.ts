@@ -1,0 +1,218 @@
+import { admit, type MatchedTarget } from '../admission.ts'
+import { readCookies } from '../auth/cookies.ts'
+import { createDatabase } from '../auth/database.ts'
+import { fetchJson } from '../auth/fetch-json.ts'
+import { createKeyRing, type KeySource } from '../auth/keys.ts'
+import { createTokenTable } from '../auth/token-table.ts'
+import { createTokenVerifier } from '../auth/token-verifier.ts'
+import { type ErrorCode, statusOf } from '../errors.ts'
+import { announcedLength, type Exchange } from '../exchange.ts'
+import { isNavigation, redirectLocation } from '../login-redirect.ts'
+import { maskPath } from '../ops/access-log.ts'
+import { createMetrics } from '../ops/metrics.ts'
+import { upstreamHeaders } from '../proxy/headers.ts'
+import { parseHost, parseRequestTarget } from '../proxy/request-target.ts'
+import { createSnapshot, type Route, type Snapshot } from '../routing/snapshot.ts'
+import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
+import { systemScheduler } from '../scheduler.ts'
+import type { Settings } from '../settings.ts'
+import { upstreamHost, upstreamPath } from '../upstream-request.ts'
+import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
+import { reasonsOf } from './decision-reasons.ts'
+import { describeHeaders, describeRow, describeTargets, describeToken } from './descriptions.ts'
+import { type ExplainedRequest, exchangeOf, isHandshake } from './explained-request.ts'
+import { describeRoute, otherRoutes } from './route-reasons.ts'
+import { createWitness } from './witness.ts'
+
+export type { ExplainedRequest } from './explained-request.ts'
+
+export interface Explanation {
+  /** True where the request would be sent to a target. */
+  readonly forwards: boolean
+  /** Of the gateway's own answer; null where the target's would be given. */
+  readonly status: number | null
+  readonly code: ErrorCode | null
+  readonly steps: readonly Step[]
+}
+
+export interface Step {
+  readonly title: string
+  readonly details: readonly string[]
+}
+
+export interface Explainer {
+  explain(request: ExplainedRequest): Promise<Explanation>
+  close(): Promise<void>
+}
+
+export interface ExplainerParts {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly keySource: KeySource
+  readonly config: UpstreamsConfig
+}
+
+/** Says what the gateway would do with a request, by the parts that would do it. Nothing is sent or changed. */
+export async function createExplainer({
+  settings,
+  databaseUrl,
+  keySource,
+  config,
+}: ExplainerParts): Promise<Explainer> {
+  const scheduler = systemScheduler
+  const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
+  const upstreams = unwatchedUpstreams(config)
+  const metrics = createMetrics({ version: '', node: process.version }, Date.now)
+  const snapshot = createSnapshot(config, { upstreams, cookies, metrics, hsts: null })
+  const keys = await createKeyRing(keySource, {
+    scheduler,
+    fetchJson,
+    algorithms: settings.jwtAlgorithms,
+    log: { info() {}, error() {} },
+  })
+  const verifier = createTokenVerifier({
+    keys,
+    issuer: settings.jwtIssuer,
+    audience: settings.jwtAudience,
+    clockToleranceS: settings.jwtClockToleranceS,
+    wallClock: Date.now,
+    memoMax: 10,
+  })
+  const { databasePrepare: prepare, tokenTable, tokenColumns: columns } = settings
+  const database = createDatabase({ url: databaseUrl, connections: 1, prepare, scheduler })
+  const table = createTokenTable({ database, table: tokenTable, columns })
+
+  async function decide(exchange: Exchange, route: Route, target: MatchedTarget) {
+    const parts = { settings, cookies, verifier, table, metrics, scheduler }
+    const { decider, seen } = createWitness(parts)
+    const { scheme } = exchange.peer
+    const own = { scheme, host: target.host, upgrade: isHandshake(exchange.req) }
+    const decision = await decider.decide({ exchange, route, own, names: snapshot.identity })
+    const steps: Step[] = []
+    if (route.auth !== 'none') {
+      const { access } = readCookies(exchange.req.rawHeaders, cookies)
+      steps.push({ title: 'Token', details: describeToken(access, cookies.access) })
+      for (const row of seen.rows) steps.push({ title: 'Row', details: describeRow(row) })
+    }
+    const details = reasonsOf({ decision, seen, exchange, route, own })
+    return { decision, steps: [...steps, { title: 'Decision', details }] }
+  }
+
+  async function explain(request: ExplainedRequest): Promise<Explanation> {
+    const exchange = exchangeOf(request)
+    const { scheme, host, method } = request
+    const steps: Step[] = [
+      { title: 'Request', details: [`${method} ${scheme}://${host}${maskPath(request.target)}`] },
+    ]
+    const admission = admit(exchange.req, snapshot, scheme, settings.gatewayPath)
+    if (admission.kind === 'own') {
+      const path = `${settings.gatewayPath}${admission.path}`
+      const says = `the gateway's own endpoint ${path} answers; nothing is forwarded`
+      steps.push({ title: 'Answer', details: [says] })
+      return { forwards: false, status: null, code: null, steps }
+    }
+    if (admission.kind === 'refused') {
+      const { code, reason, allow } = admission
+      steps.push({ title: 'Route', details: [reason] }, ...besides(nearRoutes(request, snapshot)))
+      return refused(steps, code, allow === undefined ? [] : [`Allow: ${allow.join(', ')}`])
+    }
+    const { route, target } = admission
+    const others = otherRoutes(route, { host: target.hostname, path: target.path, method }, snapshot)
+    steps.push({ title: 'Route', details: [describeRoute(route)] }, ...besides(others))
+
+    const decided = await decide(exchange, route, target)
+    steps.push(...decided.steps)
+    const { decision } = decided
+    if (decision.kind === 'denied') {
+      const { loginRedirect } = route
+      if (statusOf(decision.code) !== 401 || loginRedirect === null || !isNavigation(exchange.req))
+        return refused(steps, decision.code, [])
+      const location = maskPath(redirectLocation(loginRedirect, target.raw))
+      const details = [`303 to ${location}: a browser's navigation is sent to the login instead of 401`]
+      return {
+        forwards: false,
+        status: 303,
+        code: decision.code,
+        steps: [...steps, { title: 'Answer', details }],
+      }
+    }
+    if (announcedLength(exchange.req) > route.maxBodyBytes)
+      return refused(steps, 'body_too_large', [`the route takes ${route.maxBodyBytes} bytes`])
+    const upstream = config.upstreams.get(route.upstream.name)!
+    steps.push({ title: 'Target', details: describeTargets(route.upstream.name, upstream) })
+    steps.push({
+      title: 'Sends',
+      details: sentBy(exchange, { route, target, fields: decision.fields }, snapshot),
+    })
+    return { forwards: true, status: null, code: null, steps }
+  }
+
+  return {
+    explain,
+    async close() {
+      verifier.close()
+      await database.close()
+      const targets = [...upstreams.values()].flatMap((upstream) => upstream.targets)
+      await Promise.all(targets.map((target) => target.close()))
+    },
+  }
+}
+
+/** Targets that are not checked and never connected to. */
+function unwatchedUpstreams(config: UpstreamsConfig): Map<string, Upstream> {
+  const metrics = createMetrics({ version: '', node: process.version }, Date.now)
+  const scheduler = systemScheduler
+  const upstreams = new Map<string, Upstream>()
+  for (const [name, { health: _health, ejection: _ejection, ...upstream }] of config.upstreams) {
+    const parts = { random: Math.random, scheduler, metrics, onTargetChange: () => {} }
+    upstreams.set(name, createUpstream(name, upstream as never, parts))
+  }
+  return upstreams
+}
+
+/** The routes that a request without one came close to. */
+function nearRoutes({ host, target, method }: ExplainedRequest, snapshot: Snapshot): string[] {
+  const parsedHost = parseHost(host)
+  const parsed = parseRequestTarget(target, { scheme: 'http', host })
+  if (parsedHost.kind === 'bad' || parsed.kind === 'bad') return []
+  return otherRoutes(null, { host: parsedHost.hostname, path: parsed.path, method }, snapshot)
+}
+
+function besides(others: readonly string[]): Step[] {
+  return others.length === 0 ? [] : [{ title: 'Not', details: others }]
+}
+
+function refused(steps: readonly Step[], code: ErrorCode, more: readonly string[]): Explanation {
+  const status = statusOf(code)
+  const retry = status === 503 ? ['Retry-After: 1'] : []
+  const answer = { title: 'Answer', details: [`${status} ${code}`, ...more, ...retry] }
+  return { forwards: false, status, code, steps: [...steps, answer] }
+}
+
+interface Admitted {
+  readonly route: Route
+  readonly target: MatchedTarget
+  readonly fields: readonly string[]
+}
+
+/** The head of the request as the first target gets it. */
+function sentBy({ req, peer, requestId, trace }: Exchange, admitted: Admitted, snapshot: Snapshot): string[] {
+  const { route, target, fields } = admitted
+  const handshake = isHandshake(req)
+  const headers = upstreamHeaders(
+    {
+      rawHeaders: req.rawHeaders,
+      host: target.host,
+      upstreamHost: upstreamHost(route, target, route.upstream.targets[0]!.host),
+      peer,
+      requestId,
+      identity: fields,
+      trace: req.headers.traceparent === undefined ? trace : null,
+    },
+    route.requestRules,
+  )
+  if (handshake) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket')
+  const path = maskPath(upstreamPath(route, target))
+  const identity = new Set(Object.values(snapshot.identity).map((name) => name.toLowerCase()))
+  return [`${req.method} ${path}`, ...describeHeaders(headers, identity)]
+}

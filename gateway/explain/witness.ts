@@ -1,0 +1,88 @@
+import { type AuthDecision, createAuthenticator } from '../auth/authenticator.ts'
+import type { CookieNames } from '../auth/cookies.ts'
+import { createNegativeCache } from '../auth/negative-cache.ts'
+import { createTokenLookup } from '../auth/token-lookup.ts'
+import type { TokenRow, TokenTable } from '../auth/token-table.ts'
+import type { TokenVerifier } from '../auth/token-verifier.ts'
+import { createDecider, type Decider } from '../decision.ts'
+import type { Metrics } from '../ops/metrics.ts'
+import type { Scheduler } from '../scheduler.ts'
+import type { Settings } from '../settings.ts'
+import { createDryRefresh } from './dry-refresh.ts'
+
+/** What a decision went by. */
+export interface Seen {
+  /** Rows of the table, in the order in which they were asked for. */
+  readonly rows: readonly TokenRow[]
+  /** Null where the route asks for no token. */
+  readonly auth: AuthDecision | null
+  /** True where the refresh token would let the request pass. */
+  readonly refreshed: boolean
+}
+
+export interface WitnessParts {
+  readonly settings: Settings
+  readonly cookies: CookieNames
+  readonly verifier: TokenVerifier
+  readonly table: TokenTable
+  readonly metrics: Metrics
+  readonly scheduler: Scheduler
+}
+
+/** A first connection, with TLS and the catalogue, may take longer than a look-up on one that is open. */
+const LEAST_TIMEOUT_MS = 3000
+
+/** The gateway's decider for one request, and what it sees on its way. */
+export function createWitness(parts: WitnessParts): { readonly decider: Decider; readonly seen: Seen } {
+  const { settings, cookies, verifier, scheduler } = parts
+  const rows: TokenRow[] = []
+  const seen: { rows: TokenRow[]; auth: AuthDecision | null; refreshed: boolean } = {
+    rows,
+    auth: null,
+    refreshed: false,
+  }
+  const lookup = createTokenLookup({
+    async findMany(ids, deadlineMs) {
+      const found = await parts.table.findMany(ids, deadlineMs)
+      rows.push(...found.values())
+      return found
+    },
+    connections: 1,
+    timeoutMs: Math.max(settings.lookupTimeoutMs, LEAST_TIMEOUT_MS),
+    queueMax: settings.lookupQueueMax,
+    scheduler,
+    onQuery: () => {},
+  })
+  const authenticator = createAuthenticator({
+    verifier,
+    lookup,
+    refusals: createNegativeCache({ ttlUs: 0, max: 1, nowUs: () => 0 }),
+    onLookup: () => {},
+    onCacheHit: () => {},
+    now: scheduler.now,
+  })
+  const refresh = settings.sessionEndpoints ? createDryRefresh({ cookies, verifier, lookup }) : null
+  const decider = createDecider({
+    authenticator: {
+      authenticate(cookie, tell) {
+        authenticator.authenticate(cookie, (found) => {
+          seen.auth = found
+          tell(found)
+        })
+      },
+    },
+    accessCookie: cookies.access,
+    refreshInPassing:
+      refresh &&
+      (async (exchange, own, refusal) => {
+        const decision = await refresh(exchange, own, refusal)
+        seen.refreshed = decision.kind === 'authenticated'
+        seen.auth = decision
+        return decision
+      }),
+    metrics: parts.metrics,
+    log: { warn() {}, error() {} },
+    now: scheduler.now,
+  })
+  return { decider, seen }
+}

@@ -28,21 +28,24 @@ export function reasonsOf(judged: Judged): string[] {
 }
 
 /** The hurdles that were taken before the one that decided. */
-function passed({ seen, route, exchange }: Judged): string[] {
+function passed({ decision, seen, route, exchange }: Judged): string[] {
   const { auth, refreshed } = seen
   if (auth?.kind !== 'authenticated') return []
   const mandate =
     route.mandates === null || !mandateAllowed(route, auth.identity)
       ? []
       : [`the mandate ${visible(auth.identity.mandateId ?? '')} is among the route's`]
-  const origin =
-    exchange.req.headers.origin === undefined || route.auth !== 'required' ? [] : ['Origin was looked at']
+  const { origin } = exchange.req.headers
+  const allowed =
+    origin === undefined || route.auth !== 'required' || decision.kind === 'denied'
+      ? []
+      : [`a request from ${visible(origin)} may do this`]
   return [
     refreshed
       ? 'no good access token, but a good refresh token: new ones are made, and the answer carries their cookies'
       : 'signature and claims are good, the row is active and agrees with the claims',
     ...mandate,
-    ...origin,
+    ...allowed,
   ]
 }
 

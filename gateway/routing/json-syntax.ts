@@ -37,6 +37,13 @@ type Scan = number | SyntaxProblem
  * @returns null for a JSON text
  */
 export function findSyntaxProblem(text: string): SyntaxProblem | null {
+  const found = scan(text)
+  if (found === null || !/[}\]]/.test(text.charAt(found.offset))) return found
+  const isTrailing = /,[ \t\n\r]*$/.test(text.slice(Math.max(0, found.offset - 1000), found.offset))
+  return isTrailing ? { ...found, expected: `${found.expected}; JSON has no trailing commas` } : found
+}
+
+function scan(text: string): SyntaxProblem | null {
   const closers: string[] = []
   let expecting: Expecting = 'value'
   for (let at = skipSpace(text, 0); ; at = skipSpace(text, at)) {
@@ -117,8 +124,8 @@ function problem(text: string, offset: number, expected: string): SyntaxProblem 
 function nameOf(text: string, offset: number): string {
   const code = text.codePointAt(offset)
   if (code === undefined) return offset === 0 ? 'an empty file' : 'the end of the file'
-  if (code === 0xfeff) return 'a byte order mark'
-  if (text.startsWith('//', offset) || text.startsWith('/*', offset)) return 'a comment'
+  if (code === 0xfeff) return 'a byte order mark (save the file as UTF-8 without one)'
+  if (text.startsWith('//', offset) || text.startsWith('/*', offset)) return 'a comment (JSON has none)'
   const char = String.fromCodePoint(code)
   return /[\p{C}\p{Z}]/u.test(char) ? `U+${code.toString(16).toUpperCase().padStart(4, '0')}` : `"${char}"`
 }

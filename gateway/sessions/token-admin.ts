@@ -131,7 +131,8 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
                       update ${table} set ${column('status')} = 'REVOKED'
                       where ${column(by)}::text = $1 and ${column('status')}::text = 'ACTIVE' returning 1)
                     select count(*)::int4 from revoked`
-      const once = async () => Number((await run({ text, parameters: [value.trim()] }))[0]?.[0])
+      const once = async () =>
+        Number((await run({ text, parameters: [by === 'id' ? value.trim() : value] }))[0]?.[0])
       // An update that waits for a refresh of the same session does not see the tokens which that one makes.
       let revoked = await once()
       for (let more = await once(); more > 0; more = await once()) revoked += more

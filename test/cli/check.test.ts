@@ -1,8 +1,9 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { check } from '../../gateway/cli/check.ts'
 import { createAuthority } from '../support/certificates.ts'
-import { runCommand } from '../support/command.ts'
+import { type RunOptions, runCommand, runHere } from '../support/command.ts'
 
 /** One problem: where, of what, and pieces of what is said. */
 type Expected = readonly [place: string, pointer: string, ...pieces: string[]]
@@ -13,11 +14,15 @@ const GOOD = `{
 }
 `
 
+/** Without a process of its own, which costs most of the time. */
+const checkHere = (args: readonly string[], options: RunOptions = {}) =>
+  runHere('check', check, args, options)
+
 /** Checks a file and asserts exactly these problems, in order, a line each. */
 async function refuses(t: Test, content: string | Uint8Array, ...expected: Expected[]): Promise<void> {
   const cwd = t.testdir({})
   writeFileSync(join(cwd, 'f.json'), content)
-  const { code, stdout, stderr } = await runCommand(['check', 'f.json'], { cwd })
+  const { code, stdout, stderr } = await checkHere(['f.json'], { cwd })
   t.equal(code, 1)
   t.equal(stderr, '')
   const lines = stdout.trimEnd().split('\n')
@@ -42,11 +47,11 @@ t.test('a good file is 0 and one line', async (t) => {
 t.test('standard input is called -, and files that it names are those of the working folder', async (t) => {
   const cwd = t.testdir({})
   const input = GOOD.replace('["http://127.0.0.1:8001"]', '["https://a"], "tls": { "caFile": "ca.pem" }')
-  const { code, stdout } = await runCommand(['check', '-'], { cwd, input })
+  const { code, stdout } = await checkHere(['-'], { cwd, input })
   t.equal(code, 1)
-  t.match(stdout, '-:2:66: /upstreams/app/tls/caFile: found ')
+  t.match(stdout, '-:2:72: /upstreams/app/tls/caFile: found ')
   t.match(stdout, `${join(cwd, 'ca.pem')} (ENOENT), expected a readable file`)
-  t.match(await runCommand(['check', '-'], { cwd, input: GOOD }), { code: 0, stdout: /^-: good/ })
+  t.match(await checkHere(['-'], { cwd, input: GOOD }), { code: 0, stdout: /^-: good/ })
 })
 
 t.test('every problem of a file is told at once, each at its key or value', (t) =>
@@ -143,7 +148,7 @@ t.test('a key that is there twice is told at the second', (t) =>
 
 t.test('a file that cannot be read is a problem of line 1', async (t) => {
   const cwd = t.testdir({ folder: {}, 'secret.json': GOOD })
-  const told = async (file: string) => (await runCommand(['check', file], { cwd })).stdout
+  const told = async (file: string) => (await checkHere([file], { cwd })).stdout
   t.equal(
     await told('none.json'),
     'none.json:1:1: : found no such file (ENOENT), expected a readable routing file\n',
@@ -163,7 +168,7 @@ t.test('a file that cannot be read is a problem of line 1', async (t) => {
 })
 
 t.test('a file without end is not read to its end', async (t) => {
-  const { code, stdout } = await runCommand(['check', '/dev/zero'], { cwd: t.testdir({}) })
+  const { code, stdout } = await checkHere(['/dev/zero'], { cwd: t.testdir({}) })
   t.equal(code, 1)
   t.equal(stdout, '/dev/zero:1:1: : found more than 64 MiB, expected a routing file\n')
 })
@@ -191,7 +196,7 @@ t.test('certificates and keys are opened: what they hold is told before a target
   const cwd = t.testdir({ 'notes.txt': 'no certificate' })
   const told = async (tls: Record<string, string>) => {
     const file = { upstreams: { a: { targets: ['https://a'], tls } }, routes: [{ path: '/', upstream: 'a' }] }
-    return (await runCommand(['check', '-'], { cwd, input: JSON.stringify(file) })).stdout
+    return (await checkHere(['-'], { cwd, input: JSON.stringify(file) })).stdout
   }
   const { certFile, keyFile } = one
   t.match(await told({ caFile: authority.certFile, certFile, keyFile }), /^-: good/)
@@ -226,7 +231,7 @@ for (const [what, upstream, route, place, piece] of ODD) {
       upstreams: { a: { targets: ['http://a'], ...upstream }, b: { targets: ['http://b'] } },
       routes: [first, { path: '/a', upstream: 'a', ...route }],
     }
-    const { code, stdout, stderr } = await runCommand(['check', '-'], { input: JSON.stringify(file) })
+    const { code, stdout, stderr } = await checkHere(['-'], { input: JSON.stringify(file) })
     t.equal(code, 0)
     t.match(stdout, /^-: good, 2 upstreams, 2 routes\n$/)
     t.match(stderr, new RegExp(`^-:${place === '' ? '1:\\d+' : place}: /\\S+: warning: found [^\\n]*\\n$`))
@@ -243,13 +248,13 @@ t.test('a login page of its own route is no circle', async (t) => {
       { host: 'b.example', path: '/', upstream: 'a', loginRedirect: 'https://login.example/?next={path}' },
     ],
   }
-  t.match(await runCommand(['check', '-'], { input: JSON.stringify(file) }), { code: 0, stderr: '' })
+  t.match(await checkHere(['-'], { input: JSON.stringify(file) }), { code: 0, stderr: '' })
 })
 
 t.test('no secret of the file is repeated', async (t) => {
   const file = `{"upstreams": {"a": {"targets": ["http://user:hunter2@a"]}}, "routes": [{"path": "/", "upstream": "a",
     "requestHeaders": {"set": {"X-Api-Key": "hunter3\\n"}}}]}`
-  const { code, stdout } = await runCommand(['check', '-'], { input: file })
+  const { code, stdout } = await checkHere(['-'], { input: file })
   t.equal(code, 1)
   t.notMatch(stdout, /hunter/)
 })
@@ -270,7 +275,7 @@ t.test('a file in a folder is called as it was given, and its files are relative
   const cwd = t.testdir({})
   mkdirSync(join(cwd, 'conf'))
   writeFileSync(join(cwd, 'conf/u.json'), GOOD.replace('8001"]', '8001"], "tls": { "caFile": "ca.pem" }'))
-  const { stdout } = await runCommand(['check', './conf/u.json'], { cwd })
+  const { stdout } = await checkHere(['./conf/u.json'], { cwd })
   t.match(stdout, './conf/u.json:2:')
   t.match(stdout, join(cwd, 'conf/ca.pem'))
 })

@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { type Arguments, readArguments } from '../../gateway/cli/arguments.ts'
+import { COMMANDS } from '../../gateway/cli/commands.ts'
+import type { Environment } from '../../gateway/cli/environment.ts'
 
 export interface Run {
   readonly code: number | null
@@ -37,4 +41,23 @@ export async function runCommand(args: readonly string[], options: RunOptions = 
   child.stdin.end(input)
   const [code] = await once(child, 'close')
   return { code: code as number | null, stdout, stderr }
+}
+
+/** A command in this process: as `runCommand`, but for the command line as a whole and its exit codes of errors. */
+export async function runHere(
+  name: string,
+  run: (args: Arguments, environment: Environment) => Promise<number>,
+  args: readonly string[],
+  { env = {}, cwd = process.cwd(), input = '' }: RunOptions = {},
+): Promise<Run> {
+  const written = { stdout: '', stderr: '' }
+  const into = (stream: keyof typeof written) => ({ write: (text: string) => (written[stream] += text) })
+  const code = await run(readArguments(COMMANDS.find((each) => each.name === name)!, args), {
+    env,
+    cwd,
+    stdin: Readable.from([Buffer.from(input as Uint8Array)]),
+    stdout: into('stdout'),
+    stderr: into('stderr'),
+  })
+  return { code, ...written }
 }

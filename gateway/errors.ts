@@ -47,6 +47,9 @@ export const DECISION_CODES: readonly ErrorCode[] = [
   'overloaded',
 ]
 
+/** All of them, in the order of their statuses. */
+export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[]
+
 /** The HTTP status that answers `code`. */
 export function statusOf(code: ErrorCode): number {
   return CODES[code][0]

@@ -27,6 +27,8 @@ export function createDrain({ servers, closeStreams, delayMs, timeoutMs }: Drain
 
   async function run(): Promise<void> {
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
+    // Right after a turn has taken in what waited: the kernel resets connections that nobody has accepted yet.
+    await new Promise((resolve) => setImmediate(resolve))
     const closed = Promise.all(
       servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
     )

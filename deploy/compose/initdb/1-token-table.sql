@@ -1,0 +1,40 @@
+-- The token table, its indexes, the notice of revocations and the role that the gateway needs.
+-- Safe to run again: what exists is left as it is.
+
+BEGIN;
+
+CREATE TABLE IF NOT EXISTS "Token" (
+  "id"           text PRIMARY KEY,
+  "userId"       text NOT NULL,
+  "sessionId"    text NOT NULL,
+  "mandateId"    text,
+  "status"       text NOT NULL CHECK ("status" IN ('ACTIVE', 'REVOKED')),
+  "expiresAt"    timestamptz NOT NULL
+);
+
+-- Revoking a session or a user, and listing tokens, without reading the whole table.
+CREATE INDEX IF NOT EXISTS "Token_session_idx" ON "Token" ("sessionId");
+CREATE INDEX IF NOT EXISTS "Token_user_idx" ON "Token" ("userId");
+
+-- Tells the gateways of each revocation, so that open streams end at once (REVOCATION_CHANNEL=token_revoked).
+CREATE OR REPLACE FUNCTION "Token_notify_revoked"() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('token_revoked', OLD."id"::text);
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER "Token_revoked" AFTER UPDATE OF "status" ON "Token"
+  FOR EACH ROW WHEN (OLD."status"::text = 'ACTIVE' AND NEW."status"::text <> 'ACTIVE')
+  EXECUTE FUNCTION "Token_notify_revoked"();
+
+CREATE OR REPLACE TRIGGER "Token_deleted" AFTER DELETE ON "Token"
+  FOR EACH ROW WHEN (OLD."status"::text = 'ACTIVE')
+  EXECUTE FUNCTION "Token_notify_revoked"();
+
+-- Least privilege: this one table and nothing else. Give the role a password with \password poweron_gateway.
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'poweron_gateway') THEN CREATE ROLE poweron_gateway LOGIN; END IF;
+END $$;
+GRANT SELECT ON "Token" TO poweron_gateway;
+
+COMMIT;

@@ -1,0 +1,59 @@
+import { existsSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { dirname, join, normalize } from 'node:path'
+import t from 'tap'
+import { ERROR_CODES, type ErrorCode } from '../../gateway/errors.ts'
+import { headings, inRepository, readText } from '../support/repository.ts'
+
+t.test('every code has its section in the manual, and no section is of a code that is gone', async (t) => {
+  const sections = headings('docs/operating.md', 3).filter((title) => /^[a-z_]+$/.test(title))
+  t.same(new Set(sections), new Set<ErrorCode>(ERROR_CODES))
+  t.equal(new Set(sections).size, sections.length)
+})
+
+t.test('documents name only files that are there', async (t) => {
+  const documents = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'bench/README.md',
+    'deploy/README.md',
+    ...(await readdir(inRepository('docs')))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `docs/${name}`),
+  ]
+  const inRoot = /`((?:bench|deploy|docs|gateway|test)\/[\w./-]+)`/g
+  for (const document of documents) {
+    const text = readText(document)
+    const linked = [...text.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)].map(([, to = '']) =>
+      normalize(join(dirname(document), to)),
+    )
+    const named = [...text.matchAll(inRoot)].map(([, to = '']) => to)
+    const missing = [...linked, ...named].filter((path) => !existsSync(inRepository(path)))
+    t.same(missing, [], document)
+  }
+})
+
+/** As GitHub makes it of a heading. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\w\- ]/g, '')
+    .replaceAll(' ', '-')
+}
+
+t.test('links into a document lead to a section that it has', async (t) => {
+  const documents = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'docs/operating.md',
+    'docs/migration.md',
+    'deploy/README.md',
+  ]
+  for (const document of documents) {
+    for (const [, to = '', anchor = ''] of readText(document).matchAll(/\]\(([^)#:\s]*)#([^)]+)\)/g)) {
+      const target = to === '' ? document : normalize(join(dirname(document), to))
+      const anchors = [1, 2, 3, 4].flatMap((level) => headings(target, level)).map(anchorOf)
+      t.ok(anchors.includes(anchor), `${document}: ${to}#${anchor}`)
+    }
+  }
+})

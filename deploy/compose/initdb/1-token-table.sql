@@ -1,5 +1,5 @@
 -- The token table, its indexes, the notice of revocations and the role that the gateway needs.
--- Safe to run again: what exists is left as it is.
+-- Safe to run again, and on a table that is there already: what exists is left as it is. PostgreSQL 14 or later.
 
 BEGIN;
 
@@ -16,12 +16,12 @@ CREATE TABLE IF NOT EXISTS "Token" (
 CREATE INDEX IF NOT EXISTS "Token_session_idx" ON "Token" ("sessionId");
 CREATE INDEX IF NOT EXISTS "Token_user_idx" ON "Token" ("userId");
 
--- Tells the gateways of each revocation, so that open streams end at once (REVOCATION_CHANNEL=token_revoked).
-CREATE OR REPLACE FUNCTION "Token_notify_revoked"() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Tells the gateways of each revocation, so that open streams end at once: REVOCATION_CHANNEL=token_revoked
+CREATE OR REPLACE FUNCTION "Token_notify_revoked"() RETURNS trigger LANGUAGE plpgsql AS $notify$
 BEGIN
-  PERFORM pg_notify('token_revoked', OLD."id"::text);
+  PERFORM pg_catalog.pg_notify('token_revoked', OLD."id"::text);
   RETURN NULL;
-END $$;
+END $notify$;
 
 CREATE OR REPLACE TRIGGER "Token_revoked" AFTER UPDATE OF "status" ON "Token"
   FOR EACH ROW WHEN (OLD."status"::text = 'ACTIVE' AND NEW."status"::text <> 'ACTIVE')
@@ -31,10 +31,15 @@ CREATE OR REPLACE TRIGGER "Token_deleted" AFTER DELETE ON "Token"
   FOR EACH ROW WHEN (OLD."status"::text = 'ACTIVE')
   EXECUTE FUNCTION "Token_notify_revoked"();
 
--- Least privilege: this one table and nothing else. Give the role a password with \password poweron_gateway.
-DO $$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'poweron_gateway') THEN CREATE ROLE poweron_gateway LOGIN; END IF;
-END $$;
+-- Least privilege: this one table and nothing else. Give the role a password: \password poweron_gateway (in psql).
+DO $role$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'poweron_gateway') THEN
+    CREATE ROLE poweron_gateway LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
+  END IF;
+  EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %s TO poweron_gateway', (
+    SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = '"Token"'::regclass));
+END $role$;
+REVOKE ALL ON "Token" FROM poweron_gateway;
 GRANT SELECT ON "Token" TO poweron_gateway;
 
 COMMIT;

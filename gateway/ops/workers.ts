@@ -3,6 +3,7 @@ import type { Readiness } from '../endpoints.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { grownTogether, type ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
+import { watchHandovers } from './handovers.ts'
 import type { Status } from './status.ts'
 
 /** What a worker tells its primary of itself. */
@@ -91,6 +92,7 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
 
   function fork(): void {
     const worker = cluster.fork(env)
+    watchHandovers(worker.process, () => living()[0]?.process ?? null)
     let listens = false
     worker.on('message', (message: Partial<Told> & { listening?: Ports }) => {
       if (message.listening !== undefined) {

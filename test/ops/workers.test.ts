@@ -1,0 +1,151 @@
+import { execFileSync } from 'node:child_process'
+import { Agent, get } from 'node:http'
+import t from 'tap'
+import { parseOpenMetrics, parseText } from '../support/exposition.ts'
+import { many } from '../support/http-client.ts'
+import { until } from '../support/plain-gateway.ts'
+import { openConnection } from '../support/raw-http.ts'
+import { request, startStage } from '../support/stage.ts'
+import { answerOk } from '../support/upstream.ts'
+
+/** One for all tests, in their order: each leaves two workers behind, the last one none. */
+const stage = await startStage({ env: { WORKERS: '2', ACCESS_LOG: 'off', STREAM_RECHECK_MS: '0' } })
+t.teardown(() => stage.close())
+t.afterEach(() => stage.upstream.respond(answerOk))
+
+async function read() {
+  return parseText(await (await fetch(`http://127.0.0.1:${stage.gateway.adminPort}/metrics`)).text())
+}
+
+function workers(): number[] {
+  const listed = execFileSync('pgrep', ['-P', String(stage.gateway.pid)], { encoding: 'utf8' })
+  return listed.trim().split('\n').map(Number)
+}
+
+function sends(signal: NodeJS.Signals, pid: number): void {
+  process.kill(pid, signal)
+}
+
+async function isReady(): Promise<boolean> {
+  return (await fetch(`http://127.0.0.1:${stage.gateway.adminPort}/readyz`)).status === 200
+}
+
+/** @returns the status, or why there is none */
+function once(path: string): Promise<number | string> {
+  return new Promise((resolve) => {
+    const options = { path, port: stage.port, host: '127.0.0.1', agent: new Agent(), timeout: 4000 }
+    const req = get(options, (res) => {
+      res.resume()
+      res.once('error', (error) => resolve(error.message))
+      res.once('end', () => resolve(res.statusCode ?? 0))
+    })
+    req.once('timeout', () => req.destroy(new Error('no answer in four seconds')))
+    req.once('error', (error) => resolve(error.message))
+  })
+}
+
+t.test('counters and histograms of all workers are summed, ups are the least, the build is 1', async (t) => {
+  await many(40, 4, async () => {
+    await stage.ask(request('GET /secure', [`Cookie: ${stage.cookie}`]))
+  })
+  const now = await read()
+  t.equal(now.value('gateway_requests_total', { route: '/secure', status: '200' }), 40)
+  t.equal(now.value('gateway_request_duration_seconds_count', { route: '/secure' }), 40)
+  t.equal(now.value('gateway_token_lookups_total', { result: 'active' }), 40)
+  t.equal(now.value('gateway_token_store_up'), 1)
+  t.equal(now.value('gateway_upstream_target_up', { upstream: 'main', target: stage.upstream.url }), 1)
+  t.equal(now.value('gateway_config_last_reload_successful'), 1)
+  t.equal(now.samples('gateway_build_info')[0]?.value, 1)
+  for (const name of ['gateway_config_last_reload_success_timestamp_seconds', 'process_start_time_seconds']) {
+    t.ok(Math.abs((now.value(name) ?? 0) - Date.now() / 1000) < 120, name)
+  }
+})
+
+t.test('OpenMetrics of several workers is valid, and has exemplars', async (t) => {
+  await many(8, 4, async () => void (await stage.ask(request('GET /'))))
+  const headers = { Accept: 'application/openmetrics-text' }
+  const response = await fetch(`http://127.0.0.1:${stage.gateway.adminPort}/metrics`, { headers })
+  const open = parseOpenMetrics(await response.text())
+  t.ok(open.samples('gateway_request_duration_seconds_bucket').some(({ exemplar }) => exemplar !== null))
+})
+
+t.test('requests in flight and open streams of all workers are summed, and go back to nothing', async (t) => {
+  stage.upstream.respond(() => {})
+  const open = await Promise.all(Array.from({ length: 6 }, () => openConnection(stage.port)))
+  for (const connection of open) connection.write(request('GET /'))
+  const streams = async () => {
+    const now = await read()
+    return [
+      now.value('gateway_requests_in_flight'),
+      now.samples('gateway_open_streams').reduce((sum, { value }) => sum + value, 0),
+    ]
+  }
+  await until(async () => (await streams()).every((value) => value === 6))
+  for (const connection of open) connection.destroy()
+  await until(async () => (await streams()).every((value) => value === 0))
+  t.pass('six, then none')
+})
+
+t.test('a worker that is killed is replaced, and loses only what it had in its hands', async (t) => {
+  const [victim = 0] = workers()
+  const before = new Set(workers())
+  const sum = async () => (await read()).value('gateway_requests_total', { route: '/', status: '200' }) ?? 0
+  const outcomes: { begun: number; outcome: number | string }[] = []
+  let killedAt = Number.POSITIVE_INFINITY
+  let counted = 0
+  await many(400, 8, async (n) => {
+    if (n === 150) {
+      counted = await sum()
+      sends('SIGKILL', victim)
+      killedAt = performance.now()
+    }
+    const begun = performance.now()
+    outcomes.push({ begun, outcome: await once('/') })
+  })
+  const lost = outcomes.filter(({ outcome }) => outcome !== 200)
+  const told = lost.map(({ outcome }) => outcome).join()
+  t.ok(lost.length <= 8, `lost ${lost.length}: ${told}`)
+  t.notMatch(told, 'no answer', 'a connection on its way to it goes to another')
+  t.ok(lost.every(({ begun }) => begun <= killedAt + 50))
+  t.ok((await sum()) >= counted, 'what it had counted stays counted')
+  await until(() => workers().length === 2 && workers().some((pid) => !before.has(pid)))
+  await until(isReady)
+  t.ok(stage.gateway.lines.some(({ msg, pid }) => msg.startsWith('a worker has died') && pid === victim))
+  t.equal(await once('/'), 200)
+})
+
+t.test('a worker that is stuck holds up no scrape for long, and no counter falls', async (t) => {
+  const count = async () => (await read()).value('gateway_requests_total', { route: '/', status: '200' })
+  const before = await count()
+  await many(20, 4, async () => void (await stage.ask(request('GET /'))))
+  const after = await count()
+  t.equal(after, (before ?? 0) + 20)
+  const [victim = 0] = workers()
+  sends('SIGSTOP', victim)
+  const began = performance.now()
+  t.equal(await count(), after)
+  t.ok(performance.now() - began < 3000)
+  t.notOk(await isReady())
+  sends('SIGCONT', victim)
+  await until(isReady)
+})
+
+t.test('SIGHUP is for every worker', async (t) => {
+  const reloads = async () => (await read()).value('gateway_config_reloads_total', { result: 'success' }) ?? 0
+  const before = await reloads()
+  stage.gateway.signal('SIGHUP')
+  await until(async () => (await reloads()) === before + 2)
+  t.pass('each has read it')
+})
+
+t.test('SIGTERM to all processes at once, as service managers send it, lets exchanges finish', async (t) => {
+  const arrived = Promise.withResolvers<() => void>()
+  stage.upstream.respond((req, socket) => arrived.resolve(() => answerOk(req, socket)))
+  const asked = stage.ask(request('GET /'))
+  const answer = await arrived.promise
+  for (const pid of [stage.gateway.pid, ...workers()]) sends('SIGTERM', pid)
+  await stage.gateway.line(({ msg }) => msg === 'leaving')
+  answer()
+  t.equal((await asked).responses[0]?.status, 200)
+  t.equal(await stage.gateway.exited, 0)
+})

@@ -30,7 +30,7 @@ interface Run {
 }
 
 async function run(args: readonly string[], env: Record<string, string> = {}, cwd = folder): Promise<Run> {
-  const child = spawnGateway(args, env, cwd)
+  const child = spawnGateway(args, env, { cwd })
   let stdout = ''
   let stderr = ''
   child.stdout?.on('data', (data) => {
@@ -53,7 +53,7 @@ interface FirstTry {
 
 /** `npm start` in the folder, up to what it prints to try. */
 async function firstTry(): Promise<FirstTry> {
-  const child = spawnGateway(['serve'], FREE, folder)
+  const child = spawnGateway(['serve'], FREE, { cwd: folder })
   const told = watch(child)
   const { port } = await Promise.race([
     told.line(({ msg }) => msg === 'listening'),

@@ -90,11 +90,13 @@ export async function startGateway({ databaseUrl, routing, env = {} }: GatewayOp
 export function spawnGateway(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  cwd?: string,
+  options: { readonly cwd?: string; readonly stdout?: number | 'pipe' } = {},
 ): ChildProcess {
+  const { cwd, stdout = 'pipe' } = options
+
   return spawn(process.execPath, [MAIN, ...args], {
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', stdout, 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
   })
 }

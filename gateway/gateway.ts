@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { admit, type MatchedTarget, readTarget } from './admission.ts'
 import { answer, refuse } from './answers.ts'
 import type { Decider } from './decision.ts'
@@ -56,9 +57,19 @@ export interface Arrival {
   readonly insecure?: boolean
 }
 
+/** Bytes that were no request. */
+export interface Unparsed {
+  readonly socket: Socket
+  readonly requestId: string
+  /** What the client was answered. */
+  readonly code: ErrorCode
+}
+
 export interface Gateway {
   /** Handles one request from its head to the end of its answer. Never rejects. */
   handle(req: IncomingMessage, res: ServerResponse, arrival?: Arrival): Promise<void>
+  /** Counts and tells what the listener has refused before there was a request to read. */
+  unparsed(refusal: Unparsed): void
 }
 
 const PROBES = new Set(['/healthz', '/readyz'])
@@ -157,6 +168,11 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 
   return {
+    unparsed({ socket, requestId, code }) {
+      const status = statusOf(code)
+      unmatched.requests(status).value++
+      parts.accessLog?.writeUnparsed({ requestId, clientAddress: peers.peerOf(socket).address, status, code })
+    },
     async handle(req, res, arrival = {}) {
       const exchange = begin(req, res, arrival.awaitsContinue ?? false)
       try {

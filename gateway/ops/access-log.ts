@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../errors.ts'
 import type { Exchange } from '../exchange.ts'
 import type { PeerTrust } from '../proxy/forwarded.ts'
 import { traceIdOf } from '../proxy/traceparent.ts'
@@ -10,6 +11,16 @@ export interface LineSink {
 export interface AccessLog {
   /** One line for one finished exchange. */
   write(exchange: Exchange, status: number, durationMs: number): void
+  /** One line for bytes that were no request. */
+  writeUnparsed(refusal: UnparsedLine): void
+}
+
+export interface UnparsedLine {
+  readonly requestId: string
+  /** Of the connection: there are no header fields that could tell another. */
+  readonly clientAddress: string
+  readonly status: number
+  readonly code: ErrorCode
 }
 
 /** Query names whose values are somebody's key to something. */
@@ -20,6 +31,28 @@ export const SECRET_NAME =
 export const JWT_LIKE = /eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?/g
 
 export const MASK = '***'
+
+const NOTHING_READ = {
+  requestId: '',
+  traceId: null,
+  clientAddress: '',
+  method: null,
+  host: null,
+  path: null,
+  route: null,
+  upstream: null,
+  target: null,
+  status: 0,
+  code: null,
+  retries: 0,
+  userId: null,
+  mandateId: null,
+  bytesIn: 0,
+  bytesOut: 0,
+  durationMs: 0,
+  lookupMs: null,
+  upstreamMs: null,
+}
 
 export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
   return {
@@ -50,6 +83,7 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
         'request',
       )
     },
+    writeUnparsed: (refusal) => sink.info({ ...NOTHING_READ, ...refusal }, 'request'),
   }
 }
 

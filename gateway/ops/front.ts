@@ -71,7 +71,10 @@ export function createFront(parts: FrontParts): Front {
     settings.httpRedirectPort === null
       ? null
       : createPublicServer(
-          { handle: (req, res, arrival) => gateway.handle(req, res, { ...arrival, insecure: true }) },
+          {
+            ...gateway,
+            handle: (req, res, arrival) => gateway.handle(req, res, { ...arrival, insecure: true }),
+          },
           { ...options, tls: null },
         )
   let port = settings.port

@@ -93,7 +93,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     else breakOff(req.socket, earlier)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    answerUnparsed(error, socket as Socket, options)
+    answerUnparsed(error, socket as Socket, { ...options, gateway })
   })
   if (tls !== null) {
     serveHttp2(server as TlsServer, gateway, {
@@ -183,7 +183,7 @@ function answerOn(req: IncomingMessage): ServerResponse {
 function answerUnparsed(
   error: NodeJS.ErrnoException,
   socket: Socket,
-  { requestId, hsts }: Pick<PublicServerOptions, 'requestId' | 'hsts'>,
+  { requestId, hsts, gateway }: Pick<PublicServerOptions, 'requestId' | 'hsts'> & { gateway: Gateway },
 ): void {
   const current = answerUnderWay(socket)
   // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
@@ -197,7 +197,11 @@ function answerUnparsed(
     return
   }
   const more = hsts !== null && 'encrypted' in socket ? `Strict-Transport-Security: ${hsts}\r\n` : ''
-  socket.end(problemAnswer(codeOfUnparsed(error), requestId(), more), () => socket.destroy())
+  const code = codeOfUnparsed(error)
+  const id = requestId()
+  // Where a request was read, its exchange ends with the connection and is told by itself.
+  if (current === null) gateway.unparsed({ socket, requestId: id, code })
+  socket.end(problemAnswer(code, id, more), () => socket.destroy())
 }
 
 /** A whole answer for a connection on which no request was read. */

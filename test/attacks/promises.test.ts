@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises'
+import { access, readdir, readFile } from 'node:fs/promises'
 import t from 'tap'
 
 const ROOT = new URL('../../', import.meta.url)
@@ -13,4 +13,14 @@ t.test('every promise of docs/security.md names tests that are there', async (t)
     t.ok(files.length > 0, row)
     for (const file of files) await t.resolves(access(new URL(file, ROOT)), file)
   }
+})
+
+t.test('every test of an attack guards a promise of docs/security.md', async (t) => {
+  const text = await readFile(new URL('docs/security.md', ROOT), 'utf8')
+  const attacks = (await readdir(new URL('test/attacks/', ROOT))).filter((name) => name.endsWith('.test.ts'))
+  const own = 'promises.test.ts'
+  t.same(
+    attacks.filter((name) => name !== own && !text.includes(`test/attacks/${name}`)),
+    [],
+  )
 })

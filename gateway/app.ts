@@ -22,7 +22,7 @@ import { createMetrics, type Metrics } from './ops/metrics.ts'
 import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
 import type { Tracing } from './ops/tracing.ts'
-import type { WorkerReport } from './ops/workers.ts'
+import type { Reporter } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
@@ -56,7 +56,7 @@ export interface App {
   /** This process's metrics. */
   expose(format: ExpositionFormat): Promise<Exposition>
   /** What the admin listener tells of this process. */
-  report(): Promise<WorkerReport>
+  readonly reporter: Reporter
   /** Leaves in order: drains, then closes everything. */
   leave(): Promise<void>
 }
@@ -255,21 +255,25 @@ export async function createApp(parts: AppParts): Promise<App> {
       refreshGauges()
       return expose(metrics.registry, format)
     },
-    async report() {
-      const openStreams = refreshGauges()
-      return {
-        readiness: readiness(),
-        metrics: await valuesOf(metrics.registry),
-        status: describeStatus({
+    reporter: {
+      readiness,
+      totals: () => totalsOf(metrics),
+      metrics() {
+        refreshGauges()
+        return valuesOf(metrics.registry)
+      },
+      async status() {
+        return describeStatus({
           readiness: readiness(),
-          version: parts.version,
           uptimeS: (now() - startedAt) / 1000,
+          tokenStore: store,
           routing: routing.status,
           snapshot: routing.current(),
-          openStreams,
+          openStreams: refreshGauges(),
           totals: await totalsOf(metrics),
-        }),
-      }
+          now,
+        })
+      },
     },
     async leave() {
       await drain?.start()

@@ -72,9 +72,11 @@ export async function serveAlone(
   await firstProbe(app)
   environment.onSignal('SIGHUP', () => void app.routing.reload())
   const operations = createOperations({
-    reports: async () => [await app.report()],
+    ask: async (part) => [await app.reporter[part]()],
     count: 1,
     expose: app.expose,
+    version: environment.version,
+    settings: start.settings,
     scheduler: systemScheduler,
     wallClock: Date.now,
   })
@@ -91,7 +93,7 @@ export async function serveAsWorker(start: Start, environment: ServeEnvironment)
   await firstProbe(app)
   environment.onSignal('SIGHUP', () => void app.routing.reload())
   const left = Promise.withResolvers<void>()
-  answerPrimary(app.report, left.resolve)
+  answerPrimary(app.reporter, left.resolve)
   tellListening(await app.listen())
   await left.promise
   await app.leave()
@@ -112,9 +114,11 @@ export async function serveWithWorkers(
   })
   environment.onSignal('SIGHUP', () => workers.signal('SIGHUP'))
   const operations = createOperations({
-    reports: workers.reports,
+    ask: workers.ask,
     count: settings.workers,
     expose: async (format) => exposeTogether(await workers.metrics(), format),
+    version: environment.version,
+    settings,
     scheduler: systemScheduler,
     wallClock: Date.now,
   })

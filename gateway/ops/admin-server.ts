@@ -1,78 +1,116 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Readiness } from '../endpoints.ts'
+import type { AdminGuard } from './admin-guard.ts'
 import type { Exposition } from './exposition.ts'
 import { type ExpositionFormat, formatFor } from './exposition-format.ts'
-import type { Sample } from './history.ts'
 import type { Status } from './status.ts'
+import type { StatusPage } from './status-page.ts'
 
 export interface AdminServerParts {
   readonly readiness: () => Promise<Readiness>
   /** The exposition and its content type. */
   readonly scrape: (format: ExpositionFormat) => Promise<Exposition>
-  /** Null where no worker answers. */
-  readonly status: () => Promise<Status | null>
-  readonly samples: readonly Sample[]
-  /** The status page, whole. */
-  readonly page: string
+  /** @param since cursor of the history's part that the asker has */
+  readonly status: (since: string | null) => Promise<Status>
+  readonly page: StatusPage
+  readonly guard: AdminGuard
 }
 
-type Page = (req: IncomingMessage, res: ServerResponse) => Promise<void> | void
+type Page = (url: URL, res: ServerResponse, req: IncomingMessage) => Promise<void> | void
+
+/** Who asks here sends a small head and nothing else. */
+const LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 }
+
+/**
+ * What no browser may do with an answer of ours: guess its type, show it in a frame, hand it to a page of another
+ * site, tell where it came from. There is no CORS: no page but ours may read here.
+ */
+const SAFE_HEADERS = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'Content-Security-Policy':
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
 
 /** The listener for operators and Prometheus. It is not meant for the public: bind it to a private address. */
 export function createAdminServer(parts: AdminServerParts): Server {
+  const { page, guard } = parts
+
+  async function status(url: URL, res: ServerResponse): Promise<void> {
+    json(res, 200, await parts.status(url.searchParams.get('since')))
+  }
+
   const pages = new Map<string, Page>([
-    ['/healthz', (_req, res) => json(res, 200, { status: 'ok' })],
+    ['/healthz', (_url, res) => json(res, 200, { status: 'ok' })],
     [
       '/readyz',
-      async (_req, res) => {
+      async (_url, res) => {
         const { ready, reasons } = await parts.readiness()
         json(res, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons })
       },
     ],
     [
       '/metrics',
-      async (req, res) => {
-        const { contentType, body } = await parts.scrape(formatFor(req.headers.accept))
+      async (_url, res, { headers }) => {
+        const { contentType, body } = await parts.scrape(formatFor(headers.accept))
         res.setHeader('Vary', 'Accept')
-        send(res, 200, contentType, body)
+        send(res, 200, { 'Content-Type': contentType }, body)
       },
     ],
+    ['/status.json', status],
     [
-      '/status.json',
-      async (_req, res) => {
-        const status = await parts.status()
-        if (status === null) json(res, 503, { error: 'no worker answers' })
-        else json(res, 200, { ...status, history: parts.samples })
+      '/',
+      (url, res, { headers }) => {
+        res.setHeader('Vary', 'Accept')
+        if (prefersJson(headers.accept)) return status(url, res)
+        const policy = page.contentSecurityPolicy
+        send(
+          res,
+          200,
+          { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': policy },
+          page.html,
+        )
+        return
       },
     ],
-    ['/', (_req, res) => send(res, 200, 'text/html; charset=utf-8', parts.page)],
   ])
 
-  return createServer((req, res) => {
-    const page = pages.get((req.url ?? '').split('?', 1)[0] ?? '')
-    if (page === undefined) return json(res, 404, { error: 'no such page', pages: [...pages.keys()] })
+  return createServer(LIMITS, (req, res) => {
+    const refused = guard(req.headers)
+    if (refused !== null) return json(res, 403, { error: refused })
+    const url = URL.parse(`http://admin${req.url ?? '/'}`)
+    const found = url === null ? undefined : pages.get(url.pathname)
+    if (url === null || found === undefined)
+      return json(res, 404, { error: 'no such page', pages: [...pages.keys()] })
     if (req.method !== 'GET' && req.method !== 'HEAD') {
       res.setHeader('Allow', 'GET, HEAD')
       return json(res, 405, { error: 'GET or HEAD only' })
     }
-    Promise.resolve(page(req, res)).catch(() => {
+    Promise.resolve(found(url, res, req)).catch(() => {
       if (!res.headersSent) json(res, 500, { error: 'the page could not be made' })
     })
   })
 }
 
-function json(res: ServerResponse, status: number, value: object): void {
-  send(res, status, 'application/json', `${JSON.stringify(value)}\n`)
+/** True for who asks for JSON by name and for no page. */
+function prefersJson(accept = ''): boolean {
+  return /\bapplication\/json\b/.test(accept) && !/\btext\/html\b/.test(accept)
 }
 
-function send(res: ServerResponse, status: number, contentType: string, body: string): void {
-  res.writeHead(status, {
-    'Content-Type': contentType,
-    'Content-Length': Buffer.byteLength(body),
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-    'Content-Security-Policy':
-      "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  })
+function json(res: ServerResponse, status: number, value: object): void {
+  send(res, status, { 'Content-Type': 'application/json' }, `${JSON.stringify(value)}\n`)
+}
+
+function send(
+  res: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+): void {
+  res.writeHead(status, { ...SAFE_HEADERS, ...headers, 'Content-Length': Buffer.byteLength(body) })
   res.end(body)
 }

@@ -10,6 +10,8 @@ export interface HistogramCells {
 export interface LabelledHistogram {
   /** The cells of one label value; keep them, look them up once per file load and not per request. */
   cells(label?: string): HistogramCells
+  /** Counts of all labels together, for each bucket alone, and last what is beyond the last bound. */
+  counts(): number[]
   /** What prom-client's registry asks of a metric. */
   readonly metric: RegistryMetric
 }
@@ -106,6 +108,13 @@ export function createHistogram(options: HistogramOptions): LabelledHistogram {
         byLabel.set(value, cells)
       }
       return cells
+    },
+    counts() {
+      const sums = new Array<number>(buckets.length + 1).fill(0)
+      for (const cells of byLabel.values()) {
+        for (let i = 0; i < sums.length; i++) sums[i]! += cells.counts[i]!
+      }
+      return sums
     },
     metric: {
       name,

@@ -1,59 +1,87 @@
-import { readFileSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
 import type { Server } from 'node:http'
+import { hostname } from 'node:os'
 import type { Scheduler } from '../scheduler.ts'
+import type { Settings } from '../settings.ts'
+import { createAdminGuard } from './admin-guard.ts'
 import { createAdminServer } from './admin-server.ts'
+import { combineStatus } from './combined-status.ts'
 import type { Exposition } from './exposition.ts'
 import type { ExpositionFormat } from './exposition-format.ts'
 import { createHistory, SAMPLE_MS } from './history.ts'
-import { combineStatus } from './status.ts'
-import { combinedReadiness, type WorkerReport } from './workers.ts'
+import { loadStatusPage } from './status-page.ts'
+import { combinedReadiness, type Reports } from './workers.ts'
 
 export interface OperationsParts {
-  /** What each serving process reports of itself. */
-  readonly reports: () => Promise<readonly WorkerReport[]>
+  /** What each serving process reports of this part; one that does not answer in time is left out. */
+  readonly ask: <Part extends keyof Reports>(part: Part) => Promise<readonly Reports[Part][]>
   /** How many there should be. */
   readonly count: number
   readonly expose: (format: ExpositionFormat) => Promise<Exposition>
+  readonly version: string
+  readonly settings: Pick<Settings, 'adminHost' | 'adminAllowedHosts'>
   readonly scheduler: Scheduler
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
 }
 
 /** The admin listener over one process or many. */
-export function createOperations({ reports, count, expose, scheduler, wallClock }: OperationsParts): {
-  readonly server: Server
-  stop(): void
-} {
-  const history = createHistory()
-  const page = readFileSync(new URL('./status-page/index.html', import.meta.url), 'utf8')
-  const readiness = async () => combinedReadiness(await reports(), count)
-  const status = async () => {
-    const given = await reports()
-    return combineStatus(
-      given.map((each) => each.status),
-      combinedReadiness(given, count),
-    )
-  }
+export function createOperations(parts: OperationsParts): { readonly server: Server; stop(): void } {
+  const { ask, count, expose, settings, scheduler } = parts
+  const instance = hostname()
+  const startedAt = scheduler.now()
+  const history = createHistory({ now: scheduler.now, wallClock: parts.wallClock, id: randomUUID() })
+  let stopped = false
   let cancel = () => {}
 
-  function sample(): void {
+  async function sample(): Promise<void> {
+    try {
+      // What a worker has counted when it dies is what it told last.
+      const [totals] = await Promise.all([ask('totals'), count > 1 ? ask('metrics') : null])
+      history.take(totals)
+    } finally {
+      if (!stopped) later()
+    }
+  }
+
+  function later(): void {
     cancel = scheduler.after(SAMPLE_MS, () => {
-      void status().then((now) => {
-        if (now !== null) history.take(now, wallClock())
-        sample()
-      })
+      // An interval that cannot be told is a gap in the plots, and the next one may be told again.
+      sample().catch(() => history.take([]))
     })
   }
 
-  sample()
+  later()
   return {
     server: createAdminServer({
-      readiness,
-      status,
-      page,
-      samples: history.samples,
+      readiness: async () => combinedReadiness(await ask('readiness'), count),
+      async status(since) {
+        const each = await ask('status')
+        const gateway = {
+          readiness: combinedReadiness(
+            each.map(({ readiness }) => readiness),
+            count,
+          ),
+          instance,
+          version: parts.version,
+          node: process.version,
+          uptimeS: Math.round((scheduler.now() - startedAt) / 1000),
+          workers: count,
+          history: history.since(since),
+        }
+        return combineStatus(gateway, each)
+      },
+      page: loadStatusPage(),
+      guard: createAdminGuard({
+        adminHost: settings.adminHost,
+        instance,
+        allowedHosts: settings.adminAllowedHosts,
+      }),
       scrape: expose,
     }),
-    stop: () => cancel(),
+    stop() {
+      stopped = true
+      cancel()
+    },
   }
 }

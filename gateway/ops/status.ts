@@ -1,30 +1,91 @@
 import type { Readiness } from '../endpoints.ts'
 import type { RoutingStatus } from '../routing/live-routing.ts'
 import type { Snapshot } from '../routing/snapshot.ts'
-import { isUp } from '../upstreams/target.ts'
+import { isUp, type Target } from '../upstreams/target.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
+import type { HistoryPart } from './history.ts'
+import type { Totals } from './totals.ts'
 
-/** The state of one process, or of all together, as the status page and `status.json` show it. */
+/** The state of all processes together: `status.json`, and what the status page shows. No identity is in it. */
 export interface Status {
   readonly ready: boolean
+  /** Why not; empty where it is ready. */
   readonly reasons: readonly string[]
+  /** The machine or container. */
+  readonly instance: string
   readonly version: string
   readonly node: string
-  readonly workers: number
-  /** Seconds since the youngest process started. */
+  /** Seconds since the start. */
   readonly uptimeS: number
-  readonly routing: { readonly file: string; readonly loadedAt: string; readonly problems: readonly string[] }
+  /** Serving processes that there should be. */
+  readonly workers: number
+  /** Those that answer, the oldest first. */
+  readonly processes: readonly ProcessNumbers[]
+  readonly tokenStore: TokenStoreStatus
+  /** Null where no process answers. */
+  readonly routing: RoutingFileStatus | null
   readonly routes: readonly RouteStatus[]
   readonly upstreams: readonly UpstreamStatus[]
-  readonly openStreams: { readonly websocket: number; readonly sse: number; readonly other: number }
-  /** Counters since the start. */
+  readonly openStreams: OpenStreams
+  /** Counters of the processes that answer, since each started. */
+  readonly totals: Omit<Totals, 'pid' | 'durations'>
+  readonly history: HistoryPart
+}
+
+/** What one process tells of itself. */
+export interface ProcessStatus extends Pick<Status, 'tokenStore' | 'routes' | 'upstreams' | 'openStreams'> {
+  readonly readiness: Readiness
+  readonly process: ProcessNumbers
+  readonly routing: RoutingFileStatus
   readonly totals: Totals
 }
 
+export interface ProcessNumbers {
+  readonly pid: number
+  readonly uptimeS: number
+  readonly residentBytes: number
+  readonly inFlight: number
+}
+
+export interface TokenStoreStatus {
+  readonly up: boolean
+  /** Why it cannot be asked; null where it can. */
+  readonly reason: string | null
+}
+
+export interface OpenStreams {
+  readonly websocket: number
+  readonly sse: number
+  readonly other: number
+}
+
+/** Times are ISO 8601. */
+export interface RoutingFileStatus {
+  readonly file: string
+  /** When what is in force was read. */
+  readonly loadedAt: string
+  /** When the file was last read, whatever came of it. */
+  readonly readAt: string
+  /** Why the last reading was refused; empty where it was good. */
+  readonly problems: readonly RoutingProblem[]
+}
+
+export interface RoutingProblem {
+  /** From 1, as `column`; null where the problem has no place. */
+  readonly line: number | null
+  readonly column: number | null
+  /** RFC 6901. */
+  readonly pointer: string
+  readonly message: string
+}
+
 export interface RouteStatus {
+  /** Host and path as the file has them. */
   readonly route: string
+  /** Null is all. */
   readonly methods: readonly string[] | null
   readonly exact: boolean
-  readonly auth: string
+  readonly auth: 'required' | 'optional' | 'none'
   readonly upstream: string
 }
 
@@ -36,47 +97,51 @@ export interface UpstreamStatus {
 
 export interface TargetStatus {
   readonly url: string
-  readonly up: boolean
+  /** The worst that a process finds: `unhealthy` by active checks, `ejected` by outcomes. */
+  readonly state: 'up' | 'ejected' | 'unhealthy'
+  /** Processes that give it exchanges. */
+  readonly upIn: number
+  /** Why it is not up; null where it is. */
+  readonly reason: string | null
+  /** Seconds until the last of its ejections ends; null where it is not ejected. */
+  readonly ejectedForS: number | null
+  /** In percent of its weight, while it is eased in after it was down; 100 otherwise. */
+  readonly easedTo: number
   readonly weight: number
   readonly inFlight: number
-  readonly ejected: boolean
+  /** Since the start, as the next three. */
   readonly ejections: number
-}
-
-export interface Totals {
-  readonly requests: number
+  readonly ok: number
+  /** Answers of 5xx. */
   readonly errors: number
-  readonly durationSeconds: number
-  readonly inFlight: number
-  readonly lookups: number
-  readonly queries: number
-  readonly decisions: Readonly<Record<string, number>>
+  /** No answer. */
+  readonly failed: number
 }
 
 export interface StatusParts {
   readonly readiness: Readiness
-  readonly version: string
   readonly uptimeS: number
+  readonly tokenStore: TokenStoreStatus
   readonly routing: RoutingStatus
   readonly snapshot: Snapshot
-  readonly openStreams: Status['openStreams']
+  readonly openStreams: OpenStreams
   readonly totals: Totals
+  /** The clock of the targets' ejections. */
+  readonly now: () => number
 }
 
-export function describeStatus(parts: StatusParts): Status {
-  const { readiness, routing, snapshot } = parts
+export function describeStatus(parts: StatusParts): ProcessStatus {
+  const { snapshot, totals, now } = parts
   return {
-    ready: readiness.ready,
-    reasons: readiness.reasons,
-    version: parts.version,
-    node: process.version,
-    workers: 1,
-    uptimeS: parts.uptimeS,
-    routing: {
-      file: routing.file,
-      loadedAt: new Date(routing.loadedAt).toISOString(),
-      problems: routing.problems,
+    readiness: parts.readiness,
+    process: {
+      pid: process.pid,
+      uptimeS: parts.uptimeS,
+      residentBytes: process.memoryUsage.rss(),
+      inFlight: totals.inFlight,
     },
+    tokenStore: { up: parts.tokenStore.up, reason: parts.tokenStore.reason },
+    routing: describeRouting(parts.routing),
     routes: snapshot.list.map(({ label, methods, exact, auth, upstream }) => ({
       route: label,
       methods,
@@ -84,75 +149,53 @@ export function describeStatus(parts: StatusParts): Status {
       auth,
       upstream: upstream.name,
     })),
-    upstreams: [...snapshot.upstreams.values()].map(({ name, config, targets }) => ({
-      name,
-      balance: config.balance,
-      targets: targets.map((target) => ({
-        url: target.url,
-        up: isUp(target),
-        weight: target.weight,
-        inFlight: target.inFlight,
-        ejected: target.health.ejected,
-        ejections: target.metrics.ejections.value,
-      })),
+    upstreams: [...snapshot.upstreams.values()].map((upstream) => ({
+      name: upstream.name,
+      balance: upstream.config.balance,
+      targets: upstream.targets.map((target) => describeTarget(target, upstream, now())),
     })),
     openStreams: parts.openStreams,
-    totals: parts.totals,
+    totals,
   }
 }
 
-/** Several processes as one: numbers are summed, and a target is up where all find it so. */
-export function combineStatus(statuses: readonly Status[], readiness: Readiness): Status | null {
-  const [first, ...rest] = statuses
-  if (first === undefined) return null
-  let combined = first
-  for (const each of rest) combined = sum(combined, each)
-  return { ...combined, ready: readiness.ready, reasons: readiness.reasons }
-}
-
-function sum(a: Status, b: Status): Status {
+function describeTarget(target: Target, { config }: Upstream, now: number): TargetStatus {
+  const { health, metrics } = target
+  const weight = config.targets.find(({ url }) => url === target.url)?.weight ?? target.weight
   return {
-    ...a,
-    workers: a.workers + b.workers,
-    uptimeS: Math.min(a.uptimeS, b.uptimeS),
-    routing: a.routing.problems.length > 0 ? a.routing : b.routing,
-    upstreams: a.upstreams.map((upstream, i) => sumTargets(upstream, b.upstreams[i])),
-    openStreams: {
-      websocket: a.openStreams.websocket + b.openStreams.websocket,
-      sse: a.openStreams.sse + b.openStreams.sse,
-      other: a.openStreams.other + b.openStreams.other,
-    },
-    totals: sumTotals(a.totals, b.totals),
+    url: target.url,
+    state: health.passing ? (health.ejected ? 'ejected' : 'up') : 'unhealthy',
+    upIn: isUp(target) ? 1 : 0,
+    reason: health.passing
+      ? health.ejected
+        ? `${config.ejection?.consecutiveFailures ?? 'some'} failures in a row`
+        : null
+      : (health.problem ?? 'health checks fail'),
+    ejectedForS: health.ejected ? Math.max(0, (health.ejectedUntil - now) / 1000) : null,
+    easedTo: weight > 0 ? Math.round((target.weight / weight) * 100) : 100,
+    weight,
+    inFlight: target.inFlight,
+    ejections: metrics.ejections.value,
+    ok: metrics.ok.value,
+    errors: metrics.error.value,
+    failed: metrics.failed.value,
   }
 }
 
-function sumTargets(a: UpstreamStatus, b: UpstreamStatus | undefined): UpstreamStatus {
+function describeRouting({ file, loadedAt, readAt, problems }: RoutingStatus): RoutingFileStatus {
   return {
-    ...a,
-    targets: a.targets.map((target) => {
-      const other = b?.targets.find(({ url }) => url === target.url)
-      if (other === undefined) return target
-      return {
-        ...target,
-        up: target.up && other.up,
-        inFlight: target.inFlight + other.inFlight,
-        ejected: target.ejected || other.ejected,
-        ejections: target.ejections + other.ejections,
-      }
-    }),
+    file,
+    loadedAt: new Date(loadedAt).toISOString(),
+    readAt: new Date(readAt).toISOString(),
+    problems: problems.map((line) => parseProblem(line, file)),
   }
 }
 
-function sumTotals(a: Totals, b: Totals): Totals {
-  const decisions: Record<string, number> = { ...a.decisions }
-  for (const [name, count] of Object.entries(b.decisions)) decisions[name] = (decisions[name] ?? 0) + count
-  return {
-    requests: a.requests + b.requests,
-    errors: a.errors + b.errors,
-    durationSeconds: a.durationSeconds + b.durationSeconds,
-    inFlight: a.inFlight + b.inFlight,
-    lookups: a.lookups + b.lookups,
-    queries: a.queries + b.queries,
-    decisions,
-  }
+/** Takes apart `FILE:LINE:COLUMN: POINTER: problem`; what has no such place stays whole. */
+export function parseProblem(text: string, file: string): RoutingProblem {
+  const rest = text.startsWith(`${file}:`) ? text.slice(file.length + 1) : text
+  const found = /^(\d+):(\d+): (\/.*?)?: (.*)$/s.exec(rest)
+  if (found === null) return { line: null, column: null, pointer: '', message: rest.trim() }
+  const [, line, column, pointer = '', message = ''] = found
+  return { line: Number(line), column: Number(column), pointer, message }
 }

@@ -1,8 +1,24 @@
 import type { Metrics } from './metrics.ts'
 import type { RegistryMetric } from './series.ts'
-import type { Totals } from './status.ts'
 
-/** The counters since the start that the status page shows, read from the metrics themselves. */
+/** What one process has counted since its start, as the history and the status page need it. */
+export interface Totals {
+  /** Tells processes apart, so that a worker that takes another's place is not taken for it. */
+  readonly pid: number
+  readonly requests: number
+  /** Answers of 5xx. */
+  readonly errors: number
+  /** Finished requests by duration: one count for each bucket of `DURATION_BUCKETS`, and one for what is longer. */
+  readonly durations: readonly number[]
+  readonly lookups: number
+  readonly queries: number
+  /** By decision, as `gateway_auth_decisions_total` has them. */
+  readonly decisions: Readonly<Record<string, number>>
+  /** Now, not since the start. */
+  readonly inFlight: number
+}
+
+/** Reads the counters from the metrics themselves. */
 export async function totalsOf(metrics: Metrics): Promise<Totals> {
   const values = async (name: string) => {
     const metric = metrics.registry.getSingleMetric(name) as unknown as RegistryMetric
@@ -11,15 +27,41 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
   const sum = (list: Awaited<ReturnType<typeof values>>) =>
     list.reduce((total, { value }) => total + value, 0)
   const requests = await values('gateway_requests_total')
-  const durations = await values('gateway_request_duration_seconds')
   const decisions = await values('gateway_auth_decisions_total')
+  const { active, refused, failed } = metrics.lookups
   return {
+    pid: process.pid,
     requests: sum(requests),
     errors: sum(requests.filter(({ labels }) => Number(labels.status) >= 500)),
-    durationSeconds: sum(durations.filter(({ metricName }) => metricName?.endsWith('_sum'))),
-    inFlight: metrics.requestsInFlight.value,
-    lookups: metrics.lookups.active.value + metrics.lookups.refused.value + metrics.lookups.failed.value,
+    durations: metrics.requestDurations(),
+    lookups: active.value + refused.value + failed.value,
     queries: metrics.tokenQueries.value,
     decisions: Object.fromEntries(decisions.map(({ labels, value }) => [labels.decision, value])),
+    inFlight: metrics.requestsInFlight.value,
   }
+}
+
+/** Several processes as one. */
+export function sumTotals(each: readonly Totals[]): Omit<Totals, 'pid'> {
+  const decisions: Record<string, number> = {}
+  for (const totals of each)
+    for (const [name, count] of Object.entries(totals.decisions))
+      decisions[name] = (decisions[name] ?? 0) + count
+  const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight') =>
+    each.reduce((total, totals) => total + totals[name], 0)
+  return {
+    requests: sum('requests'),
+    errors: sum('errors'),
+    durations: addCounts(each.map(({ durations }) => durations)),
+    lookups: sum('lookups'),
+    queries: sum('queries'),
+    decisions,
+    inFlight: sum('inFlight'),
+  }
+}
+
+/** Adds lists of counts, place by place. */
+export function addCounts(lists: readonly (readonly number[])[]): number[] {
+  const longest = Math.max(0, ...lists.map((counts) => counts.length))
+  return Array.from({ length: longest }, (_, i) => lists.reduce((sum, counts) => sum + (counts[i] ?? 0), 0))
 }

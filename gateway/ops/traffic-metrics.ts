@@ -95,6 +95,8 @@ export function createTrafficMetrics(register: Register, wallClock: () => number
   )
 
   return {
+    /** All routes together: a count for each of `DURATION_BUCKETS`, and last of what is longer. */
+    requestDurations: durations.counts,
     route(route: string): RouteMetrics {
       const requestsBy = memoised((status: number) => requests.cell({ route, status: String(status) }))
       for (const status of STATUSES_FROM_THE_START) requestsBy(status)

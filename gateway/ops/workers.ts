@@ -4,17 +4,21 @@ import type { Scheduler } from '../scheduler.ts'
 import { grownTogether, type ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
 import { watchHandovers } from './handovers.ts'
-import type { Status } from './status.ts'
+import type { ProcessStatus } from './status.ts'
+import type { Totals } from './totals.ts'
 
-/** What a worker tells its primary of itself. */
-export interface WorkerReport {
+/** What a serving process tells of itself, each part when it is asked for: most of them cost time. */
+export interface Reports {
   readonly readiness: Readiness
   readonly metrics: ProcessMetrics
-  readonly status: Status
+  readonly status: ProcessStatus
+  readonly totals: Totals
 }
 
+export type Reporter = { readonly [Part in keyof Reports]: () => Promise<Reports[Part]> | Reports[Part] }
+
 interface Ask {
-  readonly ask: 'report'
+  readonly ask: keyof Reports
   readonly id: number
 }
 
@@ -24,18 +28,25 @@ interface Leave {
 }
 
 interface Told {
-  readonly report: WorkerReport
+  readonly ask: keyof Reports
+  /** Null where it could not be made. */
+  readonly report: Reports[keyof Reports] | null
   readonly id: number
 }
 
 /** The worker's half: answers the primary's questions and leaves when told to. */
-export function answerPrimary(report: () => Promise<WorkerReport>, onLeave: () => void): void {
+export function answerPrimary(reporter: Reporter, onLeave: () => void): void {
+  async function tell({ ask, id }: Ask): Promise<void> {
+    const report = await reporter[ask]()
+    if (process.connected) process.send?.({ ask, report, id } satisfies Told)
+  }
   process.on('message', (message: Ask | Leave) => {
     if (message.ask === 'leave') return onLeave()
-    if (message.ask !== 'report') return
-    void report().then((given) => {
-      if (process.connected) process.send?.({ report: given, id: message.id } satisfies Told)
-    })
+    if (!Object.hasOwn(reporter, message.ask)) return
+    // What cannot be told is as good as no answer, and no reason to end.
+    void tell(message).catch(() =>
+      process.send?.({ ask: message.ask, report: null, id: message.id } satisfies Told),
+    )
   })
 }
 
@@ -56,8 +67,8 @@ export interface WorkersParts {
 export interface Workers {
   /** Resolves when all listen, with their port. Rejects where one ends before that. */
   readonly listening: Promise<Ports>
-  /** What the workers report; one that does not answer in time is left out. */
-  reports(): Promise<readonly WorkerReport[]>
+  /** What the workers report of this; one that does not answer in time is left out. */
+  ask<Part extends keyof Reports>(part: Part): Promise<readonly Reports[Part][]>
   /**
    * The metrics of all, to be summed. A worker that is stuck has a part in it with its latest ones, and one that
    * has died with what it had counted: a sum that fell would look like a restart of everything.
@@ -137,9 +148,9 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
 
   return {
     listening: listening.promise,
-    reports: () => questions.askAll(living()),
+    ask: (part) => questions.askAll(living(), part),
     async metrics() {
-      await questions.askAll(living())
+      await questions.askAll(living(), 'metrics')
       return questions.metrics()
     },
     signal(name) {
@@ -169,34 +180,34 @@ function askToLeave(worker: Worker): void {
 
 /** The primary's questions to its workers, and what is kept of their answers. */
 function createQuestions(scheduler: Scheduler) {
-  const waiting = new Map<number, { worker: Worker; done: (report: WorkerReport | null) => void }>()
+  const waiting = new Map<number, { worker: Worker; done: (report: Told['report']) => void }>()
   const latest = new Map<number, ProcessMetrics>()
   let retired: Promise<ProcessMetrics> = Promise.resolve([])
   let asked = 0
 
-  function ask(worker: Worker): Promise<WorkerReport | null> {
+  function askOne<Part extends keyof Reports>(worker: Worker, part: Part): Promise<Reports[Part] | null> {
     asked++
     const id = asked
     return new Promise((resolve) => {
-      const done = (report: WorkerReport | null) => {
+      const done = (report: Told['report']) => {
         waiting.delete(id)
         cancel()
-        resolve(report)
+        resolve(report as Reports[Part] | null)
       }
       const cancel = scheduler.after(REPORT_MS, () => done(null))
       waiting.set(id, { worker, done })
-      worker.send({ ask: 'report', id } satisfies Ask, (error) => error !== null && done(null))
+      worker.send({ ask: part, id } satisfies Ask, (error) => error !== null && done(null))
     })
   }
 
   return {
     /** Those that do not answer in time are left out. */
-    async askAll(workers: readonly Worker[]): Promise<readonly WorkerReport[]> {
-      const reports = await Promise.all(workers.map(ask))
+    async askAll<Part extends keyof Reports>(workers: readonly Worker[], part: Part) {
+      const reports = await Promise.all(workers.map((worker) => askOne(worker, part)))
       return reports.filter((report) => report !== null)
     },
-    answer(worker: Worker, { id, report }: Told): void {
-      latest.set(worker.id, report.metrics)
+    answer(worker: Worker, { ask, id, report }: Told): void {
+      if (ask === 'metrics' && report !== null) latest.set(worker.id, report as ProcessMetrics)
       waiting.get(id)?.done(report)
     },
     /** It has died. Nobody waits for it, and what it has counted stays. */
@@ -214,8 +225,8 @@ function createQuestions(scheduler: Scheduler) {
 }
 
 /** Ready where every worker is. */
-export function combinedReadiness(reports: readonly WorkerReport[], count: number): Readiness {
-  const reasons = new Set(reports.flatMap(({ readiness }) => readiness.reasons))
-  if (reports.length < count) reasons.add(`${count - reports.length} of ${count} workers do not answer`)
+export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
+  const reasons = new Set(each.flatMap((readiness) => readiness.reasons))
+  if (each.length < count) reasons.add(`${count - each.length} of ${count} workers do not answer`)
   return { ready: reasons.size === 0, reasons: [...reasons] }
 }

@@ -25,6 +25,8 @@ export interface RoutingStatus {
   readonly file: string
   /** When the file in force was read, milliseconds since the epoch. */
   readonly loadedAt: number
+  /** When it was last read, whatever came of it. */
+  readonly readAt: number
   /** Why the last reading failed; empty where it was good. */
   readonly problems: readonly string[]
 }
@@ -63,7 +65,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
   const { metrics, scheduler, log } = parts
   let connectionKeys: ReadonlyMap<string, string> = new Map()
   let snapshot = build(config, null)
-  let status: RoutingStatus = { file: parts.file, loadedAt: parts.wallClock(), problems: [] }
+  let status = goodReading()
   let mark = ''
   let seen = ''
   let closed = false
@@ -73,6 +75,11 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
   })
   metrics.lastReloadSuccessful.value = 1
   metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
+
+  function goodReading(): RoutingStatus {
+    const at = parts.wallClock()
+    return { file: parts.file, loadedAt: at, readAt: at, problems: [] }
+  }
 
   function build(next: UpstreamsConfig, before: Snapshot | null): Snapshot {
     const upstreams = new Map<string, Upstream>()
@@ -138,7 +145,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
       // A file that it names was there a moment ago.
       return failed([`${parts.file}: cannot be put in force (${String(error)})`])
     }
-    status = { file: parts.file, loadedAt: parts.wallClock(), problems: [] }
+    status = goodReading()
     metrics.reloadSuccess.value++
     metrics.lastReloadSuccessful.value = 1
     metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
@@ -149,7 +156,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
   function failed(problems: readonly string[]): void {
     metrics.reloadFailure.value++
     metrics.lastReloadSuccessful.value = 0
-    status = { ...status, problems }
+    status = { ...status, readAt: parts.wallClock(), problems }
     log.error(
       { file: parts.file, problems },
       'the routing file is not usable; the last good one stays in force',

@@ -45,6 +45,16 @@ export const listeners = group(
       example: '10.0.0.7',
       description: 'Address of the admin listener. It has no authentication of its own.',
     }),
+    adminAllowedHosts: variable<readonly string[]>({
+      name: 'ADMIN_ALLOWED_HOSTS',
+      parse: parse.hostNames,
+      byDefault: [],
+      defaultShown: 'none',
+      accepts: 'host names, or `*.` and the end of some, separated by commas',
+      example: 'gateway.ops.example.com,*.admin.example.com',
+      description:
+        'Public names under which browsers may open the admin listener. Addresses, `localhost`, names without a dot, and those in `.svc`, `.local` and `.internal` always may; programs, such as Prometheus, may under any name.',
+    }),
     adminPort: count('ADMIN_PORT', 9090, [0, 65535], 'Port of the admin listener; 0 picks a free one.'),
     gatewayPath: variable({
       name: 'GATEWAY_PATH',

@@ -71,6 +71,14 @@ function isCidr(item: string): boolean {
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 6 ? 128 : 32))
 }
 
+/** Names of hosts, or `*.` and the end of some, in lower case. */
+export const hostNames: Parser<readonly string[]> = (given) => {
+  const items = list(given.toLowerCase())
+  if (!items.ok) return no('a comma-separated list of host names')
+  const bad = items.value.find((item) => !/^(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$/.test(item))
+  return bad === undefined ? items : no(`host names without port; "${bad}" is none`)
+}
+
 /** A cookie's name is a token (RFC 6265, section 4.1.1). */
 export const cookieName: Parser<string> = (given) =>
   /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(given)

@@ -48,6 +48,7 @@ export function startHealthChecks({
   function judge(target: Target, problem: string | null): void {
     const { health } = target
     const good = problem === null
+    health.problem = problem
     if (good === health.passing) {
       health.streak = 0
       return

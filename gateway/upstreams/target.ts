@@ -33,6 +33,8 @@ export interface Target {
 export interface TargetHealth {
   /** By active checks. */
   passing: boolean
+  /** What the last check found wrong; null where it was well. */
+  problem: string | null
   /** Checks in a row that said otherwise. */
   streak: number
   /** Failed exchanges in a row. */
@@ -84,6 +86,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     upgrades,
     health: {
       passing: true,
+      problem: null,
       streak: 0,
       failures: 0,
       ejected: false,

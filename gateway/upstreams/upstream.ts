@@ -134,6 +134,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
 function forget({ health }: Target, config: UpstreamConfig): void {
   if (config.health === undefined) {
     health.passing = true
+    health.problem = null
     health.streak = 0
   }
   if (config.ejection === undefined) {

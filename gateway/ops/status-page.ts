@@ -18,7 +18,7 @@ const SCRIPTS = [
   'page.js',
 ]
 
-const STYLES = ['base.css', 'plots.css', 'tables.css', 'narrow.css']
+const STYLES = ['base.css', 'heads.css', 'plots.css', 'tables.css', 'narrow.css']
 
 const IMPORT = /^import [^;]*? from '\.\/[\w-]+\.js'\n/gm
 const EXPORT = /^export (?=const|function|async function)/gm

@@ -118,3 +118,12 @@ function updateRow(tr, { cells }) {
     if (state !== null) setAttribute(cell, 'data-state', state)
   }
 }
+
+/** What has to be scrolled can be reached by keys; what has not is no stop on the way. */
+export function letScrollByKeys(boxes) {
+  for (const box of boxes) {
+    const scrolls = box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth
+    if (scrolls) setAttribute(box, 'tabindex', '0')
+    else box.removeAttribute('tabindex')
+  }
+}

@@ -3,15 +3,16 @@
 export const NONE = '–'
 
 const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+const HUGE = new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 4 })
 const SHORT = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
 /* The Swedish way to write a time is that of ISO 8601, which reads the same everywhere, and as in the log. */
 const TIME = new Intl.DateTimeFormat('sv-SE', { timeStyle: 'medium' })
 const MINUTE = new Intl.DateTimeFormat('sv-SE', { timeStyle: 'short' })
 const MOMENT = new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'medium' })
 
-/** A count: no digit is left out. */
+/** A count: no digit is left out below a thousand million. */
 export function formatCount(value) {
-  return WHOLE.format(value)
+  return (value < 1e9 ? WHOLE : HUGE).format(value)
 }
 
 /** Three digits that matter, all of them before the point. */
@@ -36,12 +37,13 @@ export function formatMs(ms) {
   return ms >= 1000 ? [SHORT.format(ms / 1000), 's'] : [SHORT.format(ms), 'ms']
 }
 
-/** A span of time by its two greatest units. */
+/** A span of time by its two greatest units, where the second still matters. */
 export function formatSpan(seconds) {
   const s = Math.max(0, Math.floor(seconds))
   const [days, hours, minutes] = [Math.floor(s / 86_400), Math.floor(s / 3600), Math.floor(s / 60)]
   if (days > 0) return `${formatCount(days)} d ${hours % 24} h`
   if (hours > 0) return `${hours} h ${minutes % 60} min`
+  if (minutes >= 10) return `${minutes} min`
   if (minutes > 0) return `${minutes} min ${s % 60} s`
   return `${s} s`
 }
@@ -59,9 +61,10 @@ export function formatMinute(ms) {
   return MINUTE.format(ms)
 }
 
-/** The date too. */
+/** The date too, where it is not today's. */
 export function formatMoment(iso) {
-  return MOMENT.format(new Date(iso))
+  const date = new Date(iso)
+  return (date.toDateString() === new Date().toDateString() ? TIME : MOMENT).format(date)
 }
 
 export function plural(count, noun) {

@@ -1,4 +1,4 @@
-import { byId, setAttribute, setText } from './elements.js'
+import { byId, letScrollByKeys, setAttribute, setText } from './elements.js'
 import { formatTime, timeZone } from './format.js'
 import { showMinutes } from './minutes.js'
 import { createPlots } from './plots.js'
@@ -42,6 +42,7 @@ function show(status) {
   document.body.removeAttribute('data-lost')
   document.body.setAttribute('data-shown', '')
   setText(byId('instance'), status.instance)
+  byId('instance').title = status.instance
   setText(byId('freshness'), `as of ${formatTime(answeredAt)}`)
   showReadiness(status)
   showRoutingFile(status.routing)
@@ -50,10 +51,11 @@ function show(status) {
   if (byId('minutes').open) showMinutes(byId('minutes-table'), status.samples)
   showDecisions(status.totals.decisions, status.samples)
   showStreams(status.openStreams)
-  showProcesses(status.processes)
+  showProcesses(status.processes, status.workers)
   showUpstreams(status.upstreams, status.processes.length, answeredAt)
   showRoutes(status.routes)
   byId('rest').hidden = false
+  letScrollByKeys(document.querySelectorAll('.more, .short, .scroll'))
   mark(status.ready ? 'good' : 'bad', status.ready ? '' : 'Not ready: ', status.instance)
 }
 

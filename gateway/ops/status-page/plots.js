@@ -213,8 +213,11 @@ function drawLines(plot, samples) {
   const { top, grid, y } = scaleOf(Math.max(...values), config)
   setAttribute(plot.grid, 'd', grid.map((height) => `M0 ${height.toFixed(1)}H${WIDTH}`).join(''))
   setText(plot.top, (config.formatTop ?? config.format)(top).join(' ').trim())
-  for (const [i, points] of all.entries())
-    setAttribute(plot.lines[i], 'd', pathOf(points, y, samples.seconds * 3000))
+  for (const [i, points] of all.entries()) {
+    // What is bad and does not happen needs no red line.
+    const quiet = isAlarm(config.series[i]) && points.every(({ value }) => !value)
+    setAttribute(plot.lines[i], 'd', quiet ? '' : pathOf(points, y, samples.seconds * 3000))
+  }
   const times = [last.at - SPAN_MS, last.at - SPAN_MS / 2, last.at]
   for (const [i, at] of times.entries()) setText(plot.ends[i], formatMinute(at))
   const most = config.series.map(({ label }, i) => {
@@ -226,6 +229,10 @@ function drawLines(plot, samples) {
     return `${label} between ${low} and ${high}`.trim()
   })
   setText(plot.summary, `In the last ten minutes ${most.join(', ')}.`)
+}
+
+function isAlarm({ line }) {
+  return line === 'bad' || line === 'warn'
 }
 
 function nearest(samples, at) {

@@ -15,7 +15,7 @@ export function showReadiness({ ready, reasons, tokenStore }, lost = null) {
     lost === null ? note : 'It is asked again every two seconds. What stands here is from then.',
   )
   const why = tokenStore.reason === null || ready ? [] : [`Token table: ${tokenStore.reason}`]
-  followLines(byId('reasons'), lost === null ? [...reasons, ...why] : [])
+  followLines(byId('reasons'), lost === null ? [...why, ...reasons] : [])
 }
 
 export function showRoutingFile(routing) {
@@ -28,11 +28,10 @@ export function showRoutingFile(routing) {
   }
   const found = plural(routing.problems.length, 'problem')
   setText(byId('routing-state'), bad ? `Refused, ${found}` : 'In force')
+  const since = `in force since ${formatMoment(routing.loadedAt)}`
   setText(
     byId('routing-note'),
-    bad
-      ? `Read ${formatMoment(routing.readAt)}. The good one of ${formatMoment(routing.loadedAt)} stays in force.`
-      : `Read ${formatMoment(routing.loadedAt)}`,
+    bad ? `Read ${formatMoment(routing.readAt)}; the one before stays ${since}` : `Read and ${since}`,
   )
   const name = routing.file.split('/').pop()
   const lines = routing.problems.map(({ line, column, pointer, message }) => ({
@@ -90,7 +89,7 @@ export function showDecisions(totals, samples) {
   const columns = [
     { title: 'decision', kind: 'name' },
     { title: '10 min', kind: 'number' },
-    { title: 'since start', kind: 'number' },
+    { title: 'total', kind: 'number' },
   ]
   followTable(byId('decisions-table'), columns, rows, 'None yet.')
 }
@@ -110,7 +109,7 @@ export function showStreams(openStreams) {
   followTable(byId('streams-table'), columns, rows, '')
 }
 
-export function showProcesses(processes) {
+export function showProcesses(processes, count) {
   const columns = [
     { title: 'process', kind: 'name' },
     { title: 'up', kind: 'number' },
@@ -121,7 +120,10 @@ export function showProcesses(processes) {
     key: String(pid),
     cells: [String(pid), formatSpan(uptimeS), formatBytes(residentBytes), formatCount(inFlight)],
   }))
-  followTable(byId('processes-table'), columns, rows, 'None answers.')
+  for (let n = rows.length; n < count; n++) {
+    rows.push({ key: `missing ${n}`, cells: [{ text: 'no answer', state: 'bad' }, NONE, NONE, NONE] })
+  }
+  followTable(byId('processes-table'), columns, rows, '')
 }
 
 /** Requests that each target has had, and when that was: rates are between two answers. */

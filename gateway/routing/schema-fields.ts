@@ -22,6 +22,9 @@ export function matching(expression: RegExp, expected: string) {
   return z.string().regex(expression, { error: expected, abort: true })
 }
 
+/** As `DURATION`, without 0. */
+const EDITORS_DURATION = '^[1-9]\\d{0,8}(?:ms|s|m)$'
+
 /** Comes out in milliseconds. */
 export function duration(byDefault: string, description: string) {
   return matching(DURATION, 'a duration such as 500ms, 5s or 1m')
@@ -31,6 +34,7 @@ export function duration(byDefault: string, description: string) {
     .transform(milliseconds)
     .prefault(byDefault)
     .describe(`${description} \`500ms\`, \`5s\` or \`1m\`; the default is \`${byDefault}\`.`)
+    .meta({ pattern: EDITORS_DURATION, examples: [byDefault] })
 }
 
 export function integer(least: number, most: number) {

@@ -1,21 +1,18 @@
 import { z } from 'zod'
 import {
-  checkAuthority,
   checkEditedName,
-  checkHostname,
   checkIdentityName,
   checkLoginRedirect,
   checkOrigin,
   checkRouteHost,
   checkRoutePath,
-  checkTarget,
   FIELD_NAME,
   FIELD_VALUE,
   METHOD,
-  REQUEST_PATH,
   UPSTREAM_NAME,
 } from './formats.ts'
-import { checked, duration, integer, list, matching, strict } from './schema-fields.ts'
+import { checked, integer, list, matching, strict } from './schema-fields.ts'
+import { HOST_LIKE, upstream } from './upstream-schema.ts'
 
 /*
  * The shape of the routing file. Descriptions are what editors show, through `upstreams.schema.json`.
@@ -39,151 +36,75 @@ const identity = strict({
     'lower-cased and other characters are read as `-` is removed from every request.',
 )
 
-const targetUrl = checked(checkTarget).describe(
-  '`http://host:port`, `https://host:port`, or `unix:/path/to.sock` for a socket. Without a path.',
-)
-
-const weight = integer(1, 1000)
-  .default(1)
-  .describe('Share of the requests, relative to the other targets; the default is 1.')
-
-const target = z.union(
-  [targetUrl.transform((url) => ({ url, weight: 1 })), strict({ url: targetUrl, weight })],
-  {
-    error: 'a URL or an object',
-  },
-)
-
-const timeouts = strict({
-  connect: duration('2s', 'For a connection to a target to be made.'),
-  response: duration('60s', "Until the head of a target's answer has come."),
-  idle: duration('60s', 'Between two parts of an answer.'),
-}).transform(({ connect, response, idle }) => ({ connectMs: connect, responseMs: response, idleMs: idle }))
-
-const health = strict({
-  path: matching(REQUEST_PATH, 'a path that begins with "/"').describe(
-    'Path (and query) to ask for. An answer of 2xx or 3xx is a good one.',
-  ),
-  interval: duration('5s', 'Between two checks of a target.'),
-  timeout: duration('2s', 'For the answer.'),
-  healthyAfter: integer(1, 100)
-    .default(2)
-    .describe('Good checks in a row that bring a target back; the default is 2.'),
-  unhealthyAfter: integer(1, 100)
-    .default(3)
-    .describe('Bad checks in a row that take a target out; the default is 3.'),
-}).transform(({ interval, timeout, ...rest }) => ({ ...rest, intervalMs: interval, timeoutMs: timeout }))
-
-const ejection = strict({
-  consecutiveFailures: integer(1, 1000)
-    .default(5)
-    .describe(
-      'Failures in a row that take a target out: refused and reset connections, time-outs, 502, 503 and 504. ' +
-        'The default is 5.',
-    ),
-  duration: duration('10s', 'How long it stays out.'),
-  maxPercent: integer(1, 100)
-    .default(50)
-    .describe(
-      "Share of the upstream's targets that may be out at once, never the last one; the default is 50.",
-    ),
-}).transform(({ duration, ...rest }) => ({ ...rest, durationMs: duration }))
-
-function fileName(description: string) {
-  return matching(/^[^\0]+$/, 'a file name')
-    .optional()
-    .describe(`${description} Relative names are relative to the routing file.`)
-}
-
-const tls = strict({
-  caFile: fileName("PEM file of the authorities that may vouch for the targets, instead of the system's."),
-  serverName: checked(checkHostname)
-    .optional()
-    .describe("Name that the targets' certificates must be for, instead of the one in their URL."),
-  certFile: fileName('PEM file of the certificate that the gateway shows.'),
-  keyFile: fileName("PEM file of that certificate's key."),
-})
-
-const upstream = strict({
-  targets: list(target, 'target').describe('The origins that serve this upstream, all the same thing.'),
-  balance: z
-    .enum(['least-requests', 'round-robin'])
-    .default('least-requests')
-    .describe('How a target is chosen; the default is `least-requests`.'),
-  host: z
-    .union([z.enum(['preserve', 'target']), checked(checkAuthority)], {
-      error: 'preserve, target, or a host',
-    })
-    .default('preserve')
-    .describe(
-      "`Host` as targets see it: `preserve` (the default) the client's, `target` their own, or a literal one.",
-    ),
-  timeouts: timeouts.prefault({}).describe('Time limits of exchanges with a target.'),
-  retries: integer(0, 10)
-    .default(1)
-    .describe('How often a request that may be repeated is tried at another target; the default is 1.'),
-  maxConnections: integer(1, 65535)
-    .default(128)
-    .describe('Connections to one target, for each worker; the default is 128.'),
-  maxPending: integer(0, 1_000_000)
-    .default(1024)
-    .describe('Requests that may wait for a connection, for each worker; past it 503. The default is 1024.'),
-  protocol: z
-    .enum(['http1', 'http2'])
-    .default('http1')
-    .describe('What targets speak; `http2` needs no negotiation on `http:`. The default is `http1`.'),
-  health: health.optional().describe('Active checks of the targets; without it there are none.'),
-  ejection: ejection.optional().describe('Takes out targets whose answers fail; without it none are.'),
-  tls: tls.optional().describe('How `https:` targets are spoken to.'),
-})
+/* What an editor can tell of what a function judges. */
+const ORIGIN_LIKE = '^https?://[^/?#@\\s]+$'
+const LOCATION_LIKE = '^(?:/(?!/)|[Hh][Tt][Tt][Pp][Ss]?://)[!-\\[\\]-~]*$'
 
 function headerEdits(of: 'request' | 'response') {
-  const name = checked((value) => checkEditedName(value, of), A_HEADER_NAME)
-  const value = matching(FIELD_VALUE, 'printable ASCII without spaces at its ends')
+  const name = checked((value) => checkEditedName(value, of), A_HEADER_NAME).describe('Name of a header.')
+  const value = matching(FIELD_VALUE, 'printable ASCII without spaces at its ends').describe(
+    'Printable ASCII without spaces at its ends.',
+  )
   return strict({
     set: z
       .record(name, value)
       .optional()
-      .describe(`Headers that are added to the ${of}, each instead of those of its name that are there.`),
-    remove: z.array(name).optional().describe(`Names of headers that are removed from the ${of}.`),
+      .describe(`Headers that are added to the ${of}, each instead of those of its name that are there.`)
+      .meta({ examples: [{ 'X-Served-By': 'gateway' }] }),
+    remove: z
+      .array(name)
+      .optional()
+      .describe(`Names of headers that are removed from the ${of}.`)
+      .meta({ examples: [['X-Debug']] }),
   })
 }
 
 const route = strict({
-  path: checked(checkRoutePath, { regex: /^\//, expected: 'a path that begins with "/"' }).describe(
-    'A prefix by whole segments: `/api` (or `/api/`) is for `/api` and `/api/x`, not for `/apix`.',
-  ),
+  path: checked(checkRoutePath, { regex: /^\//, expected: 'a path that begins with "/"' })
+    .describe('A prefix by whole segments: `/api` (or `/api/`) is for `/api` and `/api/x`, not for `/apix`.')
+    .meta({ examples: ['/api'] }),
   exact: z.boolean().default(false).describe('The route is for its path alone; the default is false.'),
   host: checked(checkRouteHost)
     .optional()
     .describe(
       'Host the route is for: a name, or `*.example.com` for all names below one. Without it any host.',
-    ),
+    )
+    .meta({ pattern: HOST_LIKE, examples: ['app.example.com', '*.example.com'] }),
   methods: list(
     checked((method) => (/^(?:CONNECT|TRACE)$/.test(method) ? 'a method that is forwarded' : null), {
       regex: METHOD,
       expected: 'a method in capital letters',
-    }),
+    }).describe('A method in capital letters; not CONNECT or TRACE, which are never forwarded.'),
     'method',
   )
     .optional()
-    .describe('Methods the route is for (`GET` does not include `HEAD`). Without it all.'),
-  upstream: z.string().describe('Name of the upstream that gets the requests.'),
+    .describe('Methods the route is for (`GET` does not include `HEAD`). Without it all.')
+    .meta({ examples: [['GET', 'HEAD']] }),
+  upstream: z
+    .string()
+    .describe('Name of the upstream that gets the requests.')
+    .meta({ examples: ['app'] }),
   auth: z
     .enum(['required', 'optional', 'none'])
     .default('required')
     .describe('`required` (the default), `optional` (a bad token is as no token), or `none`.'),
-  mandates: list(z.string().min(1, { error: 'a mandate' }), 'mandate')
+  mandates: list(z.string().min(1, { error: 'a mandate' }).describe("A mandate's id."), 'mandate')
     .optional()
-    .describe('Mandates (tenants) that may use the route; others get 403.'),
-  allowedOrigins: list(checked(checkOrigin), 'origin')
+    .describe('Mandates (tenants) that may use the route; others get 403.')
+    .meta({ examples: [['acme']] }),
+  allowedOrigins: list(
+    checked(checkOrigin).describe('An origin as browsers send it.').meta({ pattern: ORIGIN_LIKE }),
+    'origin',
+  )
     .optional()
-    .describe('Origins, besides the own one, whose pages may send writes and open WebSockets.'),
+    .describe('Origins, besides the own one, whose pages may send writes and open WebSockets.')
+    .meta({ examples: [['https://app.example.com']] }),
   loginRedirect: checked(checkLoginRedirect)
     .optional()
     .describe(
       "Where a browser's navigation is sent instead of 401; `{path}` is where it wanted to go, escaped.",
-    ),
+    )
+    .meta({ pattern: LOCATION_LIKE, examples: ['/login?next={path}'] }),
   refresh: z
     .enum(['auto'])
     .optional()
@@ -197,31 +118,41 @@ const route = strict({
   forwardCookies: z
     .boolean()
     .optional()
-    .describe('Whether the token cookies are forwarded. Without it only where `auth` is `none`.'),
+    .describe('Whether the token cookies are forwarded. Without it only where `auth` is `none`.')
+    .meta({ examples: [true] }),
   maxBodyBytes: integer(0, Number.MAX_SAFE_INTEGER)
     .optional()
-    .describe('Size of the largest request body; past it 413.'),
+    .describe('Size of the largest request body; past it 413.')
+    .meta({ examples: [10485760] }),
   requestHeaders: headerEdits('request')
     .optional()
-    .describe('Changes to the headers that the upstream gets.'),
+    .describe('Changes to the headers that the upstream gets.')
+    .meta({ examples: [{ set: { 'X-Served-By': 'gateway' }, remove: ['X-Debug'] }] }),
   responseHeaders: headerEdits('response')
     .optional()
-    .describe('Changes to the headers that the client gets.'),
-})
+    .describe('Changes to the headers that the client gets.')
+    .meta({ examples: [{ set: { 'X-Frame-Options': 'DENY' }, remove: ['Server'] }] }),
+}).describe('Requests of a path, and where they go.')
 
 /** The identity headers of a file that names none. */
 export const defaultIdentity = identity.parse({})
 
 /** The routing file as a whole. */
 export const fileSchema = strict({
-  $schema: z.string().optional().describe('Address of the JSON Schema, for editors.'),
+  $schema: z
+    .string()
+    .optional()
+    .describe('Address of the JSON Schema, for editors.')
+    .meta({ examples: ['./upstreams.schema.json'] }),
   identity: identity.prefault({}),
   upstreams: z
     .record(matching(UPSTREAM_NAME, 'a name of letters, digits, ".", "_" and "-"'), upstream)
-    .describe('The groups of targets that routes name.'),
+    .describe('The groups of targets that routes name.')
+    .meta({ examples: [{ app: { targets: ['http://10.0.0.11:8000'] } }] }),
   routes: z
     .array(route)
-    .describe('Which requests go where. The most specific route wins, whatever the order.'),
+    .describe('Which requests go where. The most specific route wins, whatever the order.')
+    .meta({ examples: [[{ path: '/', upstream: 'app' }]] }),
 })
 
 export type IdentityConfig = z.output<typeof identity>
@@ -241,7 +172,7 @@ export interface UpstreamsConfig {
 }
 
 /** The JSON Schema of the routing file, in the draft that editors know best. */
-export function upstreamsJsonSchema(): object {
+export function upstreamsJsonSchema(): z.core.JSONSchema.JSONSchema {
   const title = 'Routing file of PowerOn Gateway'
   return { ...z.toJSONSchema(fileSchema, { io: 'input', target: 'draft-07' }), title }
 }

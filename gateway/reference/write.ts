@@ -1,0 +1,53 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { COMMANDS } from '../cli/commands.ts'
+import { helpOn } from '../cli/help.ts'
+import { paintFor } from '../cli/terminal.ts'
+import { upstreamsJsonSchema } from '../routing/upstreams-schema.ts'
+import { GROUPS } from '../settings/table.ts'
+import { routingReference } from './routing-reference.ts'
+import { settingsReference } from './settings-reference.ts'
+
+/*
+ * Writes what is generated from the code; with `--check` only says what is not as the code would write it.
+ */
+
+const schema = upstreamsJsonSchema()
+
+const HEAD = `# Configuration
+
+This page is made from the code, by \`npm run generate\`; change it there. Settings are environment variables; what goes
+where is in the routing file.
+
+`
+
+const COMMANDS_HEAD = `# The command line
+
+What \`poweron-gateway help COMMAND\` prints; made from the code, by \`npm run generate\`. From a clone the commands are
+\`npm run --silent token -- …\`, \`explain\`, \`routes\` (which is \`check\`) and \`schema-sql\`.
+
+`
+
+/** Not a terminal's. */
+const plain = paintFor({ write: () => {} }, {})
+
+function commandsReference(): string {
+  const pages = COMMANDS.map(
+    (command) => `## ${command.name}\n\n\`\`\`text\n${helpOn(command, plain)}\`\`\`\n`,
+  )
+  return `${COMMANDS_HEAD}${pages.join('\n')}`
+}
+
+const FILES: Readonly<Record<string, () => string>> = {
+  'upstreams.schema.json': () => `${JSON.stringify(schema, null, 2)}\n`,
+  'docs/configuration.md': () => `${HEAD}${settingsReference(GROUPS)}\n${routingReference(schema)}`,
+  'docs/command-line.md': commandsReference,
+}
+
+for (const [name, text] of Object.entries(FILES)) {
+  const file = new URL(`../../${name}`, import.meta.url)
+  if (!process.argv.includes('--check')) writeFileSync(file, text())
+  else if (readFileSync(file, 'utf8') !== text()) {
+    console.error(`${name} is not what the code says; run "npm run generate"`)
+    process.exitCode = 1
+  }
+}

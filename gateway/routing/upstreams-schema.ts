@@ -174,5 +174,14 @@ export interface UpstreamsConfig {
 /** The JSON Schema of the routing file, in the draft that editors know best. */
 export function upstreamsJsonSchema(): z.core.JSONSchema.JSONSchema {
   const title = 'Routing file of PowerOn Gateway'
-  return { ...z.toJSONSchema(fileSchema, { io: 'input', target: 'draft-07' }), title }
+  const made = z.toJSONSchema(fileSchema, {
+    io: 'input',
+    target: 'draft-07',
+    override({ zodSchema, jsonSchema }) {
+      // zod leaves them out where the value is transformed, since they could be of what comes out. Here they are not.
+      const examples = z.globalRegistry.get(zodSchema)?.examples
+      if (Array.isArray(examples)) jsonSchema.examples = examples
+    },
+  })
+  return { ...made, title }
 }

@@ -1,6 +1,7 @@
 import postgres from 'postgres'
 import t from 'tap'
 import { startGateway } from '../support/gateway.ts'
+import { startOtlpCollector } from '../support/otlp-collector.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
 import { freePort } from '../support/raw-backend.ts'
 import { rawRequest } from '../support/raw-http.ts'
@@ -11,10 +12,14 @@ import { answerAll, FORMS, shot } from './support.ts'
 const DATABASE_PASSWORD = 'the-password-of-the-database'
 
 t.test(
-  'no answer, log line, metric or status tells a token, a cookie, a key or an address in a whole run',
+  'no answer, log line, metric, span or status tells a token, a cookie, a key or an address in a whole run',
   async (t) => {
-    const [database, upstream] = await Promise.all([startPostgres(), startRecordingUpstream(answerAll)])
-    t.teardown(() => Promise.all([database.close(), upstream.close()]))
+    const [database, upstream, collector] = await Promise.all([
+      startPostgres(),
+      startRecordingUpstream(answerAll),
+      startOtlpCollector(),
+    ])
+    t.teardown(() => Promise.all([database.close(), upstream.close(), collector.close()]))
     const plainUrl = await database.createDatabase()
     const url = new URL(plainUrl)
     url.password = DATABASE_PASSWORD
@@ -38,7 +43,13 @@ t.test(
           { path: '/page', upstream: 'main', loginRedirect: '/login?next={path}' },
         ],
       },
-      env: { LOG_LEVEL: 'trace', LOOKUP_TIMEOUT_MS: '300', SESSION_ENDPOINTS: 'on' },
+      env: {
+        LOG_LEVEL: 'trace',
+        LOOKUP_TIMEOUT_MS: '300',
+        SESSION_ENDPOINTS: 'on',
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+        OTEL_BSP_MAX_QUEUE_SIZE: '100000',
+      },
     })
     t.teardown(() => gateway.stop())
 
@@ -113,6 +124,13 @@ t.test(
       const answer = await fetch(`http://127.0.0.1:${gateway.adminPort}${path}`)
       answers.push(await answer.text())
     }
+    const openMetrics = { headers: { Accept: 'application/openmetrics-text' } }
+    const exemplars = await fetch(`http://127.0.0.1:${gateway.adminPort}/metrics`, openMetrics)
+    answers.push(await exemplars.text())
+    gateway.signal('SIGTERM')
+    await gateway.exited
+    const spans = collector.spans.map((span) => JSON.stringify(span))
+    t.ok(spans.length > 200, 'a whole run was traced')
     t.ok(gateway.lines.filter(({ msg }) => msg === 'request').length > 200, 'a whole run was logged')
     t.ok(gateway.output().includes('"code":"token_store_unavailable"'), 'with a failing database')
     t.ok(gateway.output().includes('"code":"upstream_unreachable"'), 'and failing upstreams')
@@ -134,6 +152,8 @@ t.test(
         .split('\n')
         .find((each) => each.includes(secret))
       t.equal(line, undefined, `no log line holds ${secret.slice(0, 12)}…`)
+      const span = spans.find((each) => each.includes(secret))
+      t.equal(span, undefined, `no span holds ${secret.slice(0, 12)}…`)
     }
     const toClients = answers.filter((answer) => answer.startsWith('HTTP/1.1')).join('\n')
     for (const address of [`127.0.0.1:${dead}`, `:${upstream.port}`, `:${database.port}`]) {

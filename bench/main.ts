@@ -10,8 +10,9 @@ import { type Part, readOptions } from './options.ts'
 import { scaling } from './scaling.ts'
 import { setUpStage } from './stage.ts'
 import { streams } from './streams.ts'
+import { tls } from './tls.ts'
 
-const RUN = { compare, latency, growth, flood, memory, streams, scaling } satisfies Record<Part, unknown>
+const RUN = { compare, latency, growth, flood, memory, streams, scaling, tls } satisfies Record<Part, unknown>
 
 const HERE = new URL('.', import.meta.url).pathname
 

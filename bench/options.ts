@@ -15,7 +15,7 @@ export interface BenchOptions {
   readonly parts: readonly Part[]
 }
 
-export const PARTS = ['compare', 'latency', 'growth', 'flood', 'memory', 'streams', 'scaling'] as const
+export const PARTS = ['compare', 'latency', 'growth', 'flood', 'memory', 'streams', 'scaling', 'tls'] as const
 export type Part = (typeof PARTS)[number]
 
 export const CONNECTIONS = 64

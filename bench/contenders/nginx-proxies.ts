@@ -2,7 +2,7 @@ import { startNginx, upstreamBlock } from '../nginx.ts'
 import { freePort } from '../processes.ts'
 import { answering, type Contender, startService, together } from './contender.ts'
 
-const FORWARD = `proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;`
+export const FORWARD = `proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;`
 
 export const nginxAlone: Contender = {
   name: 'nginx',

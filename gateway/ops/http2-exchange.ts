@@ -103,10 +103,26 @@ export class Http2Request extends Readable {
     this.destroy(Object.assign(new Error('the client reset its stream'), { code: 'ECONNRESET' }))
   }
 
+  /** Throws away what still comes, until the client's window is used up: then it has to wait. */
+  discard(): void {
+    const stream = this.#stream
+    let left = DISCARDED_BYTES
+    stream.removeAllListeners('data')
+    stream.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (left < 0) stream.pause()
+    })
+    stream.resume()
+  }
+
   override _read(): void {
     if (!this.complete && !this.#stream.destroyed) this.#stream.resume()
   }
 }
+
+/** What is read of a request whose answer is there, and for how long its client may go on. */
+const DISCARDED_BYTES = 65_536
+const LINGER_MS = 500
 
 /** Fields that belong to a connection of HTTP/1.1 (RFC 9113, section 8.2.2). */
 const CONNECTION_FIELDS = new Set([
@@ -129,14 +145,14 @@ export class Http2Response extends EventEmitter {
   shouldKeepAlive = true
   readonly socket = null
   readonly #stream: ServerHttp2Stream
-  readonly #req: Pick<Http2Request, 'complete'>
+  readonly #req: Pick<Http2Request, 'complete' | 'discard'>
   #fields: readonly string[] = []
   #trailers: readonly (readonly [string, string])[] = []
   #responded = false
   /** The answer's last piece is that of its trailers, be there none. */
   #awaitsTrailers = false
 
-  constructor(stream: ServerHttp2Stream, req: Pick<Http2Request, 'complete'>) {
+  constructor(stream: ServerHttp2Stream, req: Pick<Http2Request, 'complete' | 'discard'>) {
     super()
     this.#stream = stream
     this.#req = req
@@ -219,13 +235,20 @@ export class Http2Response extends EventEmitter {
   #sendTrailers(): void {
     if (this.#stream.destroyed || this.#stream.closed) return
     this.#stream.sendTrailers(grouped(this.#trailers.flat()))
-    // They leave in a turn of their own.
-    setImmediate(() => setImmediate(() => this.#endRequest()))
+    this.#endRequest()
   }
 
-  /** The whole answer is there: what may still come of the request is not wanted (RFC 9113, section 8.1). */
+  /**
+   * The whole answer is there: what may still come of the request is not wanted (RFC 9113, section 8.1). A reset at
+   * once would overtake the answer, and each frame under way meanwhile would count as the client breaking the protocol.
+   */
   #endRequest(): void {
-    if (!this.#req.complete && !this.#stream.closed) this.#stream.close(constants.NGHTTP2_NO_ERROR)
+    const stream = this.#stream
+    if (this.#req.complete || stream.closed || stream.destroyed) return
+    this.#req.discard()
+    const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LINGER_MS)
+    timer.unref()
+    stream.once('close', () => clearTimeout(timer))
   }
 }
 

@@ -272,6 +272,16 @@ t.test('a revoked token ends its event stream', async (t) => {
   await stage.sql`update "Token" set "status" = 'ACTIVE' where "id" = ${stage.tokenId}`
 })
 
+t.test('uploads that are refused all get their answer, and their connection goes on', async (t) => {
+  const session = http2Client(t, stage.port)
+  const upload = () => askHttp2(session, { ':path': '/secure', ':method': 'POST' }, Buffer.alloc(100_000))
+  for (let n = 0; n < 4; n++) {
+    const answers = await Promise.all(Array.from({ length: 10 }, upload))
+    t.same(new Set(answers.map(({ status }) => status)), new Set([401]))
+  }
+  t.notOk(session.closed)
+})
+
 t.test('CONNECT and TRACE are 405, with Allow; extended CONNECT is not offered', async (t) => {
   const session = http2Client(t, stage.port)
   for (const fields of [

@@ -27,7 +27,13 @@ t.before(async () => {
   const authority = createAuthority(t, 'the edge authority')
   const { certFile, keyFile } = authority.issue('app.example.com', ['DNS:app.example.com'])
   stage = await startStage({
-    env: { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, REQUEST_TIMEOUT_MS: '1000', ACCESS_LOG: 'off' },
+    env: {
+      TLS_CERT_FILE: certFile,
+      TLS_KEY_FILE: keyFile,
+      REQUEST_TIMEOUT_MS: '1000',
+      LOOKUP_TIMEOUT_MS: '10000',
+      ACCESS_LOG: 'off',
+    },
   })
 })
 t.teardown(() => stage.close())

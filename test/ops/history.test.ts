@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createHistory, SAMPLE_MS, SAMPLES_MAX } from '../../gateway/ops/history.ts'
-import { DURATION_BUCKETS } from '../../gateway/ops/traffic-metrics.ts'
 import { quantile } from '../../gateway/ops/quantile.ts'
 import type { Totals } from '../../gateway/ops/totals.ts'
+import { DURATION_BUCKETS } from '../../gateway/ops/traffic-metrics.ts'
 
 const EPOCH = Date.parse('2026-01-02T03:04:05Z')
 

@@ -1,0 +1,170 @@
+import postgres from 'postgres'
+import t, { type Test } from 'tap'
+import { schema as printSchema, schemaSql } from '../../gateway/cli/schema.ts'
+import { readSettings } from '../../gateway/settings.ts'
+import { runHere } from '../support/command.ts'
+import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
+
+const server = await startPostgres()
+t.teardown(() => server.close())
+
+async function database(t: Test, ddl = 'select 1') {
+  const url = await server.createDatabase(ddl)
+  const sql = postgres(url, { max: 1, onnotice: () => {} })
+  t.teardown(() => sql.end())
+  return { url, sql }
+}
+
+function sqlFor(env: Record<string, string> = {}): string {
+  const read = readSettings(env)
+  if (!read.ok) throw new Error(read.problems.join('\n'))
+  return schemaSql(read.settings)
+}
+
+/** All that the catalogue knows of the tables, indexes, triggers, functions and privileges. */
+async function catalogue(sql: postgres.Sql) {
+  return {
+    indexes: await sql`select indexdef from pg_indexes where schemaname not like 'pg%' order by 1`,
+    triggers:
+      await sql`select pg_get_triggerdef(oid) as def from pg_trigger where not tgisinternal order by 1`,
+    grants:
+      await sql`select table_name, privilege_type from information_schema.role_table_grants where grantee = 'poweron_gateway' order by 1, 2`,
+  }
+}
+
+t.test('the command prints it, in production too, where neither database nor key is set', async (t) => {
+  const run = (env: Record<string, string>) => runHere('schema', printSchema, [], { env })
+  const { code, stdout, stderr } = await run({ NODE_ENV: 'production' })
+  t.same([code, stderr], [0, ''])
+  t.equal(stdout, sqlFor())
+  await t.rejects(run({ TOKEN_TABLE: 'a.b.c' }), /TOKEN_TABLE: found "a.b.c"/)
+})
+
+t.test('run twice it changes nothing', async (t) => {
+  const { sql } = await database(t)
+  await sql.unsafe(sqlFor())
+  const first = await catalogue(sql)
+  t.equal(first.indexes.length, 3)
+  t.equal(first.triggers.length, 2)
+  t.same(first.grants, [{ table_name: 'Token', privilege_type: 'SELECT' }])
+  await insertToken(sql)
+  await sql.unsafe(sqlFor())
+  t.same(await catalogue(sql), first)
+  t.equal((await sql`select 1 from "Token"`).length, 1, 'the rows are left')
+})
+
+t.test('a table that is there stays as it is, and gets its indexes and the trigger', async (t) => {
+  const { sql } = await database(t, `${TOKEN_DDL}; ALTER TABLE "Token" ADD COLUMN extra int DEFAULT 5`)
+  const row = await insertToken(sql)
+  await sql.unsafe(sqlFor())
+  t.match(await sql`select id, extra from "Token"`, [{ id: row.id, extra: 5 }])
+  t.equal((await catalogue(sql)).triggers.length, 2)
+})
+
+/** Resolves with the payloads so far once `last` was notified. */
+async function notices(t: Test, url: string, channel: string) {
+  const listener = postgres(url, { max: 1, onnotice: () => {} })
+  t.teardown(() => listener.end())
+  const heard: string[] = []
+  const ended = Promise.withResolvers<void>()
+  await listener.listen(channel, (payload) => {
+    if (payload === 'last') ended.resolve()
+    else heard.push(payload)
+  })
+  return { heard, ended: ended.promise }
+}
+
+t.test('each revocation, and nothing else, is told on the channel with the id of its token', async (t) => {
+  const { url, sql } = await database(t)
+  await sql.unsafe(sqlFor())
+  const { heard, ended } = await notices(t, url, 'token_revoked')
+  for (const id of ['revoked', 'deleted', 'prolonged', 'in a transaction', 'rolled back'])
+    await insertToken(sql, { id })
+  await insertToken(sql, { id: 'long revoked', status: 'REVOKED' })
+  await sql`update "Token" set "status" = 'REVOKED' where id = 'revoked'`
+  await sql`update "Token" set "status" = 'REVOKED' where id in ('revoked', 'long revoked')`
+  await sql`update "Token" set "expiresAt" = "expiresAt" + interval '1h', "status" = "status" where id = 'prolonged'`
+  await sql`delete from "Token" where id in ('deleted', 'long revoked')`
+  await sql.begin((tx) => tx`update "Token" set "status" = 'REVOKED' where id = 'in a transaction'`)
+  await sql
+    .begin(async (tx) => {
+      await tx`update "Token" set "status" = 'REVOKED' where id = 'rolled back'`
+      throw new Error('rolled back')
+    })
+    .catch(() => {})
+  await sql`insert into "Token" select 'upserted', 'u', 's', null, 'ACTIVE', now() on conflict do nothing`
+  await sql`insert into "Token" values ('upserted', 'u', 's', null, 'REVOKED', now()) on conflict (id) do update set "status" = excluded."status"`
+  await sql.notify('token_revoked', 'last')
+  await ended
+  t.same(heard, ['revoked', 'deleted', 'in a transaction', 'upserted'])
+})
+
+t.test('the mapping is followed: schema, names that have to be quoted, a channel of its own', async (t) => {
+  const { url, sql } = await database(t)
+  const env = {
+    TOKEN_TABLE: `"Auth ""x"""."${'T'.repeat(60)}"`,
+    TOKEN_COLUMNS: 'id=jti,userId="user id",status=State',
+    REVOCATION_CHANNEL: "it's \\off",
+  }
+  await sql.unsafe(sqlFor(env))
+  await sql.unsafe(sqlFor(env))
+  const { heard, ended } = await notices(t, url, env.REVOCATION_CHANNEL)
+  const table = env.TOKEN_TABLE
+  await sql.unsafe(
+    `insert into ${table} ("jti", "user id", "sessionId", "State", "expiresAt") values ('a', 'u', 's', 'ACTIVE', now())`,
+  )
+  await sql.unsafe(`update ${table} set "State" = 'REVOKED'`)
+  await sql.notify(env.REVOCATION_CHANNEL, 'last')
+  await ended
+  t.same(heard, ['a'])
+  const { indexes, triggers } = await catalogue(sql)
+  t.equal(indexes.length, 3, 'long names do not become one')
+  t.equal(triggers.length, 2)
+})
+
+/** The answer of the role, or the SQLSTATE of its refusal. */
+async function asRole(url: string, statement: string): Promise<unknown> {
+  const role = postgres(url.replace(/\/\/[^@/]*@/, '//poweron_gateway@'), { max: 1, onnotice: () => {} })
+  try {
+    return (await role.unsafe(statement)).length
+  } catch (error) {
+    return (error as { code?: string }).code
+  } finally {
+    await role.end()
+  }
+}
+
+const DENIED = '42501'
+
+t.test('the role reads this one table and can do nothing more', async (t) => {
+  const { url, sql } = await database(
+    t,
+    'create table other (a int); revoke usage on schema public from public',
+  )
+  await sql.unsafe(sqlFor())
+  await insertToken(sql)
+  t.equal(await asRole(url, 'select * from "Token"'), 1)
+  for (const statement of [
+    `insert into "Token" values ('x', 'u', 's', null, 'ACTIVE', now())`,
+    `update "Token" set "status" = 'ACTIVE'`,
+    'delete from "Token"',
+    'truncate "Token"',
+    'select * from other',
+    'create table mine (a int)',
+    'create role more',
+    'create database more',
+    'alter table "Token" add column b int',
+  ])
+    t.equal(await asRole(url, statement), DENIED, statement)
+})
+
+t.test('with session endpoints the role may write rows too; switched off again it may not', async (t) => {
+  const { url, sql } = await database(t)
+  await sql.unsafe(sqlFor({ SESSION_ENDPOINTS: 'on' }))
+  const insert = `insert into "Token" values (gen_random_uuid(), 'u', 's', null, 'ACTIVE', now())`
+  t.equal(await asRole(url, insert), 0)
+  t.equal(await asRole(url, `update "Token" set "status" = 'REVOKED'`), 0)
+  t.equal(await asRole(url, 'delete from "Token"'), DENIED)
+  await sql.unsafe(sqlFor())
+  t.equal(await asRole(url, insert), DENIED)
+})

@@ -1,12 +1,6 @@
-import { createAuthenticator } from './auth/authenticator.ts'
-import { createDatabase } from './auth/database.ts'
-import { fetchJson } from './auth/fetch-json.ts'
-import { createKeyRing, type KeySource } from './auth/keys.ts'
-import { createNegativeCache } from './auth/negative-cache.ts'
-import { createTokenLookup } from './auth/token-lookup.ts'
-import { createTokenStoreMonitor, type TokenStoreMonitor } from './auth/token-store-monitor.ts'
-import { createTokenTable } from './auth/token-table.ts'
-import { createTokenVerifier } from './auth/token-verifier.ts'
+import { createAuthentication } from './auth/authentication.ts'
+import type { KeySource } from './auth/keys.ts'
+import type { TokenStoreMonitor } from './auth/token-store-monitor.ts'
 import { createDecider } from './decision.ts'
 import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
@@ -28,9 +22,8 @@ import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
 import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
 import { systemScheduler } from './scheduler.ts'
-import { createRevocationListener } from './sessions/revocation-listener.ts'
+import { createOpenExchanges } from './sessions/open-exchanges.ts'
 import { createSessions } from './sessions/sessions.ts'
-import { createStreamGuard } from './sessions/stream-guard.ts'
 import { tracingOf } from './settings/tracing-variables.ts'
 import type { Settings } from './settings.ts'
 
@@ -61,9 +54,6 @@ export interface App {
   leave(): Promise<void>
 }
 
-/** Bounds what the memo of verified signatures may hold; a token is about half a kilobyte. */
-const VERIFIED_TOKENS_MAX = 100_000
-
 /** Puts the parts together. @throws KeyError where a key file is not usable */
 export async function createApp(parts: AppParts): Promise<App> {
   const { settings, log } = parts
@@ -73,54 +63,8 @@ export async function createApp(parts: AppParts): Promise<App> {
   const metrics = createMetrics({ version: parts.version, node: process.version }, Date.now)
   const peers = createPeerTrust(settings.trustedProxies)
 
-  const keys = await createKeyRing(parts.keySource, {
-    scheduler,
-    log,
-    fetchJson,
-    algorithms: settings.jwtAlgorithms,
-  })
-  const verifier = createTokenVerifier({
-    keys,
-    issuer: settings.jwtIssuer,
-    audience: settings.jwtAudience,
-    clockToleranceS: settings.jwtClockToleranceS,
-    wallClock: Date.now,
-    memoMax: VERIFIED_TOKENS_MAX,
-  })
-  const database = createDatabase({
-    url: parts.databaseUrl,
-    connections: settings.databasePoolSize,
-    prepare: settings.databasePrepare,
-    scheduler,
-  })
-  const table = createTokenTable({ database, table: settings.tokenTable, columns: settings.tokenColumns })
-  const lookup = createTokenLookup({
-    findMany: table.findMany,
-    connections: settings.databasePoolSize,
-    timeoutMs: settings.lookupTimeoutMs,
-    queueMax: settings.lookupQueueMax,
-    scheduler,
-    onQuery(ids) {
-      metrics.tokenQueries.value++
-      metrics.lookupBatchSize.observe(ids)
-    },
-  })
-  const refusals = createNegativeCache({
-    ttlUs: settings.negativeCacheTtlUs,
-    max: settings.negativeCacheMax,
-    nowUs: () => now() * 1000,
-  })
-  const store = createTokenStoreMonitor({
-    table,
-    scheduler,
-    timeoutMs: settings.lookupTimeoutMs,
-    onChange(up, reason) {
-      metrics.tokenStoreUp.value = up ? 1 : 0
-      if (up) log.info('the token table can be asked')
-      else log.error({ reason }, 'the token table cannot be asked')
-    },
-    onWarnings: (warnings) => log.warn({ warnings }, 'the token table can be asked, but not as it should be'),
-  })
+  const authentication = await createAuthentication({ ...parts, metrics, scheduler })
+  const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const routing = createLiveRouting(parts.config, {
     file: parts.upstreamsFile,
@@ -133,19 +77,6 @@ export async function createApp(parts: AppParts): Promise<App> {
     wallClock: Date.now,
     random: Math.random,
     log,
-  })
-  const authenticator = createAuthenticator({
-    verifier,
-    lookup,
-    refusals,
-    onLookup(result, startedAt) {
-      metrics.lookups[result].value++
-      metrics.lookupDuration.observe((now() - startedAt) / 1000)
-    },
-    onCacheHit() {
-      metrics.negativeCacheHits.value++
-    },
-    now,
   })
   const sessions = settings.sessionEndpoints
     ? createSessions({
@@ -167,33 +98,9 @@ export async function createApp(parts: AppParts): Promise<App> {
     log,
     now,
   })
-  const guard = createStreamGuard({
-    findMany(ids) {
-      metrics.tokenQueries.value++
-      return table.findMany(ids, settings.lookupTimeoutMs)
-    },
-    scheduler,
-    wallClock: Date.now,
-    recheckMs: settings.streamRecheckMs,
-    faultGraceMs: settings.streamFaultGraceMs,
-    clockToleranceMs: settings.jwtClockToleranceS * 1000,
-    onClose(reason) {
-      metrics.streamsClosed(reason).value++
-    },
-    onFault: (error) => log.warn({ err: error }, 'open exchanges could not be looked up'),
-  })
+  const open = createOpenExchanges({ ...parts, table, metrics, scheduler })
+  const { guard } = open
   const forwarder = createForwarder({ log, guard, now })
-  const listener =
-    settings.revocationChannel === null
-      ? null
-      : createRevocationListener({
-          databaseUrl: parts.databaseUrl,
-          channel: settings.revocationChannel,
-          onToken: guard.revoked,
-          onListening: guard.recheck,
-          onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),
-        })
-
   const traceIds = createTraceIds()
   const tracing = await loadTracing(parts, { metrics, traceIds, now })
 
@@ -277,14 +184,11 @@ export async function createApp(parts: AppParts): Promise<App> {
     },
     async leave() {
       await drain?.start()
-      store.close()
-      guard.stop()
       front?.stop()
-      verifier.close()
       await Promise.all([
         routing.close(),
-        database.close(),
-        listener?.close(),
+        authentication.close(),
+        open.close(),
         sessions?.store.close(),
         tracing?.close(),
       ])

@@ -1,0 +1,56 @@
+import type { TokenTable } from '../auth/token-table.ts'
+import type { Logger } from '../ops/logger.ts'
+import type { Metrics } from '../ops/metrics.ts'
+import type { Scheduler } from '../scheduler.ts'
+import type { Settings } from '../settings.ts'
+import { createRevocationListener } from './revocation-listener.ts'
+import { createStreamGuard, type StreamGuard } from './stream-guard.ts'
+
+export interface OpenExchangeParts {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly table: Pick<TokenTable, 'findMany'>
+  readonly metrics: Metrics
+  readonly scheduler: Scheduler
+  readonly log: Logger
+}
+
+/** What binds open exchanges to their tokens: the recheck, and notices where a channel is set. */
+export function createOpenExchanges(parts: OpenExchangeParts): {
+  readonly guard: StreamGuard
+  close(): Promise<void>
+} {
+  const { settings, metrics, log } = parts
+  const guard = createStreamGuard({
+    findMany(ids) {
+      metrics.tokenQueries.value++
+      return parts.table.findMany(ids, settings.lookupTimeoutMs)
+    },
+    scheduler: parts.scheduler,
+    wallClock: Date.now,
+    recheckMs: settings.streamRecheckMs,
+    faultGraceMs: settings.streamFaultGraceMs,
+    clockToleranceMs: settings.jwtClockToleranceS * 1000,
+    onClose(reason) {
+      metrics.streamsClosed(reason).value++
+    },
+    onFault: (error) => log.warn({ err: error }, 'open exchanges could not be looked up'),
+  })
+  const listener =
+    settings.revocationChannel === null
+      ? null
+      : createRevocationListener({
+          databaseUrl: parts.databaseUrl,
+          channel: settings.revocationChannel,
+          onToken: guard.revoked,
+          onListening: guard.recheck,
+          onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),
+        })
+  return {
+    guard,
+    async close() {
+      guard.stop()
+      await listener?.close()
+    },
+  }
+}

@@ -60,6 +60,16 @@ export async function checkFront(
   const [data] = await once(res, 'data')
   t.equal(String(data), 'data: first\n\n', 'an event arrives while the stream goes on')
   event.destroy()
+  const streams = async () => {
+    const open = [...behind.fleet.running.values()].map((gateway) =>
+      gateway.metric('gateway_open_streams{kind="sse"}'),
+    )
+    return (await Promise.all(open)).reduce((sum, count) => sum + count, 0)
+  }
+  await t.resolves(
+    until(async () => (await streams()) === 0),
+    'a quiet stream ends at the gateway when its client goes',
+  )
 
   const socket = new WebSocket(`wss://localhost:${ports.tls}/ws`, { ca, headers: { cookie } })
   await once(socket, 'open')

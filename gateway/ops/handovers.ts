@@ -7,6 +7,9 @@ interface Handover {
   readonly seq: number
 }
 
+/** Of the event loop, for what a dead worker has left in its channel. */
+const MAX_TURNS = 1000
+
 type Send = ChildProcess['send']
 
 /**
@@ -27,9 +30,10 @@ export function watchHandovers(worker: ChildProcess, another: () => ChildProcess
   worker.on('internalMessage', ({ ack }: { readonly ack?: number }) => {
     if (ack !== undefined) sent.delete(ack)
   })
+  let turns = 0
   worker.once('exit', function handOn() {
     // Answers that it gave before may still be to be read.
-    if (worker.connected) return void setImmediate(handOn)
+    if (worker.connected && turns++ < MAX_TURNS) return void setImmediate(handOn)
     for (const { message, handle } of sent.values()) {
       const next = another()
       if (next !== null) next.send(message, handle)

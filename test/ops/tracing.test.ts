@@ -171,6 +171,24 @@ t.test('what the upstream did wrong makes the span an error, with the code', asy
   t.match(tries[0]?.attributes, { 'error.type': 'upstream_invalid' })
 })
 
+t.test('a WebSocket is a span for as long as it is open, of status 101', async (t) => {
+  stage.upstream.respond((_req, socket) => {
+    socket.end(
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+    )
+  })
+  const { server, tries } = await traced('GET /', [
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  ])
+  t.match(server, { name: 'GET /', status: 0, attributes: { 'http.response.status_code': 101 } })
+  t.match(tries, [{ status: 0, attributes: { 'http.response.status_code': 101 } }])
+  const sent = stage.upstream.requests.at(-1)?.header('traceparent')
+  t.equal(sent, `00-${server.traceId}-${tries[0]?.spanId}-01`)
+})
+
 t.test('a method that the conventions do not know is no span’s name', async (t) => {
   const { server } = await traced('PROPFIND /')
   t.equal(server.name, 'HTTP /')

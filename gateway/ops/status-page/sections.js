@@ -10,12 +10,10 @@ export function showReadiness({ ready, reasons, tokenStore }, lost = null) {
   const note = ready
     ? 'It takes traffic, and can ask the token table.'
     : 'Load balancers are told to pass it by.'
-  setText(
-    byId('readiness-note'),
-    lost === null ? note : 'It is asked again every two seconds. What stands here is from then.',
-  )
   const why = tokenStore.reason === null || ready ? [] : [`Token table: ${tokenStore.reason}`]
-  followLines(byId('reasons'), lost === null ? [...why, ...reasons] : [])
+  const lines = [note, ...why, ...reasons]
+  const then = ['It is asked again every two seconds. What stands here is from then.']
+  followLines(byId('reasons'), lost === null ? lines : then)
 }
 
 export function showRoutingFile(routing) {
@@ -23,27 +21,24 @@ export function showRoutingFile(routing) {
   setAttribute(byId('routing'), 'data-state', routing === null ? 'unknown' : bad ? 'bad' : 'good')
   if (routing === null) {
     setText(byId('routing-state'), 'Not known')
-    setText(byId('routing-note'), 'No process answers.')
-    return followLines(byId('problems'), [])
+    return followLines(byId('problems'), ['No process answers.'])
   }
   const found = plural(routing.problems.length, 'problem')
   setText(byId('routing-state'), bad ? `Refused, ${found}` : 'In force')
   const since = `in force since ${formatMoment(routing.loadedAt)}`
-  setText(
-    byId('routing-note'),
-    bad ? `Read ${formatMoment(routing.readAt)}; the one before stays ${since}` : `Read and ${since}`,
-  )
+  const read = `Read ${formatMoment(routing.readAt)}; the one before stays ${since}`
   const name = routing.file.split('/').pop()
-  const lines = routing.problems.map(({ line, column, pointer, message }) => ({
-    place: line === null ? name : `${name}:${line}:${column}`,
-    pointer,
-    message,
-  }))
-  const all = bad ? lines : [{ place: routing.file, pointer: '', message: '' }]
-  follow(byId('problems'), all, {
-    key: (each) => JSON.stringify(each),
-    make: ({ place, pointer, message }) =>
-      element('li', {}, element('code', {}, pointer === '' ? place : `${place} ${pointer}`), ` ${message}`),
+  const problems = routing.problems.map(({ line, column, pointer, message }) => {
+    const place = line === null ? name : `${name}:${line}:${column}`
+    return { place: `${place} ${pointer}`.trim(), text: message }
+  })
+  const lines = bad ? [{ place: '', text: read }, ...problems] : [{ place: '', text: `Read and ${since}` }]
+  if (!bad) lines.push({ place: routing.file, text: '' })
+  follow(byId('problems'), Array.from(lines.entries()), {
+    // A line that has moved is a new one: what stands still in a box that is scrolled is the box.
+    key: (entry) => JSON.stringify(entry),
+    make: ([, { place, text }]) =>
+      element('li', {}, ...(place === '' ? [] : [element('code', {}, place), ' ']), text),
   })
 }
 

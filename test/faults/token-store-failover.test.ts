@@ -2,10 +2,11 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import t from 'tap'
+import { startFaultStage } from '../support/fault-stage.ts'
 import { startGateway } from '../support/gateway.ts'
 import { ask } from '../support/http-client.ts'
 import { until } from '../support/plain-gateway.ts'
-import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
+import { insertToken, startPostgres, startStandby, TOKEN_DDL } from '../support/postgres.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 import { startRecordingUpstream } from '../support/upstream.ts'
 
@@ -47,4 +48,25 @@ t.test('with two hosts the primary is found, and its successor after a failover'
   await until(async () => (await status()) === 200)
   t.ok(performance.now() - promoted < 2000)
   await until(async () => (await ask({ url: `${gateway.url}/-/readyz` })).status === 200)
+})
+
+t.test('a standby is promoted: the gateway follows, and no session is lost', async (t) => {
+  const primary = await startPostgres()
+  t.teardown(() => primary.close())
+  const standby = await startStandby(primary)
+  t.teardown(() => standby.close())
+  const stage = await startFaultStage(primary, {
+    urlOf: (url) => url.replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`),
+  })
+  t.teardown(() => stage.close())
+  const follower = postgres(standby.url, { max: 1, onnotice: () => {} })
+  await stage.stands(t, {
+    async breaks() {
+      await primary.freeze()
+      await until(stage.isDown)
+      await primary.kill9()
+    },
+    mends: () => follower`select pg_promote()`,
+  })
+  await follower.end()
 })

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { chmodSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -39,12 +39,17 @@ export const TOKEN_DDL = `
     "expiresAt" timestamptz NOT NULL
   )`
 
-export async function startPostgres(
-  options: { readonly settings?: readonly string[] } = {},
-): Promise<TestPostgres> {
+export interface PostgresOptions {
+  readonly settings?: readonly string[]
+  /** Puts a `cluster` into the data folder, instead of a fresh one. */
+  readonly fill?: (dataDir: string) => Promise<void>
+}
+
+export async function startPostgres(options: PostgresOptions = {}): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'gateway-test-'))
   // The account that the server runs as has to get in.
   chmodSync(dataDir, 0o755)
+  await options.fill?.(dataDir)
   const settings = ['fsync=off', ...(options.settings ?? [])]
   let server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, settings })
   const { port } = server
@@ -95,6 +100,20 @@ export async function startPostgres(
       await rm(dataDir, { recursive: true, force: true })
     },
   }
+}
+
+/** A standby that streams from `primary`, which is stopped while its data are copied. */
+export async function startStandby(primary: TestPostgres): Promise<TestPostgres> {
+  return startPostgres({
+    settings: [`primary_conninfo=host=127.0.0.1 port=${primary.port} user=gateway`],
+    async fill(dataDir) {
+      await primary.stop()
+      const cluster = join(dataDir, 'cluster')
+      execFileSync('cp', ['-pR', primary.cluster, cluster])
+      await writeFile(join(cluster, 'standby.signal'), '')
+      await primary.start()
+    },
+  })
 }
 
 /** The postmaster and its children; it is their parent. */

@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import postgres from 'postgres'
+import t from 'tap'
+import { onlyGoodOr503, startFaultStage } from '../support/fault-stage.ts'
+import { until } from '../support/plain-gateway.ts'
+import { startPostgres } from '../support/postgres.ts'
+
+const PRLIMIT = '/usr/bin/prlimit'
+/** More than a WAL segment's 16 MiB: those can still be written, since without them the server would end. */
+const ROWS = 200_000
+
+/** PostgreSQL meets a limit of its files' size as it meets a full disk; a process hands its limit to its children. */
+function limitFiles(bytes: number | 'unlimited'): void {
+  execFileSync(PRLIMIT, ['--pid', String(process.pid), `--fsize=${bytes}:`])
+}
+
+if (existsSync(PRLIMIT)) {
+  t.test('the disk is full: everybody works on, and a refresh changes nothing', async (t) => {
+    const server = await startPostgres({ settings: ['autovacuum=off'] })
+    t.teardown(() => server.close())
+    const stage = await startFaultStage(server)
+    t.teardown(() => stage.close())
+    const admin = postgres(stage.databaseUrl, { max: 1, onnotice: () => {}, backoff: () => 0.1 })
+    t.teardown(() => admin.end())
+    await admin`
+      insert into "Token" select 'fill-' || i || repeat('x', 60), 'nobody', 'none', null, 'REVOKED', now()
+      from generate_series(1, ${ROWS}) i`
+    const [size] = await admin`select pg_relation_size('"Token"')::int as bytes`
+    t.ok(size!.bytes > 20e6)
+    await server.stop()
+    limitFiles(size!.bytes)
+    await server.start()
+    limitFiles('unlimited')
+    await until(stage.isGood)
+
+    let recoveredIn = Number.POSITIVE_INFINITY
+    const seen = await stage.underLoad(async () => {
+      await until(async () => (await stage.refresh(0)).outcome === '503')
+      for (let n = 0; n < 6; n++) await stage.refresh(n)
+      for (let n = 0; n < 50; n++) t.equal((await stage.visit(n)).outcome, 'good')
+      await admin.unsafe(`delete from "Token" where id like 'fill-%'`)
+      await admin.unsafe('vacuum "Token"')
+      const mended = performance.now()
+      await until(async () => (await stage.refresh(0)).outcome === 'good')
+      recoveredIn = performance.now() - mended
+    })
+    t.comment(`refreshes succeed again after ${recoveredIn.toFixed(0)} ms`)
+    onlyGoodOr503(t, seen)
+    const visits = seen.filter(({ what, outcome }) => what === 'visit' && outcome !== 'good')
+    t.same(visits, [], 'look-ups write nothing')
+    for (let n = 0; n < 6; n++) t.match(await stage.refresh(n), { outcome: 'good' }, 'no session was lost')
+    const [active] = await admin`select count(*)::int as count from "Token" where status = 'ACTIVE'`
+    t.equal(active!.count, 20 + 2 * 6, 'no half pair is left')
+  })
+} else {
+  t.comment(
+    'prlimit is not installed here, by which the disk seems full to PostgreSQL: this fault is not tested',
+  )
+  t.pass('nothing to test without prlimit')
+}

@@ -1,0 +1,47 @@
+import postgres from 'postgres'
+import t from 'tap'
+import { startFaultStage } from '../support/fault-stage.ts'
+import { pgbouncerIsInstalled, startPgbouncer } from '../support/pgbouncer.ts'
+import { startPostgres } from '../support/postgres.ts'
+
+if (pgbouncerIsInstalled()) {
+  const server = await startPostgres()
+  const pooler = await startPgbouncer(server.port)
+  const stage = await startFaultStage(server, {
+    urlOf: (url) => url.replace(`:${server.port}/`, `:${pooler.port}/`),
+    env: { DATABASE_PREPARE: 'false' },
+  })
+  t.teardown(async () => {
+    await stage.close()
+    await pooler.close()
+    await server.close()
+  })
+
+  t.test('behind PgBouncer in transaction mode the database is stopped and started', (t) =>
+    stage.stands(t, { breaks: () => server.stop(), mends: () => server.start(), recoversWithinMs: 5000 }),
+  )
+
+  t.test('behind PgBouncer the database crashes', (t) =>
+    stage.stands(t, { breaks: () => server.kill9(), mends: () => server.start(), recoversWithinMs: 5000 }),
+  )
+
+  t.test('behind PgBouncer the database is frozen', (t) =>
+    stage.stands(t, { breaks: () => server.freeze(), mends: () => server.thaw(), recoversWithinMs: 5000 }),
+  )
+
+  t.test('PgBouncer itself is killed and started again', (t) =>
+    stage.stands(t, { breaks: () => pooler.kill(), mends: () => pooler.start() }),
+  )
+
+  t.test("all of PgBouncer's connections to the database are terminated", (t) => {
+    const admin = postgres(server.url, { max: 1, onnotice: () => {} })
+    return stage.stands(t, {
+      shows: 'nowhere',
+      breaks: () => admin`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`,
+      mends: () => admin.end(),
+    })
+  })
+} else {
+  t.comment('PgBouncer is not installed here: what it does between gateway and database is not tested')
+  t.pass('nothing to test without PgBouncer')
+}

@@ -87,6 +87,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         verifier,
         table,
         scheduler,
+        log,
         identify: (exchange) => decider.identify(exchange),
       })
     : null

@@ -3,6 +3,7 @@ import type { AuthDecision } from '../auth/authenticator.ts'
 import { type CookieNames, readCookies } from '../auth/cookies.ts'
 import { type ErrorCode, GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange.ts'
+import type { GatewayLog } from '../gateway.ts'
 import { clearCookie, isOwnOrigin, type Own, type Refresh } from './refresh.ts'
 import type { SessionStore } from './session-store.ts'
 
@@ -16,6 +17,7 @@ export interface SessionEndpointParts {
   readonly cookies: CookieNames
   readonly refresh: Refresh
   readonly store: Pick<SessionStore, 'end' | 'endByRefresh'>
+  readonly log: Pick<GatewayLog, 'warn'>
   /** Authenticates by the access cookie. */
   readonly identify: (exchange: Exchange) => Promise<AuthDecision>
 }
@@ -55,19 +57,18 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
     return ending.kind === 'refused' ? ending.code : null
   }
 
-  return { refresh: guarded(refresh), logout: guarded(logout) }
-}
-
-type Endpoint = SessionEndpoints['refresh']
-
-/** A fault of the store becomes its code. */
-function guarded(endpoint: Endpoint): Endpoint {
-  return async (exchange, own) => {
-    try {
-      return await endpoint(exchange, own)
-    } catch (error) {
-      if (error instanceof GatewayError) return error.code
-      throw error
+  /** A fault of the store becomes its code. */
+  function guarded(endpoint: SessionEndpoints['refresh']): SessionEndpoints['refresh'] {
+    return async (exchange, own) => {
+      try {
+        return await endpoint(exchange, own)
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error
+        parts.log.warn({ requestId: exchange.requestId, err: error }, 'a session could not be changed')
+        return error.code
+      }
     }
   }
+
+  return { refresh: guarded(refresh), logout: guarded(logout) }
 }

@@ -4,6 +4,7 @@ import type { KeyRing } from '../auth/keys.ts'
 import type { TokenTable } from '../auth/token-table.ts'
 import type { TokenVerifier } from '../auth/token-verifier.ts'
 import type { Decider } from '../decision.ts'
+import type { GatewayLog } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { createRefresh } from './refresh.ts'
@@ -20,6 +21,7 @@ export interface SessionParts {
   readonly verifier: TokenVerifier
   readonly table: Pick<TokenTable, 'kinds'>
   readonly scheduler: Scheduler
+  readonly log: Pick<GatewayLog, 'warn'>
   readonly identify: Decider['identify']
 }
 
@@ -66,6 +68,6 @@ export function createSessions(parts: SessionParts): {
     issuer: settings.jwtIssuer,
     audience: settings.jwtAudience,
   })
-  const endpoints = createSessionEndpoints({ cookies, refresh, store, identify })
+  const endpoints = createSessionEndpoints({ cookies, refresh, store, log: parts.log, identify })
   return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh) }
 }

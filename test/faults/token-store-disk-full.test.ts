@@ -24,10 +24,11 @@ if (existsSync(PRLIMIT)) {
     const admin = postgres(stage.databaseUrl, { max: 1, onnotice: () => {}, backoff: () => 0.1 })
     t.teardown(() => admin.end())
     await admin`
-      insert into "Token" select 'fill-' || i || repeat('x', 60), 'nobody', 'none', null, 'REVOKED', now()
+      insert into "Token" select 'fill-' || i, repeat('x', 100), 'none', null, 'REVOKED', now()
       from generate_series(1, ${ROWS}) i`
-    const [size] = await admin`select pg_relation_size('"Token"')::int as bytes`
-    t.ok(size!.bytes > 20e6)
+    const [size] = await admin`
+      select pg_relation_size('"Token"')::int as bytes, pg_indexes_size('"Token"')::int as index`
+    t.ok(size!.bytes > 20e6 && size!.bytes > size!.index)
     await server.stop()
     limitFiles(size!.bytes)
     await server.start()

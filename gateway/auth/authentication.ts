@@ -59,7 +59,12 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     prepare: settings.databasePrepare,
     scheduler,
   })
-  const table = createTokenTable({ database, table: settings.tokenTable, columns: settings.tokenColumns })
+  const table = createTokenTable({
+    database,
+    table: settings.tokenTable,
+    columns: settings.tokenColumns,
+    written: settings.sessionEndpoints,
+  })
   const refusals = createNegativeCache({
     ttlUs: settings.negativeCacheTtlUs,
     max: settings.negativeCacheMax,

@@ -19,6 +19,8 @@ export interface CatalogueReport {
 interface Mapping {
   readonly table: TableName
   readonly columns: TokenColumns
+  /** True where refresh and logout write the table. */
+  readonly written?: boolean
 }
 
 interface Column {
@@ -40,7 +42,7 @@ const COLUMNS = `
 /** Only an index without a condition, and with the id in front, serves every look-up. */
 const TABLE = `
   select c.relkind::text, row_security_active(c.oid), coalesce(bool_or(i.indisunique and i.indnkeyatts = 1), false),
-         count(i.indexrelid) > 0
+         count(i.indexrelid) > 0, has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE')
   from pg_catalog.pg_class c
   left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
   left join pg_catalog.pg_index i
@@ -102,8 +104,7 @@ export async function checkCatalogue(
   return {
     kinds: problems.length === 0 ? kindsOf(columns, found) : null,
     problems: problems.map((problem) => `${name}: ${problem}`),
-    warnings:
-      table === undefined ? [] : warningsOf(table, columns.id).map((warning) => `${name}: ${warning}`),
+    warnings: table === undefined ? [] : warningsOf(table, mapping).map((warning) => `${name}: ${warning}`),
   }
 }
 
@@ -112,8 +113,13 @@ function missing(name: string): CatalogueReport {
   return { kinds: null, problems: [problem], warnings: [] }
 }
 
-function warningsOf([kind, rowSecurity, unique, indexed]: readonly Cell[], id: string): string[] {
+function warningsOf(
+  [kind, rowSecurity, unique, indexed, writable]: readonly Cell[],
+  { columns: { id }, written }: Mapping,
+): string[] {
   const warnings: string[] = []
+  if (written === true && writable !== true)
+    warnings.push('the role may not INSERT and UPDATE: refresh and logout will fail (SESSION_ENDPOINTS)')
   if (rowSecurity === true) {
     warnings.push('row-level security applies to the role: tokens whose rows it may not see are refused')
   }

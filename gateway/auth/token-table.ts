@@ -35,6 +35,8 @@ export interface TokenTableParts {
   readonly database: Database
   readonly table: TableName
   readonly columns: TokenColumns
+  /** True where refresh and logout write the table, too. */
+  readonly written?: boolean
 }
 
 interface Prepared {
@@ -48,12 +50,12 @@ export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 /** SQLSTATE class 42: the table is not as it was; class 22: a value is not of its column's type any more. */
 const MAPPING_STATES = /^(42|22)/
 
-export function createTokenTable({ database, table, columns }: TokenTableParts): TokenTable {
+export function createTokenTable({ database, table, columns, written = false }: TokenTableParts): TokenTable {
   let prepared: Prepared | null = null
 
   async function prepare(deadlineMs: number): Promise<Prepared> {
     if (prepared !== null) return prepared
-    const report = await checkCatalogue(database, { table, columns }, deadlineMs)
+    const report = await checkCatalogue(database, { table, columns, written }, deadlineMs)
     if (report.kinds === null) {
       throw new DatabaseError(
         'MAPPING',
@@ -82,7 +84,7 @@ export function createTokenTable({ database, table, columns }: TokenTableParts):
       }
     },
     async checkMapping(deadlineMs) {
-      const report = await checkCatalogue(database, { table, columns }, deadlineMs)
+      const report = await checkCatalogue(database, { table, columns, written }, deadlineMs)
       prepared =
         report.kinds === null ? null : { kinds: report.kinds, text: selectText(table, columns, report.kinds) }
       return report

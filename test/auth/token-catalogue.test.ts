@@ -14,14 +14,15 @@ t.teardown(() => server.close())
 async function check(
   t: Test,
   ddl: string,
-  options: { role?: string; table?: TableName; columns?: object } = {},
+  options: { role?: string; table?: TableName; columns?: object; written?: boolean } = {},
 ) {
   let url = await server.createDatabase(ddl)
   if (options.role !== undefined) url = url.replace('gateway@', `${options.role}@`)
   const database = createDatabase({ url, connections: 1, prepare: true, scheduler: systemScheduler })
   t.teardown(() => database.close())
   const columns = { ...DEFAULT_COLUMNS, ...options.columns }
-  return checkCatalogue(database, { table: options.table ?? TOKEN, columns }, DEADLINE_MS)
+  const { table = TOKEN, written = false } = options
+  return checkCatalogue(database, { table, columns, written }, DEADLINE_MS)
 }
 
 /** The interface's table, each column of it with the type that the test says. */
@@ -170,4 +171,13 @@ t.test('a view fits; a materialized view is a copy that follows no revocation, a
 t.test('a partitioned table fits', async (t) => {
   const partitioned = `${ddl()} PARTITION BY HASH ("id"); CREATE TABLE p PARTITION OF "Token" FOR VALUES WITH (MODULUS 1, REMAINDER 0)`
   t.match(await check(t, partitioned), { problems: [], warnings: [] })
+})
+
+t.test('a role that may only read is warned of where the gateway refreshes sessions', async (t) => {
+  const ddl = `${TOKEN_DDL}; CREATE ROLE reader LOGIN; GRANT SELECT ON "Token" TO reader`
+  t.match(await check(t, ddl, { role: 'reader', written: true }), {
+    problems: [],
+    warnings: [/INSERT and UPDATE/],
+  })
+  t.same((await check(t, TOKEN_DDL, { written: true })).warnings, [])
 })

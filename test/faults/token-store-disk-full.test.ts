@@ -8,7 +8,7 @@ import { startPostgres } from '../support/postgres.ts'
 
 const PRLIMIT = '/usr/bin/prlimit'
 /** More than a WAL segment's 16 MiB: those can still be written, since without them the server would end. */
-const ROWS = 200_000
+const ROWS = 110_000
 
 /** PostgreSQL meets a limit of its files' size as it meets a full disk; a process hands its limit to its children. */
 function limitFiles(bytes: number | 'unlimited'): void {
@@ -24,7 +24,7 @@ if (existsSync(PRLIMIT)) {
     const admin = postgres(stage.databaseUrl, { max: 1, onnotice: () => {}, backoff: () => 0.1 })
     t.teardown(() => admin.end())
     await admin`
-      insert into "Token" select 'fill-' || i, repeat('x', 100), 'none', null, 'REVOKED', now()
+      insert into "Token" select 'fill-' || i, repeat('x', 170), 'none', null, 'REVOKED', now()
       from generate_series(1, ${ROWS}) i`
     const [size] = await admin`
       select pg_relation_size('"Token"')::int as bytes, pg_indexes_size('"Token"')::int as index`
@@ -39,17 +39,15 @@ if (existsSync(PRLIMIT)) {
     const seen = await stage.underLoad(async () => {
       await until(async () => (await stage.refresh(0)).outcome === '503')
       for (let n = 0; n < 6; n++) await stage.refresh(n)
-      for (let n = 0; n < 50; n++) t.equal((await stage.visit(n)).outcome, 'good')
+      for (let n = 0; n < 50; n++) t.equal((await stage.visit(n)).outcome, 'good', 'look-ups write nothing')
       await admin.unsafe(`delete from "Token" where id like 'fill-%'`)
-      await admin.unsafe('vacuum "Token"')
+      await admin.unsafe('vacuum (truncate off) "Token"')
       const mended = performance.now()
       await until(async () => (await stage.refresh(0)).outcome === 'good')
       recoveredIn = performance.now() - mended
     })
     t.comment(`refreshes succeed again after ${recoveredIn.toFixed(0)} ms`)
     onlyGoodOr503(t, seen)
-    const visits = seen.filter(({ what, outcome }) => what === 'visit' && outcome !== 'good')
-    t.same(visits, [], 'look-ups write nothing')
     for (let n = 0; n < 6; n++) t.match(await stage.refresh(n), { outcome: 'good' }, 'no session was lost')
     const [active] = await admin`select count(*)::int as count from "Token" where status = 'ACTIVE'`
     t.equal(active!.count, 20 + 2 * 6, 'no half pair is left')

@@ -24,7 +24,7 @@ const start = () =>
       upstreams: { app: { targets: ['http://127.0.0.1:1'] } },
       routes: [{ path: '/', upstream: 'app' }],
     },
-    env: { SESSION_ENDPOINTS: 'on', LOOKUP_TIMEOUT_MS: '200', ACCESS_LOG: 'off' },
+    env: { SESSION_ENDPOINTS: 'on', LOOKUP_TIMEOUT_MS: '1000', ACCESS_LOG: 'off' },
   })
 const sound = await start()
 t.teardown(async () => {

@@ -26,6 +26,7 @@ t.before(async () => {
       TLS_KEY_FILE: keyFile,
       STREAM_RECHECK_MS: '200',
       DRAIN_TIMEOUT_MS: '2000',
+      LOOKUP_TIMEOUT_MS: '10000',
     },
   })
 })

@@ -53,7 +53,7 @@ const CONTENDERS: readonly SecureContender[] = [
 
 /** So that the part takes less than three minutes. */
 const ROUNDS_MAX = 3
-const SECONDS_MAX = 4
+const SECONDS_MAX = 3
 const HANDSHAKE_SECONDS_MAX = 2
 
 /** Streams of HTTP/2 on each connection, and connections whose requests together are as many as over HTTP/1.1. */

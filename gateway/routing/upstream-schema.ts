@@ -30,7 +30,7 @@ const target = z
 const timeouts = strict({
   connect: duration('2s', 'For a connection to a target to be made.'),
   response: duration('60s', "Until the head of a target's answer has come."),
-  idle: duration('60s', 'Between two parts of an answer.'),
+  idle: duration('60s', 'Between two parts of an answer; not for WebSockets.'),
 }).transform(({ connect, response, idle }) => ({ connectMs: connect, responseMs: response, idleMs: idle }))
 
 const health = strict({
@@ -54,7 +54,7 @@ const ejection = strict({
       'Failures in a row that take a target out: refused and reset connections, time-outs, 502, 503 and 504. ' +
         'The default is 5.',
     ),
-  duration: duration('10s', 'How long it stays out.'),
+  duration: duration('10s', 'How long it stays out; doubled at each repeat, up to ten times.'),
   maxPercent: integer(1, 100)
     .default(50)
     .describe(
@@ -81,7 +81,9 @@ const tls = strict({
 
 export const upstream = strict({
   targets: list(target, 'target')
-    .describe('The origins that serve this upstream, all the same thing.')
+    .describe(
+      'The origins that serve this upstream, all the same thing. Of host names all addresses are used, and asked for again every 30 seconds.',
+    )
     .meta({ examples: [['http://10.0.0.11:8000', { url: 'http://10.0.0.12:8000', weight: 2 }]] }),
   balance: z
     .enum(['least-requests', 'round-robin'])
@@ -99,13 +101,19 @@ export const upstream = strict({
   timeouts: timeouts.prefault({}).describe('Time limits of exchanges with a target.'),
   retries: integer(0, 10)
     .default(1)
-    .describe('How often a request that may be repeated is tried at another target; the default is 1.'),
+    .describe(
+      'How often a request is tried at another target: an idempotent one of whose answer no byte came, or any whose connection was refused; never once a byte of its body is gone, and for 20% of the requests at most. The default is 1.',
+    ),
   maxConnections: integer(1, 65535)
     .default(128)
-    .describe('Connections to one target, for each worker; the default is 128.'),
+    .describe(
+      'Connections to one target, for each worker; WebSockets have their own and do not count. The default is 128.',
+    ),
   maxPending: integer(0, 1_000_000)
     .default(1024)
-    .describe('Requests that may wait for a connection, for each worker; past it 503. The default is 1024.'),
+    .describe(
+      'Requests that may wait for a connection, for each worker; past it 503 `upstream_overloaded`. The default is 1024.',
+    ),
   protocol: z
     .enum(['http1', 'http2'])
     .default('http1')
@@ -116,7 +124,9 @@ export const upstream = strict({
     .meta({ examples: [{ path: '/healthz' }] }),
   ejection: ejection
     .optional()
-    .describe('Takes out targets whose answers fail; without it none are.')
+    .describe(
+      'Takes out targets whose answers fail, never the last one; without it none are. One that comes back is eased in over ten seconds.',
+    )
     .meta({ examples: [{}] }),
   tls: tls
     .optional()

@@ -78,7 +78,9 @@ const route = strict({
     'method',
   )
     .optional()
-    .describe('Methods the route is for (`GET` does not include `HEAD`). Without it all.')
+    .describe(
+      'Methods the route is for (`GET` does not include `HEAD`); a request that matches only with others gets 405. Without it all.',
+    )
     .meta({ examples: [['GET', 'HEAD']] }),
   upstream: z
     .string()

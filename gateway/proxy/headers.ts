@@ -1,5 +1,5 @@
 import { type CookieNames, withoutCookies } from '../auth/cookies.ts'
-import { type FieldPolicy, isHopByHop, nominatedFields } from './field-policy.ts'
+import { answerFateOf, type FieldPolicy, isHopByHop, nominatedFields } from './field-policy.ts'
 
 /** A header field change of the routing file: fields to set (replacing the client's) and to remove. */
 export interface HeaderEdits {
@@ -176,16 +176,17 @@ export function clientHeaders(
   let eventStream = false
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
-    const lower = name.toLowerCase()
-    if (lower === 'content-length') {
-      length = Number(raw[i + 1])
+    const value = raw[i + 1]!
+    const fate = answerFateOf(name)
+    if (fate === 'content-length') {
+      length = Number(value)
       delimited = true
-    }
-    if (lower === 'content-type') eventStream = raw[i + 1]!.startsWith('text/event-stream')
-    if (lower === 'transfer-encoding') delimited = true
-    else if (lower === 'trailer') trailer = raw[i + 1]!
-    if (isHopByHop(lower) || lower === 'x-request-id' || nominated?.has(lower)) continue
-    fields.push(name, raw[i + 1]!)
+    } else if (fate === 'content-type') eventStream = value.startsWith('text/event-stream')
+    else if (fate === 'transfer-encoding') delimited = true
+    else if (fate === 'trailer') trailer = value
+    if (fate === 'drop' || fate === 'transfer-encoding' || fate === 'trailer') continue
+    if (nominated?.has(name.toLowerCase())) continue
+    fields.push(name, value)
   }
   if (trailer !== null && chunkable && length === -1) fields.push('Trailer', trailer)
   fields.push('X-Request-Id', requestId)

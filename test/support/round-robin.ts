@@ -4,6 +4,8 @@ import { connect, createServer, type Socket } from 'node:net'
 /** A TCP balancer that sends each new connection to the next instance that says it is ready. */
 export interface RoundRobin {
   readonly port: number
+  /** Those of its instances that said so at the last check. */
+  readonly ready: readonly Instance[]
   /** Instances that take connections from now on; known by their readiness from the next check on. */
   set(instances: readonly Instance[]): void
   close(): Promise<void>
@@ -49,6 +51,9 @@ export async function startRoundRobin(): Promise<RoundRobin> {
   await new Promise<void>((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, resolve))
   return {
     port: (server.address() as { port: number }).port,
+    get ready() {
+      return ready
+    },
     set(next) {
       instances = next
       void check()

@@ -1,6 +1,7 @@
 import type { Identity } from '../auth/authenticator.ts'
 import type { TokenRow } from '../auth/token-table.ts'
 import type { Scheduler } from '../scheduler.ts'
+import { type Linked, LinkedSet } from './linked-set.ts'
 import { createRecentNotices } from './recent-notices.ts'
 
 export const STREAM_KINDS = ['websocket', 'sse', 'other'] as const
@@ -49,7 +50,7 @@ export interface StreamGuardParts {
   readonly onFault: (error: unknown) => void
 }
 
-interface Watched {
+interface Watched extends Linked {
   readonly exchange: OpenExchange
   readonly since: number
   /** When the table last said that its token is good. */
@@ -76,7 +77,7 @@ const LONG_MS = 5000
  */
 export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   const { scheduler } = parts
-  const open = new Set<Watched>()
+  const open = new LinkedSet<Watched>()
   const leaving = new Map<Watched, CloseReason>()
   let cancelLeaving: (() => void) | null = null
   const noticed = createRecentNotices(scheduler, KEEP_NOTICES_MS)
@@ -207,7 +208,14 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   return {
     watch(exchange) {
       const now = scheduler.now()
-      const watched: Watched = { exchange, since: now, confirmedAt: now }
+      const watched: Watched = {
+        exchange,
+        since: now,
+        confirmedAt: now,
+        previous: null,
+        next: null,
+        linked: false,
+      }
       open.add(watched)
       if (exchange.identity !== null && noticed.has(exchange.identity.tokenId)) suspect(watched)
       return () => {
@@ -222,7 +230,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     },
     recheck,
     closeAll(reason) {
-      for (const watched of open) close(watched, reason)
+      for (const watched of [...open]) close(watched, reason)
     },
     count(kind) {
       const long = scheduler.now() - (parts.recheckMs || LONG_MS)

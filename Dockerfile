@@ -21,5 +21,5 @@ EXPOSE 8080 9090
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.ADMIN_PORT || 9090) + '/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # The exec form: node is process 1 and gets the signals itself.
-ENTRYPOINT ["node", "--max-semi-space-size=32", "gateway/main.ts"]
+ENTRYPOINT ["node", "--min-semi-space-size=16", "--max-semi-space-size=16", "gateway/main.ts"]
 CMD ["serve"]

@@ -15,7 +15,7 @@ export interface Command {
 }
 
 /** Every Node process gets the young generation that `npm start` gives the gateway: the flag is nobody's advantage. */
-const NODE_FLAGS = ['--max-semi-space-size=32']
+const NODE_FLAGS = ['--min-semi-space-size=16', '--max-semi-space-size=16']
 
 export function node(
   file: URL,

@@ -100,9 +100,16 @@ t.test('ports, paths and folders are those of the image and of the gateway', asy
     t.ok(environments.kubernetes![name]?.startsWith(`${mounts.get('secrets')}/`), name)
   for (const name of ['database-url', 'jwt-secret'])
     t.ok(gatewayOfCompose.secrets?.includes(name), `compose: ${name}`)
-  t.match(readText('package.json'), /"start": "exec node --max-semi-space-size=32 gateway\/main.ts serve"/)
-  t.match(dockerfile, /ENTRYPOINT \["node", "--max-semi-space-size=32", "gateway\/main.ts"\]/)
-  t.match(unit, /^ExecStart=\S+\/node --max-semi-space-size=32 gateway\/main.ts serve$/m)
+  const flags = ['--min-semi-space-size=16', '--max-semi-space-size=16']
+  const serve = `node ${flags.join(' ')} gateway/main.ts`
+  t.ok(readText('package.json').includes(`"start": "exec ${serve} serve"`), 'npm start')
+  t.ok(
+    dockerfile.includes(
+      `ENTRYPOINT ${JSON.stringify(['node', ...flags, 'gateway/main.ts']).replaceAll(',', ', ')}`,
+    ),
+    'Dockerfile',
+  )
+  t.match(unit, new RegExp(`^ExecStart=\\S+/${serve} serve$`, 'm'))
 })
 
 t.test('Kubernetes: every file is in the kustomization, and selectors find the pods', async (t) => {

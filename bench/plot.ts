@@ -42,7 +42,8 @@ export function drawPlot({ title, x, y, series }: Plot): string {
     y,
     [HEIGHT - BOTTOM, TOP],
   )
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img">
+<title>${escaped(title)}</title>
 <rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>
 ${text(WIDTH / 2, 20, title, 'font-size="15" text-anchor="middle"')}
 ${across.ticks.map((tick) => verticalRule(across.at(tick), tick)).join('\n')}
@@ -107,8 +108,11 @@ function line(
 }
 
 function text(x: number, y: number, content: string, attributes: string): string {
-  const safe = content.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]!)
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${safe}</text>`
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${escaped(content)}</text>`
+}
+
+function escaped(content: string): string {
+  return content.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]!)
 }
 
 function short(value: number): string {

@@ -66,7 +66,8 @@ t.test(
       rows.map(({ id }) => signToken({ claims: { jti: id, exp: inSeconds(60) } })),
     )
     const ask = (token: string) => fetch(gateway.url, { headers: { cookie: `auth_token=${token}` } })
-    t.equal((await ask(tokens[0]!)).status, 200)
+    // Their signatures are remembered then, and none of them comes to its look-up late.
+    for (const { status } of await Promise.all(tokens.map(ask))) t.equal(status, 200)
     const before = await gateway.metric('gateway_token_queries_total')
 
     database.freeze()

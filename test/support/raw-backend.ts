@@ -70,13 +70,17 @@ export async function startRawBackend(
 
 export const OK = 'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok'
 
+/** One after the other, so that none is given out twice before it is listened on; the start keeps processes apart. */
+let latestPort = randomInt(20_000, 32_000)
+
 /**
  * A port that nobody listens on, until a test does, or does again: below those that systems hand out to connections,
  * of which other tests open thousands meanwhile.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(20_000, 32_000)
+    latestPort = latestPort < 31_999 ? latestPort + 1 : 20_000
+    const port = latestPort
     if (await isFree(port)) return port
   }
 }

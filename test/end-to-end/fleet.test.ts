@@ -41,6 +41,8 @@ async function stage(t: Test) {
       SESSION_ENDPOINTS: 'on',
       ACCESS_TOKEN_TTL_S: String(ACCESS_TTL_S),
       REFRESH_TOKEN_TTL_S: String(REFRESH_TTL_S),
+      // Longer than the freeze: past it, what was being looked up is 503 by right.
+      LOOKUP_TIMEOUT_MS: '5000',
       DRAIN_DELAY_MS: '800',
       DRAIN_TIMEOUT_MS: '3000',
     },
@@ -92,8 +94,7 @@ async function disturb(fleet: Fleet): Promise<number | NodeJS.Signals> {
   await fleet.start(1)
   await pause(300)
   fleet.freeze(2)
-  // Shorter than LOOKUP_TIMEOUT_MS: past it, what was being looked up is 503 by right.
-  await pause(1400)
+  await pause(2000)
   fleet.thaw(2)
   await pause(300)
   await fleet.kill(3)

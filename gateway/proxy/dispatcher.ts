@@ -135,8 +135,25 @@ function createHttp2(options: DispatcherOptions, connect: Connector): TargetConn
   return connections
 }
 
+const READ_BYTES = 65_536
+
+/**
+ * Reads into one buffer and copies what came. Node would make a buffer of 64 KiB for each read and cut it to size: 4% of
+ * what a proxy of two sockets costs at all.
+ */
+function readInto(buffer: Buffer) {
+  return {
+    buffer,
+    callback(this: Socket, bytes: number): boolean {
+      const piece = Buffer.allocUnsafe(bytes)
+      buffer.copy(piece, 0, 0, bytes)
+      return this.push(piece)
+    },
+  }
+}
+
 function createConnector(options: DispatcherOptions): Connector {
-  const { socketPath, hostname } = parseTarget(options.url)
+  const { socketPath, hostname, origin } = parseTarget(options.url)
   const named = hostname !== null && isIP(hostname) === 0
   const serverName = options.tls?.serverName ?? (named ? hostname : null)
   const connect = buildConnector({
@@ -149,6 +166,9 @@ function createConnector(options: DispatcherOptions): Connector {
           lookup:
             options.lookup ?? createAddressLookup({ resolve: resolveBySystem, now: () => performance.now() }),
         }
+      : {}),
+    ...(origin.startsWith('http:') && !options.http2
+      ? { onread: readInto(Buffer.allocUnsafeSlow(READ_BYTES)) }
       : {}),
     ...tlsFiles(options.tls),
   } as Parameters<typeof buildConnector>[0])

@@ -53,9 +53,14 @@ const PART = '(?:[\\w-]{4})*(?:[\\w-]{4}|[\\w-]{3}(?<=[AEIMQUYcgkosw048])|[\\w-]
 const COMPACT = new RegExp(`^${PART}\\.${PART}\\.${PART}$`)
 
 interface Known {
+  /** The whole token: two that end alike are not the same. */
+  readonly jwt: string
   readonly claims: TokenClaims
   readonly verified: Verification
 }
+
+/** A signature's length with HS256; of others it is their end. */
+const MEMO_KEY_CHARS = 43
 
 /**
  * A signature once verified stays verified: it is remembered by the whole token, and forgotten with the keys.
@@ -89,11 +94,12 @@ export function createTokenVerifier(parts: VerifierParts): TokenVerifier {
     const parsed = parseClaims(checked, parts)
     if (parsed.kind === 'unusable') return refused('token_invalid', parsed.reason)
     const known: Known = {
+      jwt: ownCopy(jwt),
       claims: parsed.claims,
       verified: Object.freeze({ kind: 'verified', token: Object.freeze(parsed.claims.token) }),
     }
     // A verification that began under other keys must not outlive them.
-    if (version === keys.version) memo.set(ownCopy(jwt), known)
+    if (version === keys.version) memo.set(memoKey(known.jwt), known)
     return judge(known, use)
   }
 
@@ -103,8 +109,8 @@ export function createTokenVerifier(parts: VerifierParts): TokenVerifier {
         memoVersion = keys.version
         memo.clear()
       }
-      const known = memo.get(jwt)
-      if (known !== undefined) return judge(known, use)
+      const known = memo.get(memoKey(jwt))
+      if (known !== undefined && known.jwt === jwt) return judge(known, use)
       if (jwt.length > MAX_JWT_CHARS) return refused('token_invalid', 'longer than any token')
       if (!COMPACT.test(jwt)) return refused('token_invalid', 'not three base64url parts')
       return verifySignature(jwt, use)
@@ -144,6 +150,11 @@ async function resolveKey(keys: KeyRing, header: Parameters<KeyRing['resolve']>[
       cause: error,
     })
   }
+}
+
+/** Before a map compares strings V8 hashes and looks up the whole of them: a signature's worth is enough to find one. */
+function memoKey(jwt: string): string {
+  return jwt.slice(-MEMO_KEY_CHARS)
 }
 
 /** A slice of a header line keeps the whole line in memory, with all its other cookies, for as long as it lives. */

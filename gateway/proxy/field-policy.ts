@@ -1,3 +1,5 @@
+import { createNameMemo, type NameMemo } from './name-memo.ts'
+
 /** Names of the identity headers, as the routing file has them. */
 export interface IdentityHeaderNames {
   readonly userId: string
@@ -44,10 +46,15 @@ const HOP_BY_HOP = new Set([
   'expect',
 ])
 
-const FORWARDING = new Set(['forwarded', 'x-real-ip', 'x-request-id'])
+/** The spellings that nearly all requests have, as they are and in lower case. */
+const COMMON_REQUEST_FIELDS =
+  'Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length Content-Type Cookie ' +
+  'DNT Host If-Match If-Modified-Since If-None-Match Keep-Alive Origin Pragma Priority Range Referer ' +
+  'Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User ' +
+  'Transfer-Encoding Upgrade-Insecure-Requests User-Agent X-Forwarded-For X-Forwarded-Host X-Forwarded-Port ' +
+  'X-Forwarded-Proto X-Real-IP X-Request-Id X-Requested-With traceparent tracestate'
 
-/** Client-made names are remembered by spelling; the bound keeps a hostile client from filling memory. */
-const MEMO_MAX = 2048
+const FORWARDING = new Set(['forwarded', 'x-real-ip', 'x-request-id'])
 
 /** True for a field that belongs to one connection only and must not be forwarded. `name` is lower case. */
 export function isHopByHop(name: string): boolean {
@@ -70,7 +77,7 @@ export function spoofForm(name: string): string {
  */
 export function createFieldPolicy(identity: IdentityHeaderNames): FieldPolicy {
   const identityForms = new Set(Object.values(identity).map(spoofForm))
-  const memo = new Map<string, FieldFate>()
+  const memo = createNameMemo<FieldFate>()
 
   function judge(rawName: string): FieldFate {
     const name = rawName.toLowerCase()
@@ -86,12 +93,19 @@ export function createFieldPolicy(identity: IdentityHeaderNames): FieldPolicy {
     return 'pass'
   }
 
+  // First, so that no client can take their places.
+  for (const name of COMMON_REQUEST_FIELDS.split(' ')) {
+    const lower = name.toLowerCase()
+    memo.set(name, judge(name))
+    if (lower !== name) memo.set(lower, judge(lower))
+  }
+
   return {
     fateOf(rawName) {
       const known = memo.get(rawName)
       if (known !== undefined) return known
       const fate = judge(rawName)
-      if (memo.size < MEMO_MAX && rawName.length <= 64) memo.set(rawName, fate)
+      memo.set(rawName, fate)
       return fate
     },
   }
@@ -113,16 +127,18 @@ const COMMON_ANSWER_FIELDS =
   'Location Pragma Referrer-Policy Server Set-Cookie Strict-Transport-Security Trailer Transfer-Encoding Vary Via ' +
   'X-Content-Type-Options X-Frame-Options X-Powered-By X-Request-Id'
 
-const ANSWER_FATES: ReadonlyMap<string, AnswerFieldFate> = new Map(
-  COMMON_ANSWER_FIELDS.split(' ').flatMap((name) => {
+const ANSWER_FATES: Pick<NameMemo<AnswerFieldFate>, 'get'> = answerFates()
+
+function answerFates(): NameMemo<AnswerFieldFate> {
+  const fates = createNameMemo<AnswerFieldFate>()
+  for (const name of COMMON_ANSWER_FIELDS.split(' ')) {
     const lower = name.toLowerCase()
     const fate = judgeAnswerField(lower)
-    return [
-      [name, fate],
-      [lower, fate],
-    ] as const
-  }),
-)
+    fates.set(name, fate)
+    if (lower !== name) fates.set(lower, fate)
+  }
+  return fates
+}
 
 /**
  * The fate of an answer's field by the spelling in which it arrived. One look-up in place of a lower-case copy and

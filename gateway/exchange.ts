@@ -53,7 +53,11 @@ export function createExchange(
   return {
     req,
     res,
-    ...from,
+    peer: from.peer,
+    requestId: from.requestId,
+    trace: from.trace,
+    startedAt: from.startedAt,
+    isLast: from.isLast,
     count: { bytesIn: 0, bytesOut: 0, eventStream: false },
     breakOff: null,
     span: null,

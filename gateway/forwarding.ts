@@ -6,6 +6,7 @@ import type { GatewayLog } from './gateway.ts'
 import type { TargetConnections } from './proxy/dispatcher.ts'
 import { type HeaderEdits, upstreamHeaders } from './proxy/headers.ts'
 import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
+import { createTurnEnd } from './proxy/turn-end.ts'
 import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
 import type { Route } from './routing/snapshot.ts'
 import { BoundExchange } from './sessions/bound-exchange.ts'
@@ -59,6 +60,7 @@ const NOTHING = Buffer.alloc(0)
 
 export function createForwarder(parts: ForwarderParts): Forwarder {
   const { log } = parts
+  const turnEnd = createTurnEnd()
 
   function attempt(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
     return onward.upgrade === null
@@ -68,13 +70,14 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
 
   function attemptHttp(onward: Onward, connections: TargetConnections, lease: Lease): Promise<HopOutcome> {
     const { exchange, route, target } = onward
-    return forwardHttp(connections, exchange, {
+    const request = {
       path: upstreamPath(route, target),
       headers: headersFor(onward, lease),
       hasBody: hasBody(exchange.req),
       maxBodyBytes: route.maxBodyBytes,
       responseEdits: withNewCookies(responseEdits(onward), exchange.newCookies),
-    })
+    }
+    return forwardHttp(connections, exchange, request, turnEnd)
   }
 
   function attemptUpgrade(onward: Onward, upgrade: UpgradeParts, lease: Lease): Promise<UpgradeOutcome> {
@@ -128,33 +131,36 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     }
   }
 
-  /** One try on one target. */
-  async function once(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
-    const { exchange, route } = onward
-    let failed = true
+  function begin(onward: Onward, lease: Lease): void {
+    const { exchange } = onward
     exchange.target = lease.target.url
-    const startedAt = parts.now()
-    exchange.upstreamStartedAt = startedAt
+    exchange.upstreamStartedAt = parts.now()
     exchange.upstreamMs = null
-    try {
-      beginTry(onward, lease)
-      let outcome = await attempt(onward, lease)
-      exchange.span?.tried(outcome)
-      if (isStale(outcome) && route.upstream.config.retries > 0 && mayRetry(exchange, outcome)) {
-        // A target that closes idle connections is not unwell: this neither counts as its failure nor against
-        // the budget. Each connection that has answered allows one such retry, so they cannot pile up.
-        countRetry(exchange, route)
-        beginTry(onward, lease)
-        outcome = await attemptHttp(onward, lease.target.connections.fresh, lease)
-        exchange.span?.tried(outcome)
-      }
-      exchange.upstreamMs = parts.now() - startedAt
-      failed = countsAsFailure(outcome)
+    beginTry(onward, lease)
+  }
+
+  /** A target that closes idle connections is not unwell: what it broke so is tried once more, on a fresh one. */
+  function again(
+    onward: Onward,
+    lease: Lease,
+    outcome: HopOutcome | UpgradeOutcome,
+  ): Promise<HopOutcome> | null {
+    const { exchange, route } = onward
+    exchange.span?.tried(outcome)
+    if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
+    // This neither counts as its failure nor against the budget. Each connection that has answered allows one
+    // such retry, so they cannot pile up.
+    countRetry(exchange, route)
+    beginTry(onward, lease)
+    return attemptHttp(onward, lease.target.connections.fresh, lease)
+  }
+
+  function end({ exchange, route }: Onward, lease: Lease, outcome: HopOutcome | UpgradeOutcome | null): void {
+    if (outcome !== null) {
+      exchange.upstreamMs = parts.now() - exchange.upstreamStartedAt!
       record(exchange, route, lease, outcome)
-      return outcome
-    } finally {
-      lease.release(failed)
     }
+    lease.release(outcome === null || countsAsFailure(outcome))
   }
 
   return {
@@ -169,12 +175,24 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
         for (let left = config.retries; ; left--) {
           const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
           if (acquired.kind === 'refused') return acquired
-          const outcome = await once(onward, acquired.lease)
+          const { lease } = acquired
+          let outcome: HopOutcome | UpgradeOutcome | null = null
+          try {
+            begin(onward, lease)
+            outcome = await attempt(onward, lease)
+            const second = again(onward, lease, outcome)
+            if (second !== null) {
+              outcome = await second
+              exchange.span?.tried(outcome)
+            }
+          } finally {
+            end(onward, lease, outcome)
+          }
           if (left <= 0 || !mayRetry(exchange, outcome) || !retryBudget.withdraw()) {
             return conclusion(exchange, outcome)
           }
           tried ??= new Set()
-          tried.add(acquired.lease.target)
+          tried.add(lease.target)
           countRetry(exchange, route)
         }
       } finally {

@@ -79,38 +79,50 @@ export function createGateway(parts: GatewayParts): Gateway {
   const { metrics, peers, tracing } = parts
   const unmatched = metrics.route('none')
 
-  async function run(exchange: Exchange, arrival: Arrival): Promise<void> {
-    // One snapshot for the whole exchange, whatever is read from the file meanwhile.
-    const snapshot = parts.snapshot()
-    const scheme = peers.clientScheme(exchange.peer, exchange.req)
-    if (scheme === 'https' && arrival.insecure !== true) exchange.hsts = parts.hsts
-    if (arrival.refusal !== undefined) return no(exchange, arrival.refusal)
-    if (arrival.insecure) return redirect(exchange)
+  async function handle(req: IncomingMessage, res: ServerResponse, arrival: Arrival = {}): Promise<void> {
+    const exchange = begin(req, res, arrival.awaitsContinue ?? false)
+    try {
+      // One snapshot for the whole exchange, whatever is read from the file meanwhile.
+      const snapshot = parts.snapshot()
+      const scheme = peers.clientScheme(exchange.peer, req)
+      if (scheme === 'https' && arrival.insecure !== true) exchange.hsts = parts.hsts
+      if (arrival.refusal !== undefined) return no(exchange, arrival.refusal)
+      if (arrival.insecure) return await redirect(exchange)
 
-    const admission = admit(exchange.req, snapshot, scheme, parts.gatewayPath)
-    if (admission.kind === 'refused') return no(exchange, admission.code, admission.allow)
-    if (admission.kind === 'own') return parts.endpoints.handle(exchange, { ...admission, scheme })
+      const admission = admit(req, snapshot, scheme, parts.gatewayPath)
+      if (admission.kind === 'refused') return no(exchange, admission.code, admission.allow)
+      if (admission.kind === 'own') return await parts.endpoints.handle(exchange, { ...admission, scheme })
 
-    const { route, target } = admission
-    exchange.route = route
-    const upgrade = arrival.upgrade ?? null
-    const own = { scheme, host: target.host, upgrade: upgrade !== null }
-    const asked = parts.decider.decide({ exchange, route, own, names: snapshot.identity })
-    const decision = asked instanceof Promise ? await asked : asked
-    if (clientIsGone(exchange)) return
-    if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
-    if (announcedLength(exchange.req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
+      const { route, target } = admission
+      exchange.route = route
+      const upgrade = arrival.upgrade ?? null
+      const own = { scheme, host: target.host, upgrade: upgrade !== null }
+      const asked = parts.decider.decide({ exchange, route, own, names: snapshot.identity })
+      const decision = asked instanceof Promise ? await asked : asked
+      if (clientIsGone(exchange)) return
+      if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
+      if (announcedLength(req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
 
-    const outcome = await parts.forwarder.forward({
-      exchange,
-      route,
-      target,
-      identity: decision.fields,
-      tokenExpiresAt: decision.tokenExpiresAt,
-      upgrade,
-    })
-    if (outcome.kind === 'refused') return no(exchange, outcome.code)
-    if (outcome.kind === 'broken') return breakOff(exchange, outcome.code)
+      const { fields: identity, tokenExpiresAt } = decision
+      const onward = { exchange, route, target, identity, tokenExpiresAt, upgrade }
+      const outcome = await parts.forwarder.forward(onward)
+      if (outcome.kind === 'refused') return no(exchange, outcome.code)
+      if (outcome.kind === 'broken') return breakOff(exchange, outcome.code)
+    } catch (error) {
+      giveUp(exchange, error)
+    }
+  }
+
+  /** A defect of the gateway's own: not answered as if nothing had happened, and the process lives on for the others. */
+  function giveUp(exchange: Exchange, error: unknown): void {
+    const { res, requestId } = exchange
+    parts.log.error({ requestId, err: error }, 'a request could not be handled')
+    try {
+      if (res.headersSent) res.destroy()
+      else no(exchange, 'overloaded')
+    } catch {
+      res.destroy()
+    }
   }
 
   function no(exchange: Exchange, code: ErrorCode, allow?: readonly string[]): void {
@@ -173,22 +185,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       unmatched.requests(status).value++
       parts.accessLog?.writeUnparsed({ requestId, clientAddress: peers.peerOf(socket).address, status, code })
     },
-    async handle(req, res, arrival = {}) {
-      const exchange = begin(req, res, arrival.awaitsContinue ?? false)
-      try {
-        await run(exchange, arrival)
-      } catch (error) {
-        // A defect of the gateway's own. The request is not answered as if nothing had happened, and the
-        // process lives on for the others.
-        parts.log.error({ requestId: exchange.requestId, err: error }, 'a request could not be handled')
-        try {
-          if (res.headersSent) res.destroy()
-          else no(exchange, 'overloaded')
-        } catch {
-          res.destroy()
-        }
-      }
-    },
+    handle,
   }
 }
 

@@ -6,6 +6,7 @@ import { clientHeaders, clientTrailers, type HeaderEdits } from './headers.ts'
 import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { reasonOf } from './status-line.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
+import type { Deferred, TurnEnd } from './turn-end.ts'
 
 /** The client's side of an exchange, as far as the hop has to do with it. */
 export interface HopClient {
@@ -85,6 +86,7 @@ export function forwardHttp(
   connections: TargetConnections,
   client: HopClient,
   request: HopRequest,
+  turnEnd: TurnEnd,
 ): Promise<HopOutcome> {
   return new Promise((resolve) => {
     const { req, count } = client
@@ -93,7 +95,7 @@ export function forwardHttp(
           count.bytesIn += bytes
         })
       : null
-    const handler = new HopHandler({ connections, client, request, body, resolve })
+    const handler = new HopHandler({ connections, client, request, turnEnd, body, resolve })
     client.watcher = handler
     const options = {
       path: request.path,
@@ -112,11 +114,13 @@ interface HopParts {
   readonly connections: TargetConnections
   readonly client: HopClient
   readonly request: HopRequest
+  readonly turnEnd: TurnEnd
   readonly body: RequestBody | null
   readonly resolve: (outcome: HopOutcome) => void
 }
 
-class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher {
+class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred {
+  nextDeferred: Deferred | null = null
   readonly #parts: HopParts
   #controller: Dispatcher.DispatchController | null = null
   #clientGone = false
@@ -125,6 +129,9 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher {
   /** Bytes of body that the answer's head announces; -1 where it does not. */
   #length = -1
   #whole: Buffer | null = null
+  #ended = false
+  #awaitsTurnEnd = false
+  #settled = false
   #draining = false
   #status = 0
 
@@ -172,16 +179,23 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher {
     client.count.eventStream = head.eventStream
     if (client.isLast()) res.shouldKeepAlive = false
     res.writeHead(status, reason, head.fields)
-    queueMicrotask(() => this.#onHeadRead())
+    this.#awaitTurnEnd()
   }
 
   /**
    * Node holds a head back until there is a body to go with it. One that came alone, such as that of an event
-   * stream, goes out alone; one that came with its body has it by now.
+   * stream, goes out alone; one that came with all of its body goes with that.
    */
-  #onHeadRead(): void {
+  onTurnEnd(): void {
+    this.#awaitsTurnEnd = false
+    if (this.#settled) return
     const { res, count } = this.#parts.client
-    if (count.bytesOut === 0 && !res.writableEnded && !res.destroyed) res.flushHeaders()
+    try {
+      if (this.#ended) this.#finish()
+      else if (count.bytesOut === 0 && !res.destroyed) res.flushHeaders()
+    } catch (error) {
+      this.#fail(error as Error)
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -209,6 +223,20 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher {
     }
     const { rawTrailers } = controller
     if (rawTrailers !== undefined && rawTrailers !== null) addTrailers(res, flatFields(rawTrailers))
+    this.#ended = true
+    // A piece that was written this turn is held back by Node until its end, which belongs in the same write.
+    if (this.#whole === null && client.count.bytesOut > 0) this.#finish()
+    else this.#awaitTurnEnd()
+  }
+
+  #awaitTurnEnd(): void {
+    if (this.#awaitsTurnEnd) return
+    this.#awaitsTurnEnd = true
+    this.#parts.turnEnd.add(this)
+  }
+
+  #finish(): void {
+    const { res } = this.#parts.client
     if (this.#whole === null) res.end()
     else res.end(this.#whole.toString('latin1'), 'latin1')
     this.#settle({ kind: 'answered', status: this.#status })
@@ -243,6 +271,7 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher {
   #settle(outcome: HopOutcome): void {
     const { client, resolve } = this.#parts
     client.watcher = null
+    this.#settled = true
     this.#draining = false
     resolve(outcome)
   }

@@ -225,7 +225,11 @@ export function createDatabase(options: DatabaseOptions): Database {
  * the young generation's collector then copies every row twice instead of dropping it.
  */
 function takenFrom(answer: Cell[][]): Cell[][] {
-  return answer.splice(0)
+  // Not by `splice`, which asks a subclass of arrays what it wants to be: half a microsecond a look-up.
+  const rows: Cell[][] = []
+  for (let i = 0; i < answer.length; i++) rows.push(answer[i]!)
+  answer.length = 0
+  return rows
 }
 
 function refuseStandby(rows: readonly (readonly Cell[])[]): void {

@@ -82,7 +82,7 @@ interface PerOne {
 }
 
 async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Promise<PerOne> {
-  const backend = kind === 'webSocket' ? await startService('websocket-backend', stage) : null
+  const backend = kind === 'webSocket' ? await startService('websocket-backend', stage, true) : null
   const gateway = await startGateway(
     { ...stage, backendPort: backend?.port ?? stage.backendPort },
     { upstream: { maxConnections: OPEN } },

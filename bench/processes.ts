@@ -14,15 +14,21 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** Every Node process gets the young generation that `npm start` gives the gateway: the flag is nobody's advantage. */
+/** The young generation that `npm start` gives the gateway. */
 const NODE_FLAGS = ['--min-semi-space-size=16', '--max-semi-space-size=16']
 
+/** A Node process with the gateway's flags. */
 export function node(
   file: URL,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Command {
   return { command: process.execPath, args: [...NODE_FLAGS, file.pathname, ...args], env }
+}
+
+/** A Node process as `node FILE` starts it. */
+export function plainNode(...[file, args, env = {}]: Parameters<typeof node>): Command {
+  return { command: process.execPath, args: [file.pathname, ...args], env }
 }
 
 /** Starts a process whose standard output is read and dropped. Resolves when it has been spawned. */

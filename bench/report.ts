@@ -35,8 +35,8 @@ export function ratioTable(ratios: readonly Ratio[]): string {
       against,
       of,
       value.toFixed(2),
-      asked,
-      met ? 'met' : 'NOT MET',
+      asked ?? '',
+      met === null ? '' : met ? 'met' : 'NOT MET',
     ]),
   )
 }

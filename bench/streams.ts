@@ -107,7 +107,7 @@ async function withStreams<T>(
   { count, env }: { readonly count: number; readonly env: Readonly<Record<string, string>> },
   task: (stand: Stand) => Promise<T>,
 ): Promise<T> {
-  const backend = await startService('websocket-backend', stage)
+  const backend = await startService('websocket-backend', stage, true)
   const gateway = await startGateway(
     { ...stage, backendPort: backend.port },
     { upstream: { maxConnections: 2 * MANY }, env },

@@ -1,7 +1,20 @@
 import type { Contender } from './contender.ts'
 import { gateway, gatewayOfTwo, gatewayWithLog, gatewayWithoutAuth } from './gateway.ts'
-import { nginxAlone, nginxAuthRequest, nginxAuthRequestBatched } from './nginx-proxies.ts'
-import { fastifyAuth, floor, httpProxy3, httpProxy3Auth } from './node-proxies.ts'
+import {
+  nginxAlone,
+  nginxAuthRequest,
+  nginxAuthRequestBatched,
+  nginxAuthRequestBatchedTuned,
+} from './nginx-proxies.ts'
+import {
+  fastifyAuth,
+  fastifyAuthTuned,
+  floor,
+  httpProxy3,
+  httpProxy3Auth,
+  httpProxy3AuthTuned,
+  httpProxy3Tuned,
+} from './node-proxies.ts'
 
 export const ALL: readonly Contender[] = [
   gateway,
@@ -9,11 +22,15 @@ export const ALL: readonly Contender[] = [
   gatewayWithLog,
   gatewayOfTwo,
   httpProxy3,
+  httpProxy3Tuned,
   httpProxy3Auth,
+  httpProxy3AuthTuned,
   fastifyAuth,
+  fastifyAuthTuned,
   nginxAlone,
   nginxAuthRequest,
   nginxAuthRequestBatched,
+  nginxAuthRequestBatchedTuned,
   floor,
 ]
 

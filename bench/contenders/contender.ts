@@ -1,4 +1,4 @@
-import { eventually, freePort, node, type Running, start } from '../processes.ts'
+import { eventually, freePort, node, plainNode, type Running, start } from '../processes.ts'
 
 /** Where contenders run: before the same backend, beside the same database. */
 export interface Stage {
@@ -35,13 +35,19 @@ export function together(port: number, parts: readonly Running[]): Started {
   }
 }
 
-/** Runs `services/NAME.ts PORT` with what a Node service here needs to know, until it answers. */
-export async function startService(name: string, { databaseUrl, backendPort }: Stage) {
+/**
+ * Runs `services/NAME.ts PORT` with what a Node service here needs to know, until it answers.
+ *
+ * @param tuned with the gateway's flags and whatever else makes it fast; else as its documentation has it
+ */
+export async function startService(name: string, { databaseUrl, backendPort }: Stage, tuned: boolean) {
   const port = await freePort()
+  const command = tuned ? node : plainNode
   const running = await start(
-    node(new URL(`services/${name}.ts`, import.meta.url), [String(port)], {
+    command(new URL(`services/${name}.ts`, import.meta.url), [String(port)], {
       DATABASE_URL: databaseUrl,
       BACKEND_PORT: String(backendPort),
+      TUNED: tuned ? 'yes' : 'no',
     }),
   )
   await answering(port)

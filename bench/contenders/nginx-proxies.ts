@@ -23,14 +23,14 @@ export const nginxAlone: Contender = {
 }
 
 /** nginx asks a Node service before each request (ngx_http_auth_request_module). */
-function authRequest(service: string, title: string): Contender {
+function authRequest(service: string, title: string, tuned: boolean): Contender {
   return {
-    name: service,
-    title,
+    name: tuned ? `${service}-tuned` : service,
+    title: tuned ? `${title}, tuned` : title,
     authenticates: true,
     needsNginx: true,
     async start(stage) {
-      const auth = await startService(service, stage)
+      const auth = await startService(service, stage, tuned)
       const port = await freePort()
       const running = await startNginx(
         stage.folder,
@@ -61,8 +61,14 @@ ${upstreamBlock('auth', auth.port)}
   }
 }
 
-export const nginxAuthRequest = authRequest('auth-service', 'nginx auth_request + jose + postgres')
+export const nginxAuthRequest = authRequest('auth-service', 'nginx auth_request + jose + postgres', false)
 export const nginxAuthRequestBatched = authRequest(
   'auth-service-batched',
   'nginx auth_request + batched service',
+  false,
+)
+export const nginxAuthRequestBatchedTuned = authRequest(
+  'auth-service-batched',
+  'nginx auth_request + batched service',
+  true,
 )

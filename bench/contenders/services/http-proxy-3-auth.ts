@@ -4,7 +4,8 @@ import { createSessionCheck } from './session.ts'
 
 const proxy = createProxyServer({
   target: `http://127.0.0.1:${process.env.BACKEND_PORT}`,
-  agent: new Agent({ keepAlive: true }),
+  // Without an agent, which its documentation leaves out, it opens a connection for each request.
+  ...(process.env.TUNED === 'yes' ? { agent: new Agent({ keepAlive: true }) } : {}),
 })
 proxy.on('error', (_error, _req, res) => void res.destroy())
 const check = createSessionCheck()

@@ -1,4 +1,5 @@
 import { type Cell, type Database, DatabaseError } from './database.ts'
+import { textKey } from './text-key.ts'
 import { type CatalogueReport, type ColumnKinds, checkCatalogue } from './token-catalogue.ts'
 import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
 import { expirySql } from './token-expiry.ts'
@@ -127,22 +128,39 @@ function arrayLiteral(ids: readonly string[]): string {
 }
 
 function rowsById(cells: readonly Cell[][], asked: readonly string[], uuid: boolean): Map<string, TokenRow> {
+  // The database tells uuids in lower case; the token may have them in another.
+  const ids = uuid ? asked.map((id) => id.toLowerCase()) : asked
+  const { first, next } = placesByKey(ids)
   const rows = new Map<string, TokenRow>()
   for (const cell of cells) {
-    if (cell[1] === null) continue
-    const row = toRow(cell)
-    const before = rows.get(row.id)
-    // Where ids are not unique, a row that refuses outweighs one that admits.
-    if (before === undefined || (before.status === 'ACTIVE' && !before.expired)) rows.set(row.id, row)
+    const id = cell[1] as string | null
+    if (id === null) continue
+    for (let place = first.get(textKey(id)) ?? -1; place !== -1; place = next[place]!) {
+      if (ids[place] === id) put(rows, asked[place]!, cell)
+    }
   }
-  if (!uuid) return rows
-  // The database tells uuids in lower case; the token may have them in another.
-  const asAsked = new Map<string, TokenRow>()
-  for (const id of asked) {
-    const row = rows.get(id.toLowerCase())
-    if (row !== undefined) asAsked.set(id, row)
+  return rows
+}
+
+/** The places of ids by their keys: the first one of each key, and from each place the next one, or -1. */
+function placesByKey(ids: readonly string[]): {
+  readonly first: ReadonlyMap<number, number>
+  readonly next: readonly number[]
+} {
+  const first = new Map<number, number>()
+  const next: number[] = new Array(ids.length)
+  for (let place = ids.length - 1; place >= 0; place--) {
+    const key = textKey(ids[place]!)
+    next[place] = first.get(key) ?? -1
+    first.set(key, place)
   }
-  return asAsked
+  return { first, next }
+}
+
+/** Where ids are not unique, a row that refuses outweighs one that admits. */
+function put(rows: Map<string, TokenRow>, id: string, cell: readonly Cell[]): void {
+  const before = rows.get(id)
+  if (before === undefined || (before.status === 'ACTIVE' && !before.expired)) rows.set(id, toRow(cell))
 }
 
 function toRow(cell: readonly Cell[]): TokenRow {

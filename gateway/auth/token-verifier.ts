@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../errors.ts'
 import { parseClaims, type TokenClaims } from './claims.ts'
 import type { KeyRing } from './keys.ts'
+import { textKey } from './text-key.ts'
 
 /** What a token with a good signature says of itself. Claims that are absent or null are null. */
 export interface VerifiedToken {
@@ -153,17 +154,13 @@ async function resolveKey(keys: KeyRing, header: Parameters<KeyRing['resolve']>[
 }
 
 /**
- * A number, since V8 looks a string that was just read up in its table of all before a map may compare it: a
- * microsecond a request. Tokens that share one push each other out, and are verified again: some four of two hundred
- * thousand. Nobody can make them without the key: only what was verified is remembered.
+ * Tokens that share a key push each other out, and are verified again: some four of two hundred thousand. Nobody can
+ * make them without the signing key, since only what was verified is remembered.
  */
 function memoKey(jwt: string): number {
-  let key = 0
   // The very last character of a signature may hold as few as two bits.
-  for (let i = jwt.length - 2; i >= jwt.length - 1 - KEYED_CHARS && i >= 0; i--) {
-    key = (Math.imul(key, 31) + jwt.charCodeAt(i)) | 0
-  }
-  return key
+  const end = jwt.length - 1
+  return textKey(jwt, Math.max(0, end - KEYED_CHARS), end)
 }
 
 /** A slice of a header line keeps the whole line in memory, with all its other cookies, for as long as it lives. */

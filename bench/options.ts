@@ -40,7 +40,8 @@ export function readOptions(args: readonly string[]): BenchOptions {
     only: values.only?.split(',') ?? null,
     rounds: positive('rounds', values.rounds, quick ? 1 : 5),
     seconds: positive('seconds', values.seconds, quick ? 2 : 5),
-    warmupSeconds: quick ? 1 : 4,
+    // V8 goes on compiling what is hot for some eight seconds.
+    warmupSeconds: quick ? 1 : 8,
     parts: PARTS.filter((part) => asked.includes(part)),
   }
 }

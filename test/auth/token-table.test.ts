@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import postgres from 'postgres'
 import t from 'tap'
 import { createDatabase, type Database, type Statement } from '../../gateway/auth/database.ts'
+import { textKey } from '../../gateway/auth/text-key.ts'
 import { parseTokenColumns, parseTokenTable } from '../../gateway/auth/token-columns.ts'
 import { createTokenTable } from '../../gateway/auth/token-table.ts'
 import { systemScheduler } from '../../gateway/scheduler.ts'
@@ -243,4 +244,17 @@ t.test('a table that is renamed away and back is a fault meanwhile, and heals by
   await t.rejects(table.findMany([id], DEADLINE_MS), { code: 'MAPPING', message: /does not exist/ })
   await sql`alter table "Moved" rename to "Token"`
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
+})
+
+t.test('ids that share a key find each their own row', async (t) => {
+  const { sql, table } = await open(t, TOKEN_DDL)
+  // "Aa" and "BB" have one key, and so have texts that are made of them.
+  const ids = ['AaAa', 'AaBB', 'BBAa', 'BBBB']
+  t.equal(new Set(ids.map((id) => textKey(id))).size, 1)
+  for (const id of ids.slice(0, 3)) await insertToken(sql, { id, userId: `user of ${id}` })
+  const rows = await table.findMany(ids, DEADLINE_MS)
+  t.same(
+    [...rows].map(([id, row]) => [id, row.id, row.userId]).sort(),
+    ids.slice(0, 3).map((id) => [id, id, `user of ${id}`]),
+  )
 })

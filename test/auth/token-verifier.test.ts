@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { createKeyRing, type KeyRing, type KeySource } from '../../gateway/auth/keys.ts'
+import { textKey } from '../../gateway/auth/text-key.ts'
 import {
   createTokenVerifier,
   type Verification,
@@ -459,4 +460,38 @@ t.test('without a key to verify with it is a fault, not a refusal', async (t) =>
   )
   t.ok(failed instanceof GatewayError)
   t.match(failed, { code: 'token_store_unavailable' })
+})
+
+t.test('tokens that share a key of the memo are never taken for each other', async (t) => {
+  const seen = new Map<number, string>()
+  let pair: readonly [string, string] | null = null
+  // The birthday of 32 bits; the claims differ, and so do the signatures.
+  for (let i = 0; pair === null && i < 1_000_000; i++) {
+    const jwt = sign({ ...CLAIMS, jti: `t-${i}` })
+    const key = textKey(jwt, jwt.length - 9, jwt.length - 1)
+    const before = seen.get(key)
+    if (before === undefined) seen.set(key, jwt)
+    else pair = [before, jwt]
+  }
+  const [first, second] = pair!
+  const { verifier } = await verifierWith()
+  const jtiOf = async (jwt: string) => {
+    const verified = await verifier.verify(jwt, 'access')
+    return verified.kind === 'verified' ? verified.token.jti : verified.code
+  }
+  const own = (jwt: string) => JSON.parse(Buffer.from(jwt.split('.')[1]!, 'base64url').toString()).jti
+  for (const jwt of [first, second, first, second]) t.equal(await jtiOf(jwt), own(jwt))
+})
+
+t.test("a remembered token's signature admits no other payload: forgery by a known signature", async (t) => {
+  const { verifier } = await verifierWith()
+  const jwt = sign(CLAIMS)
+  t.match(await verifier.verify(jwt, 'access'), { kind: 'verified' })
+  const [header, , signature] = jwt.split('.')
+  const payload = Buffer.from(JSON.stringify({ ...CLAIMS, jti: 't-2' })).toString('base64url')
+  t.match(await verifier.verify(`${header}.${payload}.${signature}`, 'access'), {
+    kind: 'refused',
+    code: 'token_invalid',
+  })
+  t.match(await verifier.verify(jwt, 'access'), { kind: 'verified', token: { jti: 't-1' } })
 })

@@ -30,11 +30,12 @@ export function comparisonTable(rounds: Rounds): string {
 
 export function ratioTable(ratios: readonly Ratio[]): string {
   return table(
-    ['against', 'of', 'gateway : other', 'asked', ''],
-    ratios.map(({ against, of, value, asked, met }) => [
+    ['against', 'of', 'gateway : other', 'the floor : other', 'asked', ''],
+    ratios.map(({ against, of, value, floorValue, asked, met }) => [
       against,
       of,
       value.toFixed(2),
+      floorValue?.toFixed(2) ?? '',
       asked ?? '',
       met === null ? '' : met ? 'met' : 'NOT MET',
     ]),

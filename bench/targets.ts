@@ -5,6 +5,8 @@ export interface Ratio {
   readonly against: string
   readonly of: 'requests/s' | 'CPU per request'
   readonly value: number
+  /** The same for the floor in the gateway's place; null where the floor did not run or is the other. */
+  readonly floorValue: number | null
   /** Null where nothing was asked: the row is there to compare with. */
   readonly asked: string | null
   readonly met: boolean | null
@@ -37,15 +39,19 @@ export function ratiosOf(rounds: Rounds): Ratio[] {
     [...rounds].map(([contender, measured]) => [contender.name, { contender, measured }]),
   )
   const own = byName.get('gateway')
+  const floor = byName.get('floor')
   return TARGETS.flatMap(({ against, of, bound }) => {
     const other = byName.get(against)
     if (own === undefined || other === undefined) return []
-    const value = medianOf(own.measured, of) / medianOf(other.measured, of)
+    const others = medianOf(other.measured, of)
+    const value = medianOf(own.measured, of) / others
+    const floorValue = floor === undefined || floor === other ? null : medianOf(floor.measured, of) / others
     const more = of === 'requests/s'
     return {
       against: other.contender.title,
       of,
       value,
+      floorValue,
       asked: bound === null ? null : `${more ? 'at least' : 'at most'} ${bound}`,
       met: bound === null ? null : more ? value >= bound : value <= bound,
     }

@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici'
 import type { ErrorCode } from '../errors.ts'
 import type { TargetConnections } from './dispatcher.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from './headers.ts'
+import { flatFields } from './raw-fields.ts'
 import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { reasonOf } from './status-line.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
@@ -279,19 +280,4 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred 
 
 function addTrailers(res: ServerResponse, trailers: readonly string[]): void {
   if (trailers.length > 0) res.addTrailers(clientTrailers(trailers))
-}
-
-/** undici gives an array of bytes for HTTP/1.1 and an object for HTTP/2. Field values are latin1 on the wire. */
-function flatFields(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
-  const flat: string[] = []
-  if (Array.isArray(raw)) {
-    for (const item of raw) flat.push(typeof item === 'string' ? item : item.toString('latin1'))
-    return flat
-  }
-  if (raw === null || raw === undefined) return flat
-  for (const [name, value] of Object.entries(raw)) {
-    if (name.startsWith(':') || value === undefined) continue
-    for (const each of Array.isArray(value) ? value : [value]) flat.push(name, String(each))
-  }
-  return flat
 }

@@ -6,12 +6,22 @@ export interface Scheduler {
   after(ms: number, task: () => void): () => void
 }
 
-/** The process's own clock. Its timers keep no process alive. */
+/**
+ * The process's own clock. Its timers keep no process alive. What is due is run at the end of a turn of the event loop:
+ * timers come first in a turn, and what arrived while the process was busy or stopped has to be read before anything
+ * is held to be overdue.
+ */
 export const systemScheduler: Scheduler = {
   now: () => performance.now(),
   after(ms, task) {
-    const timer = setTimeout(task, ms)
+    let turnEnd: NodeJS.Immediate | null = null
+    const timer = setTimeout(() => {
+      turnEnd = setImmediate(task)
+    }, ms)
     timer.unref()
-    return () => clearTimeout(timer)
+    return () => {
+      clearTimeout(timer)
+      if (turnEnd !== null) clearImmediate(turnEnd)
+    }
   },
 }

@@ -41,7 +41,7 @@ async function stage(t: Test) {
       SESSION_ENDPOINTS: 'on',
       ACCESS_TOKEN_TTL_S: String(ACCESS_TTL_S),
       REFRESH_TOKEN_TTL_S: String(REFRESH_TTL_S),
-      // Longer than the freeze: past it, what was being looked up is 503 by right.
+      // Longer than the freeze: what an instance had taken but not asked for by then is 503 by right.
       LOOKUP_TIMEOUT_MS: '5000',
       DRAIN_DELAY_MS: '800',
       DRAIN_TIMEOUT_MS: '3000',

@@ -1,0 +1,64 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import { createDatabase } from '../../gateway/auth/database.ts'
+import { createTokenLookup, type Lookup } from '../../gateway/auth/token-lookup.ts'
+import { systemScheduler } from '../../gateway/scheduler.ts'
+import { startPostgres } from '../support/postgres.ts'
+
+const TIMEOUT_MS = 200
+
+function stall(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
+
+const server = await startPostgres()
+t.teardown(() => server.close())
+
+t.test(
+  'an answer that came while the process stood still counts, though its deadline has passed',
+  async (t) => {
+    const database = createDatabase({
+      url: server.url,
+      connections: 1,
+      prepare: true,
+      scheduler: systemScheduler,
+    })
+    t.teardown(() => database.close())
+    const ask = (deadlineMs: number) =>
+      database.query({ text: 'select pg_sleep(0.05)', parameters: [] }, deadlineMs)
+    await ask(10_000)
+    const lookup = createTokenLookup({
+      async findMany(_ids, deadlineMs) {
+        await ask(deadlineMs)
+        return new Map()
+      },
+      connections: 1,
+      timeoutMs: TIMEOUT_MS,
+      queueMax: 10,
+      scheduler: systemScheduler,
+      onQuery: () => {},
+    })
+    const answer = new Promise<Lookup>((resolve) => lookup.find('an id', resolve))
+    for (let turns = 0; turns < 5; turns++) await turn()
+    stall(2 * TIMEOUT_MS)
+    t.same(await answer, { kind: 'unknown' })
+  },
+)
+
+t.test('a task that is called off between its time and the end of that turn is not run', async (t) => {
+  let ran = false
+  const cancel = systemScheduler.after(1, () => {
+    ran = true
+  })
+  stall(5)
+  // Timers of one turn run in the order of their times; the task waits for the turn's end.
+  await new Promise<void>((resolve) =>
+    setTimeout(() => {
+      cancel()
+      resolve()
+    }, 1),
+  )
+  await turn()
+  await turn()
+  t.equal(ran, false)
+})

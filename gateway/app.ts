@@ -19,8 +19,7 @@ import type { Tracing } from './ops/tracing.ts'
 import type { Reporter } from './ops/workers.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
-import { createLiveRouting, type LiveRouting } from './routing/live-routing.ts'
-import type { UpstreamsConfig } from './routing/upstreams-schema.ts'
+import { createLiveRouting, type FirstReading, type LiveRouting } from './routing/live-routing.ts'
 import { systemScheduler } from './scheduler.ts'
 import { createOpenExchanges } from './sessions/open-exchanges.ts'
 import { createSessions } from './sessions/sessions.ts'
@@ -32,8 +31,8 @@ export interface AppParts {
   readonly databaseUrl: string
   readonly keySource: KeySource
   readonly upstreamsFile: string
-  /** The first good reading of `upstreamsFile`. */
-  readonly config: UpstreamsConfig
+  /** What `upstreamsFile` said when it was good last. */
+  readonly firstReading: FirstReading
   readonly log: Logger
   /** Where the log's lines go. */
   readonly lines: Pick<LineWriter, 'dropped'>
@@ -66,7 +65,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const authentication = await createAuthentication({ ...parts, metrics, scheduler })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
-  const routing = createLiveRouting(parts.config, {
+  const routing = createLiveRouting(parts.firstReading, {
     file: parts.upstreamsFile,
     cookies,
     hsts,
@@ -165,6 +164,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     },
     reporter: {
       readiness,
+      routing: () => routing.inForce,
       totals: () => totalsOf(metrics),
       metrics() {
         refreshGauges()

@@ -7,8 +7,10 @@ import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { CertificateError } from '../ops/certificates.ts'
 import { createLineWriter } from '../ops/line-writer.ts'
-import { createLogger } from '../ops/logger.ts'
-import { loadUpstreamsFile } from '../routing/load-file.ts'
+import { createLogger, type Logger } from '../ops/logger.ts'
+import { askForRouting } from '../ops/workers.ts'
+import type { FirstReading } from '../routing/live-routing.ts'
+import { loadUpstreamsFile, loadUpstreamsText } from '../routing/load-file.ts'
 import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import type { Environment } from './environment.ts'
@@ -59,17 +61,13 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   const log = createLogger(settings.logLevel, lines)
   if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
   const file = routingFile(settings, environment.cwd)
-  const loaded = await loadUpstreamsFile({ path: file.path })
-  if (!loaded.ok) throw new StartError(loaded.problems)
-  if (cluster.isPrimary) {
-    for (const warning of loaded.warnings) log.warn({ file: file.path, warning }, 'the routing file is odd')
-  }
+  const firstReading = await readRouting(file.path, log)
 
   const { databaseUrl, keySource, notices } = await backing(settings, environment.cwd, resources)
   for (const notice of notices) log.warn(notice)
   const embedded = resources.postgres !== null
   if (file.isExample) resources.echo = await startEcho()
-  const start = { settings, databaseUrl, keySource, file, config: loaded.config, log, lines, signals }
+  const start = { settings, databaseUrl, keySource, file, firstReading, log, lines, signals }
   const code = await (cluster.isWorker
     ? serveAsWorker(start, environment)
     : settings.workers > 1
@@ -102,6 +100,24 @@ function routingFile(
   const path = resolve(cwd, settings.upstreamsFile)
   const isExample = !settings.production && !settings.upstreamsFileGiven && !existsSync(path)
   return isExample ? { path: resolve(cwd, EXAMPLE), isExample } : { path, isExample }
+}
+
+/**
+ * A worker that takes the place of one that has died serves what the others serve, be the file on the disk good or not.
+ *
+ * @throws StartError
+ */
+async function readRouting(path: string, log: Logger): Promise<FirstReading> {
+  const loaded = await loadUpstreamsFile({ path })
+  if (loaded.ok) {
+    if (cluster.isPrimary)
+      for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'the routing file is odd')
+    return { ...loaded, loadedAt: Date.now(), problems: [] }
+  }
+  const others = cluster.isWorker ? await askForRouting() : null
+  const kept = others === null ? null : loadUpstreamsText(others.text, { path })
+  if (others === null || !kept?.ok) throw new StartError(loaded.problems)
+  return { ...kept, loadedAt: others.loadedAt, problems: loaded.problems }
 }
 
 async function backing(settings: Settings, cwd: string, resources: Resources) {

@@ -9,7 +9,7 @@ import { listening } from '../ops/listening.ts'
 import type { Logger } from '../ops/logger.ts'
 import { createOperations } from '../ops/operations.ts'
 import { answerPrimary, startWorkers, tellListening } from '../ops/workers.ts'
-import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
+import type { FirstReading } from '../routing/live-routing.ts'
 import { systemScheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import type { ServeEnvironment } from './serve.ts'
@@ -35,7 +35,7 @@ export interface Start {
   readonly databaseUrl: string
   readonly keySource: KeySource
   readonly file: { readonly path: string; readonly isExample: boolean }
-  readonly config: UpstreamsConfig
+  readonly firstReading: FirstReading
   readonly log: Logger
   readonly lines: LineWriter
   readonly signals: Signals
@@ -47,7 +47,7 @@ export interface Signals {
 }
 
 function appOf(
-  { settings, databaseUrl, keySource, file, config, log, lines }: Start,
+  { settings, databaseUrl, keySource, file, firstReading, log, lines }: Start,
   environment: ServeEnvironment,
 ): Promise<App> {
   return createApp({
@@ -55,7 +55,7 @@ function appOf(
     databaseUrl,
     keySource,
     upstreamsFile: file.path,
-    config,
+    firstReading,
     log,
     lines,
     version: environment.version,

@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Readiness } from '../endpoints.ts'
+import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { grownTogether, type ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
@@ -13,6 +14,7 @@ export interface Reports {
   readonly metrics: ProcessMetrics
   readonly status: ProcessStatus
   readonly totals: Totals
+  readonly routing: RoutingInForce
 }
 
 export type Reporter = { readonly [Part in keyof Reports]: () => Promise<Reports[Part]> | Reports[Part] }
@@ -25,6 +27,17 @@ interface Ask {
 /** Not a signal: a service manager sends its own to the whole group, and two would mean to leave at once. */
 interface Leave {
   readonly ask: 'leave'
+}
+
+/** What a worker says unasked: that it listens, or that it needs to know what the others serve. */
+interface Says {
+  readonly listening?: Ports
+  readonly needs?: 'routing'
+}
+
+/** The answer to that need; null where there is nobody who knows. */
+interface Routing {
+  readonly routing: RoutingInForce | null
 }
 
 interface Told {
@@ -52,7 +65,20 @@ export function answerPrimary(reporter: Reporter, onLeave: () => void): void {
 
 /** Says that the worker's listeners are open. */
 export function tellListening(ports: Ports): void {
-  process.send?.({ listening: ports })
+  process.send?.({ listening: ports } satisfies Says)
+}
+
+/** What the other workers serve; null where none can tell. */
+export function askForRouting(): Promise<RoutingInForce | null> {
+  return new Promise((resolve) => {
+    const hear = (message: Partial<Routing>) => {
+      if (message.routing === undefined) return
+      process.off('message', hear)
+      resolve(message.routing)
+    }
+    process.on('message', hear)
+    process.send?.({ needs: 'routing' } satisfies Says)
+  })
 }
 
 export interface WorkersParts {
@@ -105,7 +131,8 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
     const worker = cluster.fork(env)
     watchHandovers(worker.process, () => living()[0]?.process ?? null)
     let listens = false
-    worker.on('message', (message: Partial<Told> & { listening?: Ports }) => {
+    worker.on('message', (message: Partial<Told> & Says) => {
+      if (message.needs === 'routing') void tellRouting(worker)
       if (message.listening !== undefined) {
         listens = true
         ready++
@@ -127,6 +154,14 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
       exit.resolve(signal === null ? code : 1)
       replace(worker, listens, signal ?? code)
     })
+  }
+
+  async function tellRouting(worker: Worker): Promise<void> {
+    const others = living().filter((other) => other !== worker)
+    const known = await questions.askAll(others, 'routing')
+    // One that is about to read a new file has an older one in force.
+    known.sort((a, b) => b.loadedAt - a.loadedAt)
+    if (worker.isConnected()) worker.send({ routing: known[0] ?? null } satisfies Routing)
   }
 
   function replace(worker: Worker, listened: boolean, how: string | number): void {

@@ -16,9 +16,25 @@ export interface LiveRouting {
   current(): Snapshot
   /** The last reading of the file. */
   readonly status: RoutingStatus
+  /** What another process can begin with where the file has become bad. */
+  readonly inForce: RoutingInForce
   /** Reads the file again, changed or not. Never rejects: a bad file leaves the last good one in force. */
   reload(): Promise<void>
   close(): Promise<void>
+}
+
+/** The content of the routing file that was good last. */
+export interface RoutingInForce {
+  readonly text: string
+  /** When it was read, milliseconds since the epoch. */
+  readonly loadedAt: number
+}
+
+/** What routing begins with. */
+export interface FirstReading extends RoutingInForce {
+  readonly config: UpstreamsConfig
+  /** Why it is not what the file says now; empty where it is. */
+  readonly problems: readonly string[]
 }
 
 export interface RoutingStatus {
@@ -60,12 +76,12 @@ const WATCH_MS = 250
 /** An exchange that was admitted under the old file may still be about to take a connection to its target. */
 const RETIRE_AFTER_MS = 10_000
 
-/** @param config the first good reading of the file */
-export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingParts): LiveRouting {
+export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts): LiveRouting {
   const { metrics, scheduler, log } = parts
   let connectionKeys: ReadonlyMap<string, string> = new Map()
-  let snapshot = build(config, null)
-  let status = goodReading()
+  let snapshot = build(first.config, null)
+  let { text } = first
+  let status: RoutingStatus = { ...goodReading(), loadedAt: first.loadedAt }
   let mark = ''
   let seen = ''
   let closed = false
@@ -75,6 +91,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
   })
   metrics.lastReloadSuccessful.value = 1
   metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
+  if (first.problems.length > 0) failed(first.problems)
 
   function goodReading(): RoutingStatus {
     const at = parts.wallClock()
@@ -145,6 +162,7 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
       // A file that it names was there a moment ago.
       return failed([`${parts.file}: cannot be put in force (${String(error)})`])
     }
+    text = loaded.text
     status = goodReading()
     metrics.reloadSuccess.value++
     metrics.lastReloadSuccessful.value = 1
@@ -187,6 +205,9 @@ export function createLiveRouting(config: UpstreamsConfig, parts: LiveRoutingPar
     current: () => snapshot,
     get status() {
       return status
+    },
+    get inForce() {
+      return { text, loadedAt: status.loadedAt }
     },
     reload,
     async close() {

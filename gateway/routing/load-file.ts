@@ -7,6 +7,8 @@ export type LoadedFile =
   | {
       readonly ok: true
       readonly config: UpstreamsConfig
+      /** The file's content, by which it can be read again where it is not on the disk any more. */
+      readonly text: string
       /** What is odd and does no harm, a line each. */
       readonly warnings: readonly string[]
     }
@@ -81,9 +83,15 @@ function checkUpstreamsBytes(bytes: Buffer, source: FileSource): LoadedFile {
   }
   const text = decode(bytes)
   if (text === null) return { ok: false, problems: [formatProblem(notUtf8(bytes, shown))] }
+  return loadUpstreamsText(text, source)
+}
+
+/** As `loadUpstreamsFile`, from its content; `path` says only where the files that it names are. */
+export function loadUpstreamsText(text: string, source: FileSource): LoadedFile {
+  const { path } = source
   const read = readUpstreamsFile(text, path, { ...source, opensFiles: true })
   if (!read.ok) return { ok: false, problems: read.problems.map(formatProblem) }
-  return { ok: true, config: read.config, warnings: read.warnings.map(formatWarning) }
+  return { ok: true, config: read.config, text, warnings: read.warnings.map(formatWarning) }
 }
 
 /** @returns null where the bytes are not UTF-8. A byte order mark stays, to be told. */

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
 import { Agent, get } from 'node:http'
 import t from 'tap'
 import { parseOpenMetrics, parseText } from '../support/exposition.ts'
@@ -137,6 +138,30 @@ t.test('SIGHUP is for every worker', async (t) => {
   await until(async () => (await reloads()) === before + 2)
   t.pass('each has read it')
 })
+
+t.test(
+  'a worker that dies while the routing file is bad is replaced by one that serves what the others do',
+  async (t) => {
+    const { upstreamsFile } = stage.gateway
+    const good = await readFile(upstreamsFile, 'utf8')
+    const state = async (name: string) => (await read()).value(`gateway_config_last_reload_${name}`)
+    const loadedAt = (await state('success_timestamp_seconds')) ?? 0
+    await writeFile(upstreamsFile, '{ "upstreams": ')
+    await until(async () => (await state('successful')) === 0)
+    const [victim = 0] = workers()
+    const before = new Set(workers())
+    sends('SIGKILL', victim)
+    await until(() => workers().length === 2 && workers().some((pid) => !before.has(pid)), 30_000)
+    await until(isReady, 30_000)
+    const seen = new Set<number | string>()
+    await many(40, 4, async () => void seen.add(await once('/')))
+    t.same([...seen], [200])
+    t.equal(await state('successful'), 0, 'the bad file is still told of')
+    t.ok(((await state('success_timestamp_seconds')) ?? 0) <= loadedAt, 'and so is the age of what is served')
+    await writeFile(upstreamsFile, good)
+    await until(async () => (await state('successful')) === 1)
+  },
+)
 
 t.test('SIGTERM to all processes at once, as service managers send it, lets exchanges finish', async (t) => {
   const arrived = Promise.withResolvers<() => void>()

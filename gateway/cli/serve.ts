@@ -9,7 +9,7 @@ import { CertificateError } from '../ops/certificates.ts'
 import { createLineWriter } from '../ops/line-writer.ts'
 import { createLogger, type Logger } from '../ops/logger.ts'
 import { askForRouting } from '../ops/workers.ts'
-import type { FirstReading } from '../routing/live-routing.ts'
+import { type FirstReading, markOf } from '../routing/live-routing.ts'
 import { loadUpstreamsFile, loadUpstreamsText } from '../routing/load-file.ts'
 import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
@@ -108,16 +108,17 @@ function routingFile(
  * @throws StartError
  */
 async function readRouting(path: string, log: Logger): Promise<FirstReading> {
+  const mark = await markOf(path)
   const loaded = await loadUpstreamsFile({ path })
   if (loaded.ok) {
     if (cluster.isPrimary)
       for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'the routing file is odd')
-    return { ...loaded, loadedAt: Date.now(), problems: [] }
+    return { ...loaded, mark, loadedAt: Date.now(), problems: [] }
   }
   const others = cluster.isWorker ? await askForRouting() : null
   const kept = others === null ? null : loadUpstreamsText(others.text, { path })
   if (others === null || !kept?.ok) throw new StartError(loaded.problems)
-  return { ...kept, loadedAt: others.loadedAt, problems: loaded.problems }
+  return { ...kept, mark, loadedAt: others.loadedAt, problems: loaded.problems }
 }
 
 async function backing(settings: Settings, cwd: string, resources: Resources) {

@@ -35,6 +35,8 @@ export interface FirstReading extends RoutingInForce {
   readonly config: UpstreamsConfig
   /** Why it is not what the file says now; empty where it is. */
   readonly problems: readonly string[]
+  /** The file's mark from before it was read: what is written while a process starts must not be missed. */
+  readonly mark: string
 }
 
 export interface RoutingStatus {
@@ -82,13 +84,11 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   let snapshot = build(first.config, null)
   let { text } = first
   let status: RoutingStatus = { ...goodReading(), loadedAt: first.loadedAt }
-  let mark = ''
-  let seen = ''
+  let { mark } = first
+  let seen = mark
   let closed = false
   let cancel = scheduler.after(WATCH_MS, look)
-  let reading: Promise<void> = markOf(parts.file).then((now) => {
-    mark = seen = now
-  })
+  let reading: Promise<void> = Promise.resolve()
   metrics.lastReloadSuccessful.value = 1
   metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
   if (first.problems.length > 0) failed(first.problems)
@@ -221,7 +221,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
 }
 
 /** By what a write, a rename and a swapped symlink each change. */
-async function markOf(file: string): Promise<string> {
+export async function markOf(file: string): Promise<string> {
   try {
     const { mtimeMs, ctimeMs, size, ino } = await stat(file)
     return `${mtimeMs} ${ctimeMs} ${size} ${ino}`

@@ -148,6 +148,8 @@ async function initialise({ native, dataDir, cluster, account }: Place): Promise
       '-E',
       'UTF8',
       '--locale=C',
+      // Megabytes: a new server has one segment of its log, of 16 by default.
+      '--wal-segsize=1',
       '--no-instructions',
     ],
     account,

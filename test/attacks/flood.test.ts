@@ -52,6 +52,11 @@ async function descriptors(): Promise<number> {
   return (await readdir(`/proc/${range.gateway.pid}/fd`)).length
 }
 
+/** Not too often: each look is at some ten thousand entries. */
+function untilDescriptors(hold: (count: number) => boolean): Promise<void> {
+  return until(async () => hold(await descriptors()), 15_000, 250)
+}
+
 async function serves(t: { ok(holds: boolean, what: string): unknown }, what: string): Promise<void> {
   for (let n = 0; n < 10; n++) {
     const since = performance.now()
@@ -70,24 +75,24 @@ t.test(
       crowd(IDLE / 2, 'idle', '127.0.0.2'),
       crowd(IDLE / 2, 'idle', '127.0.0.3'),
     ])
-    await until(async () => (await descriptors()) >= open + IDLE)
+    await untilDescriptors((count) => count >= open + IDLE)
     await serves(t, 'among idle ones')
     const slow = await crowd(SLOW, 'slow', '127.0.0.4')
     await serves(t, 'among slow ones')
     t.ok((await descriptors()) >= open + IDLE, 'the idle ones are within their time')
     const held = await memory()
-    await until(async () => (await descriptors()) < open + IDLE + 200, 15_000)
+    await untilDescriptors((count) => count < open + IDLE + 200)
     t.pass('the slow ones were closed at HEADERS_TIMEOUT_MS')
     await Promise.all([...first, slow].map(leave))
-    await until(async () => (await descriptors()) <= open + 20)
+    await untilDescriptors((count) => count <= open + 20)
 
     const later: number[] = []
     for (const [one, other] of LATER) {
       const crowds = await Promise.all([crowd(IDLE / 2, 'idle', one), crowd(IDLE / 2, 'idle', other)])
-      await until(async () => (await descriptors()) >= open + IDLE)
+      await untilDescriptors((count) => count >= open + IDLE)
       later.push(await memory())
       await Promise.all(crowds.map(leave))
-      await until(async () => (await descriptors()) <= open + 20)
+      await untilDescriptors((count) => count <= open + 20)
     }
     t.comment(
       `${Math.round(held)} MiB with the first crowd, then ${later.map((each) => Math.round(each)).join(', ')} MiB`,

@@ -11,7 +11,7 @@ import { startRoundRobin } from '../support/round-robin.ts'
 import { createSessionUser, failed } from '../support/session-user.ts'
 
 const USERS = 100
-const PAUSE_MS = 200
+const PAUSE_MS = 300
 const ACCESS_TTL_S = 4
 /** Logins are spread over it, so that refreshes are, too. */
 const ARRIVE_MS = 1500

@@ -70,7 +70,7 @@ function load(url: string): () => Promise<ReadonlyMap<string, number>> {
         (error) => String(error),
       )
       seen.set(outcome, (seen.get(outcome) ?? 0) + 1)
-      await new Promise((resolve) => setTimeout(resolve, 40))
+      await new Promise((resolve) => setTimeout(resolve, 80))
     }
   }
   const lanes = [true, true, true, true, true, true, true, true, true, true, false, false].map(lane)

@@ -30,10 +30,14 @@ export async function plainGateway(t: Test, { targets, upstream, env }: PlainGat
 }
 
 /** Asks again until it holds; for what happens in another process without telling. */
-export async function until(holds: () => Promise<boolean> | boolean, withinMs = 10_000): Promise<void> {
+export async function until(
+  holds: () => Promise<boolean> | boolean,
+  withinMs = 10_000,
+  everyMs = 20,
+): Promise<void> {
   const end = performance.now() + withinMs
   while (!(await holds())) {
     if (performance.now() > end) throw new Error('it did not come to hold in time')
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await new Promise((resolve) => setTimeout(resolve, everyMs))
   }
 }

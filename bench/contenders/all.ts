@@ -5,6 +5,7 @@ import {
   nginxAuthRequest,
   nginxAuthRequestBatched,
   nginxAuthRequestBatchedTuned,
+  nginxAuthRequestTuned,
 } from './nginx-proxies.ts'
 import {
   fastifyAuth,
@@ -29,6 +30,7 @@ export const ALL: readonly Contender[] = [
   fastifyAuthTuned,
   nginxAlone,
   nginxAuthRequest,
+  nginxAuthRequestTuned,
   nginxAuthRequestBatched,
   nginxAuthRequestBatchedTuned,
   floor,

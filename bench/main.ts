@@ -11,8 +11,19 @@ import { scaling } from './scaling.ts'
 import { setUpStage } from './stage.ts'
 import { streams } from './streams.ts'
 import { tls } from './tls.ts'
+import { youngGeneration } from './young-generation.ts'
 
-const RUN = { compare, latency, growth, flood, memory, streams, scaling, tls } satisfies Record<Part, unknown>
+const RUN = {
+  compare,
+  latency,
+  growth,
+  flood,
+  memory,
+  young: youngGeneration,
+  streams,
+  scaling,
+  tls,
+} satisfies Record<Part, unknown>
 
 const HERE = new URL('.', import.meta.url).pathname
 

@@ -30,7 +30,7 @@ ${http}
   return start({ command: 'nginx', args: ['-e', 'stderr', '-p', prefix, '-c', file] })
 }
 
-/** @param kept whether connections are kept; nginx opens one for each request unless told to */
+/** @param kept whether connections are kept; nginx before 1.29.7 opens one for each request unless told to */
 export function upstreamBlock(name: string, port: number, kept = true): string {
   const keep = kept ? ' keepalive 128; keepalive_requests 1000000000;' : ''
   return `  upstream ${name} { server 127.0.0.1:${port};${keep} }`

@@ -15,7 +15,17 @@ export interface BenchOptions {
   readonly parts: readonly Part[]
 }
 
-export const PARTS = ['compare', 'latency', 'growth', 'flood', 'memory', 'streams', 'scaling', 'tls'] as const
+export const PARTS = [
+  'compare',
+  'latency',
+  'growth',
+  'flood',
+  'memory',
+  'young',
+  'streams',
+  'scaling',
+  'tls',
+] as const
 export type Part = (typeof PARTS)[number]
 
 export const CONNECTIONS = 64

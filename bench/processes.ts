@@ -14,20 +14,22 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** The young generation that `npm start` gives the gateway. */
-const NODE_FLAGS = ['--min-semi-space-size=16', '--max-semi-space-size=16']
+/** MiB of a semi-space, as `npm start` gives them to the gateway. */
+export const SEMI_SPACE = 16
 
 /** A Node process with the gateway's flags. */
 export function node(
   file: URL,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  semiSpace = SEMI_SPACE,
 ): Command {
-  return { command: process.execPath, args: [...NODE_FLAGS, file.pathname, ...args], env }
+  const flags = [`--min-semi-space-size=${semiSpace}`, `--max-semi-space-size=${semiSpace}`]
+  return { command: process.execPath, args: [...flags, file.pathname, ...args], env }
 }
 
 /** A Node process as `node FILE` starts it. */
-export function plainNode(...[file, args, env = {}]: Parameters<typeof node>): Command {
+export function plainNode(file: URL, args: readonly string[], env: Command['env'] = {}): Command {
   return { command: process.execPath, args: [file.pathname, ...args], env }
 }
 

@@ -5,7 +5,7 @@ import {
   nginxAuthRequest,
   nginxAuthRequestBatched,
   nginxAuthRequestBatchedTuned,
-  nginxAuthRequestTuned,
+  nginxAuthRequestNotKept,
 } from './nginx-proxies.ts'
 import {
   fastifyAuth,
@@ -30,7 +30,7 @@ export const ALL: readonly Contender[] = [
   fastifyAuthTuned,
   nginxAlone,
   nginxAuthRequest,
-  nginxAuthRequestTuned,
+  nginxAuthRequestNotKept,
   nginxAuthRequestBatched,
   nginxAuthRequestBatchedTuned,
   floor,

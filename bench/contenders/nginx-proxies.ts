@@ -2,7 +2,7 @@ import { startNginx, upstreamBlock } from '../nginx.ts'
 import { freePort } from '../processes.ts'
 import { answering, type Contender, startService, together } from './contender.ts'
 
-/** Without these two nginx speaks HTTP/1.0 and keeps no connection. */
+/** Without these two nginx before 1.29.7 speaks HTTP/1.0 and keeps no connection. */
 const KEPT = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 
 export const FORWARD = `proxy_pass http://backend; ${KEPT} proxy_set_header Host $host;`
@@ -25,37 +25,46 @@ export const nginxAlone: Contender = {
   },
 }
 
+interface AuthRequest {
+  readonly name: string
+  readonly title: string
+  readonly service: string
+  /** The service has the gateway's flags. */
+  readonly tuned: boolean
+  /** Whether connections are kept, as they are by default since nginx 1.29.7. */
+  readonly kept: boolean
+}
+
 /** nginx asks a Node service before each request, with the lines of ngx_http_auth_request_module's documentation. */
-function authRequest(service: string, title: string, tuned: boolean): Contender {
-  const name = tuned ? `${service}-tuned` : service
+function authRequest({ name, title, service, tuned, kept }: AuthRequest): Contender {
   return {
     name,
-    title: tuned ? `${title}, tuned` : title,
+    title,
     authenticates: true,
     needsNginx: true,
     async start(stage) {
       const auth = await startService(service, stage, tuned)
       const port = await freePort()
-      const kept = tuned ? KEPT : ''
+      const keep = kept ? KEPT : ''
       const running = await startNginx(
         stage.folder,
         name,
-        `${upstreamBlock('backend', stage.backendPort, tuned)}
-${upstreamBlock('auth', auth.port, tuned)}
+        `${upstreamBlock('backend', stage.backendPort, kept)}
+${upstreamBlock('auth', auth.port, kept)}
   server {
     listen 127.0.0.1:${port} backlog=4096;
     location / {
       auth_request /auth;
       auth_request_set $user $upstream_http_x_user_id;
       proxy_pass http://backend;
-      ${kept}
+      ${keep}
       proxy_set_header Host $host;
       proxy_set_header X-User-Id $user;
     }
     location = /auth {
       internal;
       proxy_pass http://auth;
-      ${kept}
+      ${keep}
       proxy_pass_request_body off;
       proxy_set_header Content-Length "";
     }
@@ -67,10 +76,31 @@ ${upstreamBlock('auth', auth.port, tuned)}
   }
 }
 
-const ONE_BY_ONE = ['auth-service', 'nginx auth_request + jose + postgres'] as const
-const BATCHED = ['auth-service-batched', 'nginx auth_request + batched service'] as const
-
-export const nginxAuthRequest = authRequest(...ONE_BY_ONE, false)
-export const nginxAuthRequestTuned = authRequest(...ONE_BY_ONE, true)
-export const nginxAuthRequestBatched = authRequest(...BATCHED, false)
-export const nginxAuthRequestBatchedTuned = authRequest(...BATCHED, true)
+export const nginxAuthRequest = authRequest({
+  name: 'auth-service',
+  title: 'nginx auth_request + jose + postgres',
+  service: 'auth-service',
+  tuned: false,
+  kept: true,
+})
+export const nginxAuthRequestNotKept = authRequest({
+  name: 'auth-service-not-kept',
+  title: 'nginx auth_request + jose + postgres, before 1.29.7',
+  service: 'auth-service',
+  tuned: false,
+  kept: false,
+})
+export const nginxAuthRequestBatched = authRequest({
+  name: 'auth-service-batched',
+  title: 'nginx auth_request + batched service',
+  service: 'auth-service-batched',
+  tuned: false,
+  kept: true,
+})
+export const nginxAuthRequestBatchedTuned = authRequest({
+  name: 'auth-service-batched-tuned',
+  title: 'nginx auth_request + batched service, tuned',
+  service: 'auth-service-batched',
+  tuned: true,
+  kept: true,
+})

@@ -234,7 +234,13 @@ export class Http2Response extends EventEmitter {
 
   #sendTrailers(): void {
     if (this.#stream.destroyed || this.#stream.closed) return
-    this.#stream.sendTrailers(grouped(this.#trailers.flat()))
+    try {
+      this.#stream.sendTrailers(grouped(this.#trailers.flat()))
+    } catch {
+      // An event's handler: what it throws ends the process. Without its trailers the answer is not whole.
+      this.destroy()
+      return
+    }
     this.#endRequest()
   }
 
@@ -262,8 +268,9 @@ function endToEnd(fields: readonly string[]): string[] {
   return out
 }
 
+/** Names are the target's to choose: `constructor` is one like any other. */
 function grouped(flat: readonly string[]): Record<string, string[]> {
-  const fields: Record<string, string[]> = {}
+  const fields: Record<string, string[]> = Object.create(null)
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!.toLowerCase()
     fields[name] = [...(fields[name] ?? []), flat[i + 1]!]

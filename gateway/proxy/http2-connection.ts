@@ -175,8 +175,13 @@ class Http2Exchange implements Dispatcher.DispatchController {
   #onHead(status: number, raw: string[]): void {
     if (this.#done) return
     this.rawHeaders = withoutPseudo(raw)
-    this.#handler.onResponseStarted?.()
-    this.#handler.onResponseStart?.(this, status, {}, undefined)
+    try {
+      this.#handler.onResponseStarted?.()
+      this.#handler.onResponseStart?.(this, status, {}, undefined)
+    } catch (error) {
+      // A head that the client's side cannot be given. undici takes it so, too; thrown on it would end the process.
+      this.#fail(error as Error)
+    }
   }
 
   #finish(stream: ClientHttp2Stream): void {

@@ -154,6 +154,29 @@ t.test('duplicates of an answer stay apart, fields of its connection go, trailer
   t.equal(answer.trailers['x-sum'], '42')
 })
 
+t.test(
+  'trailers and hints named as what every object has (process killed by a name) are fields like any other',
+  async (t) => {
+    const named = 'constructor: a\r\nconstructor: b\r\n__proto__: c\r\ntoString: d\r\n'
+    stage.upstream.respond((_request, socket) =>
+      socket.write(
+        `HTTP/1.1 103 Early Hints\r\n${named}\r\nHTTP/1.1 200 OK\r\n${named}` +
+          `Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${named}\r\n`,
+      ),
+    )
+    const stream = http2Client(t, stage.port).request(MAIN)
+    const raw: string[][] = []
+    stream.on('headers', (_headers, _flags, fields) => raw.push(fields as never))
+    stream.on('response', (_headers, _flags, fields) => raw.push(fields as never))
+    stream.on('trailers', (_headers, _flags, fields) => raw.push(fields as never))
+    const { status, body } = await answerOf(stream)
+    t.same([status, body], [200, 'ok'])
+    t.equal(raw.length, 3, 'the hint, the head and the trailers came')
+    for (const fields of raw) t.match(fields.join(' '), /constructor a constructor b __proto__ c tostring d/)
+    t.equal((await askHttp2(http2Client(t, stage.port), MAIN)).status, 200, 'the process lives')
+  },
+)
+
 t.test('early hints reach the client before the answer', async (t) => {
   stage.upstream.respond((_request, socket) =>
     socket.write(

@@ -1,5 +1,6 @@
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import { errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
+import { createKeySet, type KeySet } from './key-set.ts'
 import type { VerificationKey } from './keys.ts'
 
 /** Fetches a JSON document. @throws where it cannot be had */
@@ -34,7 +35,7 @@ const MAX_AGE_MS = 600_000
  * towards the cooldown.
  */
 export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: JwksParts): JwksFetcher {
-  let local: ReturnType<typeof createLocalJWKSet> | null = null
+  let local: KeySet | null = null
   let current = ''
   let version = 0
   let triedAt = Number.NEGATIVE_INFINITY
@@ -59,7 +60,7 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
       const text = JSON.stringify(set)
       failure = null
       if (text === current) return
-      local = createLocalJWKSet(set)
+      local = createKeySet(set)
       current = text
       version++
     } catch (error) {

@@ -1,9 +1,10 @@
 import type { KeyObject } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import { createLocalJWKSet, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import type { JSONWebKeySet, JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
 import { KeyError, PUBLIC_ALGORITHMS, parsePublicKeys, parseSecret, trimmed } from './key-files.ts'
+import { createKeySet } from './key-set.ts'
 
 export { KeyError } from './key-files.ts'
 
@@ -81,12 +82,12 @@ function secretRing(secret: KeyObject, parts: KeyRingParts): KeyRing {
 }
 
 function publicRing(set: JSONWebKeySet, parts: KeyRingParts): KeyRing {
-  const resolve = createLocalJWKSet(set)
+  const resolve = createKeySet(set)
   return {
     algorithms: parts.algorithms ?? PUBLIC_ALGORITHMS,
     version: 0,
     secret: null,
-    resolve: (header) => resolve(header),
+    resolve,
     close: () => {},
   }
 }

@@ -135,6 +135,20 @@ t.test('the kid chooses among the keys of a set', async (t) => {
   t.equal(await verdict(await signed(p256.privateKey, { alg: 'ES256', kid: 'c' })), 'refused')
 })
 
+t.test("a single key that has no name is for every token, whatever the token's kid", async (t) => {
+  for (const content of [
+    pem(p256.publicKey),
+    JSON.stringify(jwk(p256.publicKey)),
+    jwks(jwk(p256.publicKey)),
+  ]) {
+    const { verdict } = await open(t, publicFile(t, content))
+    t.equal(await verdict(await signed(p256.privateKey, { alg: 'ES256', kid: '2026-11' })), 'verified')
+    t.equal(await verdict(await signed(other.privateKey, { alg: 'ES256', kid: '2026-11' })), 'refused')
+  }
+  const named = await open(t, publicFile(t, JSON.stringify(jwk(p256.publicKey, { kid: 'a' }))))
+  t.equal(await named.verdict(await signed(p256.privateKey, { alg: 'ES256', kid: 'b' })), 'refused')
+})
+
 t.test('without a kid there has to be exactly one fitting key', async (t) => {
   const two = jwks(jwk(p256.publicKey, { kid: 'a' }), jwk(other.publicKey, { kid: 'b' }))
   const ambiguous = await open(t, publicFile(t, two))

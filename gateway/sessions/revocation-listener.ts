@@ -23,22 +23,30 @@ const RETRY_MS = 500
 export function createRevocationListener(parts: ListenerParts): RevocationListener {
   let closed = false
   let retry: NodeJS.Timeout | undefined
-  const sql = postgres(parts.databaseUrl, {
-    max: 1,
-    fetch_types: false,
-    idle_timeout: 0,
-    keep_alive: 10,
-    connect_timeout: 5,
-    backoff: () => RETRY_MS / 1000,
-    target_session_attrs: 'primary',
-    onnotice: () => {},
-    connection: { application_name: 'poweron-gateway-listen' },
-  })
+  let sql = connect()
+
+  function connect(): postgres.Sql {
+    return postgres(parts.databaseUrl, {
+      max: 1,
+      fetch_types: false,
+      idle_timeout: 0,
+      keep_alive: 10,
+      connect_timeout: 5,
+      backoff: () => RETRY_MS / 1000,
+      target_session_attrs: 'primary',
+      onnotice: () => {},
+      connection: { application_name: 'poweron-gateway-listen' },
+    })
+  }
 
   function listen(): void {
     sql.listen(parts.channel, parts.onToken, parts.onListening).catch((error: unknown) => {
       if (closed) return
       parts.onFault(error)
+      // postgres.js goes on with what has failed, too: two that try would leave one more listener behind each time.
+      const failed = sql
+      sql = connect()
+      void failed.end({ timeout: 0 }).catch(() => {})
       retry = setTimeout(listen, RETRY_MS)
       retry.unref()
     })

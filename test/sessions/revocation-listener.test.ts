@@ -3,6 +3,7 @@ import postgres from 'postgres'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
+import { createRevocationListener } from '../../gateway/sessions/revocation-listener.ts'
 import { startGateway } from '../support/gateway.ts'
 import { until } from '../support/plain-gateway.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
@@ -88,4 +89,31 @@ t.test('a database that is frozen, and goes on, is heard again', async () => {
   await until(async () => (await gateway.metric('gateway_token_store_up')) === 1)
   await notify(stream.id)
   await stream.closed
+})
+
+t.test('after a start without a database each notice is told once', async (t) => {
+  const own = await startPostgres()
+  t.teardown(() => own.close())
+  await own.stop()
+  const told: string[] = []
+  let faults = 0
+  let listens = 0
+  const listener = createRevocationListener({
+    databaseUrl: own.url,
+    channel: 'revoked',
+    onToken: (id) => told.push(id),
+    onListening: () => listens++,
+    onFault: () => faults++,
+  })
+  t.teardown(() => listener.close())
+  await until(() => faults >= 4)
+  await own.start()
+  await until(() => listens > 0)
+  const admin = postgres(own.url, { max: 1 })
+  t.teardown(() => admin.end())
+  await admin`select pg_notify('revoked', 'one')`
+  await admin`select pg_notify('revoked', 'two')`
+  await until(() => told.includes('two'))
+  t.same(told, ['one', 'two'])
+  t.equal(listens, 1)
 })

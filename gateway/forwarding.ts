@@ -14,7 +14,8 @@ import { withNewCookies } from './sessions/new-cookies.ts'
 import type { StreamGuard } from './sessions/stream-guard.ts'
 import { upstreamHost, upstreamPath } from './upstream-request.ts'
 import type { Target } from './upstreams/target.ts'
-import type { Lease } from './upstreams/upstream.ts'
+import type { Lease, Turn, Verdict } from './upstreams/upstream.ts'
+import type { Place } from './upstreams/waiting-line.ts'
 
 /** The client's connection where it asks to be switched over. */
 export interface UpgradeParts {
@@ -93,6 +94,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       socket: upgrade.socket,
       head: exchange.retries === 0 ? upgrade.head : NOTHING,
       responseEdits: responseEdits(onward),
+      count: exchange.count,
     }
     return lease.target.upgrades.forward(request, (breakOff) => {
       exchange.upgraded = true
@@ -160,7 +162,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       exchange.upstreamMs = parts.now() - exchange.upstreamStartedAt!
       record(exchange, route, lease, outcome)
     }
-    lease.release(outcome === null || countsAsFailure(outcome))
+    lease.release(outcome === null ? 'bad' : verdictOf(outcome))
   }
 
   return {
@@ -174,8 +176,10 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       try {
         for (let left = config.retries; ; left--) {
           const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
-          if (acquired.kind === 'refused') return acquired
-          const { lease } = acquired
+          const turn = acquired.kind === 'queued' ? await turnOf(exchange, acquired.place) : acquired
+          if (turn === null) return DONE
+          if (turn.kind === 'refused') return turn
+          const { lease } = turn
           let outcome: HopOutcome | UpgradeOutcome | null = null
           try {
             begin(onward, lease)
@@ -202,6 +206,15 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
   }
 }
 
+/** @returns null where the client did not wait for it */
+async function turnOf(exchange: Exchange, place: Place<Turn>): Promise<Turn | null> {
+  exchange.watcher = { clientClosed: place.leave }
+  if (clientIsGone(exchange)) place.leave()
+  const turn = await place.turn
+  exchange.watcher = null
+  return turn
+}
+
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
 /**
@@ -225,12 +238,19 @@ function countRetry(exchange: Exchange, route: Route): void {
 }
 
 /** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */
-function countsAsFailure(outcome: HopOutcome | UpgradeOutcome): boolean {
-  if (outcome.kind === 'failed') return true
-  return (
-    outcome.kind === 'answered' &&
-    (outcome.status === 502 || outcome.status === 503 || outcome.status === 504)
-  )
+function verdictOf(outcome: HopOutcome | UpgradeOutcome): Verdict {
+  switch (outcome.kind) {
+    case 'failed':
+      return 'bad'
+    case 'answered':
+      return outcome.status === 502 || outcome.status === 503 || outcome.status === 504 ? 'bad' : 'good'
+    case 'closed':
+      return 'good'
+    // A client's patience must not hide that the target hangs.
+    case 'client-gone':
+    case 'body-too-large':
+      return 'none'
+  }
 }
 
 /** Only now that the request is admitted may the client send what it holds back (RFC 9110, section 10.1.1). */

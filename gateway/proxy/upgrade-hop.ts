@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
 import { parseTarget, type TlsOptions, tlsFiles } from './dispatcher.ts'
 import { clientHeaders, type HeaderEdits } from './headers.ts'
-import type { HopFailure } from './http-hop.ts'
+import type { HopCount, HopFailure } from './http-hop.ts'
 import { reasonOf } from './status-line.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
@@ -25,6 +25,8 @@ export interface UpgradeRequest {
   /** Flat name, value pairs, without `Connection` and `Upgrade`. */
   readonly headers: readonly string[]
   readonly responseEdits: HeaderEdits | null
+  /** Gets the bytes that crossed after the switch, once it is over; of another answer those of its body. */
+  readonly count: Pick<HopCount, 'bytesIn' | 'bytesOut'>
 }
 
 export type UpgradeOutcome =
@@ -110,16 +112,17 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
     proxy.off('proxyReqWs', onStart)
 
     const started = outgoing as ClientRequest | null
-    if (started === null) return resolve(failure(new Error('no request was made'), socket))
+    if (started === null) return resolve(failure(new Error('no request was made'), socket, false))
     started.setTimeout(target.responseMs, () => {
       started.destroy(
         Object.assign(new Error('no answer to the handshake in time'), { code: 'UPGRADE_TIMEOUT' }),
       )
     })
     const unwatch = watchForLeaving(socket)
-    started.prependListener('upgrade', (answer, upstreamSocket) => {
+    started.prependListener('upgrade', (answer, upstreamSocket, early) => {
       opened = true
       unwatch()
+      countFrames(upstreamSocket, early, request)
       upstreamSocket.setTimeout(0)
       answer.headers = fieldObject(switchedFields(answer.rawHeaders, request))
       upstreamSocket.once('error', () => socket.destroy())
@@ -138,7 +141,7 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       if (opened) return
       // Another target may be tried: it gets the connection as this one found it.
       unwatch()
-      resolve(failure(error, socket))
+      resolve(failure(error, socket, (started.socket?.bytesRead ?? 0) > 0))
     })
     started.removeAllListeners('response')
     started.on('response', (answer) => passOn(answer, request, resolve))
@@ -168,14 +171,24 @@ function watchForLeaving(socket: Duplex): () => void {
   }
 }
 
-function failure(error: unknown, socket: Duplex): UpgradeOutcome {
+/** What went to and came from the target since the switch, of which `early` was read with its head. */
+function countFrames(target: Socket, early: Buffer, { socket, count }: UpgradeRequest): void {
+  const before = { in: target.bytesWritten, out: target.bytesRead - early.length }
+  // Ahead of all who ask for it when the client's connection closes.
+  socket.prependOnceListener('close', () => {
+    count.bytesIn = target.bytesWritten - before.in
+    count.bytesOut = target.bytesRead - before.out
+  })
+}
+
+function failure(error: unknown, socket: Duplex, answerBegan: boolean): UpgradeOutcome {
   if (socket.destroyed) return { kind: 'client-gone' }
   return {
     kind: 'failed',
     code: upstreamErrorCode(error),
     cause: error,
     unconnected: isConnectError(error),
-    answerBegan: false,
+    answerBegan,
     bodyTouched: false,
     stale: false,
   }
@@ -195,10 +208,13 @@ function passOn(
       clientHeaders(answer.rawHeaders, request.requestId, request.responseEdits, false).fields,
     )
   } catch (error) {
-    resolve(failure(error, request.socket))
+    resolve(failure(error, request.socket, true))
     answer.destroy()
     return
   }
+  answer.on('data', (chunk: Buffer) => {
+    request.count.bytesOut += chunk.length
+  })
   answer.pipe(res)
   answer.once('error', () => res.destroy())
   answer.once('close', () => {

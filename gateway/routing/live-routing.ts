@@ -75,7 +75,7 @@ export interface RoutingLog {
 
 const WATCH_MS = 250
 
-/** An exchange that was admitted under the old file may still be about to take a connection to its target. */
+/** A request that was matched by the old file may still be on its way to be admitted, and to take a target. */
 const RETIRE_AFTER_MS = 10_000
 
 export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts): LiveRouting {
@@ -86,6 +86,8 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   let status: RoutingStatus = { ...goodReading(), loadedAt: first.loadedAt }
   let { mark } = first
   let seen = mark
+  /** Those of files before, for the exchanges that began with them. */
+  const retired = new Set<Upstream>()
   let closed = false
   let cancel = scheduler.after(WATCH_MS, look)
   let reading: Promise<void> = Promise.resolve()
@@ -99,22 +101,26 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   }
 
   function build(next: UpstreamsConfig, before: Snapshot | null): Snapshot {
+    // A file that cannot be read any more is found before anything is made.
+    const keys = new Map([...next.upstreams].map(([name, upstream]) => [name, connectionKey(upstream)]))
     const upstreams = new Map<string, Upstream>()
-    const keys = new Map<string, string>()
-    for (const [name, upstream] of next.upstreams) {
-      const key = connectionKey(upstream)
-      const same = connectionKeys.get(name) === key ? before?.upstreams.get(name) : undefined
-      keys.set(name, key)
-      upstreams.set(
-        name,
-        createUpstream(name, upstream, {
-          metrics,
-          scheduler,
-          random: parts.random,
-          existing: (url) => same?.targets.find((target) => target.url === url),
-          onTargetChange: tell,
-        }),
-      )
+    try {
+      for (const [name, upstream] of next.upstreams) {
+        const same = connectionKeys.get(name) === keys.get(name) ? before?.upstreams.get(name) : undefined
+        upstreams.set(
+          name,
+          createUpstream(name, upstream, {
+            metrics,
+            scheduler,
+            random: parts.random,
+            existing: (url) => same?.targets.find((target) => target.url === url),
+            onTargetChange: tell,
+          }),
+        )
+      }
+    } catch (error) {
+      for (const upstream of upstreams.values()) upstream.stop()
+      throw error
     }
     connectionKeys = keys
     for (const { label, path, refresh } of next.routes) {
@@ -140,15 +146,30 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   function swap(next: UpstreamsConfig): void {
     const before = snapshot
     snapshot = build(next, before)
-    for (const upstream of before.upstreams.values()) upstream.stop()
-    const kept = new Set([...snapshot.upstreams.values()].flatMap((upstream) => upstream.targets))
-    const gone = [...before.upstreams.values()]
-      .flatMap((upstream) => upstream.targets)
-      .filter((target) => !kept.has(target))
-    for (const target of gone) scheduler.after(RETIRE_AFTER_MS, () => void target.close())
+    for (const upstream of before.upstreams.values()) {
+      upstream.stop()
+      retired.add(upstream)
+    }
+    retire([...before.upstreams.values()])
     metrics.pruneTargets(
       (name, url) => snapshot.upstreams.get(name)?.targets.some((target) => target.url === url) ?? false,
     )
+  }
+
+  function inUse(): Set<Target> {
+    return new Set([...snapshot.upstreams.values(), ...retired].flatMap(({ targets }) => targets))
+  }
+
+  /** Closes the targets that nobody has any more once the exchanges that began with them are over. */
+  function retire(upstreams: readonly Upstream[]): void {
+    scheduler.after(RETIRE_AFTER_MS, () => {
+      const done = upstreams.filter(({ open }) => open === 0)
+      for (const upstream of done) retired.delete(upstream)
+      const kept = inUse()
+      const gone = new Set(done.flatMap(({ targets }) => targets).filter((target) => !kept.has(target)))
+      for (const target of gone) void target.close()
+      if (done.length < upstreams.length) retire(upstreams.filter((upstream) => retired.has(upstream)))
+    })
   }
 
   async function read(): Promise<void> {
@@ -213,9 +234,8 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     async close() {
       closed = true
       cancel()
-      const upstreams = [...snapshot.upstreams.values()]
-      for (const upstream of upstreams) upstream.stop()
-      await Promise.all(upstreams.flatMap((upstream) => upstream.targets.map((target) => target.close())))
+      for (const upstream of snapshot.upstreams.values()) upstream.stop()
+      await Promise.all([...inUse()].map((target) => target.close()))
     },
   }
 }

@@ -20,6 +20,8 @@ export interface Target {
   inFlight: number
   /** Those of them that have a connection of their own (upgrades), outside the pool and its limits. */
   upgraded: number
+  /** Told when an exchange has ended. */
+  readonly freed: Set<() => void>
   /**
    * Asks the target for a path on a connection of its own.
    *
@@ -97,6 +99,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     weight,
     inFlight: 0,
     upgraded: 0,
+    freed: new Set(),
     probe: probe.check,
     async close() {
       upgrades.close()

@@ -7,17 +7,31 @@ import { createEjection } from './ejection.ts'
 import { startHealthChecks } from './health-checks.ts'
 import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
 import { createTarget, isUp, type Target } from './target.ts'
+import { createWaitingLine, type Place } from './waiting-line.ts'
+
+/**
+ * `bad`: it did not answer, or with 502, 503 or 504. `none`: the exchange ended for the client's sake, before one could
+ * know.
+ */
+export type Verdict = 'good' | 'bad' | 'none'
 
 /** A target taken for one exchange. Whoever acquires it releases it, once. */
 export interface Lease {
   readonly target: Target
-  /** @param failed true where the target did not answer, or with 502, 503 or 504 */
-  release(failed: boolean): void
+  /** @param verdict what the exchange says of the target */
+  release(verdict: Verdict): void
 }
 
-export type Acquired =
+export type Turn =
   | { readonly kind: 'leased'; readonly lease: Lease }
-  | { readonly kind: 'refused'; readonly code: 'upstream_unavailable' | 'upstream_overloaded' }
+  /** `upstream_timeout` after a wait for a connection as long as a target may take to answer. */
+  | {
+      readonly kind: 'refused'
+      readonly code: 'upstream_unavailable' | 'upstream_overloaded' | 'upstream_timeout'
+    }
+
+/** `queued` where all targets have the connections under way that they may have. */
+export type Acquired = Turn | { readonly kind: 'queued'; readonly place: Place<Turn> }
 
 /** What an exchange wants of a target. */
 export interface Wanted {
@@ -33,6 +47,8 @@ export interface Upstream {
   readonly config: UpstreamConfig
   readonly targets: readonly Target[]
   readonly retryBudget: RetryBudget
+  /** Leases that were not released yet, and exchanges that wait for one. */
+  readonly open: number
   acquire(want?: Wanted): Acquired
   /** Ends checks and timers; the targets' connections are their owner's to close. */
   stop(): void
@@ -62,6 +78,18 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
   const balance: Balancer = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
   const easing = createEasing((target) => weights.get(target.url) ?? 1, parts.scheduler)
   let up = targets.filter(isUp)
+  let leases = 0
+  const line = createWaitingLine<Turn>({
+    timeoutMs: config.timeouts.responseMs,
+    tooLate: { kind: 'refused', code: 'upstream_timeout' },
+    scheduler: parts.scheduler,
+    mayServe: () => up.length === 0 || up.some((target) => !isFull(target)),
+    onWaiting(some) {
+      for (const { freed } of targets)
+        if (some) freed.add(line.move)
+        else freed.delete(line.move)
+    },
+  })
 
   function onChange(target: Target, reason: string): void {
     const before = up.includes(target)
@@ -72,6 +100,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     if (now) easing.start(target)
     parts.onTargetChange(name, target, now, reason)
     if (up.length === 0) ejection?.giveBackAll()
+    line.move()
   }
 
   const shared = { targets, scheduler: parts.scheduler, onChange }
@@ -84,25 +113,38 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
 
   if (up.length === 0) ejection?.giveBackAll()
 
-  /** Exchanges that wait for a connection are those beyond what each target's connections can carry. */
-  function waiting(): number {
-    let count = 0
-    for (const target of targets) count += Math.max(0, pooled(target) - config.maxConnections)
-    return count
+  /** One connection of HTTP/2 carries as many exchanges as the target lets it. */
+  function isFull(target: Target): boolean {
+    return config.protocol !== 'http2' && target.inFlight - target.upgraded >= config.maxConnections
+  }
+
+  /** @returns null where all that may be taken are full */
+  function take(upgrade: boolean, tried: ReadonlySet<Target> | undefined): Turn | null {
+    if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
+    const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
+    const eligible = untried.length === 0 ? up : untried
+    const target = balance(eligible)
+    if (upgrade || !isFull(target)) return { kind: 'leased', lease: lease(target, upgrade) }
+    // Nobody is to wait, or be turned away, beside a target that has a connection to spare.
+    const free = eligible.filter((each) => !isFull(each))
+    return free.length === 0 ? null : { kind: 'leased', lease: lease(balance(free), upgrade) }
   }
 
   function lease(target: Target, upgrade: boolean): Lease {
     let released = false
+    leases++
     target.inFlight++
     if (upgrade) target.upgraded++
     return {
       target,
-      release(failed) {
+      release(verdict) {
         if (released) return
         released = true
+        leases--
         target.inFlight--
         if (upgrade) target.upgraded--
-        ejection?.record(target, failed)
+        if (verdict !== 'none') ejection?.record(target, verdict === 'bad')
+        for (const tell of target.freed) tell()
       },
     }
   }
@@ -112,15 +154,14 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     config,
     targets,
     retryBudget: createRetryBudget(),
+    get open() {
+      return leases + line.length
+    },
     acquire({ tried, upgrade = false } = {}) {
-      if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
-      const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
-      const target = balance(untried.length === 0 ? up : untried)
-      const full = !upgrade && pooled(target) >= config.maxConnections
-      if (full && waiting() >= config.maxPending) {
-        return { kind: 'refused', code: 'upstream_overloaded' }
-      }
-      return { kind: 'leased', lease: lease(target, upgrade) }
+      const turn = take(upgrade, tried)
+      if (turn !== null) return turn
+      if (line.length >= config.maxPending) return { kind: 'refused', code: 'upstream_overloaded' }
+      return { kind: 'queued', place: line.join(() => take(upgrade, tried)) }
     },
     stop() {
       stopChecks?.()
@@ -141,8 +182,4 @@ function forget({ health }: Target, config: UpstreamConfig): void {
     health.ejected = false
     health.failures = 0
   }
-}
-
-function pooled(target: Target): number {
-  return target.inFlight - target.upgraded
 }

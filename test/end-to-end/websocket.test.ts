@@ -344,6 +344,16 @@ t.test('a POST that asks for a WebSocket is a POST', async (t) => {
   t.equal(got.body.toString(), 'hi')
 })
 
+t.test('the access line of a WebSocket has the bytes that crossed it since the switch', async (t) => {
+  const { client } = await open('/ws/bytes')
+  client.send('x'.repeat(1000))
+  await once(client, 'message')
+  client.close()
+  const line = await stage.gateway.line((each) => each.msg === 'request' && each.path === '/ws/bytes')
+  // A frame of the client's has a mask of four bytes; a closing one has a mask alone, and the answer to it two bytes.
+  t.match(line, { bytesIn: 1000 + 8 + 6, bytesOut: 1000 + 4 + 2 })
+})
+
 t.test('open WebSockets are told while they are, and logged as 101 once they are over', async (t) => {
   const gauge = () => stage.gateway.metric('gateway_open_streams{kind="websocket"}')
   const before = await gauge()

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { ask, keepAliveAgent, many } from '../support/http-client.ts'
 import { plainGateway, until } from '../support/plain-gateway.ts'
 import { freePort, OK, type RawRequest, startRawBackend } from '../support/raw-backend.ts'
+import { openConnection } from '../support/raw-http.ts'
 
 async function backend(t: Test, answer: (request: RawRequest) => void, port = 0) {
   const started = await startRawBackend(answer, { port })
@@ -148,4 +149,34 @@ t.test('past maxConnections and maxPending the next is refused at once with Retr
   // Those that leave make room again.
   for (const each of waiting) each.abort()
   await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 0)
+})
+
+t.test('a request that gets no connection within the response timeout is 504', async (t) => {
+  const hung = await backend(t, ({ socket, head }) => {
+    if (head.includes('/events'))
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n')
+    else socket.write(OK)
+  })
+  const gateway = await plainGateway(t, {
+    targets: [hung.url],
+    upstream: { maxConnections: 1, maxPending: 1, timeouts: { response: '500ms' } },
+  })
+  const stream = await openConnection(gateway.port)
+  t.teardown(() => stream.destroy())
+  stream.write('GET /events HTTP/1.1\r\nHost: a\r\n\r\n')
+  await stream.sees('text/event-stream')
+  for (let n = 0; n < 3; n++) {
+    const left = new AbortController()
+    const asked = fetch(gateway.url, { signal: left.signal }).catch(() => {})
+    await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 2)
+    left.abort()
+    await asked
+    await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 1)
+  }
+  const answer = await ask({ url: gateway.url })
+  t.same([answer.status, JSON.parse(answer.body).code], [504, 'upstream_timeout'])
+  t.equal(hung.requests.length, 1, 'none of those that waited and left reached the target')
+  stream.destroy()
+  await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 0)
+  t.equal((await ask({ url: gateway.url })).status, 200)
 })

@@ -3,6 +3,8 @@ import { connect, createServer } from 'node:net'
 import t from 'tap'
 import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
 import { plainGateway } from '../support/plain-gateway.ts'
+import { startRawBackend } from '../support/raw-backend.ts'
+import { rawRequest } from '../support/raw-http.ts'
 
 const HANDSHAKE =
   'GET /ws HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
@@ -67,3 +69,15 @@ t.test(
     )
   },
 )
+
+t.test('a handshake is not sent again once a byte of its answer came', async (t) => {
+  for (const bytes of ['HTTP/1.1 1', 'HTTP/1.1 101 Switching Protocols\r\nUpgra']) {
+    const half = await startRawBackend(({ socket }) => void socket.end(bytes))
+    const other = await startRawBackend(({ socket }) => void socket.end(bytes))
+    t.teardown(() => Promise.all([half.close(), other.close()]))
+    const gateway = await plainGateway(t, { targets: [half.url, other.url], upstream: { retries: 3 } })
+    const { responses } = await rawRequest(gateway.port, HANDSHAKE)
+    t.equal(responses[0]?.status, 502)
+    t.equal(half.requests.length + other.requests.length, 1)
+  }
+})

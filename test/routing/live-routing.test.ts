@@ -1,49 +1,84 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { createMetrics } from '../../gateway/ops/metrics.ts'
 import { createLiveRouting, markOf } from '../../gateway/routing/live-routing.ts'
 import { loadUpstreamsFile } from '../../gateway/routing/load-file.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
+import { type Scheduler, systemScheduler } from '../../gateway/scheduler.ts'
+import { createFakeScheduler } from '../support/fake-scheduler.ts'
 import { plainRouting, until } from '../support/plain-gateway.ts'
 
 const SILENT = { info() {}, warn() {}, error() {} }
 
+const routing = (path: string, targets: readonly string[] = ['http://127.0.0.1:1']) => {
+  const { upstreams, routes } = plainRouting(targets)
+  return JSON.stringify({ upstreams, routes: routes.map((route) => ({ ...route, path })) })
+}
+
+async function routingFile(t: Test, text: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'gateway-routing-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const file = join(folder, 'upstreams.json')
+  await writeFile(file, text)
+  return file
+}
+
+/** Reads the file, lets `meanwhile` happen, and watches it from then on. */
+async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhile = async () => {}) {
+  const mark = await markOf(file)
+  const loaded = await loadUpstreamsFile({ path: file })
+  if (!loaded.ok) throw new Error(loaded.problems.join())
+  await meanwhile()
+  const live = createLiveRouting(
+    { ...loaded, mark, loadedAt: Date.now(), problems: [] },
+    {
+      file,
+      cookies: { access: 'auth_token', refresh: 'refresh_token' },
+      hsts: null,
+      gatewayPath: '/-',
+      sessionEndpoints: false,
+      metrics: createMetrics({ version: 'test', node: process.version }, Date.now),
+      scheduler,
+      wallClock: Date.now,
+      random: Math.random,
+      log: SILENT,
+    },
+  )
+  t.teardown(() => live.close())
+  return live
+}
+
 t.test(
   'a file that is written between its first reading and the start of its watch is read again',
   async (t) => {
-    const folder = await mkdtemp(join(tmpdir(), 'gateway-routing-'))
-    t.teardown(() => rm(folder, { recursive: true }))
-    const file = join(folder, 'upstreams.json')
-    const routing = (path: string) => {
-      const { upstreams, routes } = plainRouting(['http://127.0.0.1:1'])
-      return JSON.stringify({ upstreams, routes: routes.map((route) => ({ ...route, path })) })
-    }
-    await writeFile(file, routing('/before'))
-    const mark = await markOf(file)
-    const loaded = await loadUpstreamsFile({ path: file })
-    if (!loaded.ok) throw new Error(loaded.problems.join())
-    await writeFile(file, routing('/afterwards'))
-    const live = createLiveRouting(
-      { ...loaded, mark, loadedAt: Date.now(), problems: [] },
-      {
-        file,
-        cookies: { access: 'auth_token', refresh: 'refresh_token' },
-        hsts: null,
-        gatewayPath: '/-',
-        sessionEndpoints: false,
-        metrics: createMetrics({ version: 'test', node: process.version }, Date.now),
-        scheduler: systemScheduler,
-        wallClock: Date.now,
-        random: Math.random,
-        log: SILENT,
-      },
-    )
-    t.teardown(() => live.close())
+    const file = await routingFile(t, routing('/before'))
+    const live = await liveRouting(t, file, systemScheduler, () => writeFile(file, routing('/afterwards')))
     const matches = (path: string) => live.current().routes.match({ host: 'any', path, method: 'GET' }).kind
     t.equal(matches('/before'), 'matched')
     await until(() => matches('/afterwards') === 'matched')
     t.equal(matches('/before'), 'none')
+  },
+)
+
+t.test(
+  'a target that left the file stays open as long as an exchange that began with it may still be retried there',
+  async (t) => {
+    const scheduler = createFakeScheduler()
+    const file = await routingFile(t, routing('/', ['http://127.0.0.1:1', 'http://127.0.0.1:2']))
+    const live = await liveRouting(t, file, scheduler)
+    const before = live.current().upstreams.get('api')!
+    const closed: string[] = []
+    for (const target of before.targets) Object.assign(target, { close: async () => closed.push(target.url) })
+    const first = before.acquire()
+    await writeFile(file, routing('/', ['http://127.0.0.1:2', 'http://127.0.0.1:3']))
+    await live.reload()
+    await writeFile(file, routing('/', ['http://127.0.0.1:3']))
+    await live.reload()
+    await scheduler.advance(60_000)
+    t.same(closed, [], 'a minute later')
+    if (first.kind === 'leased') first.lease.release('good')
+    await scheduler.advance(10_000)
+    t.same(closed, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
   },
 )

@@ -60,9 +60,9 @@ function exchanges(upstream: Upstream, n: number, { failed, count }: { failed: b
   for (let i = 0; i < count; i++) {
     if (upstream.targets[n - 1]!.metrics.up.value === 0) return
     const acquired = upstream.acquire({ tried: others })
-    if (acquired.kind !== 'leased') throw new Error(acquired.code)
+    if (acquired.kind !== 'leased') throw new Error(acquired.kind)
     if (acquired.lease.target.url !== URLS[n - 1]) throw new Error('another target was leased')
-    acquired.lease.release(failed)
+    acquired.lease.release(failed ? 'bad' : 'good')
   }
 }
 
@@ -228,7 +228,7 @@ t.test('exchanges that began before a reload do not eject behind the new file', 
   const { upstream, up, reload } = setUp({ config: { ejection: EJECTION } })
   const leases = Array.from({ length: 20 }, () => upstream.acquire())
   const next = reload({ ejection: EJECTION })
-  for (const acquired of leases) if (acquired.kind === 'leased') acquired.lease.release(true)
+  for (const acquired of leases) if (acquired.kind === 'leased') acquired.lease.release('bad')
   t.same(up(next), [1, 1])
   t.same(
     next.targets.map(({ inFlight }) => inFlight),
@@ -248,14 +248,14 @@ t.test('a reload during the easing in does not bring the old weight back', async
   t.equal(next.targets[0]!.weight, 7)
 })
 
-t.test('past maxConnections so many may wait as maxPending says, the next is refused', async (t) => {
-  const { upstream } = setUp({ targets: 1, config: { maxConnections: 2, maxPending: 3 } })
-  const kinds = Array.from({ length: 6 }, () => upstream.acquire())
-  t.same(
-    kinds.map(({ kind }) => kind),
-    ['leased', 'leased', 'leased', 'leased', 'leased', 'refused'],
-  )
-  t.same(kinds[5], { kind: 'refused', code: 'upstream_overloaded' })
-  if (kinds[0]?.kind === 'leased') kinds[0].lease.release(false)
-  t.equal(upstream.acquire().kind, 'leased')
+t.test('an exchange that its client ended says nothing of the target: failures go on being counted', (t) => {
+  const { upstream, up } = setUp({ targets: 2, config: { ejection: EJECTION } })
+  const others = new Set([upstream.targets[1]!])
+  for (const verdict of ['bad', 'bad', 'none', 'bad', 'none', 'bad', 'bad'] as const) {
+    t.same(up(), [1, 1])
+    const acquired = upstream.acquire({ tried: others })
+    if (acquired.kind === 'leased') acquired.lease.release(verdict)
+  }
+  t.same(up(), [0, 1])
+  t.end()
 })

@@ -144,7 +144,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
         target.inFlight--
         if (upgrade) target.upgraded--
         if (verdict !== 'none') ejection?.record(target, verdict === 'bad')
-        for (const tell of target.freed) tell()
+        if (target.freed.size > 0) for (const tell of target.freed) tell()
       },
     }
   }

@@ -1,7 +1,7 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import type { CookieValue } from '../auth/cookies.ts'
 import type { TokenRow } from '../auth/token-table.ts'
-import { JWT_LIKE, MASK, SECRET_NAME } from '../ops/access-log.ts'
+import { MASK, maskJwts, SECRET_NAME } from '../ops/access-log.ts'
 import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
 import { visible } from '../routing/wording.ts'
 
@@ -74,14 +74,11 @@ export function describeHeaders(flat: readonly string[], open: ReadonlySet<strin
 function masked(name: string, value: string): string {
   if (/^cookie$/i.test(name)) return value.replace(/=[^;]*/g, `=${MASK}`)
   if (SECRET_NAME.test(name)) return MASK
-  return visible(value.replace(JWT_LIKE, MASK))
+  return visible(maskJwts(value))
 }
 
 function shown(value: unknown): string {
-  return visible(typeof value === 'string' ? value.replace(JWT_LIKE, MASK) : JSON.stringify(value)).slice(
-    0,
-    200,
-  )
+  return visible(typeof value === 'string' ? maskJwts(value) : JSON.stringify(value)).slice(0, 200)
 }
 
 function instant(ms: number): string {

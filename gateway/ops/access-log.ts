@@ -27,10 +27,31 @@ export interface UnparsedLine {
 export const SECRET_NAME =
   /token|secret|passw|pwd|auth|session|credential|signature|api[-_]?key|^(key|sig|code|jwt|sid)$/i
 
-/** A JWT by its looks, wherever it stands. */
-export const JWT_LIKE = /eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?/g
-
 export const MASK = '***'
+
+/** The shortest first part of a JWT that is taken for one. */
+const JWT_HEAD_CHARS = 11
+
+/**
+ * Masks what looks like a JWT, wherever it stands. Each character is looked at once or twice: one expression for it all
+ * would begin again at every `eyJ`, of which a client's URL may have thousands.
+ */
+export function maskJwts(text: string): string {
+  return text.includes('eyJ') ? text.replace(/[\w.-]+/g, maskRun) : text
+}
+
+function maskRun(run: string): string {
+  const parts = run.split('.')
+  const kept: string[] = []
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i]!
+    const at = part.indexOf('eyJ')
+    const isJwt = at !== -1 && part.length - at >= JWT_HEAD_CHARS && (parts[i + 1] ?? '') !== ''
+    kept.push(isJwt ? `${part.slice(0, at)}${MASK}` : part)
+    if (isJwt) i += 2
+  }
+  return kept.join('.')
+}
 
 const NOTHING_READ = {
   requestId: '',
@@ -91,7 +112,7 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
 export function maskPath(url: string): string {
   const query = url.indexOf('?')
   if (query === -1 && !url.includes('eyJ')) return url
-  const path = (query === -1 ? url : url.slice(0, query)).replace(JWT_LIKE, MASK)
+  const path = maskJwts(query === -1 ? url : url.slice(0, query))
   if (query === -1) return path
   return `${path}?${url
     .slice(query + 1)
@@ -102,10 +123,10 @@ export function maskPath(url: string): string {
 
 function maskPair(pair: string): string {
   const equals = pair.indexOf('=')
-  if (equals === -1) return pair.replace(JWT_LIKE, MASK)
+  if (equals === -1) return maskJwts(pair)
   const name = pair.slice(0, equals)
   if (SECRET_NAME.test(decoded(name))) return `${name}=${MASK}`
-  return `${name}=${pair.slice(equals + 1).replace(JWT_LIKE, MASK)}`
+  return `${name}=${maskJwts(pair.slice(equals + 1))}`
 }
 
 function decoded(text: string): string {

@@ -201,6 +201,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
         }
       } finally {
         unwatch()
+        discardRest(exchange)
       }
     },
   }
@@ -212,7 +213,14 @@ async function turnOf(exchange: Exchange, place: Place<Turn>): Promise<Turn | nu
   if (clientIsGone(exchange)) place.leave()
   const turn = await place.turn
   exchange.watcher = null
-  return turn
+  if (turn?.kind !== 'leased' || !clientIsGone(exchange)) return turn
+  turn.lease.release('none')
+  return null
+}
+
+/** No further try follows: a body that the last one left as it was is read, or its connection would stand still. */
+function discardRest({ req }: Exchange): void {
+  if (req.readableFlowing === false) req.resume()
 }
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])

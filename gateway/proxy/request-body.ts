@@ -41,7 +41,9 @@ export class RequestBody extends Readable {
       req.on('error', this.#onError)
       req.on('close', this.#onClose)
     }
-    this.#req.resume()
+    // Read to its end by an earlier try, which found it empty.
+    if (this.#req.readableEnded) this.push(null)
+    else this.#req.resume()
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
@@ -49,8 +51,10 @@ export class RequestBody extends Readable {
     req.off('data', this.#onData)
     req.off('end', this.#onEnd)
     req.off('close', this.#onClose)
-    // What the client still sends is read and thrown away, or its connection would stand still.
-    if (this.#started) req.resume()
+    // Of a body that nobody has taken anything of, the next try gets all. What the client still sends of another is
+    // read and thrown away, or its connection would stand still.
+    if (this.#taken > 0) req.resume()
+    else if (this.#started) req.pause()
     callback(error)
   }
 

@@ -58,8 +58,10 @@ export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, lim
     session.once('close', () => sessions.delete(session))
     // The connection has gone, or broke the protocol: each of its streams is told by an event of its own.
     session.on('error', () => {})
-    session.setTimeout(limits.keepAliveTimeoutMs, () => {
+    session.setTimeout(limits.keepAliveTimeoutMs)
+    session.on('timeout', () => {
       if (streams === 0) session.close()
+      else session.setTimeout(limits.keepAliveTimeoutMs)
     })
     session.on('stream', (stream, fields, _flags, raw) => {
       streams++

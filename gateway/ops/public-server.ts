@@ -74,10 +74,10 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   }
   server.on('request', (req, res) => onRequest(req, res, false))
   server.on('checkContinue', (req, res) => onRequest(req, res, true))
-  server.on(
-    'checkExpectation',
-    (req, res) => void gateway.handle(req, res, { refusal: 'expectation_failed' }),
-  )
+  server.on('checkExpectation', (req, res) => {
+    if (res.socket === null) tellWhenGone(req.socket, res)
+    void gateway.handle(req, res, { refusal: 'expectation_failed' })
+  })
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     const res = answerOn(req)
     // A body would travel through the tunnel as if it were the client's first frames.

@@ -1,6 +1,7 @@
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
+  type ClientSessionOptions,
   connect as connectHttp2,
   constants,
 } from 'node:http2'
@@ -57,7 +58,9 @@ export function createHttp2Connection(options: Http2Options): TargetDispatcher {
     const opened = connectHttp2(options.origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
-    })
+      // A client may say twice what should be said once; it passes as over HTTP/1.1, and is no fault of the target's.
+      strictSingleValueFields: false,
+    } as ClientSessionOptions)
     // Each stream is told by an error of its own.
     opened.on('error', () => {})
     opened.once('connect', () => opened.setLocalWindowSize(CONNECTION_WINDOW))
@@ -105,6 +108,7 @@ class Http2Exchange implements Dispatcher.DispatchController {
   #stream: ClientHttp2Stream | null = null
   #answered = false
   #done = false
+  #limitMs = 0
   rawHeaders: string[] = []
   rawTrailers: string[] = []
   aborted = false
@@ -150,11 +154,12 @@ class Http2Exchange implements Dispatcher.DispatchController {
       return
     }
     const stream = this.#stream
-    stream.setTimeout(this.#options.responseMs, () => this.#fail(timedOut()))
+    this.#limit(stream, this.#options.responseMs)
+    stream.on('timeout', () => this.#onTimeout(stream))
     stream.on('headers', (headers, _flags, raw) => this.#onHead(Number(headers[':status']), raw as never))
     stream.on('response', (headers, flags, raw) => {
       this.#answered = true
-      stream.setTimeout(this.#options.idleMs)
+      this.#limit(stream, this.#options.idleMs)
       this.#onHead(Number(headers[':status']), raw as never)
       // Told in the same turn, so that it ends with its head for the client too: gRPC asks that of an answer that
       // is nothing but trailers.
@@ -170,6 +175,19 @@ class Http2Exchange implements Dispatcher.DispatchController {
     stream.once('close', () => setImmediate(() => this.#finish(stream)))
     body?.once('error', (error) => this.#fail(error))
     body?.pipe(stream)
+  }
+
+  #limit(stream: ClientHttp2Stream, ms: number): void {
+    this.#limitMs = ms
+    stream.setTimeout(ms)
+  }
+
+  /** The time is the target's: it does not count while the client takes no more, or sends no more of its body. */
+  #onTimeout(stream: ClientHttp2Stream): void {
+    const body = this.#request.body as Readable | null | undefined
+    const waitsForBody = body != null && !body.readableEnded && !stream.writableNeedDrain
+    if (stream.isPaused() || waitsForBody) stream.setTimeout(this.#limitMs)
+    else this.#fail(timedOut())
   }
 
   #onHead(status: number, raw: string[]): void {

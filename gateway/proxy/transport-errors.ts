@@ -19,6 +19,8 @@ const TIMED_OUT = new Set([
   'UND_ERR_BODY_TIMEOUT',
   'ETIMEDOUT',
   'UPGRADE_TIMEOUT',
+  // http-proxy-3's
+  'ECONNECT_TIMEOUT',
 ])
 
 const RESET = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'UND_ERR_CLOSED', 'UND_ERR_DESTROYED'])
@@ -44,7 +46,7 @@ export function upstreamErrorCode(error: unknown): ErrorCode {
 /** True where the connection was never made, so that the target cannot have seen anything of the request. */
 export function isConnectError(error: unknown): boolean {
   const { code } = asError(error)
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || UNREACHABLE.has(code)) return true
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ECONNECT_TIMEOUT' || UNREACHABLE.has(code)) return true
   // A name with several addresses: node:net reports all attempts in one error.
   return error instanceof AggregateError && error.errors.every((each) => isConnectError(each))
 }

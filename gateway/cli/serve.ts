@@ -8,7 +8,7 @@ import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { CertificateError } from '../ops/certificates.ts'
 import { createLineWriter } from '../ops/line-writer.ts'
 import { createLogger, type Logger } from '../ops/logger.ts'
-import { askForRouting } from '../ops/workers.ts'
+import { askForRouting, tellCannotStart, WorkerStartError } from '../ops/workers.ts'
 import { type FirstReading, markOf } from '../routing/live-routing.ts'
 import { loadUpstreamsFile, loadUpstreamsText } from '../routing/load-file.ts'
 import { systemScheduler } from '../scheduler.ts'
@@ -38,6 +38,10 @@ export async function serve(environment: ServeEnvironment): Promise<number> {
   } catch (error) {
     const reasons = startReasons(error)
     if (reasons === null) throw error
+    if (cluster.isWorker) {
+      await tellCannotStart(reasons)
+      return 2
+    }
     environment.stderr.write(
       `poweron-gateway cannot start:\n${reasons.map((reason) => `  ${reason}\n`).join('')}`,
     )
@@ -77,11 +81,19 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   return code
 }
 
-/** The first signal asks to leave in order, the second to leave now. */
+/**
+ * The first signal asks to leave in order, the second to leave now. SIGHUP is heard from the beginning, too: by default
+ * it ends the process.
+ */
 function countSignals({ onSignal }: ServeEnvironment): Signals {
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()
   let count = 0
+  let hungUp = false
+  let reload = () => {
+    hungUp = true
+  }
+  onSignal('SIGHUP', () => reload())
   const onEach = () => {
     count++
     if (count === 1) first.resolve()
@@ -89,7 +101,14 @@ function countSignals({ onSignal }: ServeEnvironment): Signals {
   }
   onSignal('SIGTERM', onEach)
   onSignal('SIGINT', onEach)
-  return { first: first.promise, second: second.promise }
+  return {
+    first: first.promise,
+    second: second.promise,
+    onHangUp(listener) {
+      reload = listener
+      if (hungUp) listener()
+    },
+  }
 }
 
 /** Outside production, a start without a routing file serves the example. */
@@ -144,12 +163,13 @@ async function startEcho(): Promise<EchoUpstream> {
 
 /** Why the start cannot be, where that is the settings' or the surroundings' doing; null for a defect. */
 function startReasons(error: unknown): readonly string[] | null {
-  if (error instanceof StartError) return error.reasons
+  if (error instanceof StartError || error instanceof WorkerStartError) return error.reasons
   if (error instanceof CertificateError) return error.reasons
   if (error instanceof KeyError) return [error.message]
   if (!(error instanceof Error)) return null
   if (error.name === 'EmbeddedPostgresError') return [error.message]
-  if ('syscall' in error && error.syscall === 'listen') {
+  // A worker's listener is its primary's, which tells what became of `bind`.
+  if ('syscall' in error && (error.syscall === 'listen' || error.syscall === 'bind')) {
     const { address, port } = error as { address?: string; port?: number }
     return [
       `cannot listen on ${address}:${port} (${codeOf(error)}); expected a free port: set PORT, ADMIN_PORT or HTTP_REDIRECT_PORT`,

@@ -44,6 +44,8 @@ export interface Start {
 export interface Signals {
   readonly first: Promise<void>
   readonly second: Promise<void>
+  /** Called at each SIGHUP, those that came before included. */
+  onHangUp(listener: () => void): void
 }
 
 function appOf(
@@ -69,8 +71,8 @@ export async function serveAlone(
 ): Promise<number> {
   const { log, signals } = start
   const app = await appOf(start, environment)
+  signals.onHangUp(() => void app.routing.reload())
   await firstProbe(app)
-  environment.onSignal('SIGHUP', () => void app.routing.reload())
   const operations = createOperations({
     ask: async (part) => [await app.reporter[part]()],
     count: 1,
@@ -90,8 +92,8 @@ export async function serveAlone(
 /** One of several: its primary tells it what to do, and its signals come from there too. */
 export async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
   const app = await appOf(start, environment)
+  start.signals.onHangUp(() => void app.routing.reload())
   await firstProbe(app)
-  environment.onSignal('SIGHUP', () => void app.routing.reload())
   const left = Promise.withResolvers<void>()
   answerPrimary(app.reporter, left.resolve)
   tellListening(await app.listen())
@@ -112,7 +114,7 @@ export async function serveWithWorkers(
     scheduler: systemScheduler,
     log,
   })
-  environment.onSignal('SIGHUP', () => workers.signal('SIGHUP'))
+  signals.onHangUp(() => workers.signal('SIGHUP'))
   const operations = createOperations({
     ask: workers.ask,
     count: settings.workers,
@@ -157,7 +159,10 @@ async function announce(
   const { settings, log, file } = start
   const adminPort = await listening(operations.server, settings.adminPort, settings.adminHost)
   const { port, redirectPort } = ports
-  log.info({ port, adminPort, ...(redirectPort === null ? {} : { redirectPort }) }, 'listening')
+  // Whoever started it waits for this line, whatever else it is to say.
+  log
+    .child({}, { level: 'info' })
+    .info({ port, adminPort, ...(redirectPort === null ? {} : { redirectPort }) }, 'listening')
   if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
 }
 

@@ -21,6 +21,8 @@ type Send = ChildProcess['send']
  * @param another a worker that may take it, or null where there is none
  */
 export function watchHandovers(worker: ChildProcess, another: () => ChildProcess | null): void {
+  // It could not even be started.
+  if (worker.send === undefined) return
   const sent = new Map<number, { message: Handover; handle: NonNullable<SendHandle> }>()
   const send = worker.send.bind(worker) as (...all: unknown[]) => boolean
   worker.send = ((message: unknown, handle?: SendHandle, ...more: unknown[]) => {
@@ -36,7 +38,7 @@ export function watchHandovers(worker: ChildProcess, another: () => ChildProcess
     if (worker.connected && turns++ < MAX_TURNS) return void setImmediate(handOn)
     for (const { message, handle } of sent.values()) {
       const next = another()
-      if (next !== null) next.send(message, handle)
+      if (next !== null) next.send(message, handle, () => {})
       else if ('close' in handle) handle.close()
     }
     sent.clear()

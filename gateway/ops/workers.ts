@@ -29,10 +29,22 @@ interface Leave {
   readonly ask: 'leave'
 }
 
-/** What a worker says unasked: that it listens, or that it needs to know what the others serve. */
+/** What a worker says unasked: that it listens, or why it cannot; or that it needs to know what the others serve. */
 interface Says {
   readonly listening?: Ports
+  readonly cannotStart?: readonly string[]
   readonly needs?: 'routing'
+}
+
+/** A worker cannot start for reasons that are the settings' or the surroundings' doing. */
+export class WorkerStartError extends Error {
+  override readonly name = 'WorkerStartError'
+  readonly reasons: readonly string[]
+
+  constructor(reasons: readonly string[]) {
+    super(reasons.join('\n'))
+    this.reasons = reasons
+  }
 }
 
 /** The answer to that need; null where there is nobody who knows. */
@@ -68,6 +80,12 @@ export function tellListening(ports: Ports): void {
   process.send?.({ listening: ports } satisfies Says)
 }
 
+/** Says why the worker cannot start: its primary tells it once for all of them. Resolves when that is on its way. */
+export async function tellCannotStart(reasons: readonly string[]): Promise<void> {
+  if (!process.connected) return
+  await new Promise((resolve) => process.send?.({ cannotStart: reasons } satisfies Says, resolve))
+}
+
 /** What the other workers serve; null where none can tell. */
 export function askForRouting(): Promise<RoutingInForce | null> {
   return new Promise((resolve) => {
@@ -91,7 +109,7 @@ export interface WorkersParts {
 
 /** The processes that serve, as their primary sees them. */
 export interface Workers {
-  /** Resolves when all listen, with their port. Rejects where one ends before that. */
+  /** Resolves when all listen, with their port. Rejects where one ends before that (WorkerStartError if it said why). */
   readonly listening: Promise<Ports>
   /** What the workers report of this; one that does not answer in time is left out. */
   ask<Part extends keyof Reports>(part: Part): Promise<readonly Reports[Part][]>
@@ -105,6 +123,13 @@ export interface Workers {
   leave(): Promise<number>
   /** Ends all now. */
   kill(): void
+}
+
+interface Death {
+  /** Exit code or signal. */
+  readonly how: string | number
+  /** Why it could not start, where it said so. */
+  readonly reasons: readonly string[] | null
 }
 
 /** A worker that is stuck must not hold up a scrape. */
@@ -128,11 +153,19 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
   let deathsInARow = 0
 
   function fork(): void {
-    const worker = cluster.fork(env)
+    let worker: Worker
+    try {
+      worker = cluster.fork(env)
+    } catch (error) {
+      replace(undefined, false, { how: codeOf(error), reasons: null })
+      return
+    }
     watchHandovers(worker.process, () => living()[0]?.process ?? null)
     let listens = false
+    let reasons: readonly string[] | null = null
     worker.on('message', (message: Partial<Told> & Says) => {
       if (message.needs === 'routing') void tellRouting(worker)
+      if (message.cannotStart !== undefined) reasons = message.cannotStart
       if (message.listening !== undefined) {
         listens = true
         ready++
@@ -148,11 +181,16 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
     })
     const exit = Promise.withResolvers<number>()
     exits.set(worker.id, exit.promise)
-    worker.once('exit', (code, signal) => {
-      exits.delete(worker.id)
+    function end(code: number, how: string | number): void {
+      if (!exits.delete(worker.id)) return
       questions.forget(worker)
-      exit.resolve(signal === null ? code : 1)
-      replace(worker, listens, signal ?? code)
+      exit.resolve(code)
+      replace(worker.process.pid, listens, { how, reasons })
+    }
+    worker.once('exit', (code, signal) => end(signal === null ? code : 1, signal ?? code))
+    // One that could not be started has no exit; a message that did not reach one has no other consequence.
+    worker.on('error', (error) => {
+      if (worker.process.pid === undefined) end(1, codeOf(error))
     })
   }
 
@@ -161,18 +199,25 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
     const known = await questions.askAll(others, 'routing')
     // One that is about to read a new file has an older one in force.
     known.sort((a, b) => b.loadedAt - a.loadedAt)
-    if (worker.isConnected()) worker.send({ routing: known[0] ?? null } satisfies Routing)
+    if (worker.isConnected()) worker.send({ routing: known[0] ?? null } satisfies Routing, () => {})
   }
 
-  function replace(worker: Worker, listened: boolean, how: string | number): void {
+  function replace(pid: number | undefined, listened: boolean, { how, reasons }: Death): void {
     if (leaving) return
     if (!listened && !started) {
       leaving = true
-      listening.reject(new Error(`a worker ended with ${how} before it listened`))
+      listening.reject(
+        reasons === null
+          ? new Error(`a worker ended with ${how} before it listened`)
+          : new WorkerStartError(reasons),
+      )
       return
     }
     if (listened) ready--
-    log.error({ pid: worker.process.pid, how }, 'a worker has died; another one takes its place')
+    log.error(
+      reasons === null ? { pid, how } : { pid, how, reasons },
+      'a worker has died; another one takes its place',
+    )
     scheduler.after(Math.min(RESPAWN_MS * 2 ** deathsInARow, RESPAWN_MAX_MS), () => {
       if (!leaving) fork()
     })
@@ -203,6 +248,10 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
   }
 }
 
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+}
+
 function living(): Worker[] {
   return Object.values(cluster.workers ?? {}).filter(
     (worker): worker is Worker => worker?.isConnected() ?? false,
@@ -210,7 +259,7 @@ function living(): Worker[] {
 }
 
 function askToLeave(worker: Worker): void {
-  worker.send({ ask: 'leave' } satisfies Leave)
+  worker.send({ ask: 'leave' } satisfies Leave, () => {})
 }
 
 /** The primary's questions to its workers, and what is kept of their answers. */

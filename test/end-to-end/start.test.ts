@@ -2,8 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -237,6 +236,61 @@ t.test('a table that does not fit the mapping ends the start, naming every colum
   t.match(stderr, /"jti".*int4.*expected text, varchar or uuid/)
   t.match(stderr, /"mandateId"/)
   t.match(stderr, /"expiresAt"/)
+})
+
+t.test('of several workers none can start: the reasons are told once, and the exit code is 2', async (t) => {
+  const databaseUrl = await pg.createDatabase()
+  const file = join(folder, 'workers.json')
+  await writeFile(file, JSON.stringify(routing))
+  const env = {
+    ...FREE,
+    NODE_ENV: 'production',
+    WORKERS: '2',
+    DATABASE_URL: databaseUrl,
+    JWT_SECRET: TEST_SECRET,
+    UPSTREAMS_FILE: file,
+  }
+  const misfit = await run(['serve'], { ...env, TOKEN_COLUMNS: 'id=nope' })
+  t.equal(misfit.code, 2)
+  t.equal(misfit.stderr.match(/has no column "nope"/g)?.length, 1)
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => taken.close())
+  const busy = await run(['serve'], { ...env, PORT: String((taken.address() as AddressInfo).port) })
+  t.equal(busy.code, 2)
+  t.equal(busy.stderr.match(/EADDRINUSE/g)?.length, 1)
+})
+
+t.test('the line that says where it listens comes at every LOG_LEVEL', async (t) => {
+  for (const LOG_LEVEL of ['warn', 'error', 'fatal']) {
+    const gateway = await startGateway({
+      databaseUrl: await pg.createDatabase(),
+      routing,
+      env: { LOG_LEVEL },
+    })
+    await gateway.stop()
+    t.match(gateway.lines, [{ msg: 'listening', port: gateway.port, adminPort: gateway.adminPort }])
+  }
+})
+
+t.test('a SIGHUP while the start waits for the database ends nothing', async (t) => {
+  const silent = createServer(() => {})
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => silent.close())
+  const asked = new Promise<Socket>((resolve) => silent.once('connection', resolve))
+  const starting = startGateway({
+    databaseUrl: `postgres://gateway@127.0.0.1:${(silent.address() as AddressInfo).port}/none`,
+    routing,
+    env: { LOOKUP_TIMEOUT_MS: '1000' },
+    onSpawn: async (child) => {
+      await asked
+      child.kill('SIGHUP')
+    },
+  })
+  const gateway = await starting
+  t.teardown(() => gateway.stop())
+  await until(async () => (await gateway.metric('gateway_config_reloads_total{result="success"}')) === 1)
+  ;(await asked).destroy()
 })
 
 t.test(

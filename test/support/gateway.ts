@@ -36,11 +36,14 @@ export interface GatewayOptions {
   /** The routing file's content. */
   readonly routing: unknown
   readonly env?: Readonly<Record<string, string>>
+  /** Called at once, long before it listens. */
+  readonly onSpawn?: (child: ChildProcess) => void
 }
 
 const MAIN = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
 
-export async function startGateway({ databaseUrl, routing, env = {} }: GatewayOptions): Promise<TestGateway> {
+export async function startGateway(options: GatewayOptions): Promise<TestGateway> {
+  const { databaseUrl, routing, env = {}, onSpawn } = options
   const folder = await mkdtemp(join(tmpdir(), 'gateway-run-'))
   const upstreamsFile = join(folder, 'upstreams.json')
   await writeFile(upstreamsFile, typeof routing === 'string' ? routing : JSON.stringify(routing, null, 2))
@@ -55,6 +58,7 @@ export async function startGateway({ databaseUrl, routing, env = {} }: GatewayOp
     ...env,
   })
   const told = watch(child)
+  onSpawn?.(child)
   const exited = new Promise<number | NodeJS.Signals>((resolve) => {
     child.once('exit', (code, signal) => resolve(code ?? signal ?? 1))
   })

@@ -102,6 +102,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
 function lookupOf(table: TokenTable, { settings, metrics, scheduler }: AuthenticationParts) {
   return createTokenLookup({
     findMany: table.findMany,
+    hosts: table.hosts,
     connections: settings.databasePoolSize,
     timeoutMs: settings.lookupTimeoutMs,
     queueMax: settings.lookupQueueMax,

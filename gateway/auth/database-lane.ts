@@ -76,7 +76,7 @@ const UNVERIFIED = new Set(['allow', 'prefer', 'require'])
  * postgres.js names no server where the host is an address, and TLS would then accept a certificate for
  * `localhost`, and refuse the address's own.
  */
-function tlsOptions(sslmode: string | false, host: () => string): string | false | ConnectionOptions {
+export function tlsOptions(sslmode: string | false, host: () => string): string | false | ConnectionOptions {
   if (sslmode === false || UNVERIFIED.has(sslmode)) return sslmode
   if (sslmode === 'verify-ca') return { checkServerIdentity: () => undefined }
   return { checkServerIdentity: (_name, certificate) => checkServerIdentity(host(), certificate) }

@@ -18,8 +18,31 @@ export interface DatabaseAddress {
 
 const DEFAULT_PORT = 5432
 
-/** Parameters of the URL that are the client's business, not the server's. */
-const CLIENT_ONLY = new Set(['sslmode', 'ssl', 'target_session_attrs', 'connect_timeout', 'application_name'])
+/**
+ * Parameters of the URL that are the client's business, not the server's: it would refuse the connection. Those of libpq
+ * (PostgreSQL manual, section 34.1.2), and what providers and Prisma put into a URL.
+ */
+const CLIENT_ONLY = new Set([
+  ...['sslmode', 'ssl', 'sslnegotiation', 'target_session_attrs', 'load_balance_hosts', 'connect_timeout'],
+  ...['application_name', 'fallback_application_name', 'channel_binding', 'gssencmode', 'require_auth'],
+  ...['keepalives', 'keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout'],
+  ...['schema', 'connection_limit', 'pool_timeout', 'socket_timeout', 'pgbouncer', 'statement_cache_size'],
+])
+
+/** Parameters of libpq's that would change whom the connection leads to, or whom it trusts; the URL itself says that. */
+const NOT_READ = ['host', 'hostaddr', 'port', 'user', 'password', 'dbname', 'service', 'passfile']
+const NOT_READ_TLS = ['sslrootcert', 'sslcert', 'sslkey', 'sslpassword', 'sslcrl', 'sslcrldir']
+
+/** What is wrong with a URL's parameters; null where nothing is. */
+export function problemOfParameters(url: string): string | null {
+  const { parameters } = parseDatabaseUrl(url)
+  const place = NOT_READ.find((name) => name in parameters)
+  if (place !== undefined)
+    return `its parameter "${place}" is not read; expected it in postgres://user:password@host:port/database`
+  const tls = NOT_READ_TLS.find((name) => name in parameters)
+  if (tls === undefined) return null
+  return `its parameter "${tls}" is not read; expected sslmode alone, and a further authority in NODE_EXTRA_CA_CERTS`
+}
 
 /**
  * Takes `postgres://user:password@a:5432,b:5433/db?sslmode=require` apart (PostgreSQL manual, section 34.1.1.2).
@@ -33,7 +56,7 @@ export function parseDatabaseUrl(url: string): DatabaseAddress {
   const parts = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^/?#]*)(.*)$/s.exec(url)
   const authority = parts?.[2] ?? ''
   const parsed = new URL(`${parts?.[1] ?? ''}host${parts?.[3] ?? ''}`)
-  const parameters: Record<string, string> = {}
+  const parameters: Record<string, string> = Object.create(null)
   for (const [name, value] of parsed.searchParams) if (!CLIENT_ONLY.has(name)) parameters[name] = value
   const ssl = parsed.searchParams.get('sslmode') ?? parsed.searchParams.get('ssl')
   return {

@@ -21,6 +21,8 @@ export type Ask = (statement: Statement) => Promise<Cell[][]>
 
 /** A few connections, each of which carries one query at a time. */
 export interface Database {
+  /** Servers that the URL names. */
+  readonly hosts: number
   /**
    * Runs one statement on a free connection, opening one where needed; where all are busy it waits its turn. At
    * the deadline the connection is discarded: a server that does not answer (stopped, frozen, cut off) does not
@@ -211,6 +213,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   return {
+    hosts: address.hosts.length,
     query: (statement, deadlineMs) => withLane(deadlineMs, (lane, leftMs) => run(lane, statement, leftMs)),
     transaction: (task, deadlineMs) => withLane(deadlineMs, (lane, leftMs) => transact(lane, task, leftMs)),
     async close() {

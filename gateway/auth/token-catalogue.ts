@@ -29,14 +29,21 @@ interface Column {
   readonly readable: boolean
 }
 
-/** The base type of a domain stands for the domain. */
+/** The base type of a domain stands for the domain, which may be one of a domain. */
 const COLUMNS = `
-  select a.attname::text, coalesce(b.typname, t.typname)::text, coalesce(b.typtype, t.typtype) = 'e',
+  with recursive types(attnum, type) as (
+    select a.attnum, a.atttypid from pg_catalog.pg_attribute a
+    where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
+    union all
+    select s.attnum, t.typbasetype from types s join pg_catalog.pg_type t on t.oid = s.type
+    where t.typbasetype <> 0
+  )
+  select a.attname::text, t.typname::text, t.typtype = 'e',
          has_column_privilege(a.attrelid, a.attnum, 'SELECT')
   from pg_catalog.pg_attribute a
-  join pg_catalog.pg_type t on t.oid = a.atttypid
-  left join pg_catalog.pg_type b on b.oid = t.typbasetype
-  where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
+  join types s on s.attnum = a.attnum
+  join pg_catalog.pg_type t on t.oid = s.type and t.typbasetype = 0
+  where a.attrelid = to_regclass($1)
   order by a.attnum`
 
 /** Only an index without a condition, and with the id in front, serves every look-up. */

@@ -81,8 +81,13 @@ function identifier(text: string, fold: boolean): { name: string; rest: string }
   const match = IDENTIFIER.exec(text)
   if (match === null) return null
   const name =
-    match[1] === undefined ? (fold ? match[2]!.toLowerCase() : match[2]!) : match[1].replaceAll('""', '"')
+    match[1] === undefined ? (fold ? folded(match[2]!) : match[2]!) : match[1].replaceAll('""', '"')
   return { name, rest: text.slice(match[0].length) }
+}
+
+/** As PostgreSQL folds what is not quoted: no other letters than these (in an encoding of several bytes). */
+function folded(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
 }
 
 /** An identifier in SQL, always quoted. */

@@ -25,6 +25,8 @@ export interface TokenLookup {
 
 export interface TokenLookupParts {
   readonly findMany: TokenTable['findMany']
+  /** Servers of which one may be the primary; a question is put as often again where the connection was no good. */
+  readonly hosts: number
   /** Queries that may be under way at once. */
   readonly connections: number
   /** Deadline of one look-up, waiting included. */
@@ -148,14 +150,17 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
     if (!flushScheduled) schedule()
   }
 
-  /** A connection that had gone meanwhile is no reason to fail: the question is put once more, on a fresh one. */
+  /**
+   * A connection that had gone meanwhile, or leads to a standby, is no reason to fail: the question is put once more, on
+   * a fresh one, and to each of several servers.
+   */
   async function ask(ids: readonly string[]): Promise<ReadonlyMap<string, TokenRow> | GatewayError> {
-    for (let again = true; ; again = false) {
+    for (let left = parts.hosts; ; left--) {
       parts.onQuery(ids.length)
       try {
         return await parts.findMany(ids, parts.timeoutMs)
       } catch (error) {
-        if (again && error instanceof DatabaseError && error.stale) continue
+        if (left > 0 && error instanceof DatabaseError && error.stale) continue
         return new GatewayError('token_store_unavailable', 'the token table could not be asked', {
           cause: error,
         })

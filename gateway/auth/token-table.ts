@@ -18,6 +18,8 @@ export interface TokenRow {
 }
 
 export interface TokenTable {
+  /** Servers of which one may be the primary. */
+  readonly hosts: number
   /**
    * The rows of these ids, by id as asked; an id that has no row is not in the map. One statement.
    *
@@ -69,11 +71,13 @@ export function createTokenTable({ database, table, columns, written = false }: 
   }
 
   return {
+    hosts: database.hosts,
     async findMany(ids, deadlineMs) {
+      if (ids.length === 0) return new Map()
       const { kinds, text } = await prepare(deadlineMs)
       const uuid = kinds.id === 'uuid'
+      // Asked even where none is left: an id is unknown by the database's word alone, and not while it is away.
       const asked = uuid ? ids.filter((id) => UUID.test(id)) : ids
-      if (asked.length === 0) return new Map()
       try {
         const parameters = [arrayLiteral(asked)]
         const cells = await database.query({ text, parameters, primaryOnly: true }, deadlineMs)

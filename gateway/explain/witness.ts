@@ -47,6 +47,7 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
       rows.push(...found.values())
       return found
     },
+    hosts: parts.table.hosts,
     connections: 1,
     timeoutMs: Math.max(settings.lookupTimeoutMs, LEAST_TIMEOUT_MS),
     queueMax: settings.lookupQueueMax,

@@ -105,15 +105,17 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
    * leads on to the pair in force. Tokens that were revoked otherwise have no successors.
    */
   async function successors(rows: SessionRows, used: SessionRow): Promise<Rotation> {
-    const access = await rows.read(successorId(used.id, 'access'))
     const refresh = await rows.read(successorId(used.id, 'refresh'))
-    if (access === null || refresh === null) return REVOKED
+    if (refresh === null) return REVOKED
     // The far side of now: written by a server whose clock was ahead, or under another REFRESH_TOKEN_TTL_S.
     if (Math.abs(used.now - (refresh.exp - parts.refreshTtlS)) > REUSE_S) {
       await rows.revokeSession(used)
       return REVOKED
     }
     if (refresh.status !== 'ACTIVE') return successors(rows, refresh)
+    // Rows of expired access tokens may be cleaned away long before those of the refresh tokens beside them.
+    const access = await rows.read(successorId(used.id, 'access'))
+    if (access === null) return REVOKED
     return { kind: 'rotated', access, refresh, accessIsGood: access.status === 'ACTIVE' && !access.expired }
   }
 
@@ -142,8 +144,9 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
   }
 
   /**
-   * A connection that had gone, or a collision, is tried once more. That is safe even where the answer to COMMIT
-   * was lost: a rotation that happened is found by its successors.
+   * A connection that had gone, a server that is not the primary, or a collision, is tried once more; of several
+   * servers each gets its turn. That is safe even where the answer to COMMIT was lost: a rotation that happened is found
+   * by its successors.
    */
   async function transact<T>(task: (rows: SessionRows) => Promise<T>): Promise<T> {
     const end = parts.now() + parts.timeoutMs
@@ -152,26 +155,52 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
       const within = (ask: Ask) => task(parts.rowsOf(ask, kinds))
       return database.transaction(within, Math.max(1, end - parts.now()))
     }
+    for (let left = database.hosts; ; left--) {
+      try {
+        return await once()
+      } catch (cause) {
+        const mayHelp = cause instanceof DatabaseError && (cause.stale || COLLISION.test(cause.code))
+        if (left > 0 && mayHelp && parts.now() < end) continue
+        throw new GatewayError('token_store_unavailable', 'the session could not be changed', { cause })
+      }
+    }
+  }
+
+  const underWay = new Map<string, Promise<unknown>>()
+
+  /**
+   * Changes of one session wait here for each other, and not with a connection in their hands for the lock: there are
+   * few, and other sessions need them too.
+   */
+  async function inTurn<T>(session: string, change: () => Promise<T>): Promise<T> {
+    const before = underWay.get(session)
+    const mine = before === undefined ? change() : before.then(change, change)
+    underWay.set(session, mine)
     try {
-      return await once().catch((error: unknown) => {
-        if (error instanceof DatabaseError && (error.stale || COLLISION.test(error.code))) return once()
-        throw error
-      })
-    } catch (cause) {
-      throw new GatewayError('token_store_unavailable', 'the session could not be changed', { cause })
+      return await mine
+    } finally {
+      if (underWay.get(session) === mine) underWay.delete(session)
     }
   }
 
   return {
-    rotate: (token, isWanted) => transact((rows) => rotateIn(rows, token, isWanted)),
+    rotate: (token, isWanted) =>
+      inTurn(sessionOf(token), () => transact((rows) => rotateIn(rows, token, isWanted))),
     end: (session) =>
-      transact(async (rows) => {
-        await rows.lockSession(session.sessionId)
-        await rows.revokeSession(session)
-      }),
-    endByRefresh: (token) => transact((rows) => endIn(rows, token)),
+      inTurn(session.sessionId, () =>
+        transact(async (rows) => {
+          await rows.lockSession(session.sessionId)
+          await rows.revokeSession(session)
+        }),
+      ),
+    endByRefresh: (token) => inTurn(sessionOf(token), () => transact((rows) => endIn(rows, token))),
     close: () => database.close(),
   }
+}
+
+/** What is known of it before its row is read. */
+function sessionOf({ sessionId, jti }: VerifiedToken): string {
+  return sessionId ?? jti
 }
 
 function disagrees(token: VerifiedToken, row: SessionToken): boolean {

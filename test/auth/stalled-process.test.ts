@@ -28,6 +28,7 @@ t.test(
       database.query({ text: 'select pg_sleep(0.05)', parameters: [] }, deadlineMs)
     await ask(10_000)
     const lookup = createTokenLookup({
+      hosts: 1,
       async findMany(_ids, deadlineMs) {
         await ask(deadlineMs)
         return new Map()

@@ -53,8 +53,9 @@ t.test('every type that the interface names fits, domains over them too', async 
     t.same(problems, [], JSON.stringify(types))
     t.equal(kinds?.id, types.id === 'uuid' ? 'uuid' : 'text')
   }
-  const domains = `CREATE TYPE state AS ENUM ('ACTIVE', 'REVOKED'); CREATE DOMAIN token_id AS uuid;
-    ${ddl({ id: 'token_id', status: 'state' })}`
+  const domains = `CREATE TYPE state AS ENUM ('ACTIVE', 'REVOKED'); CREATE DOMAIN any_id AS uuid;
+    CREATE DOMAIN token_id AS any_id; CREATE DOMAIN progress AS state;
+    ${ddl({ id: 'token_id', status: 'progress' })}`
   t.match(await check(t, domains), { kinds: { id: 'uuid' }, problems: [] })
 })
 

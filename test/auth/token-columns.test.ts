@@ -14,6 +14,7 @@ for (const [text, schema, name] of [
   ['Token', null, 'token'],
   ['auth.tokens', 'auth', 'tokens'],
   ['Auth.Tokens', 'auth', 'tokens'],
+  ['ÜNITS', null, 'Ünits'],
   ['"My Schema"."Token"', 'My Schema', 'Token'],
   ['auth."Token"', 'auth', 'Token'],
   ['"a.b"', null, 'a.b'],

@@ -34,6 +34,7 @@ function lookUps(t: Test, databaseUrl: string): { lookup: TokenLookup; queries: 
   t.teardown(() => database.close())
   const table = createTokenTable({ database, table: TABLE, columns: DEFAULT_COLUMNS })
   const lookup = createTokenLookup({
+    hosts: 1,
     findMany: table.findMany,
     connections: 4,
     timeoutMs: 5000,

@@ -16,6 +16,7 @@ interface Query {
 function setUp(more: Partial<Parameters<typeof createTokenLookup>[0]> = {}) {
   const queries: Query[] = []
   const lookup = createTokenLookup({
+    hosts: 1,
     findMany: (ids) =>
       new Promise((resolve, reject) => {
         queries.push({
@@ -38,6 +39,20 @@ function setUp(more: Partial<Parameters<typeof createTokenLookup>[0]> = {}) {
 function row(id: string, status: string): TokenRow {
   return { id, userId: 'u', sessionId: 's', mandateId: null, status, expired: false, expiresAt: null }
 }
+
+t.test('each of several servers is asked until one is the primary', async (t) => {
+  const { find, queries } = setUp({ hosts: 3 })
+  const standby = new DatabaseError('STANDBY', 'a standby', { stale: true })
+  const found = find('a')
+  for (let n = 0; n < 3; n++) {
+    await turn()
+    queries[n]!.fail(standby)
+  }
+  await turn()
+  queries[3]!.answer()
+  t.match(await found, { kind: 'found' })
+  t.equal(queries.length, 4)
+})
 
 t.test('look-ups of one turn share one query, and one id is asked for once', async (t) => {
   const { lookup, find, queries } = setUp()

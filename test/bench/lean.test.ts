@@ -42,6 +42,7 @@ function createPath() {
     memoMax: 1000,
   })
   const lookup = createTokenLookup({
+    hosts: 1,
     findMany: (ids) =>
       new Promise((resolve) => {
         queries.push({ ids, answer: () => resolve(new Map(ids.map((id) => [id, activeRow(id)]))) })

@@ -117,3 +117,32 @@ t.test('after a start without a database each notice is told once', async (t) =>
   t.same(told, ['one', 'two'])
   t.equal(listens, 1)
 })
+
+t.test('it listens by every form of DATABASE_URL that look-ups take', async (t) => {
+  const own = await startPostgres({
+    settings: [`listen_addresses=127.0.0.1,::1`, `unix_socket_directories=/tmp`],
+  })
+  t.teardown(() => own.close())
+  const admin = postgres(own.url, { max: 1 })
+  t.teardown(() => admin.end())
+  for (const host of [
+    `[::1]:${own.port}`,
+    `%2Ftmp:${own.port}`,
+    `127.0.0.1:1,[::1]:${own.port}`,
+    `127.0.0.1:${own.port}`,
+  ]) {
+    const told = Promise.withResolvers<string>()
+    const listening = Promise.withResolvers<void>()
+    const listener = createRevocationListener({
+      databaseUrl: `postgres://gateway@${host}/postgres`,
+      channel: 'revoked',
+      onToken: told.resolve,
+      onListening: listening.resolve,
+      onFault: () => {},
+    })
+    await listening.promise
+    await admin`select pg_notify('revoked', ${host})`
+    t.equal(await told.promise, host)
+    await listener.close()
+  }
+})

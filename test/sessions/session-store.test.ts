@@ -22,7 +22,8 @@ interface StageOptions {
   readonly ddl?: string
   readonly timeoutMs?: number
   readonly refreshTtlS?: number
-  readonly port?: number
+  /** Or several servers: what follows the first host's colon. */
+  readonly port?: number | string
 }
 
 async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
@@ -161,6 +162,27 @@ t.test('for ten seconds a used token gives the same pair, after that it ends the
     t.equal(await at.active(sessionId), left)
     if (first.kind === 'rotated' && again.kind === 'rotated') t.equal(again.refresh.id, first.refresh.id)
   }
+})
+
+t.test(
+  'a stolen token ends the session also once rows of expired access tokens were cleaned away',
+  async (t) => {
+    const at = await stage(t)
+    const { sessionId, refresh } = await newSession(at)
+    const first = await at.store().rotate(refresh, always)
+    await usedAgo(at, sessionId, 11)
+    if (first.kind === 'rotated') await at.sql`delete from "Token" where id = ${first.access.id}`
+    t.equal(await at.active(sessionId), 1, 'the refresh token in force')
+    t.match(await at.store().rotate(refresh, always), { kind: 'refused', code: 'token_revoked' })
+    t.equal(await at.active(sessionId), 0)
+  },
+)
+
+t.test('of several servers the one that is there is found at the first try', async (t) => {
+  const at = await stage(t)
+  const { refresh } = await newSession(at)
+  const store = at.store({ port: `1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:${server.port}` })
+  t.equal((await store.rotate(refresh, always)).kind, 'rotated')
 })
 
 t.test('a tab that is two refreshes behind gets the pair in force, not one that is used up', async (t) => {

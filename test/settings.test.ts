@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
 import { readSettings, type Settings, type SettingsResult } from '../gateway/settings.ts'
 
@@ -260,7 +261,8 @@ t.test('DATABASE_URL and its file together are a problem', async (t) => {
   t.notMatch(found.join(), 'hunter2')
 })
 
-const FILES = { '/k/secret': `${SECRET}\n`, '/k/public.pem': 'PEM' }
+const PEM = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }).toString()
+const FILES = { '/k/secret': `${SECRET}\n`, '/k/public.pem': PEM }
 const SOURCES = {
   JWT_SECRET: SECRET,
   JWT_SECRET_FILE: '/k/secret',

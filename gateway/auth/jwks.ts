@@ -96,12 +96,19 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
         if (pending !== null || scheduler.now() - triedAt >= FIRST_COOLDOWN_MS) await refresh()
         if (local === null) throw new Error('no key set was fetched yet', { cause: failure })
       }
-      try {
-        return await local(header)
-      } catch (error) {
-        if (!(error instanceof errors.JWKSNoMatchingKey) || !mayBeNew()) throw error
-        await refresh()
-        return await local(header)
+      for (let mayRefresh = true; ; mayRefresh = false) {
+        try {
+          return await local.named(header)
+        } catch (error) {
+          if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
+          if (mayRefresh && mayBeNew()) {
+            await refresh()
+            continue
+          }
+          const unnamed = local.unnamed(header)
+          if (unnamed === null) throw error
+          return await unnamed
+        }
       }
     },
     close() {

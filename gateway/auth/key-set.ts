@@ -1,13 +1,27 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
 
-export type KeySet = (header: JWTHeaderParameters) => Promise<CryptoKey>
+export interface KeySet {
+  /**
+   * The key that a token's header chooses.
+   *
+   * @throws jose's JWKSNoMatchingKey, and JWKSMultipleMatchingKeys, which iterates over those that fit
+   */
+  named(header: JWTHeaderParameters): Promise<CryptoKey>
+  /**
+   * Where no key has the header's `kid`: the one that has no name, as any from a PEM file. It is meant for all tokens;
+   * issuers put a `kid` into each. Null where there is none such, or the header has no `kid`.
+   */
+  unnamed(header: JWTHeaderParameters): Promise<CryptoKey> | null
+}
 
-/**
- * Chooses the key for a token by its header. A single key that has no name, as any from a PEM file, is meant for all
- * tokens: issuers put a `kid` into each, and jose's set knows no such name.
- */
 export function createKeySet(set: JSONWebKeySet): KeySet {
-  const resolve = createLocalJWKSet(set)
-  if (set.keys.length > 1 || set.keys[0]?.kid !== undefined) return (header) => resolve(header)
-  return ({ kid: _, ...header }) => resolve(header)
+  const named = createLocalJWKSet(set)
+  const nameless = set.keys.filter(({ kid }) => kid === undefined)
+  const unnamed = nameless.length === 0 ? null : createLocalJWKSet({ keys: nameless })
+  return {
+    named: (header) => named(header),
+    unnamed({ kid, ...header }) {
+      return kid === undefined || unnamed === null ? null : unnamed(header)
+    },
+  }
 }

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import type { JSONWebKeySet, JWTHeaderParameters } from 'jose'
+import { errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
 import { KeyError, PUBLIC_ALGORITHMS, parsePublicKeys, parseSecret, trimmed } from './key-files.ts'
@@ -82,12 +82,20 @@ function secretRing(secret: KeyObject, parts: KeyRingParts): KeyRing {
 }
 
 function publicRing(set: JSONWebKeySet, parts: KeyRingParts): KeyRing {
-  const resolve = createKeySet(set)
+  const keys = createKeySet(set)
   return {
     algorithms: parts.algorithms ?? PUBLIC_ALGORITHMS,
     version: 0,
     secret: null,
-    resolve,
+    async resolve(header) {
+      try {
+        return await keys.named(header)
+      } catch (error) {
+        const unnamed = error instanceof errors.JWKSNoMatchingKey ? keys.unnamed(header) : null
+        if (unnamed === null) throw error
+        return await unnamed
+      }
+    },
     close: () => {},
   }
 }

@@ -1,4 +1,4 @@
-import { compactVerify, errors } from 'jose'
+import { type CompactVerifyResult, compactVerify, errors, type VerifyOptions } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../errors.ts'
 import { parseClaims, type TokenClaims } from './claims.ts'
@@ -122,14 +122,16 @@ export function createTokenVerifier(parts: VerifierParts): TokenVerifier {
 
 /** @returns the payload, or why the token is refused */
 async function checkSignature(jwt: string, keys: KeyRing): Promise<Uint8Array | string> {
+  const options = { algorithms: [...keys.algorithms] }
   try {
     const { payload, protectedHeader } = await compactVerify(
       jwt,
-      async (header) => resolveKey(keys, header),
-      {
-        algorithms: [...keys.algorithms],
-      },
-    )
+      async (header: Parameters<KeyRing['resolve']>[0]) => resolveKey(keys, header),
+      options,
+    ).catch((error: unknown) => {
+      if (error instanceof errors.JWKSMultipleMatchingKeys) return verifyWithAny(jwt, error, options)
+      throw error
+    })
     // Every extension is unknown here, also those that the library knows (RFC 7515, section 4.1.11).
     return protectedHeader.crit === undefined ? payload : 'a critical header parameter that is not understood'
   } catch (error) {
@@ -140,6 +142,22 @@ async function checkSignature(jwt: string, keys: KeyRing): Promise<Uint8Array | 
       return 'the key or the header does not fit'
     throw new GatewayError('token_store_unavailable', 'a token could not be verified', { cause: error })
   }
+}
+
+/** While keys are renewed two may fit a token that does not name one. @throws as compactVerify does */
+async function verifyWithAny(
+  jwt: string,
+  keys: errors.JWKSMultipleMatchingKeys,
+  options: VerifyOptions,
+): Promise<CompactVerifyResult> {
+  for await (const key of keys) {
+    try {
+      return await compactVerify(jwt, key, options)
+    } catch (error) {
+      if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error
+    }
+  }
+  throw new errors.JWSSignatureVerificationFailed()
 }
 
 async function resolveKey(keys: KeyRing, header: Parameters<KeyRing['resolve']>[0]) {

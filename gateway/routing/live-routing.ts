@@ -106,14 +106,17 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     const upstreams = new Map<string, Upstream>()
     try {
       for (const [name, upstream] of next.upstreams) {
-        const same = connectionKeys.get(name) === keys.get(name) ? before?.upstreams.get(name) : undefined
+        const targetOf = (url: string) =>
+          before?.upstreams.get(name)?.targets.find((target) => target.url === url)
+        const isSame = connectionKeys.get(name) === keys.get(name)
         upstreams.set(
           name,
           createUpstream(name, upstream, {
             metrics,
             scheduler,
             random: parts.random,
-            existing: (url) => same?.targets.find((target) => target.url === url),
+            existing: (url) => (isSame ? targetOf(url) : undefined),
+            healthOf: (url) => targetOf(url)?.health,
             onTargetChange: tell,
           }),
         )

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { type DatabaseHost, parseDatabaseUrl } from '../auth/database-url.ts'
+import { type DatabaseHost, parseDatabaseUrl, problemOfParameters } from '../auth/database-url.ts'
+import { KeyError, parsePublicKeys } from '../auth/key-files.ts'
 
 /** A value, or what was expected instead, or the problem in full. */
 export type Parsed<T> =
@@ -99,7 +100,9 @@ export const databaseUrl: Parser<string> = (given) => {
   if (!/^postgres(ql)?:\/\//.test(given)) return no(expected)
   try {
     const { hosts } = parseDatabaseUrl(given)
-    return hosts.every(isDatabaseHost) ? ok(given) : no(expected)
+    if (!hosts.every(isDatabaseHost)) return no(expected)
+    const problem = problemOfParameters(given)
+    return problem === null ? ok(given) : { ok: false, problem }
   } catch {
     return no(expected)
   }
@@ -144,4 +147,15 @@ export const secret: Parser<string> = (given) => {
 }
 
 /** Line breaks at the end are an editor's, not the secret's. */
+/** Content of a file of public keys. Whether they fit `JWT_ALGORITHMS` is for the whole of the settings to say. */
+export const publicKeyFile: Parser<string> = (content) => {
+  try {
+    parsePublicKeys(content, '', null)
+    return ok(content)
+  } catch (error) {
+    if (!(error instanceof KeyError)) throw error
+    return { ok: false, problem: error.message.replace(/^: /, '') }
+  }
+}
+
 export const secretFile: Parser<string> = (content) => secret(content.replace(/[\r\n]+$/, ''))

@@ -90,6 +90,7 @@ export const keys = group(
       parse: parse.text,
       accepts: 'the name of a readable file',
       file: 'path',
+      content: parse.publicKeyFile,
       example: '/etc/poweron-gateway/jwt.pem',
       description: `File of public keys: PEM, JWK or JWKS, for RS256, PS256, ES256 or EdDSA by their kind. A changed file is picked up. ${ONE_KEY}`,
     }),

@@ -54,6 +54,8 @@ export interface TargetParts {
   readonly url: string
   readonly weight: number
   readonly metrics: TargetMetrics
+  /** Of the same target before, whose connections were made in another way; a new one is held to be well. */
+  readonly health?: TargetHealth | undefined
 }
 
 /** True where the target may be given exchanges. */
@@ -86,7 +88,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     metrics,
     connections,
     upgrades,
-    health: {
+    health: from.health ?? {
       passing: true,
       problem: null,
       streak: 0,

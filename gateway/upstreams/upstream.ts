@@ -6,7 +6,7 @@ import { createEasing } from './easing.ts'
 import { createEjection } from './ejection.ts'
 import { startHealthChecks } from './health-checks.ts'
 import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
-import { createTarget, isUp, type Target } from './target.ts'
+import { createTarget, isUp, type Target, type TargetHealth } from './target.ts'
 import { createWaitingLine, type Place } from './waiting-line.ts'
 
 /**
@@ -63,13 +63,21 @@ export interface UpstreamParts {
   readonly onTargetChange: (upstream: string, target: Target, up: boolean, reason: string) => void
   /** The target of the file before, where this one is the same: it keeps its connections and health. */
   readonly existing?: (url: string) => Target | undefined
+  /** The health of the target of the file before, where it stays and only its connections have to be made anew. */
+  readonly healthOf?: (url: string) => TargetHealth | undefined
 }
 
 export function createUpstream(name: string, config: UpstreamConfig, parts: UpstreamParts): Upstream {
   const weights = new Map(config.targets.map(({ url, weight }) => [url, weight]))
   const targets = config.targets.map(({ url, weight }) => {
     const target =
-      parts.existing?.(url) ?? createTarget(config, { url, weight, metrics: parts.metrics.target(name, url) })
+      parts.existing?.(url) ??
+      createTarget(config, {
+        url,
+        weight,
+        metrics: parts.metrics.target(name, url),
+        health: parts.healthOf?.(url),
+      })
     target.weight = weight
     forget(target, config)
     target.metrics.up.value = isUp(target) ? 1 : 0

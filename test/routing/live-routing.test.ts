@@ -82,3 +82,28 @@ t.test(
     t.same(closed, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
   },
 )
+
+t.test('a target that stays keeps its health, also where its connections have to be made anew', async (t) => {
+  const scheduler = createFakeScheduler()
+  const file = await routingFile(t, routing('/'))
+  const live = await liveRouting(t, file, scheduler)
+  const health = { path: '/', interval: '5s', timeout: '1s' }
+  const fileWith = (idle: string, more = {}) => {
+    const { upstreams, routes } = plainRouting(['http://127.0.0.1:1'], {
+      health,
+      timeouts: { idle },
+      ...more,
+    })
+    return JSON.stringify({ upstreams, routes })
+  }
+  await writeFile(file, fileWith('60s'))
+  await live.reload()
+  const [before] = live.current().upstreams.get('api')!.targets
+  before!.health.passing = false
+  await writeFile(file, fileWith('61s', { maxConnections: 5 }))
+  await live.reload()
+  const [after] = live.current().upstreams.get('api')!.targets
+  t.not(after, before)
+  t.equal(after!.health.passing, false)
+  t.equal(after!.metrics.up.value, 0)
+})

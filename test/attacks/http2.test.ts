@@ -38,6 +38,23 @@ t.before(async () => {
 })
 t.teardown(() => stage.close())
 
+t.test('a connection that was busy when its time was first over still ends once it is idle', async (t) => {
+  const authority = createAuthority(t, 'the authority of an edge with short patience')
+  const { certFile, keyFile } = authority.issue('app.example.com', ['DNS:app.example.com'])
+  const own = await startStage({
+    env: { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, KEEP_ALIVE_TIMEOUT_MS: '400' },
+  })
+  t.teardown(() => own.close())
+  const client = http2Client(t, own.port)
+  const closed = new Promise<void>((resolve) => client.once('close', resolve))
+  const stream = client.request({ ':method': 'POST', ':path': '/', ':authority': 'app.example.com' })
+  stream.on('error', () => {})
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  t.notOk(client.closed, 'not while a stream is open')
+  stream.close()
+  await closed
+})
+
 function residentBytes(): number {
   const pages = readFileSync(`/proc/${stage.gateway.pid}/statm`, 'utf8').split(' ')[1]
   return Number(pages) * 4096

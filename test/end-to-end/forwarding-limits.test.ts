@@ -1,4 +1,5 @@
 import t from 'tap'
+import { until } from '../support/plain-gateway.ts'
 import { openConnection } from '../support/raw-http.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
@@ -204,6 +205,17 @@ t.test('requests, decisions, look-ups and upstream answers are counted', async (
     after.map((value, i) => value - before[i]!),
     [1, 1, 1, 1, 1, 1, 2, 2, 2],
   )
+})
+
+t.test('a refused expectation that waits behind another answer ends with its connection', async () => {
+  const inFlight = () => stage.gateway.metric('gateway_requests_in_flight')
+  stage.upstream.respond(() => {})
+  const connection = await openConnection(stage.port)
+  connection.write(request('GET /slow').toString() + request('GET /x', ['Expect: x']).toString())
+  await until(async () => (await inFlight()) === 2)
+  connection.destroy()
+  await until(async () => (await inFlight()) === 0)
+  stage.upstream.respond(answerOk)
 })
 
 t.test('requests in flight are told while they are', async (t) => {

@@ -17,6 +17,7 @@ import { createTargetConnections } from '../../gateway/proxy/dispatcher.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { ask } from '../support/http-client.ts'
 import { plainGateway } from '../support/plain-gateway.ts'
+import { openConnection, rawRequest } from '../support/raw-http.ts'
 
 async function listen(t: Test, server: Server | Http2Server, where: object): Promise<number> {
   server.listen('path' in where ? where : { host: '127.0.0.1', port: 0, ...where })
@@ -288,6 +289,52 @@ t.test('a client that reads slowly gets all of an answer and its trailers from H
   }
   t.equal(length, LARGE.length)
   t.match(res.trailers, { 'grpc-status': '0' })
+})
+
+t.test("HTTP/2 targets: the client's pauses are not the target's, both ways", async (t) => {
+  const server = createHttp2({ maxSessionMemory: 100 })
+  const size = 20_000_000
+  server.on('stream', (stream: ServerHttp2Stream, headers) => {
+    stream.on('error', () => {})
+    if (headers[':path'] === '/up') return answerHttp2(stream, headers)
+    stream.respond({ ':status': 200 })
+    stream.end(Buffer.alloc(size))
+  })
+  const port = await listen(t, server, {})
+  const gateway = await plainGateway(t, {
+    targets: [`http://127.0.0.1:${port}`],
+    upstream: { protocol: 'http2', retries: 0, timeouts: { idle: '1s', response: '1s' } },
+  })
+  const res = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${gateway.url}/down`, resolve).once('error', reject)
+  })
+  const sending = await openConnection(gateway.port)
+  t.teardown(() => sending.destroy())
+  sending.write('POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello')
+  await new Promise((resolve) => setTimeout(resolve, 2500))
+  sending.write('world')
+  t.equal((await sending.response()).body.toString(), 'POST helloworld')
+  let length = 0
+  for await (const part of res) length += part.length
+  t.equal(length, size)
+})
+
+t.test('HTTP/2 targets: a field that a client says twice passes, and is no fault of theirs', async (t) => {
+  const server = createHttp2()
+  server.on('stream', (stream: ServerHttp2Stream, _headers, _flags, raw) => {
+    stream.respond({ ':status': 200 })
+    stream.end(raw.filter((_, i) => raw[i - 1] === 'user-agent').join())
+  })
+  const port = await listen(t, server, {})
+  const gateway = await plainGateway(t, {
+    targets: [`http://127.0.0.1:${port}`],
+    upstream: { protocol: 'http2', ejection: { consecutiveFailures: 1 } },
+  })
+  const { responses } = await rawRequest(
+    gateway.port,
+    'GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\nUser-Agent: y\r\n\r\n',
+  )
+  t.same([responses[0]?.status, responses[0]?.body.toString()], [200, 'x,y'])
 })
 
 t.test('a stream of HTTP/2 that is reset breaks the answer off; before one it is 502', async (t) => {

@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { ask, keepAliveAgent, many } from '../support/http-client.ts'
-import { plainGateway } from '../support/plain-gateway.ts'
+import { plainGateway, until } from '../support/plain-gateway.ts'
 import { freePort, OK, type RawRequest, startRawBackend } from '../support/raw-backend.ts'
+import { openConnection, rawRequest } from '../support/raw-http.ts'
 
 const gatewayTo = (t: Test, targets: readonly (string | object)[], upstream: Record<string, unknown> = {}) =>
   plainGateway(t, { targets, upstream })
@@ -180,3 +181,58 @@ t.test(
     t.ok(sent <= 500 * 1.2 + 20, `${sent} requests were sent: a fifth more and the reserve at the most`)
   },
 )
+
+t.test('a body that is sent while the try before fails reaches the next one whole', async (t) => {
+  const bodies: string[] = []
+  const idle: Socket[] = []
+  const raw = createNetServer((socket) => {
+    idle.push(socket)
+    let text = ''
+    socket.on('error', () => {})
+    socket.on('data', (data) => {
+      text += data
+      const [head = '', body = ''] = text.split(/\r\n\r\n(.*)/s)
+      if (!/chunked/i.test(head) || body.endsWith('0\r\n\r\n')) {
+        bodies.push(body)
+        text = ''
+        socket.write(OK)
+      }
+    })
+  })
+  raw.listen(0, '127.0.0.1')
+  await once(raw, 'listening')
+  t.teardown(() => {
+    for (const each of idle) each.destroy()
+    raw.close()
+  })
+  const gateway = await gatewayTo(t, [`http://127.0.0.1:${(raw.address() as AddressInfo).port}`])
+  for (let n = 0; n < 20; n++) {
+    t.equal((await ask({ url: gateway.url })).status, 200)
+    bodies.length = 0
+    const connection = await openConnection(gateway.port)
+    connection.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
+    await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 1)
+    // The connection that the try has taken, and waits on for the body, ends now.
+    for (const each of idle.splice(0)) each.destroy()
+    connection.write('5\r\nhello\r\n')
+    setImmediate(() => connection.write('6\r\n world\r\n0\r\n\r\n'))
+    const { status } = await connection.response()
+    connection.destroy()
+    if (status === 200) t.same(bodies, ['5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n'])
+    else t.equal(status, 502, 'or a part of it was gone with the first try')
+  }
+})
+
+t.test('a body that turned out empty is empty for the next target, too', async (t) => {
+  const bad = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const good = await backend(t, ({ socket }) => socket.write(OK))
+  const gateway = await gatewayTo(t, [bad.url, good.url], { timeouts: { response: '2s' } })
+  for (let n = 0; n < 4; n++) {
+    const { responses } = await rawRequest(
+      gateway.port,
+      'PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    )
+    t.equal(responses[0]?.status, 200)
+  }
+  t.ok(bad.requests.length > 0)
+})

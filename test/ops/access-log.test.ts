@@ -1,4 +1,5 @@
 import t from 'tap'
+import { maskPath } from '../../gateway/ops/access-log.ts'
 import { until } from '../support/plain-gateway.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
@@ -53,6 +54,31 @@ t.test('an access line has every field, and values that look like secrets masked
   t.same(Object.keys(line).sort(), Object.keys(FIELDS).sort())
   const { durationMs, lookupMs, upstreamMs } = line as unknown as Record<string, number>
   t.ok(lookupMs! > 0 && upstreamMs! > 0 && durationMs! >= lookupMs! + upstreamMs! - 0.01)
+})
+
+t.test('what looks like a JWT is masked wherever it stands, and nothing else', async (t) => {
+  for (const [path, masked] of [
+    ['/a/eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJ4In0.c2ln/b', '/a/***/b'],
+    ['/xeyJhbGciOiJIUzI1NiJ9.e30.c2ln', '/x***'],
+    ['/eyJhbGciOiJI.e30?a=1', '/***?a=1'],
+    ['/?a=eyJhbGciOiJIUzI1NiJ9.e30.c2ln&b=eyJhbGciOiJIUzI1NiJ9.e30.', '/?a=***&b=***'],
+    ['/eyJhbGciOiJI.e30.c2ln.eyJhbGciOiJI.e30.c2ln.json', '/***.***.json'],
+    ['/eyJshort.a/eyJhbGciOiJIUzI1NiJ9', '/eyJshort.a/eyJhbGciOiJIUzI1NiJ9'],
+    ['/v1.2/file.tar.gz', '/v1.2/file.tar.gz'],
+  ] as const) {
+    t.equal(maskPath(path), masked)
+  }
+})
+
+t.test('a path of nothing but beginnings of tokens costs no more than its length (ReDoS)', async (t) => {
+  const began = performance.now()
+  for (const path of [
+    `/${'eyJ'.repeat(200_000)}`,
+    `/?${'eyJ'.repeat(200_000)}`,
+    `/${'eyJ.'.repeat(200_000)}`,
+  ])
+    t.equal(maskPath(path), path)
+  t.ok(performance.now() - began < 5000, 'a part of a second; by squares it were minutes')
 })
 
 t.test('a refusal has its code, and nothing of an upstream', async (t) => {

@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
+import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { Agent, get } from 'node:http'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 import { parseOpenMetrics, parseText } from '../support/exposition.ts'
+import { startGateway } from '../support/gateway.ts'
 import { many } from '../support/http-client.ts'
-import { until } from '../support/plain-gateway.ts'
+import { NO_DATABASE, plainRouting, until } from '../support/plain-gateway.ts'
 import { openConnection } from '../support/raw-http.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
@@ -173,4 +175,30 @@ t.test('SIGTERM to all processes at once, as service managers send it, lets exch
   answer()
   t.equal((await asked).responses[0]?.status, 200)
   t.equal(await stage.gateway.exited, 0)
+})
+
+t.test('a worker that cannot be started again ends nothing, and is when it can be', async (t) => {
+  // A name of its own for the same program, which can be taken away.
+  const program = join(dirname(process.execPath), `node-of-test-${process.pid}`)
+  await link(process.execPath, program)
+  t.teardown(() => rm(program, { force: true }))
+  const gateway = await startGateway({
+    databaseUrl: NO_DATABASE,
+    routing: plainRouting([stage.upstream.url]),
+    env: { WORKERS: '2', ACCESS_LOG: 'off' },
+    program,
+  })
+  t.teardown(() => gateway.stop())
+  const children = () =>
+    execFileSync('pgrep', ['-P', String(gateway.pid)], { encoding: 'utf8' })
+      .trim()
+      .split('\n')
+      .map(Number)
+  const [victim = 0] = children()
+  await rm(program)
+  process.kill(victim, 'SIGKILL')
+  await gateway.line(({ msg, how }) => msg.startsWith('a worker has died') && how === 'ENOENT')
+  t.equal((await fetch(gateway.url)).status, 200, 'the other one serves')
+  await link(process.execPath, program)
+  await until(() => children().length === 2, 30_000)
 })

@@ -131,6 +131,19 @@ t.test('a session does not outlive a logout that comes while it is being refresh
   t.same(await at.statuses(sessionId), ['REVOKED', 'REVOKED', 'REVOKED', 'REVOKED'])
 })
 
+t.test('refreshes of one session that wait for each other hold up no other session', async (t) => {
+  const at = await stage(t)
+  const [crowded, other] = [await newSession(at), await newSession(at)]
+  const store = at.store()
+  const held = await holdInserts(at, crowded.sessionId)
+  const crowd = Array.from({ length: 5 }, () => store.rotate(crowded.refresh, always))
+  await held.waiting(1)
+  t.equal((await store.rotate(other.refresh, always)).kind, 'rotated')
+  await held.release()
+  const pairs = await Promise.all(crowd)
+  t.equal(new Set(pairs.map(refreshIdOf)).size, 1, 'all of them got the same pair')
+})
+
 t.test('a stolen token ends the session also while its owner is refreshing it', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)

@@ -36,6 +36,8 @@ export interface GatewayOptions {
   /** The routing file's content. */
   readonly routing: unknown
   readonly env?: Readonly<Record<string, string>>
+  /** Node, by another name. */
+  readonly program?: string
   /** Called at once, long before it listens. */
   readonly onSpawn?: (child: ChildProcess) => void
 }
@@ -43,20 +45,24 @@ export interface GatewayOptions {
 const MAIN = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
 
 export async function startGateway(options: GatewayOptions): Promise<TestGateway> {
-  const { databaseUrl, routing, env = {}, onSpawn } = options
+  const { databaseUrl, routing, env = {}, onSpawn, program } = options
   const folder = await mkdtemp(join(tmpdir(), 'gateway-run-'))
   const upstreamsFile = join(folder, 'upstreams.json')
   await writeFile(upstreamsFile, typeof routing === 'string' ? routing : JSON.stringify(routing, null, 2))
-  const child = spawnGateway(['serve'], {
-    NODE_ENV: 'production',
-    HOST: '127.0.0.1',
-    PORT: '0',
-    ADMIN_PORT: '0',
-    DATABASE_URL: databaseUrl,
-    JWT_SECRET: TEST_SECRET,
-    UPSTREAMS_FILE: upstreamsFile,
-    ...env,
-  })
+  const child = spawnGateway(
+    ['serve'],
+    {
+      NODE_ENV: 'production',
+      HOST: '127.0.0.1',
+      PORT: '0',
+      ADMIN_PORT: '0',
+      DATABASE_URL: databaseUrl,
+      JWT_SECRET: TEST_SECRET,
+      UPSTREAMS_FILE: upstreamsFile,
+      ...env,
+    },
+    program === undefined ? {} : { program },
+  )
   const told = watch(child)
   onSpawn?.(child)
   const exited = new Promise<number | NodeJS.Signals>((resolve) => {
@@ -95,11 +101,11 @@ export async function startGateway(options: GatewayOptions): Promise<TestGateway
 export function spawnGateway(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  options: { readonly cwd?: string; readonly stdout?: number | 'pipe' } = {},
+  options: { readonly cwd?: string; readonly stdout?: number | 'pipe'; readonly program?: string } = {},
 ): ChildProcess {
-  const { cwd, stdout = 'pipe' } = options
+  const { cwd, stdout = 'pipe', program = process.execPath } = options
 
-  return spawn(process.execPath, [MAIN, ...args], {
+  return spawn(program, [MAIN, ...args], {
     env: { ...surroundings(), ...env },
     stdio: ['ignore', stdout, 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),

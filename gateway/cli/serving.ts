@@ -114,7 +114,6 @@ export async function serveWithWorkers(
     scheduler: systemScheduler,
     log,
   })
-  signals.onHangUp(() => workers.signal('SIGHUP'))
   const operations = createOperations({
     ask: workers.ask,
     count: settings.workers,
@@ -125,6 +124,8 @@ export async function serveWithWorkers(
     wallClock: Date.now,
   })
   const ports = await Promise.race([workers.listening, signals.second.then(() => NOWHERE)])
+  // Not before: one that is still starting would die of it.
+  signals.onHangUp(() => workers.signal('SIGHUP'))
   await announce(start, environment, { ports, operations, embedded })
   await signals.first
   log.info('leaving')

@@ -36,7 +36,8 @@ export const logs = group('Logs', 'JSON lines on stdout.', {
     byDefault: 'info',
     accepts: `one of ${LEVELS.map((level) => `\`${level}\``).join(', ')}`,
     example: 'warn',
-    description: 'The least level that is written, but for the line `listening`, which always is. Access lines have the level `info`.',
+    description:
+      'The least level that is written, but for the line `listening`, which always is. Access lines have the level `info`.',
   }),
   accessLog: variable({
     name: 'ACCESS_LOG',

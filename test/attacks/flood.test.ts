@@ -10,11 +10,8 @@ const IDLE = 10_000
 const SLOW = 1000
 const MAX_ANSWER_MS = 2000
 const HEAP_MIB = 192
-/** Addresses of later crowds: each has ports of its own. */
-const LATER = [
-  ['127.0.0.5', '127.0.0.6'],
-  ['127.0.0.7', '127.0.0.8'],
-] as const
+/** Addresses of a later crowd: each has ports of its own. */
+const LATER = [['127.0.0.5', '127.0.0.6']] as const
 
 const CLIENTS = fileURLToPath(new URL('flood-clients.ts', import.meta.url))
 

@@ -34,8 +34,7 @@ const NOT_READ = ['host', 'hostaddr', 'port', 'user', 'password', 'dbname', 'ser
 const NOT_READ_TLS = ['sslrootcert', 'sslcert', 'sslkey', 'sslpassword', 'sslcrl', 'sslcrldir']
 
 /** What is wrong with a URL's parameters; null where nothing is. */
-export function problemOfParameters(url: string): string | null {
-  const { parameters } = parseDatabaseUrl(url)
+export function problemOfParameters(parameters: DatabaseAddress['parameters']): string | null {
   const place = NOT_READ.find((name) => name in parameters)
   if (place !== undefined)
     return `its parameter "${place}" is not read; expected it in postgres://user:password@host:port/database`

@@ -182,10 +182,13 @@ class Http2Exchange implements Dispatcher.DispatchController {
     stream.setTimeout(ms)
   }
 
-  /** The time is the target's: it does not count while the client takes no more, or sends no more of its body. */
+  /**
+   * The time is the target's: it does not count while the client takes no more of the answer, or, before there is one,
+   * sends no more of its body. undici has it so over HTTP/1.1.
+   */
   #onTimeout(stream: ClientHttp2Stream): void {
     const body = this.#request.body as Readable | null | undefined
-    const waitsForBody = body != null && !body.readableEnded && !stream.writableNeedDrain
+    const waitsForBody = !this.#answered && body != null && !body.readableEnded && !stream.writableNeedDrain
     if (stream.isPaused() || waitsForBody) stream.setTimeout(this.#limitMs)
     else this.#fail(timedOut())
   }

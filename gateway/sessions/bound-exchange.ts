@@ -32,7 +32,5 @@ export class BoundExchange implements OpenExchange {
     exchange.code = CODE_OF_CLOSE[reason]
     if (exchange.breakOff === null) exchange.res.destroy()
     else exchange.breakOff()
-    // An answer that waits for the one ahead on its connection has none, and tells nobody that it is closed.
-    exchange.watcher?.clientClosed()
   }
 }

@@ -148,8 +148,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
    * servers each gets its turn. That is safe even where the answer to COMMIT was lost: a rotation that happened is found
    * by its successors.
    */
-  async function transact<T>(task: (rows: SessionRows) => Promise<T>): Promise<T> {
-    const end = parts.now() + parts.timeoutMs
+  async function transact<T>(end: number, task: (rows: SessionRows) => Promise<T>): Promise<T> {
     const once = async () => {
       const kinds = await parts.kinds()
       const within = (ask: Ask) => task(parts.rowsOf(ask, kinds))
@@ -170,9 +169,11 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
 
   /**
    * Changes of one session wait here for each other, and not with a connection in their hands for the lock: there are
-   * few, and other sessions need them too.
+   * few, and other sessions need them too. The wait counts: a database that hangs fails all of them in the time of one.
    */
-  async function inTurn<T>(session: string, change: () => Promise<T>): Promise<T> {
+  async function inTurn<T>(session: string, task: (rows: SessionRows) => Promise<T>): Promise<T> {
+    const end = parts.now() + parts.timeoutMs
+    const change = () => transact(end, task)
     const before = underWay.get(session)
     const mine = before === undefined ? change() : before.then(change, change)
     underWay.set(session, mine)
@@ -184,16 +185,13 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
   }
 
   return {
-    rotate: (token, isWanted) =>
-      inTurn(sessionOf(token), () => transact((rows) => rotateIn(rows, token, isWanted))),
+    rotate: (token, isWanted) => inTurn(sessionOf(token), (rows) => rotateIn(rows, token, isWanted)),
     end: (session) =>
-      inTurn(session.sessionId, () =>
-        transact(async (rows) => {
-          await rows.lockSession(session.sessionId)
-          await rows.revokeSession(session)
-        }),
-      ),
-    endByRefresh: (token) => inTurn(sessionOf(token), () => transact((rows) => endIn(rows, token))),
+      inTurn(session.sessionId, async (rows) => {
+        await rows.lockSession(session.sessionId)
+        await rows.revokeSession(session)
+      }),
+    endByRefresh: (token) => inTurn(sessionOf(token), (rows) => endIn(rows, token)),
     close: () => database.close(),
   }
 }

@@ -99,9 +99,9 @@ export const databaseUrl: Parser<string> = (given) => {
     'postgres://user:password@host:port/database, the password percent-encoded; several hosts are separated by commas'
   if (!/^postgres(ql)?:\/\//.test(given)) return no(expected)
   try {
-    const { hosts } = parseDatabaseUrl(given)
+    const { hosts, parameters } = parseDatabaseUrl(given)
     if (!hosts.every(isDatabaseHost)) return no(expected)
-    const problem = problemOfParameters(given)
+    const problem = problemOfParameters(parameters)
     return problem === null ? ok(given) : { ok: false, problem }
   } catch {
     return no(expected)
@@ -146,7 +146,6 @@ export const secret: Parser<string> = (given) => {
     : { ok: false, problem: `the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}` }
 }
 
-/** Line breaks at the end are an editor's, not the secret's. */
 /** Content of a file of public keys. Whether they fit `JWT_ALGORITHMS` is for the whole of the settings to say. */
 export const publicKeyFile: Parser<string> = (content) => {
   try {
@@ -158,4 +157,5 @@ export const publicKeyFile: Parser<string> = (content) => {
   }
 }
 
+/** Line breaks at the end are an editor's, not the secret's. */
 export const secretFile: Parser<string> = (content) => secret(content.replace(/[\r\n]+$/, ''))

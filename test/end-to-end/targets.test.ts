@@ -296,9 +296,19 @@ t.test("HTTP/2 targets: the client's pauses are not the target's, both ways", as
   const size = 20_000_000
   server.on('stream', (stream: ServerHttp2Stream, headers) => {
     stream.on('error', () => {})
-    if (headers[':path'] === '/up') return answerHttp2(stream, headers)
-    stream.respond({ ':status': 200 })
-    stream.end(Buffer.alloc(size))
+    if (headers[':path'] === '/down') {
+      stream.respond({ ':status': 200 })
+      stream.end(Buffer.alloc(size))
+      return
+    }
+    let body = ''
+    stream.on('data', (data) => {
+      body += data
+    })
+    stream.once('end', () => {
+      stream.respond({ ':status': 200 })
+      stream.end(body)
+    })
   })
   const port = await listen(t, server, {})
   const gateway = await plainGateway(t, {
@@ -313,7 +323,7 @@ t.test("HTTP/2 targets: the client's pauses are not the target's, both ways", as
   sending.write('POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello')
   await new Promise((resolve) => setTimeout(resolve, 2500))
   sending.write('world')
-  t.equal((await sending.response()).body.toString(), 'POST helloworld')
+  t.equal((await sending.response()).body.toString(), 'helloworld')
   let length = 0
   for await (const part of res) length += part.length
   t.equal(length, size)

@@ -144,6 +144,21 @@ t.test('refreshes of one session that wait for each other hold up no other sessi
   t.equal(new Set(pairs.map(refreshIdOf)).size, 1, 'all of them got the same pair')
 })
 
+t.test('a database that hangs fails all that wait for one session in the time of one', async (t) => {
+  const at = await stage(t)
+  const { refresh } = await newSession(at)
+  const store = at.store({ timeoutMs: 1000 })
+  t.teardown(() => server.thaw())
+  server.freeze()
+  const began = performance.now()
+  const all = await Promise.allSettled(Array.from({ length: 8 }, () => store.rotate(refresh, always)))
+  t.ok(performance.now() - began < 3000, `${performance.now() - began} ms`)
+  t.same(
+    all.map(({ status }) => status),
+    Array(8).fill('rejected'),
+  )
+})
+
 t.test('a stolen token ends the session also while its owner is refreshing it', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)

@@ -104,12 +104,14 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
   return {
     async issue({ userId, mandateId, sessionId, ttlS }, uses) {
       const session = sessionId ?? randomUUID()
-      const exp = Math.floor(Date.now() / 1000) + ttlS
+      const iat = Math.floor(Date.now() / 1000)
+      const exp = iat + ttlS
       const sign = await createSigner(settings, keySource)
       const issued = await Promise.all(
         uses.map(async (use) => {
           const id = randomUUID()
-          return { id, jwt: await sign({ jti: id, userId, sessionId: session, mandateId, type: use, exp }) }
+          const claims = { jti: id, userId, sessionId: session, mandateId, type: use, iat, exp }
+          return { id, jwt: await sign(claims) }
         }),
       )
       const { expiresAt } = await kindsAtPrimary()
@@ -178,10 +180,7 @@ async function createSigner(settings: Settings, keySource: KeySource): Promise<S
       ...(iss === null ? {} : { iss }),
       ...(aud === null ? {} : { aud }),
     })
-    return jwt
-      .setIssuedAt()
-      .setProtectedHeader({ alg: algorithms[0] ?? 'HS256', typ: 'JWT' })
-      .sign(secret)
+    return jwt.setProtectedHeader({ alg: algorithms[0] ?? 'HS256', typ: 'JWT' }).sign(secret)
   }
 }
 

@@ -28,10 +28,11 @@ export async function startRoundRobin(): Promise<RoundRobin> {
     const answers = await Promise.all(asked.map(isReady))
     if (asked === instances) ready = asked.filter((_, n) => answers[n])
   }
+  let closed = false
   let timer = setTimeout(again, CHECK_MS)
   async function again() {
     await check()
-    timer = setTimeout(again, CHECK_MS)
+    if (!closed) timer = setTimeout(again, CHECK_MS)
   }
   const server = createServer({ allowHalfOpen: true }, (client) => {
     const instance = ready[turn++ % ready.length]
@@ -59,6 +60,8 @@ export async function startRoundRobin(): Promise<RoundRobin> {
       void check()
     },
     close() {
+      // A check may be under way, which would go on for ever.
+      closed = true
       clearTimeout(timer)
       for (const socket of open) socket.destroy()
       return new Promise((resolve) => server.close(() => resolve()))

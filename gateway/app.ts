@@ -1,3 +1,4 @@
+import { createAttempts } from './attempts.ts'
 import { createAuthentication } from './auth/authentication.ts'
 import type { KeySource } from './auth/keys.ts'
 import type { TokenStoreMonitor } from './auth/token-store-monitor.ts'
@@ -16,7 +17,7 @@ import { createMetrics, type Metrics } from './ops/metrics.ts'
 import { describeStatus } from './ops/status.ts'
 import { totalsOf } from './ops/totals.ts'
 import type { Tracing } from './ops/tracing.ts'
-import type { Reporter } from './ops/workers.ts'
+import type { Reporter } from './ops/worker-messages.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type FirstReading, type LiveRouting } from './routing/live-routing.ts'
@@ -100,7 +101,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const open = createOpenExchanges({ ...parts, table, metrics, scheduler })
   const { guard } = open
-  const forwarder = createForwarder({ log, guard, now })
+  const forwarder = createForwarder({ attempts: createAttempts(), log, guard, now })
   const traceIds = createTraceIds()
   const tracing = await loadTracing(parts, { metrics, traceIds, now })
 

@@ -1,41 +1,17 @@
-import type { Duplex } from 'node:stream'
-import type { MatchedTarget } from './admission.ts'
+import type { Attempts, Onward, Outcome } from './attempts.ts'
 import type { ErrorCode } from './errors.ts'
-import { clientIsGone, type Exchange, hasBody, traceparentOf } from './exchange.ts'
+import { clientIsGone, type Exchange, traceparentOf } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
-import type { TargetConnections } from './proxy/dispatcher.ts'
-import { type HeaderEdits, upstreamHeaders } from './proxy/headers.ts'
-import { forwardHttp, type HopOutcome } from './proxy/http-hop.ts'
-import { createTurnEnd } from './proxy/turn-end.ts'
-import type { UpgradeOutcome } from './proxy/upgrade-hop.ts'
+import type { HopOutcome } from './proxy/http-hop.ts'
 import type { Route } from './routing/snapshot.ts'
 import { BoundExchange } from './sessions/bound-exchange.ts'
-import { withNewCookies } from './sessions/new-cookies.ts'
 import type { StreamGuard } from './sessions/stream-guard.ts'
-import { upstreamHost, upstreamPath } from './upstream-request.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease, Turn, Verdict } from './upstreams/upstream.ts'
 import type { Place } from './upstreams/waiting-line.ts'
 
-/** The client's connection where it asks to be switched over. */
-export interface UpgradeParts {
-  readonly socket: Duplex
-  readonly head: Buffer
-}
-
-/** An admitted request on its way to a target. */
-export interface Onward {
-  readonly exchange: Exchange
-  readonly route: Route
-  readonly target: MatchedTarget
-  /** The identity's header fields. */
-  readonly identity: readonly string[]
-  /** When the token ends, epoch milliseconds. */
-  readonly tokenExpiresAt: number
-  readonly upgrade: UpgradeParts | null
-}
-
 export interface ForwarderParts {
+  readonly attempts: Attempts
   readonly log: GatewayLog
   /** Keeps open exchanges bound to their tokens. */
   readonly guard: Pick<StreamGuard, 'watch'>
@@ -57,57 +33,11 @@ export interface Forwarder {
 }
 
 const DONE: Forwarded = { kind: 'done' }
-const NOTHING = Buffer.alloc(0)
 
 export function createForwarder(parts: ForwarderParts): Forwarder {
-  const { log } = parts
-  const turnEnd = createTurnEnd()
+  const { attempts, log } = parts
 
-  function attempt(onward: Onward, lease: Lease): Promise<HopOutcome | UpgradeOutcome> {
-    return onward.upgrade === null
-      ? attemptHttp(onward, lease.target.connections, lease)
-      : attemptUpgrade(onward, onward.upgrade, lease)
-  }
-
-  function attemptHttp(onward: Onward, connections: TargetConnections, lease: Lease): Promise<HopOutcome> {
-    const { exchange, route, target } = onward
-    const request = {
-      path: upstreamPath(route, target),
-      headers: headersFor(onward, lease),
-      hasBody: hasBody(exchange.req),
-      maxBodyBytes: route.maxBodyBytes,
-      responseEdits: withNewCookies(responseEdits(onward), exchange.newCookies),
-    }
-    return forwardHttp(connections, exchange, request, turnEnd)
-  }
-
-  function attemptUpgrade(onward: Onward, upgrade: UpgradeParts, lease: Lease): Promise<UpgradeOutcome> {
-    const { exchange, route, target } = onward
-    const { req, res, requestId, isLast } = exchange
-    const request = {
-      req,
-      res,
-      requestId,
-      isLast,
-      path: upstreamPath(route, target),
-      headers: headersFor(onward, lease),
-      socket: upgrade.socket,
-      head: exchange.retries === 0 ? upgrade.head : NOTHING,
-      responseEdits: responseEdits(onward),
-      count: exchange.count,
-    }
-    return lease.target.upgrades.forward(request, (breakOff) => {
-      exchange.upgraded = true
-      exchange.breakOff = breakOff
-    })
-  }
-
-  function record(
-    exchange: Exchange,
-    route: Route,
-    lease: Lease,
-    outcome: HopOutcome | UpgradeOutcome,
-  ): void {
+  function record(exchange: Exchange, route: Route, lease: Lease, outcome: Outcome): void {
     const cells = lease.target.metrics
     if (outcome.kind === 'failed') {
       cells.failed.value++
@@ -133,31 +63,24 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     }
   }
 
-  function begin(onward: Onward, lease: Lease): void {
-    const { exchange } = onward
+  function begin(exchange: Exchange, lease: Lease): void {
     exchange.target = lease.target.url
     exchange.upstreamStartedAt = parts.now()
     exchange.upstreamMs = null
-    beginTry(onward, lease)
   }
 
   /** A target that closes idle connections is not unwell: what it broke so is tried once more, on a fresh one. */
-  function again(
-    onward: Onward,
-    lease: Lease,
-    outcome: HopOutcome | UpgradeOutcome,
-  ): Promise<HopOutcome> | null {
+  function again(onward: Onward, lease: Lease, outcome: Outcome): Promise<HopOutcome> | null {
     const { exchange, route } = onward
     exchange.span?.tried(outcome)
     if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
     // This neither counts as its failure nor against the budget. Each connection that has answered allows one
     // such retry, so they cannot pile up.
     countRetry(exchange, route)
-    beginTry(onward, lease)
-    return attemptHttp(onward, lease.target.connections.fresh, lease)
+    return attempts.attemptAfresh(onward, lease.target)
   }
 
-  function end({ exchange, route }: Onward, lease: Lease, outcome: HopOutcome | UpgradeOutcome | null): void {
+  function end({ exchange, route }: Onward, lease: Lease, outcome: Outcome | null): void {
     if (outcome !== null) {
       exchange.upstreamMs = parts.now() - exchange.upstreamStartedAt!
       record(exchange, route, lease, outcome)
@@ -180,10 +103,10 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
           if (turn === null) return DONE
           if (turn.kind === 'refused') return turn
           const { lease } = turn
-          let outcome: HopOutcome | UpgradeOutcome | null = null
+          let outcome: Outcome | null = null
           try {
-            begin(onward, lease)
-            outcome = await attempt(onward, lease)
+            begin(exchange, lease)
+            outcome = await attempts.attempt(onward, lease.target)
             const second = again(onward, lease, outcome)
             if (second !== null) {
               outcome = await second
@@ -229,14 +152,14 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
  * Only where nothing can have happened twice: a target that was never connected to, or an idempotent method
  * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body is gone.
  */
-function mayRetry(exchange: Exchange, outcome: HopOutcome | UpgradeOutcome): boolean {
+function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
   if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.res.headersSent) return false
   if (outcome.unconnected) return !outcome.bodyTouched
   return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.req.method ?? '')
 }
 
 /** Never so for an upgrade, whose connection is always its own. */
-function isStale(outcome: HopOutcome | UpgradeOutcome): boolean {
+function isStale(outcome: Outcome): boolean {
   return outcome.kind === 'failed' && outcome.stale
 }
 
@@ -246,7 +169,7 @@ function countRetry(exchange: Exchange, route: Route): void {
 }
 
 /** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */
-function verdictOf(outcome: HopOutcome | UpgradeOutcome): Verdict {
+function verdictOf(outcome: Outcome): Verdict {
   switch (outcome.kind) {
     case 'failed':
       return 'bad'
@@ -268,31 +191,7 @@ function letBodyCome(exchange: Exchange): void {
   exchange.res.writeContinue()
 }
 
-function responseEdits({ exchange, route }: Onward): HeaderEdits | null {
-  return exchange.hsts === null ? route.responseEdits : route.secureResponseEdits
-}
-
-function beginTry({ exchange, route, target }: Onward, lease: Lease): void {
-  exchange.span?.tries(lease.target.url, upstreamPath(route, target))
-}
-
-function headersFor({ exchange, route, target, identity }: Onward, lease: Lease): string[] {
-  const { req, peer, requestId, trace, span } = exchange
-  return upstreamHeaders(
-    {
-      rawHeaders: req.rawHeaders,
-      host: target.host,
-      upstreamHost: upstreamHost(route, target, lease.target.host),
-      peer,
-      requestId,
-      identity,
-      trace: span !== null ? span.upstream : trace.begun ? trace : null,
-    },
-    route.requestRules,
-  )
-}
-
-function conclusion(exchange: Exchange, outcome: HopOutcome | UpgradeOutcome): Forwarded {
+function conclusion(exchange: Exchange, outcome: Outcome): Forwarded {
   if (outcome.kind === 'body-too-large') return ended(exchange, 'body_too_large')
   return outcome.kind === 'failed' ? ended(exchange, outcome.code) : DONE
 }

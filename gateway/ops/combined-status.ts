@@ -88,3 +88,10 @@ function sumTarget(each: readonly TargetStatus[]): TargetStatus {
     }
   })
 }
+
+/** Ready where every worker is. */
+export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
+  const reasons = new Set(each.flatMap((readiness) => readiness.reasons))
+  if (each.length < count) reasons.add(`${count - each.length} of ${count} workers do not answer`)
+  return { ready: reasons.size === 0, reasons: [...reasons] }
+}

@@ -5,12 +5,12 @@ import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { createAdminGuard } from './admin-guard.ts'
 import { createAdminServer } from './admin-server.ts'
-import { combineStatus } from './combined-status.ts'
+import { combinedReadiness, combineStatus } from './combined-status.ts'
 import type { Exposition } from './exposition.ts'
 import type { ExpositionFormat } from './exposition-format.ts'
 import { createHistory, SAMPLE_MS } from './history.ts'
 import { loadStatusPage } from './status-page.ts'
-import { combinedReadiness, type Reports } from './workers.ts'
+import type { Reports } from './worker-messages.ts'
 
 export interface OperationsParts {
   /** What each serving process reports of this part; one that does not answer in time is left out. */

@@ -1,40 +1,10 @@
 import cluster, { type Worker } from 'node:cluster'
-import type { Readiness } from '../endpoints.ts'
-import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { Scheduler } from '../scheduler.ts'
-import { grownTogether, type ProcessMetrics } from './exposition.ts'
+import type { ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
 import { watchHandovers } from './handovers.ts'
-import type { ProcessStatus } from './status.ts'
-import type { Totals } from './totals.ts'
-
-/** What a serving process tells of itself, each part when it is asked for: most of them cost time. */
-export interface Reports {
-  readonly readiness: Readiness
-  readonly metrics: ProcessMetrics
-  readonly status: ProcessStatus
-  readonly totals: Totals
-  readonly routing: RoutingInForce
-}
-
-export type Reporter = { readonly [Part in keyof Reports]: () => Promise<Reports[Part]> | Reports[Part] }
-
-interface Ask {
-  readonly ask: keyof Reports
-  readonly id: number
-}
-
-/** Not a signal: a service manager sends its own to the whole group, and two would mean to leave at once. */
-interface Leave {
-  readonly ask: 'leave'
-}
-
-/** What a worker says unasked: that it listens, or why it cannot; or that it needs to know what the others serve. */
-interface Says {
-  readonly listening?: Ports
-  readonly cannotStart?: readonly string[]
-  readonly needs?: 'routing'
-}
+import type { Leave, Reports, Routing, Says, Told } from './worker-messages.ts'
+import { createQuestions } from './worker-questions.ts'
 
 /** A worker cannot start for reasons that are the settings' or the surroundings' doing. */
 export class WorkerStartError extends Error {
@@ -45,58 +15,6 @@ export class WorkerStartError extends Error {
     super(reasons.join('\n'))
     this.reasons = reasons
   }
-}
-
-/** The answer to that need; null where there is nobody who knows. */
-interface Routing {
-  readonly routing: RoutingInForce | null
-}
-
-interface Told {
-  readonly ask: keyof Reports
-  /** Null where it could not be made. */
-  readonly report: Reports[keyof Reports] | null
-  readonly id: number
-}
-
-/** The worker's half: answers the primary's questions and leaves when told to. */
-export function answerPrimary(reporter: Reporter, onLeave: () => void): void {
-  async function tell({ ask, id }: Ask): Promise<void> {
-    const report = await reporter[ask]()
-    if (process.connected) process.send?.({ ask, report, id } satisfies Told)
-  }
-  process.on('message', (message: Ask | Leave) => {
-    if (message.ask === 'leave') return onLeave()
-    if (!Object.hasOwn(reporter, message.ask)) return
-    // What cannot be told is as good as no answer, and no reason to end.
-    void tell(message).catch(() =>
-      process.send?.({ ask: message.ask, report: null, id: message.id } satisfies Told),
-    )
-  })
-}
-
-/** Says that the worker's listeners are open. */
-export function tellListening(ports: Ports): void {
-  process.send?.({ listening: ports } satisfies Says)
-}
-
-/** Says why the worker cannot start: its primary tells it once for all of them. Resolves when that is on its way. */
-export async function tellCannotStart(reasons: readonly string[]): Promise<void> {
-  if (!process.connected) return
-  await new Promise((resolve) => process.send?.({ cannotStart: reasons } satisfies Says, resolve))
-}
-
-/** What the other workers serve; null where none can tell. */
-export function askForRouting(): Promise<RoutingInForce | null> {
-  return new Promise((resolve) => {
-    const hear = (message: Partial<Routing>) => {
-      if (message.routing === undefined) return
-      process.off('message', hear)
-      resolve(message.routing)
-    }
-    process.on('message', hear)
-    process.send?.({ needs: 'routing' } satisfies Says)
-  })
 }
 
 export interface WorkersParts {
@@ -131,9 +49,6 @@ interface Death {
   /** Why it could not start, where it said so. */
   readonly reasons: readonly string[] | null
 }
-
-/** A worker that is stuck must not hold up a scrape. */
-const REPORT_MS = 1000
 
 /** One that dies at once again is started again no faster than this, and slower each time. */
 const RESPAWN_MS = 200
@@ -198,8 +113,8 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
     const others = living().filter((other) => other !== worker)
     const known = await questions.askAll(others, 'routing')
     // One that is about to read a new file has an older one in force.
-    known.sort((a, b) => b.loadedAt - a.loadedAt)
-    if (worker.isConnected()) worker.send({ routing: known[0] ?? null } satisfies Routing, () => {})
+    const [newest = null] = known.toSorted((a, b) => b.loadedAt - a.loadedAt)
+    if (worker.isConnected()) worker.send({ routing: newest } satisfies Routing, () => {})
   }
 
   function replace(pid: number | undefined, listened: boolean, { how, reasons }: Death): void {
@@ -260,57 +175,4 @@ function living(): Worker[] {
 
 function askToLeave(worker: Worker): void {
   worker.send({ ask: 'leave' } satisfies Leave, () => {})
-}
-
-/** The primary's questions to its workers, and what is kept of their answers. */
-function createQuestions(scheduler: Scheduler) {
-  const waiting = new Map<number, { worker: Worker; done: (report: Told['report']) => void }>()
-  const latest = new Map<number, ProcessMetrics>()
-  let retired: Promise<ProcessMetrics> = Promise.resolve([])
-  let asked = 0
-
-  function askOne<Part extends keyof Reports>(worker: Worker, part: Part): Promise<Reports[Part] | null> {
-    asked++
-    const id = asked
-    return new Promise((resolve) => {
-      const done = (report: Told['report']) => {
-        waiting.delete(id)
-        cancel()
-        resolve(report as Reports[Part] | null)
-      }
-      const cancel = scheduler.after(REPORT_MS, () => done(null))
-      waiting.set(id, { worker, done })
-      worker.send({ ask: part, id } satisfies Ask, (error) => error !== null && done(null))
-    })
-  }
-
-  return {
-    /** Those that do not answer in time are left out. */
-    async askAll<Part extends keyof Reports>(workers: readonly Worker[], part: Part) {
-      const reports = await Promise.all(workers.map((worker) => askOne(worker, part)))
-      return reports.filter((report) => report !== null)
-    },
-    answer(worker: Worker, { ask, id, report }: Told): void {
-      if (ask === 'metrics' && report !== null) latest.set(worker.id, report as ProcessMetrics)
-      waiting.get(id)?.done(report)
-    },
-    /** It has died. Nobody waits for it, and what it has counted stays. */
-    forget(worker: Worker): void {
-      for (const question of waiting.values()) if (question.worker === worker) question.done(null)
-      const last = latest.get(worker.id)
-      latest.delete(worker.id)
-      if (last !== undefined) retired = retired.then((before) => grownTogether([before, last]))
-    },
-    async metrics(): Promise<readonly ProcessMetrics[]> {
-      const before = await retired
-      return [...latest.values(), before]
-    },
-  }
-}
-
-/** Ready where every worker is. */
-export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
-  const reasons = new Set(each.flatMap((readiness) => readiness.reasons))
-  if (each.length < count) reasons.add(`${count - each.length} of ${count} workers do not answer`)
-  return { ready: reasons.size === 0, reasons: [...reasons] }
 }

@@ -8,14 +8,13 @@ import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createAccessLog } from './ops/access-log.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
-import { type Exposition, expose, valuesOf } from './ops/exposition.ts'
+import type { Exposition } from './ops/exposition.ts'
 import type { ExpositionFormat } from './ops/exposition-format.ts'
 import { createFront, type Front, hstsOf, type Ports } from './ops/front.ts'
 import type { LineWriter } from './ops/line-writer.ts'
 import type { Logger } from './ops/logger.ts'
 import { createMetrics, type Metrics } from './ops/metrics.ts'
-import { describeStatus } from './ops/status.ts'
-import { totalsOf } from './ops/totals.ts'
+import { createProcessReports } from './ops/process-reports.ts'
 import type { Tracing } from './ops/tracing.ts'
 import type { Reporter } from './ops/worker-messages.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
@@ -140,50 +139,23 @@ export async function createApp(parts: AppParts): Promise<App> {
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
   })
-  /** What is counted only when somebody looks. */
-  function refreshGauges() {
-    metrics.negativeCacheEntries.value = refusals.size
-    metrics.logLinesDropped.value = parts.lines.dropped
-    const openStreams = {
-      websocket: guard.count('websocket'),
-      sse: guard.count('sse'),
-      other: guard.count('other'),
-    }
-    for (const kind of ['websocket', 'sse', 'other'] as const)
-      metrics.openStreams(kind).value = openStreams[kind]
-    return openStreams
-  }
+  const reports = createProcessReports({
+    metrics,
+    guard,
+    refusals,
+    lines: parts.lines,
+    routing,
+    store,
+    readiness,
+    now,
+  })
 
-  const startedAt = now()
   return {
     routing,
     store,
     listen: front.listen,
-    expose(format) {
-      refreshGauges()
-      return expose(metrics.registry, format)
-    },
-    reporter: {
-      readiness,
-      routing: () => routing.inForce,
-      totals: () => totalsOf(metrics),
-      metrics() {
-        refreshGauges()
-        return valuesOf(metrics.registry)
-      },
-      async status() {
-        return describeStatus({
-          readiness: readiness(),
-          uptimeS: (now() - startedAt) / 1000,
-          tokenStore: store,
-          routing: routing.status,
-          snapshot: routing.current(),
-          openStreams: refreshGauges(),
-          totals: await totalsOf(metrics),
-          now,
-        })
-      },
-    },
+    expose: reports.expose,
+    reporter: reports.reporter,
     async leave() {
       await drain?.start()
       front?.stop()

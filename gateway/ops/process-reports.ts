@@ -1,0 +1,77 @@
+import type { NegativeCache } from '../auth/negative-cache.ts'
+import type { TokenStoreMonitor } from '../auth/token-store-monitor.ts'
+import type { Readiness } from '../endpoints.ts'
+import type { LiveRouting } from '../routing/live-routing.ts'
+import type { StreamGuard } from '../sessions/stream-guard.ts'
+import { type Exposition, expose, valuesOf } from './exposition.ts'
+import type { ExpositionFormat } from './exposition-format.ts'
+import type { LineWriter } from './line-writer.ts'
+import type { Metrics } from './metrics.ts'
+import { describeStatus } from './status.ts'
+import { totalsOf } from './totals.ts'
+import type { Reporter } from './worker-messages.ts'
+
+export interface ProcessReportsParts {
+  readonly metrics: Metrics
+  readonly guard: Pick<StreamGuard, 'count'>
+  readonly refusals: Pick<NegativeCache, 'size'>
+  readonly lines: Pick<LineWriter, 'dropped'>
+  readonly routing: Pick<LiveRouting, 'current' | 'status' | 'inForce'>
+  readonly store: TokenStoreMonitor
+  readonly readiness: () => Readiness
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** What this process tells of itself: to Prometheus, to the status page, and to its primary. */
+export interface ProcessReports {
+  readonly reporter: Reporter
+  expose(format: ExpositionFormat): Promise<Exposition>
+}
+
+export function createProcessReports(parts: ProcessReportsParts): ProcessReports {
+  const { metrics, guard, routing, now } = parts
+  const startedAt = now()
+
+  /** What is counted only when somebody looks. */
+  function refreshGauges() {
+    metrics.negativeCacheEntries.value = parts.refusals.size
+    metrics.logLinesDropped.value = parts.lines.dropped
+    const openStreams = {
+      websocket: guard.count('websocket'),
+      sse: guard.count('sse'),
+      other: guard.count('other'),
+    }
+    for (const kind of ['websocket', 'sse', 'other'] as const)
+      metrics.openStreams(kind).value = openStreams[kind]
+    return openStreams
+  }
+
+  return {
+    expose(format) {
+      refreshGauges()
+      return expose(metrics.registry, format)
+    },
+    reporter: {
+      readiness: parts.readiness,
+      routing: () => routing.inForce,
+      totals: () => totalsOf(metrics),
+      metrics() {
+        refreshGauges()
+        return valuesOf(metrics.registry)
+      },
+      async status() {
+        return describeStatus({
+          readiness: parts.readiness(),
+          uptimeS: (now() - startedAt) / 1000,
+          tokenStore: parts.store,
+          routing: routing.status,
+          snapshot: routing.current(),
+          openStreams: refreshGauges(),
+          totals: await totalsOf(metrics),
+          now,
+        })
+      },
+    },
+  }
+}

@@ -29,6 +29,9 @@ const FIRST_COOLDOWN_MS = 1000
 /** A set is fetched anew in the background after this time, so that withdrawn keys go. */
 const MAX_AGE_MS = 600_000
 
+/** A fetch that failed is tried again after this time: what is withdrawn must not stay for another age limit. */
+const RETRY_MS = 60_000
+
 /**
  * A key set from a URL. jose's own remote set forgets what it has when a fetch fails after its age limit and
  * fetches without a pause while the server is down; here the last good set stays, and a fetch that failed counts
@@ -72,9 +75,13 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
           : 'the key set cannot be fetched; the last good one stays in force',
       )
     } finally {
-      if (!closed)
-        cancel = scheduler.after(local === null ? FIRST_COOLDOWN_MS : MAX_AGE_MS, () => void refresh())
+      if (!closed) cancel = scheduler.after(pauseMs(), () => void refresh())
     }
+  }
+
+  function pauseMs(): number {
+    if (local === null) return FIRST_COOLDOWN_MS
+    return failure === null ? MAX_AGE_MS : RETRY_MS
   }
 
   /** Whether a key that is not in the set may be in the one to be fetched now, or already under way. */

@@ -148,6 +148,16 @@ t.test('a key withdrawn by the issuer ends within the age limit, also for tokens
   t.equal(await verdict(byB), 'verified')
 })
 
+t.test('a withdrawn key does not stay for another age limit because one fetch failed', async (t) => {
+  const { scheduler, issuer, verdict } = await open(setOf(a, b))
+  t.equal(await verdict(byA), 'verified')
+  issuer.answer = new Error('connection refused')
+  await scheduler.advance(MAX_AGE_MS)
+  issuer.answer = setOf(b)
+  await scheduler.advance(60_000)
+  t.equal(await verdict(byA), 'refused')
+})
+
 t.test('a set fetched again without a change keeps what was verified', async (t) => {
   const { scheduler, keys, issuer, verdict } = await open(setOf(a))
   await verdict(byA)

@@ -1,6 +1,6 @@
 import { createAttempts } from './attempts.ts'
 import { createAuthentication } from './auth/authentication.ts'
-import type { KeySource } from './auth/keys.ts'
+import type { KeyRing, KeySource } from './auth/keys.ts'
 import type { TokenStoreMonitor } from './auth/token-store-monitor.ts'
 import { createDecider } from './decision.ts'
 import { createOwnEndpoints, type Readiness } from './endpoints.ts'
@@ -108,7 +108,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   let drain: Drain | null = null
   let front: Front | null = null
   const draining = () => drain?.started ?? false
-  const readiness = (): Readiness => readinessOf(draining(), store)
+  const readiness = (): Readiness => readinessOf({ draining: draining(), store, keys })
   const gateway = createGateway({
     snapshot: routing.current,
     decider,
@@ -142,6 +142,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const reports = createProcessReports({
     metrics,
     guard,
+    keys,
     refusals,
     lines: parts.lines,
     routing,
@@ -188,9 +189,18 @@ async function loadTracing(
   })
 }
 
-function readinessOf(draining: boolean, store: TokenStoreMonitor): Readiness {
+function readinessOf({
+  draining,
+  store,
+  keys,
+}: {
+  draining: boolean
+  store: TokenStoreMonitor
+  keys: KeyRing
+}): Readiness {
   const reasons: string[] = []
   if (draining) reasons.push('draining')
   if (!store.up) reasons.push('the token table cannot be asked')
+  if (keys.state === 'none') reasons.push('there is no key yet to verify tokens with')
   return { ready: reasons.length === 0, reasons }
 }

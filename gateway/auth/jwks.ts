@@ -1,13 +1,14 @@
 import { errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
-import type { VerificationKey } from './keys.ts'
+import type { KeyRing, VerificationKey } from './keys.ts'
 
 /** Fetches a JSON document. @throws where it cannot be had */
 export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>
 
 export interface JwksFetcher {
   readonly version: number
+  readonly state: KeyRing['state']
   resolve(header: JWTHeaderParameters): Promise<VerificationKey>
   close(): void
 }
@@ -97,6 +98,10 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
   return {
     get version() {
       return version
+    },
+    get state() {
+      if (local === null) return 'none'
+      return failure === null ? 'current' : 'outdated'
     },
     async resolve(header) {
       if (local === null) {

@@ -25,6 +25,8 @@ export interface KeyRing {
   readonly version: number
   /** @throws jose's JWKSNoMatchingKey or JWKSMultipleMatchingKeys; the fetch's error where there never was a key */
   resolve(header: JWTHeaderParameters): Promise<VerificationKey> | VerificationKey
+  /** `none`: there never was one. `outdated`: what came after it is not usable. */
+  readonly state: 'current' | 'outdated' | 'none'
   /** The secret that tokens can be signed with, or null where only public keys are held. */
   readonly secret: KeyObject | null
   close(): void
@@ -63,6 +65,9 @@ export async function createKeyRing(source: KeySource, parts: KeyRingParts): Pro
         get version() {
           return fetcher.version
         },
+        get state() {
+          return fetcher.state
+        },
         secret: null,
         resolve: (header) => fetcher.resolve(header),
         close: () => fetcher.close(),
@@ -75,6 +80,7 @@ function secretRing(secret: KeyObject, parts: KeyRingParts): KeyRing {
   return {
     algorithms: parts.algorithms ?? ['HS256'],
     version: 0,
+    state: 'current',
     secret,
     resolve: () => secret,
     close: () => {},
@@ -86,6 +92,7 @@ function publicRing(set: JSONWebKeySet, parts: KeyRingParts): KeyRing {
   return {
     algorithms: parts.algorithms ?? PUBLIC_ALGORITHMS,
     version: 0,
+    state: 'current',
     secret: null,
     async resolve(header) {
       try {
@@ -109,6 +116,7 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
   let mark = await markOf(path)
   let ring = await readable(path, load)
   let version = 0
+  let state: KeyRing['state'] = 'current'
   let cancel = parts.scheduler.after(WATCH_MS, look)
   let closed = false
 
@@ -125,8 +133,10 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
     try {
       ring = await readable(path, load)
       version++
+      state = 'current'
       parts.log.info({ file: path }, 'the key file has changed; the new key is in force')
     } catch (error) {
+      state = 'outdated'
       parts.log.error(
         { file: path, err: error },
         'the key file has changed and is not usable; the last good key stays in force',
@@ -140,6 +150,9 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
     },
     get version() {
       return version
+    },
+    get state() {
+      return state
     },
     get secret() {
       return ring.secret

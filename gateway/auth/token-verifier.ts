@@ -33,8 +33,10 @@ export interface TokenVerifier {
   close(): void
 }
 
+type VerifierKeys = Pick<KeyRing, 'algorithms' | 'version' | 'resolve' | 'close'>
+
 export interface VerifierParts {
-  readonly keys: KeyRing
+  readonly keys: VerifierKeys
   readonly issuer: string | null
   readonly audience: string | null
   readonly clockToleranceS: number
@@ -121,7 +123,7 @@ export function createTokenVerifier(parts: VerifierParts): TokenVerifier {
 }
 
 /** @returns the payload, or why the token is refused */
-async function checkSignature(jwt: string, keys: KeyRing): Promise<Uint8Array | string> {
+async function checkSignature(jwt: string, keys: VerifierKeys): Promise<Uint8Array | string> {
   const options = { algorithms: [...keys.algorithms] }
   try {
     const { payload, protectedHeader } = await compactVerify(
@@ -160,7 +162,7 @@ async function verifyWithAny(
   throw new errors.JWSSignatureVerificationFailed()
 }
 
-async function resolveKey(keys: KeyRing, header: Parameters<KeyRing['resolve']>[0]) {
+async function resolveKey(keys: VerifierKeys, header: Parameters<KeyRing['resolve']>[0]) {
   try {
     return await keys.resolve(header)
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { Server, Socket } from 'node:net'
 import type { Scheduler } from '../scheduler.ts'
+import type { Cell } from './series.ts'
 
 export interface ClientConnectionsOptions {
   /** Open connections past which new ones are turned away. */
@@ -11,6 +12,13 @@ export interface ClientConnectionsOptions {
   readonly busyAnswer: (() => string) | null
   /** Told once each time the limit is reached. */
   readonly onFull: () => void
+  readonly counts: ConnectionCounts
+}
+
+export interface ConnectionCounts {
+  readonly open: Cell
+  /** Turned away at the limit. */
+  readonly refused: Cell
 }
 
 /** Until then a client that is turned away may send its request; after that it is answered anyway. */
@@ -29,6 +37,7 @@ const SWEEP_MAX_MS = 5000
 export function limitClientConnections(server: Server, options: ClientConnectionsOptions): void {
   const serve = server.listeners('connection') as ((socket: Socket) => void)[]
   server.removeAllListeners('connection')
+  const { counts } = options
   const open = new Map<Socket, Unread>()
   let busy = 0
   let full = false
@@ -37,13 +46,18 @@ export function limitClientConnections(server: Server, options: ClientConnection
     if (open.size >= options.max) {
       if (!full) options.onFull()
       full = true
+      counts.refused.value++
       turnAway(socket)
       return
     }
     // With some room to spare, or a limit that is just met would be told over and over.
     if (open.size < options.max * 0.9) full = false
     open.set(socket, { since: 0, buffered: 0, queued: 0 })
-    socket.once('close', () => open.delete(socket))
+    counts.open.value++
+    socket.once('close', () => {
+      open.delete(socket)
+      counts.open.value--
+    })
     for (const each of serve) each.call(server, socket)
   })
 

@@ -53,6 +53,7 @@ export function createFront(parts: FrontParts): Front {
     requestId: randomUUID,
     scheduler,
     proxyProtocol: settings.proxyProtocol ? { peers: parts.peers, onRefused } : null,
+    connectionCounts: parts.metrics.clientConnections,
     onFull() {
       log.warn({ maxConnections: settings.maxConnections }, 'new clients are turned away at MAX_CONNECTIONS')
     },

@@ -3,8 +3,24 @@ import { DECISION_CODES } from '../errors.ts'
 import { CLOSE_REASONS, type CloseReason, STREAM_KINDS, type StreamKind } from '../sessions/stream-guard.ts'
 import { certificateSeries } from './certificate-series.ts'
 import { createHistogram } from './histogram.ts'
-import { createSeries } from './series.ts'
+import { type Aggregator, createSeries } from './series.ts'
 import { createTrafficMetrics, DURATION_BUCKETS, memoised, type Register } from './traffic-metrics.ts'
+
+/**
+ * How prom-client's own become one of several workers, where its way would hide what alerts look for: its means of the
+ * event loop's delay, and its sums of descriptors, show nothing of one worker that is stuck or full. The youngest tells
+ * of a restart.
+ */
+const OF_WORKERS: readonly (readonly [name: string, aggregator: Aggregator])[] = [
+  ['process_start_time_seconds', 'max'],
+  ['nodejs_eventloop_lag_seconds', 'max'],
+  ['nodejs_eventloop_lag_mean_seconds', 'max'],
+  ['nodejs_eventloop_lag_p50_seconds', 'max'],
+  ['nodejs_eventloop_lag_p90_seconds', 'max'],
+  ['nodejs_eventloop_lag_p99_seconds', 'max'],
+  ['process_open_fds', 'max'],
+  ['process_max_fds', 'min'],
+]
 
 const BATCH_BUCKETS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 
@@ -25,8 +41,9 @@ export function createMetrics(
     return declared
   }
   collectDefaultMetrics({ register: registry })
-  // Left out of sums by prom-client; of several workers the youngest tells of a restart.
-  Object.assign(registry.getSingleMetric('process_start_time_seconds') ?? {}, { aggregator: 'max' })
+  for (const [name, aggregator] of OF_WORKERS) {
+    Object.assign(registry.getSingleMetric(name) ?? {}, { aggregator })
+  }
 
   const traffic = createTrafficMetrics(register, wallClock)
 
@@ -130,6 +147,18 @@ export function createMetrics(
       'gateway_negative_cache_hits_total',
       'Refusals repeated from the negative cache.',
     ),
+    keysCurrent: gauge(
+      'gateway_keys_last_load_successful',
+      '1 where the keys in force are those of the last reading or fetch, 0 where that failed.',
+      'min',
+    ),
+    clientConnections: {
+      open: gauge('gateway_client_connections', 'Open connections of clients.'),
+      refused: counter(
+        'gateway_client_connections_refused_total',
+        'Connections of clients that were turned away at MAX_CONNECTIONS.',
+      ),
+    },
     logLinesDropped: counter(
       'gateway_log_lines_dropped_total',
       'Log lines that were dropped because nobody read stdout.',

@@ -1,3 +1,4 @@
+import type { KeyRing } from '../auth/keys.ts'
 import type { NegativeCache } from '../auth/negative-cache.ts'
 import type { TokenStoreMonitor } from '../auth/token-store-monitor.ts'
 import type { Readiness } from '../endpoints.ts'
@@ -14,6 +15,7 @@ import type { Reporter } from './worker-messages.ts'
 export interface ProcessReportsParts {
   readonly metrics: Metrics
   readonly guard: Pick<StreamGuard, 'count'>
+  readonly keys: Pick<KeyRing, 'state'>
   readonly refusals: Pick<NegativeCache, 'size'>
   readonly lines: Pick<LineWriter, 'dropped'>
   readonly routing: Pick<LiveRouting, 'current' | 'status' | 'inForce'>
@@ -36,6 +38,7 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
   /** What is counted only when somebody looks. */
   function refreshGauges() {
     metrics.negativeCacheEntries.value = parts.refusals.size
+    metrics.keysCurrent.value = parts.keys.state === 'current' ? 1 : 0
     metrics.logLinesDropped.value = parts.lines.dropped
     const openStreams = {
       websocket: guard.count('websocket'),

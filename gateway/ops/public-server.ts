@@ -6,7 +6,7 @@ import { endLingering } from '../answers.ts'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
 import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
-import { limitClientConnections } from './client-connections.ts'
+import { type ConnectionCounts, limitClientConnections } from './client-connections.ts'
 import { serveHttp2 } from './http2-listener.ts'
 import { expectProxyHeader, type ProxyProtocolOptions } from './proxy-protocol.ts'
 
@@ -23,6 +23,7 @@ export interface PublicServerOptions {
   readonly proxyProtocol: Pick<ProxyProtocolOptions, 'peers' | 'onRefused'> | null
   /** Told once each time `maxConnections` is reached. */
   readonly onFull: () => void
+  readonly connectionCounts: ConnectionCounts
   /** Null: plain HTTP. */
   readonly tls: ServerOptions | null
   /** `Strict-Transport-Security` over TLS; null where it is not set. */
@@ -117,6 +118,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     busyAnswer:
       tls === null ? () => problemAnswer('overloaded', options.requestId(), 'Retry-After: 1\r\n') : null,
     onFull: options.onFull,
+    counts: options.connectionCounts,
   })
   return server
 }

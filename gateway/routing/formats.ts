@@ -103,10 +103,17 @@ const ALWAYS_KEPT =
 /** Fields that mean something else already: as an identity field each would be taken from every client. */
 const NOT_FOR_IDENTITY = new Set([...ALWAYS_KEPT.split(' '), 'forwarded', 'x-real-ip', 'x-request-id'])
 
+/** What proxies say of the connection. Others of this prefix are identity (`X-Forwarded-User`), and may be. */
+const FORWARDED =
+  /^x-forwarded(?:-(?:by|client-cert|for|host|method|path|port|prefix|proto|protocol|scheme|server|ssl|uri))?$/
+
 export function checkIdentityName(name: string): string | null {
   const form = spoofForm(name)
   const reserved =
-    isHopByHop(form) || NOT_FOR_IDENTITY.has(form) || /^(?:x-forwarded|sec|accept)(?:-|$)/.test(form)
+    isHopByHop(form) ||
+    NOT_FOR_IDENTITY.has(form) ||
+    FORWARDED.test(form) ||
+    /^(?:sec|accept)(?:-|$)/.test(form)
   return reserved ? 'a header that has no other meaning' : null
 }
 

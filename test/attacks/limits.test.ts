@@ -178,9 +178,12 @@ t.test(
     t.equal((await silent.response()).status, 503, 'one that says nothing is answered and closed, too')
     await silent.closed
     t.equal(arrivals(), before + MAX_CONNECTIONS, 'none of them arrived')
+    t.equal(await range.gateway.metric('gateway_client_connections'), MAX_CONNECTIONS)
+    t.equal(await range.gateway.metric('gateway_client_connections_refused_total'), 21)
     await range.gateway.line(({ msg }) => msg === 'new clients are turned away at MAX_CONNECTIONS')
     for (const socket of idle) socket.destroy()
     range.upstream.respond(answerAll)
     await until(async () => (await range.ask(shot('request', '/public', []))).responses[0]?.status === 200)
+    await until(async () => (await range.gateway.metric('gateway_client_connections')) === 0)
   },
 )

@@ -129,13 +129,14 @@ for (const [what, answer] of [
   ['answers with symmetric keys alone', { keys: [{ kty: 'oct', k: 'c2VjcmV0' }] }],
 ] as const) {
   t.test(`the last good set stays in force where the issuer ${what}`, async (t) => {
-    const { scheduler, issuer, errors, verdict } = await open(setOf(a))
+    const { scheduler, issuer, errors, verdict, keys } = await open(setOf(a))
     t.equal(await verdict(byA), 'verified')
     issuer.answer = answer
     await scheduler.advance(MAX_AGE_MS)
     t.equal(issuer.fetched, 2)
     t.match(errors, ['the key set cannot be fetched; the last good one stays in force'])
     t.equal(await verdict(await signed(a, 'a')), 'verified')
+    t.equal(keys.state, 'outdated')
   })
 }
 

@@ -286,10 +286,12 @@ for (const [what, spoil] of [
     await spoil(path)
     t.match(await ring.nextWord(), 'the last good key stays in force')
     t.equal(await ring.verdict(oldToken), 'verified')
+    t.equal(ring.keys.state, 'outdated')
     await rm(path, { recursive: true, force: true })
     await writeFile(path, NEW)
     t.match(await ring.nextWord(), 'the new key is in force')
     t.equal(await ring.verdict(newToken), 'verified')
+    t.equal(ring.keys.state, 'current')
   })
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { createKeyRing, type KeyRing, type KeySource } from '../../gateway/auth/keys.ts'
+import { createKeyRing, type KeySource } from '../../gateway/auth/keys.ts'
 import { textKey } from '../../gateway/auth/text-key.ts'
 import {
   createTokenVerifier,
@@ -369,10 +369,9 @@ for (const jwt of [
   t.test(
     `${JSON.stringify(jwt.slice(0, 40))} (${jwt.length}) is refused without a look at the keys`,
     async (t) => {
-      const keys: KeyRing = {
+      const keys: VerifierParts['keys'] = {
         algorithms: ['HS256'],
         version: 0,
-        secret: null,
         resolve: () => t.fail('the keys were asked') as never,
         close: () => {},
       }
@@ -419,7 +418,7 @@ async function changingRing() {
     algorithms: inner.algorithms,
     version: 0,
     secret: null,
-    async resolve(header: Parameters<KeyRing['resolve']>[0]) {
+    async resolve(header: Parameters<VerifierParts['keys']['resolve']>[0]) {
       await answer.promise
       return inner.resolve(header)
     },

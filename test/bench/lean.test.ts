@@ -2,11 +2,10 @@ import { createSecretKey } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { type AuthDecision, createAuthenticator } from '../../gateway/auth/authenticator.ts'
-import type { KeyRing } from '../../gateway/auth/keys.ts'
 import { createNegativeCache } from '../../gateway/auth/negative-cache.ts'
 import { createTokenLookup } from '../../gateway/auth/token-lookup.ts'
 import type { TokenRow } from '../../gateway/auth/token-table.ts'
-import { createTokenVerifier } from '../../gateway/auth/token-verifier.ts'
+import { createTokenVerifier, type VerifierParts } from '../../gateway/auth/token-verifier.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 import { forgeToken, inSeconds, signToken, TEST_SECRET } from '../support/tokens.ts'
 
@@ -23,10 +22,9 @@ function createPath() {
   const scheduler = createFakeScheduler()
   let resolvedKeys = 0
   const secret = createSecretKey(Buffer.from(TEST_SECRET))
-  const keys: KeyRing = {
+  const keys: VerifierParts['keys'] = {
     algorithms: ['HS256'],
     version: 0,
-    secret,
     resolve() {
       resolvedKeys++
       return secret

@@ -1,7 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -309,6 +311,34 @@ t.test(
     t.equal(await gateway.metric('gateway_token_store_up'), 1)
   },
 )
+
+t.test('an instance without a key to verify tokens with is not ready, and says why', async (t) => {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  let status = 503
+  const issuer = createHttpServer((_req, res) => {
+    res.writeHead(status).end(JSON.stringify({ keys: [publicKey.export({ format: 'jwk' })] }))
+  })
+  await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => issuer.close())
+  const gateway = await startGateway({
+    databaseUrl: await pg.createDatabase(),
+    routing,
+    env: { JWT_JWKS_URL: `http://127.0.0.1:${(issuer.address() as AddressInfo).port}/keys`, JWT_SECRET: '' },
+  })
+  t.teardown(() => gateway.stop())
+  const readyz = () => fetch(`http://127.0.0.1:${gateway.adminPort}/readyz`)
+  await until(async () => (await gateway.metric('gateway_token_store_up')) === 1)
+  const before = await readyz()
+  t.equal(before.status, 503)
+  t.same(((await before.json()) as { reasons: string[] }).reasons, [
+    'there is no key yet to verify tokens with',
+  ])
+  t.equal((await fetch(`${gateway.url}/-/readyz`)).status, 503)
+  t.equal(await gateway.metric('gateway_keys_last_load_successful'), 0)
+  status = 200
+  await until(async () => (await readyz()).status === 200)
+  t.equal(await gateway.metric('gateway_keys_last_load_successful'), 1)
+})
 
 t.test('in production stdout is JSON lines only', async (t) => {
   const databaseUrl = await pg.createDatabase()

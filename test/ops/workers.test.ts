@@ -1,8 +1,11 @@
 import { execFileSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { Agent, get } from 'node:http'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { exposeTogether, valuesOf } from '../../gateway/ops/exposition.ts'
+import { createMetrics } from '../../gateway/ops/metrics.ts'
 import { parseOpenMetrics, parseText } from '../support/exposition.ts'
 import { startGateway } from '../support/gateway.ts'
 import { many } from '../support/http-client.ts'
@@ -62,6 +65,27 @@ t.test('counters and histograms of all workers are summed, ups are the least, th
   for (const name of ['gateway_config_last_reload_success_timestamp_seconds', 'process_start_time_seconds']) {
     t.ok(Math.abs((now.value(name) ?? 0) - Date.now() / 1000) < 120, name)
   }
+})
+
+t.test('file descriptors are those of the worker that has fewest left', async (t) => {
+  const [pid = 0] = workers()
+  const limit = /^Max open files +([0-9]+)/m.exec(await readFile(`/proc/${pid}/limits`, 'utf8'))?.[1]
+  const now = await read()
+  t.equal(now.value('process_max_fds'), Number(limit))
+  const most = Math.max(...workers().map((each) => readdirSync(`/proc/${each}/fd`).length))
+  t.ok(
+    Math.abs((now.value('process_open_fds') ?? 0) - most) < 10,
+    `${now.value('process_open_fds')} and ${most}`,
+  )
+})
+
+t.test('the delay of the event loop is that of the worker that is latest', async (t) => {
+  const name = 'nodejs_eventloop_lag_p99_seconds'
+  const families = await valuesOf(createMetrics({ version: '', node: '' }, Date.now).registry)
+  const late = (value: number) =>
+    families.map((each) => (each.name === name ? { ...each, values: [{ labels: {}, value }] } : each))
+  const { body } = await exposeTogether([late(0.01), late(0.5), late(0.01)], 'text')
+  t.equal(parseText(body).value(name), 0.5)
 })
 
 t.test('OpenMetrics of several workers is valid, and has exemplars', async (t) => {

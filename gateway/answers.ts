@@ -41,6 +41,18 @@ export function refuse(exchange: Exchange, code: ErrorCode, details: RefusalDeta
   finish(exchange, status, fields, body)
 }
 
+/**
+ * Refuses an exchange that is under way: the hop that it waits for is ended. @returns false where it cannot be
+ * refused any more
+ */
+export function interrupt(exchange: Exchange, code: ErrorCode, details: RefusalDetails): boolean {
+  if (exchange.res.headersSent || exchange.res.destroyed) return false
+  // The hop first: one whose answer is out looks at it no more.
+  exchange.watcher?.clientClosed()
+  refuse(exchange, code, details)
+  return true
+}
+
 /** Sends a small answer of the gateway's own: JSON, a redirect, or nothing. */
 export function answer(
   exchange: Exchange,

@@ -1,3 +1,4 @@
+import { interrupt } from './answers.ts'
 import { createAttempts } from './attempts.ts'
 import { createAuthentication } from './auth/authentication.ts'
 import type { KeyRing, KeySource } from './auth/keys.ts'
@@ -100,7 +101,13 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const open = createOpenExchanges({ ...parts, table, metrics, scheduler })
   const { guard } = open
-  const forwarder = createForwarder({ attempts: createAttempts(), log, guard, now })
+  const forwarder = createForwarder({
+    attempts: createAttempts(),
+    log,
+    guard,
+    interrupt: (exchange, code) => interrupt(exchange, code, { accessCookie: cookies.access }),
+    now,
+  })
   const traceIds = createTraceIds()
   const tracing = await loadTracing(parts, { metrics, traceIds, now })
 

@@ -77,6 +77,21 @@ export function createExchange(
   }
 }
 
+const EXCHANGE = Symbol('the exchange that this response belongs to')
+
+type WithExchange = ServerResponse & { [EXCHANGE]?: Exchange }
+
+/** A property in place of a map: nothing is hashed for a request that nobody asks this about. */
+export function bindExchange(exchange: Exchange): void {
+  const res: WithExchange = exchange.res
+  res[EXCHANGE] = exchange
+}
+
+/** The exchange of a response; null where none was begun. */
+export function exchangeOf(res: WithExchange): Exchange | null {
+  return res[EXCHANGE] ?? null
+}
+
 /** With the flag that tells whether this exchange is recorded. */
 export function traceparentOf({ span, trace }: Exchange): string {
   return span === null ? trace.traceparent : span.upstream.traceparent

@@ -4,7 +4,7 @@ import { clientIsGone, type Exchange, traceparentOf } from './exchange.ts'
 import type { GatewayLog } from './gateway.ts'
 import type { HopOutcome } from './proxy/http-hop.ts'
 import type { Route } from './routing/snapshot.ts'
-import { BoundExchange } from './sessions/bound-exchange.ts'
+import { BoundExchange, type Interrupt } from './sessions/bound-exchange.ts'
 import type { StreamGuard } from './sessions/stream-guard.ts'
 import type { Target } from './upstreams/target.ts'
 import type { Lease, Turn, Verdict } from './upstreams/upstream.ts'
@@ -15,6 +15,7 @@ export interface ForwarderParts {
   readonly log: GatewayLog
   /** Keeps open exchanges bound to their tokens. */
   readonly guard: Pick<StreamGuard, 'watch'>
+  readonly interrupt: Interrupt
   /** Milliseconds, monotonic. */
   readonly now: () => number
 }
@@ -93,7 +94,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       const { exchange, route, tokenExpiresAt } = onward
       const { retryBudget, config } = route.upstream
       letBodyCome(exchange)
-      const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt))
+      const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt, parts.interrupt))
       let tried: Set<Target> | undefined
       retryBudget.deposit()
       try {

@@ -1,12 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { admit, type MatchedTarget, readTarget } from './admission.ts'
-import { answer, refuse } from './answers.ts'
+import { answer, interrupt, refuse } from './answers.ts'
 import type { UpgradeParts } from './attempts.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
 import { type ErrorCode, statusOf } from './errors.ts'
-import { announcedLength, clientIsGone, createExchange, type Exchange, traceparentOf } from './exchange.ts'
+import {
+  announcedLength,
+  bindExchange,
+  clientIsGone,
+  createExchange,
+  type Exchange,
+  exchangeOf,
+  traceparentOf,
+} from './exchange.ts'
 import type { Forwarder } from './forwarding.ts'
 import { isNavigation, redirectLocation } from './login-redirect.ts'
 import type { AccessLog } from './ops/access-log.ts'
@@ -69,6 +77,11 @@ export interface Unparsed {
 export interface Gateway {
   /** Handles one request from its head to the end of its answer. Never rejects. */
   handle(req: IncomingMessage, res: ServerResponse, arrival?: Arrival): Promise<void>
+  /**
+   * Refuses a request that was handed over and cannot be read to its end. @returns false where that cannot be said any
+   * more: an answer has begun, or there is no such request
+   */
+  interrupt(res: ServerResponse, code: ErrorCode): boolean
   /** Counts and tells what the listener has refused before there was a request to read. */
   unparsed(refusal: Unparsed): void
 }
@@ -100,7 +113,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       const own = { scheme, host: target.host, upgrade: upgrade !== null }
       const asked = parts.decider.decide({ exchange, route, own, names: snapshot.identity })
       const decision = asked instanceof Promise ? await asked : asked
-      if (clientIsGone(exchange)) return
+      if (clientIsGone(exchange) || res.headersSent) return
       if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
       if (announcedLength(req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
 
@@ -160,6 +173,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       isLast: parts.draining,
     })
     exchange.awaitsContinue = awaitsContinue
+    bindExchange(exchange)
     if (tracing !== null) exchange.span = tracing.begin(exchange)
     metrics.requestsInFlight.value++
     res.once('close', () => finish(exchange))
@@ -181,6 +195,10 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 
   return {
+    interrupt(res, code) {
+      const exchange = exchangeOf(res)
+      return exchange !== null && interrupt(exchange, code, { accessCookie: parts.accessCookie })
+    },
     unparsed({ socket, requestId, code }) {
       const status = statusOf(code)
       unmatched.requests(status).value++

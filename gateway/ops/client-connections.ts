@@ -1,4 +1,5 @@
-import type { Server, Socket } from 'node:net'
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Scheduler } from '../scheduler.ts'
 import type { Cell } from './series.ts'
 
@@ -19,6 +20,7 @@ export interface ConnectionCounts {
   readonly open: Cell
   /** Turned away at the limit. */
   readonly refused: Cell
+  readonly handshakesFailed: Cell
 }
 
 /** Until then a client that is turned away may send its request; after that it is answered anyway. */
@@ -27,6 +29,8 @@ const BUSY_REQUEST_MS = 500
 const BUSY_ANSWER_MS = 1000
 /** Connections past the limit that are being answered; further ones are closed without a word. */
 const BUSY_MAX = 1000
+/** Between the end of all exchanges and that of all connections. */
+const LAST_WORDS_MS = 500
 /** Looks at every connection; at least four times within the limit. */
 const SWEEP_MAX_MS = 5000
 
@@ -89,6 +93,16 @@ export function limitClientConnections(server: Server, options: ClientConnection
       if (isStalled(socket, unread, now, options.stallMs)) socket.destroy()
     }
     schedule()
+  }
+
+  // What is left of a connection where its protocol has let go of it: a handshake that was never finished, a peer that
+  // was told to leave and does not. The last words of others get the time to go out.
+  const { closeAllConnections } = server
+  server.closeAllConnections = () => {
+    closeAllConnections.call(server)
+    options.scheduler.after(LAST_WORDS_MS, () => {
+      for (const socket of open.keys()) socket.destroy()
+    })
   }
 
   let cancelSweep = () => {}

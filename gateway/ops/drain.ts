@@ -37,7 +37,10 @@ export function createDrain({ servers, closeStreams, delayMs, timeoutMs }: Drain
     }, SWEEP_MS)
     const cut = setTimeout(() => {
       closeStreams()
-      for (const server of servers) server.closeAllConnections()
+      // What they were told last is on its way after this turn.
+      setImmediate(() => {
+        for (const server of servers) server.closeAllConnections()
+      })
     }, timeoutMs)
     await closed
     clearInterval(sweep)

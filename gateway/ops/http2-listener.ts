@@ -23,6 +23,9 @@ export interface Http2Limits {
   readonly scheduler: Scheduler
 }
 
+/** How long a client may take to close what the gateway has closed. */
+const LEAVE_MS = 1000
+
 /** Streams that one client may have open; each costs a look-up. */
 const MAX_STREAMS = 1000
 
@@ -30,8 +33,12 @@ const MAX_STREAMS = 1000
  * Serves HTTP/2 to the clients of `server` that choose it by ALPN (RFC 7301); the others stay with HTTP/1.1. The
  * server's `closeIdleConnections` and `closeAllConnections` take these connections along.
  */
-export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, limits: Http2Limits): void {
-  const sessions = new Set<ServerHttp2Session>()
+export function serveHttp2(
+  server: Server,
+  gateway: Pick<Gateway, 'handle' | 'interrupt'>,
+  limits: Http2Limits,
+): void {
+  const sessions = new Map<ServerHttp2Session, TLSSocket>()
   const serveHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   const { closeIdleConnections, closeAllConnections } = server
   const options = sessionOptions(limits)
@@ -44,25 +51,36 @@ export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, lim
   // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
   server.closeIdleConnections = () => {
     closeIdleConnections.call(server)
-    for (const session of sessions) if (!session.closed) session.close()
+    for (const [session, socket] of sessions) if (!session.closed) leave(session, socket)
   }
   server.closeAllConnections = () => {
     closeAllConnections.call(server)
-    for (const session of sessions) session.destroy()
+    for (const session of sessions.keys()) session.destroy()
+  }
+
+  /** Closes a connection once its streams are over. Node then waits for the client to close it, too. */
+  function leave(session: ServerHttp2Session, socket: TLSSocket): void {
+    if (!session.closed) session.close()
+    limits.scheduler.after(LEAVE_MS, () => {
+      if (socket.destroyed) return
+      if (session.destroyed) socket.destroy()
+      else leave(session, socket)
+    })
   }
 
   function open(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
     let streams = 0
-    sessions.add(session)
+    sessions.set(session, socket)
     session.once('close', () => sessions.delete(session))
     // The connection has gone, or broke the protocol: each of its streams is told by an event of its own.
     session.on('error', () => {})
     session.setTimeout(limits.keepAliveTimeoutMs)
     session.on('timeout', () => {
-      if (streams === 0) session.close()
+      if (streams === 0) leave(session, socket)
       else session.setTimeout(limits.keepAliveTimeoutMs)
     })
+    session.on('goaway', () => leave(session, socket))
     session.on('stream', (stream, fields, _flags, raw) => {
       streams++
       stream.once('close', () => {
@@ -74,10 +92,14 @@ export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, lim
 
   function accept(stream: ServerHttp2Stream, { fields, raw, socket }: StreamHead): void {
     stream.on('error', () => {})
-    const head = readHttp2Head(fields, raw)
+    const head = readHttp2Head(fields, raw, limits.maxHeaderBytes)
     const req = new Http2Request(stream, head, socket)
     const res = new Http2Response(stream, req)
-    bound(stream, req, limits)
+    bound(
+      stream,
+      { req, onLate: () => gateway.interrupt(res as unknown as ServerResponse, 'request_timeout') },
+      limits,
+    )
     const expectation = fields.expect?.toLowerCase()
     const refusal =
       head.refusal ??
@@ -97,11 +119,15 @@ interface StreamHead {
 }
 
 /** A client may hold a stream neither by a body that does not end nor by an answer that it does not take. */
-function bound(stream: ServerHttp2Stream, req: Http2Request, limits: Http2Limits): void {
+function bound(
+  stream: ServerHttp2Stream,
+  { req, onLate }: { readonly req: Http2Request; readonly onLate: () => boolean },
+  limits: Http2Limits,
+): void {
   const { requestTimeoutMs, scheduler } = limits
   if (req.announcesBody) {
     const cancel = scheduler.after(requestTimeoutMs, () => {
-      if (!req.complete) stream.close(constants.NGHTTP2_CANCEL)
+      if (!req.complete && !onLate()) stream.close(constants.NGHTTP2_CANCEL)
     })
     stream.once('end', cancel)
     stream.once('close', cancel)
@@ -119,7 +145,7 @@ function sessionOptions(limits: Http2Limits): ServerOptions {
     settings: {
       enablePush: false,
       maxConcurrentStreams: MAX_STREAMS,
-      // Past it a stream is refused with ENHANCE_YOUR_CALM (header bombs by HPACK count at their full size).
+      // Once the client has confirmed it, past it a stream is refused with ENHANCE_YOUR_CALM (header bombs by HPACK count at their full size).
       maxHeaderListSize: limits.maxHeaderBytes,
     },
     maxHeaderListPairs: limits.maxHeaderFields,

@@ -158,6 +158,10 @@ export function createMetrics(
         'gateway_client_connections_refused_total',
         'Connections of clients that were turned away at MAX_CONNECTIONS.',
       ),
+      handshakesFailed: counter(
+        'gateway_tls_handshakes_failed_total',
+        'TLS handshakes of clients that failed or were not finished in time.',
+      ),
     },
     logLinesDropped: counter(
       'gateway_log_lines_dropped_total',

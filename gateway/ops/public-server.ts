@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS
 import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import { endLingering } from '../answers.ts'
 import { type ErrorCode, problemBody, statusOf } from '../errors.ts'
 import type { Arrival, Gateway } from '../gateway.ts'
@@ -97,6 +98,9 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     answerUnparsed(error, socket as Socket, { ...options, gateway })
   })
   if (tls !== null) {
+    server.on('tlsClientError', () => {
+      options.connectionCounts.handshakesFailed.value++
+    })
     serveHttp2(server as TlsServer, gateway, {
       maxHeaderBytes: options.maxHeaderBytes,
       maxHeaderFields: MAX_HEADER_FIELDS,
@@ -187,6 +191,10 @@ function answerUnparsed(
   socket: Socket,
   { requestId, hsts, gateway }: Pick<PublicServerOptions, 'requestId' | 'hsts'> & { gateway: Gateway },
 ): void {
+  if (isBeforeTls(socket)) {
+    socket.destroy()
+    return
+  }
   const current = answerUnderWay(socket)
   // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
   if (current !== null && (current.writableEnded || endLingering(current))) {
@@ -198,12 +206,22 @@ function answerUnparsed(
     socket.destroy()
     return
   }
-  const more = hsts !== null && 'encrypted' in socket ? `Strict-Transport-Security: ${hsts}\r\n` : ''
   const code = codeOfUnparsed(error)
+  if (current !== null && gateway.interrupt(current, code)) {
+    // Only where the client is too slow there is something to read on.
+    if (code !== 'request_timeout') endLingering(current)
+    return
+  }
+  const more = hsts !== null && 'encrypted' in socket ? `Strict-Transport-Security: ${hsts}\r\n` : ''
   const id = requestId()
   // Where a request was read, its exchange ends with the connection and is told by itself.
   if (current === null) gateway.unparsed({ socket, requestId: id, code })
   socket.end(problemAnswer(code, id, more), () => socket.destroy())
+}
+
+/** Nothing can be said to a client whose handshake is not done, and nothing was asked. */
+function isBeforeTls(socket: Socket): boolean {
+  return socket instanceof TLSSocket && socket.alpnProtocol === null
 }
 
 /** A whole answer for a connection on which no request was read. */

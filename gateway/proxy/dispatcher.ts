@@ -155,7 +155,7 @@ function readInto(buffer: Buffer) {
 function createConnector(options: DispatcherOptions): Connector {
   const { socketPath, hostname, origin } = parseTarget(options.url)
   const named = hostname !== null && isIP(hostname) === 0
-  const serverName = options.tls?.serverName ?? (named ? hostname : null)
+  const servername = serverNameOf(options.url, options.tls)
   const connect = buildConnector({
     timeout: options.connectMs,
     allowH2: options.http2,
@@ -173,8 +173,7 @@ function createConnector(options: DispatcherOptions): Connector {
     ...tlsFiles(options.tls),
   } as Parameters<typeof buildConnector>[0])
   // Whatever name the exchange brought, the certificate is judged by the target's.
-  return (opts, callback) =>
-    connect({ ...opts, servername: serverName ?? '' } as Parameters<Connector>[0], callback)
+  return (opts, callback) => connect({ ...opts, servername } as Parameters<Connector>[0], callback)
 }
 
 /** Splits a target of the routing file into what undici wants; a unix socket is spoken to as `http://localhost`. */
@@ -185,6 +184,16 @@ export function parseTarget(url: string): ParsedTarget {
   }
   const { origin, host, hostname } = new URL(url)
   return { origin, socketPath: null, host, hostname: hostname.replace(/^\[|\]$/g, '') }
+}
+
+/**
+ * The name that a target's certificate must be for; empty where its address has to stand in it. Never the request's
+ * `Host`, which is the client's word.
+ */
+export function serverNameOf(url: string, tls: TlsOptions | null): string {
+  const { hostname } = parseTarget(url)
+  const named = hostname !== null && isIP(hostname) === 0
+  return tls?.serverName ?? (named ? hostname : '')
 }
 
 export interface ParsedTarget {

@@ -26,8 +26,8 @@ export interface TargetContext {
 
 const SLASH = 47
 
-/** Path and query may hold no character that ends or folds a request line somewhere (RFC 9112, section 3.2). */
-const UNPRINTABLE = /[\0-\x20\x7f]|[^\0-\xff]/
+/** Others end or fold a request line somewhere (RFC 9112, section 3.2), or are read by each backend in its own encoding. */
+const UNPRINTABLE = /[^!-~]/
 
 const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
 
@@ -36,7 +36,7 @@ const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
  *
  * Absolute-form must name this request's own scheme and host, and is forwarded in origin-form. A fragment,
  * which no client may send, is cut off, so that what is matched is what is forwarded. The query passes as
- * it is. Bytes above ASCII do not get here: Node refuses them, and no URI has them.
+ * it is. Bytes above ASCII are refused: no URI has them (RFC 3986, section 2).
  *
  * @param target the target of the request line, one character a byte
  */

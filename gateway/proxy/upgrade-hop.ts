@@ -3,7 +3,7 @@ import { Agent as HttpsAgent } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
-import { parseTarget, type TlsOptions, tlsFiles } from './dispatcher.ts'
+import { parseTarget, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
 import { clientHeaders, type HeaderEdits } from './headers.ts'
 import type { HopCount, HopFailure } from './http-hop.ts'
 import { reasonOf } from './status-line.ts'
@@ -55,10 +55,7 @@ export function createUpgradeHop(target: UpgradeTarget): UpgradeHop {
   const { origin, socketPath } = parseTarget(target.url)
   const secure = origin.startsWith('https:')
   const agent = secure
-    ? new HttpsAgent({
-        ...tlsFiles(target.tls),
-        ...(target.tls?.serverName === undefined ? {} : { servername: target.tls.serverName }),
-      })
+    ? new HttpsAgent({ ...tlsFiles(target.tls), servername: serverNameOf(target.url, target.tls) })
     : new HttpAgent()
   const url = new URL(origin)
   const proxy = new ProxyServer({

@@ -1,7 +1,9 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import t from 'tap'
+import { connect, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
 import { createAuthority } from '../support/certificates.ts'
-import { askHttp2, http2Client } from '../support/http2-client.ts'
+import { answerOf, askHttp2, http2Client } from '../support/http2-client.ts'
 import {
   CONTINUATION,
   END_HEADERS,
@@ -38,22 +40,70 @@ t.before(async () => {
 })
 t.teardown(() => stage.close())
 
-t.test('a connection that was busy when its time was first over still ends once it is idle', async (t) => {
+t.test('connections that do nothing end, whatever their clients do', async (t) => {
   const authority = createAuthority(t, 'the authority of an edge with short patience')
   const { certFile, keyFile } = authority.issue('app.example.com', ['DNS:app.example.com'])
   const own = await startStage({
-    env: { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, KEEP_ALIVE_TIMEOUT_MS: '400' },
+    env: {
+      TLS_CERT_FILE: certFile,
+      TLS_KEY_FILE: keyFile,
+      KEEP_ALIVE_TIMEOUT_MS: '400',
+      HEADERS_TIMEOUT_MS: '400',
+      DRAIN_TIMEOUT_MS: '500',
+    },
   })
   t.teardown(() => own.close())
-  const client = http2Client(t, own.port)
-  const closed = new Promise<void>((resolve) => client.once('close', resolve))
-  const stream = client.request({ ':method': 'POST', ':path': '/', ':authority': 'app.example.com' })
-  stream.on('error', () => {})
-  await new Promise((resolve) => setTimeout(resolve, 1000))
-  t.notOk(client.closed, 'not while a stream is open')
-  stream.close()
-  await closed
+  const openConnections = () => own.gateway.metric('gateway_client_connections')
+
+  await t.test('one that was busy when its time was first over ends once it is idle', async (t) => {
+    const client = http2Client(t, own.port)
+    const closed = new Promise<void>((resolve) => client.once('close', resolve))
+    const stream = client.request({ ':method': 'POST', ':path': '/', ':authority': 'app.example.com' })
+    stream.on('error', () => {})
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    t.notOk(client.closed, 'not while a stream is open')
+    stream.close()
+    await closed
+  })
+
+  await t.test('handshakes that are never finished do not use up MAX_CONNECTIONS', async (t) => {
+    for (const bytes of ['', '\x16\x03\x01', '\x16\x03\x01\x02\x00\x01']) {
+      const silent = connect(own.port, '127.0.0.1')
+      silent.on('error', () => {})
+      silent.write(bytes, 'latin1')
+      await once(silent.resume(), 'close')
+    }
+    await until(async () => (await openConnections()) === 0)
+    t.equal(await own.gateway.metric('gateway_tls_handshakes_failed_total'), 3)
+    t.equal(
+      await own.gateway.metric('gateway_requests_total{route="none",status="400"}'),
+      0,
+      'nobody was answered',
+    )
+  })
+
+  await t.test('a client that does not close what was closed to it is not waited for', async (t) => {
+    const idle = await stubbornClient(t, own.port)
+    await until(async () => (await openConnections()) === 0)
+    idle.destroy()
+  })
+
+  await t.test('nobody who stays connected keeps a process from leaving', async (t) => {
+    const open = [await stubbornClient(t, own.port), connect(own.port, '127.0.0.1')]
+    for (const socket of open) socket.on('error', () => {})
+    await until(async () => (await openConnections()) === 2)
+    own.gateway.signal('SIGTERM')
+    t.equal(await own.gateway.exited, 0)
+    for (const socket of open) socket.destroy()
+  })
 })
+
+/** Has chosen HTTP/2, sent its preface, and closes nothing by itself. */
+async function stubbornClient(t: Test, port: number): Promise<Socket> {
+  const { socket } = await rawHttp2(port, { allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  return socket
+}
 
 function residentBytes(): number {
   const pages = readFileSync(`/proc/${stage.gateway.pid}/statm`, 'utf8').split(' ')[1]
@@ -157,8 +207,10 @@ t.test('an upload that never ends is given up in time', async (t) => {
   const stream = session.request({ ':path': '/', ':method': 'POST', ':authority': 'app.example.com' })
   stream.on('error', () => {})
   stream.write('x')
-  await new Promise((resolve) => stream.once('close', resolve))
-  t.equal(stream.rstCode, 8)
+  const { status, body } = await answerOf(stream)
+  t.equal(status, 408)
+  t.match(JSON.parse(body), { code: 'request_timeout' })
+  t.equal(await stage.gateway.metric('gateway_requests_total{route="/",status="408"}'), 1)
   stage.upstream.respond((_request, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'))
 })
 
@@ -194,6 +246,12 @@ for (const [what, fields] of [
 for (const [what, fields] of [
   ['Host that says otherwise than :authority', { ':path': '/', host: 'evil.example.com' }],
   ['OPTIONS *', { ':path': '*', ':method': 'OPTIONS' }],
+  ['a method in lower case, which some backends read as GET', { ':path': '/secure', ':method': 'get' }],
+  ['trace in lower case', { ':path': '/', ':method': 'trace' }],
+  ['a method that HTTP/1.1 does not know', { ':path': '/', ':method': 'FOO' }],
+  ['a raw byte above ASCII in the path', { ':path': '/\xfc' }],
+  ['overlong dots in raw bytes', { ':path': '/\xc0\xae\xc0\xae/secure' }],
+  ['a raw byte above ASCII in the query', { ':path': '/?q=\xe9' }],
   ['a :scheme that is not the connection’s', { ':path': '/', ':scheme': 'http' }],
 ] as const) {
   t.test(`${what} is a 400`, async (t) => {
@@ -204,6 +262,20 @@ for (const [what, fields] of [
     t.equal(stage.upstream.requests.length, before)
   })
 }
+
+t.test('a head over MAX_HEADER_BYTES is a 431, also before the client has confirmed the limit', async (t) => {
+  const before = stage.upstream.requests.length
+  const attacker = await rawHttp2(stage.port)
+  const block = requestBlock([['x-big', 'a'.repeat(20_000)]])
+  attacker.send(
+    { type: HEADERS, flags: END_STREAM, stream: 1, payload: block.subarray(0, 16_000) },
+    { type: CONTINUATION, flags: END_HEADERS, stream: 1, payload: block.subarray(16_000) },
+  )
+  t.ok(await attacker.frame(HEADERS))
+  attacker.socket.destroy()
+  t.equal(await stage.gateway.metric('gateway_requests_total{route="none",status="431"}'), 1)
+  t.equal(stage.upstream.requests.length, before)
+})
 
 for (const [what, path] of [
   ['a :path in absolute form', 'http://evil.example.com/'],

@@ -73,6 +73,12 @@ t.test('a slow body: the request ends at REQUEST_TIMEOUT_MS, the upstream’s ex
   clearInterval(drip)
   await client.closed
   t.equal(response?.status, 408)
+  const { requestId } = JSON.parse(response!.body.toString())
+  t.match(
+    await range.gateway.line((line) => line.msg === 'request' && line.requestId === requestId),
+    { status: 408, code: 'request_timeout', route: '/public' },
+    'the log tells it as the client was told',
+  )
   await Promise.all(range.upstream.connections.slice(before).map(({ closed }) => closed))
   t.notOk(range.upstream.requests.some(({ method, target }) => method === 'POST' && target === '/public'))
 })

@@ -39,8 +39,8 @@ async function echo(req: IncomingMessage, res: ServerResponse) {
 }
 
 /** Sends one message through a WebSocket and returns what comes back. */
-async function throughWebSocket(port: number): Promise<string> {
-  const ws = new WebSocket(`ws://127.0.0.1:${port}/ws`)
+async function throughWebSocket(port: number, headers: Record<string, string> = {}): Promise<string> {
+  const ws = new WebSocket(`ws://127.0.0.1:${port}/ws`, { headers })
   await once(ws, 'open')
   ws.send('hello')
   const [data] = await once(ws, 'message')
@@ -164,6 +164,18 @@ t.test('TLS to targets', async (t) => {
 
   await t.test("attack: a client that names the certificate's host does not make it good", async (t) => {
     await refused(t, [url], { caFile: authority.certFile }, { Host: 'api.internal' })
+  })
+
+  await t.test("a WebSocket's certificate is judged by the target's name, whatever Host says", async (t) => {
+    const local = authority.issue('localhost', ['DNS:localhost'])
+    const server = createHttps({ cert: local.cert, key: local.key }, echo)
+    answerWebSockets(server)
+    const port = await listen(t, server, { host: 'localhost' })
+    const gateway = await plainGateway(t, {
+      targets: [`https://localhost:${port}`],
+      upstream: { tls: { caFile: authority.certFile } },
+    })
+    t.equal(await throughWebSocket(gateway.port, { Host: 'app.example.com' }), 'back: hello')
   })
 
   await t.test('nothing of all that was tried again in plain text', async (t) => {

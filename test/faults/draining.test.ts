@@ -125,6 +125,21 @@ t.test('streams go on until DRAIN_TIMEOUT_MS and end there', async (t) => {
   t.equal(await gateway.exited, 0)
 })
 
+t.test('a request that still waits for its answer at DRAIN_TIMEOUT_MS is told why', async (t) => {
+  const { backend, gateway } = await setUp(t, { DRAIN_TIMEOUT_MS: '500', ACCESS_LOG: 'on' }, () => {})
+  const slow = ask({ url: gateway.url })
+  await arrived(backend, 1)
+  gateway.signal('SIGTERM')
+  const { status, headers, body } = await slow
+  t.same([status, headers.connection, JSON.parse(body).code], [503, 'close', 'draining'])
+  t.ok(headers['retry-after'])
+  t.equal(await gateway.exited, 0)
+  t.match(
+    gateway.lines.find(({ msg }) => msg === 'request'),
+    { status: 503, code: 'draining' },
+  )
+})
+
 t.test('a second SIGTERM ends it now', async (t) => {
   const { backend, gateway } = await setUp(t, {}, () => {})
   const hung = await client(t, gateway)

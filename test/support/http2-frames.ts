@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 
 /** Frame types and flags (RFC 9113, section 6). */
 export const HEADERS = 0x1
@@ -70,8 +70,12 @@ export interface RawHttp2 {
 }
 
 /** A connection of HTTP/2 that says what it likes. The preface and empty SETTINGS are sent. */
-export async function rawHttp2(port: number): Promise<RawHttp2> {
-  const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] })
+export async function rawHttp2(
+  port: number,
+  options: ConnectionOptions & { readonly allowHalfOpen?: boolean } = {},
+): Promise<RawHttp2> {
+  const ours = { port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] }
+  const socket = connect({ ...ours, ...options })
   await once(socket, 'secureConnect')
   const frames: Required<Frame>[] = []
   let rest = Buffer.alloc(0)

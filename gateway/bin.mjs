@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command as installed: runs the gateway on the Node that came with the packages where the system's own is
 // older than what the gateway needs. Plain JavaScript, because an older Node has to be able to read it.
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -18,7 +18,14 @@ if (Number(process.versions.node.split('.')[0]) >= needed) {
     )
     process.exit(2)
   }
-  const { status, signal } = spawnSync(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })
-  if (signal !== null) process.kill(process.pid, signal)
-  process.exit(status ?? 1)
+  const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })
+  // A service manager signals the process that it started, which is this one. From a terminal the child has Ctrl-C of
+  // its own; a second one from here would end it at once.
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'))
+  child.on('exit', (code, signal) => {
+    if (signal === null) process.exit(code ?? 1)
+    process.removeAllListeners(signal)
+    process.kill(process.pid, signal)
+  })
 }

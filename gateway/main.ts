@@ -3,6 +3,7 @@ import { type Arguments, readArguments } from './cli/arguments.ts'
 import { COMMANDS } from './cli/commands.ts'
 import type { Environment } from './cli/environment.ts'
 import { helpOn, overview, usageOf } from './cli/help.ts'
+import { hearSignals } from './cli/signals.ts'
 import { paintFor } from './cli/terminal.ts'
 import { SettingsError, UsageError } from './cli/usage.ts'
 import { suggestion } from './routing/wording.ts'
@@ -13,14 +14,10 @@ type Run = (args: Arguments, environment: Environment) => Promise<number>
 /** Loaded when it is asked for: help and completion should not wait for a proxy. */
 const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   serve: async () => {
+    const signals = hearSignals((name, listener) => process.on(name, listener))
     const { serve } = await import('./cli/serve.ts')
     return (_args, environment) =>
-      serve({
-        ...environment,
-        stdout: process.stdout,
-        version: version(),
-        onSignal: (name, listener) => process.on(name, listener),
-      })
+      serve({ ...environment, stdout: process.stdout, version: version(), signals })
   },
   check: async () => (await import('./cli/check.ts')).check,
   explain: async () => (await import('./cli/explain.ts')).explain,

@@ -241,6 +241,13 @@ for (const url of [
   })
 }
 
+t.test('an sslmode that is none is no way to be let in without TLS', async (t) => {
+  const found = problems({ DATABASE_URL: 'postgres://u:hunter2@a/db?sslmode=verify_full' })
+  t.match(found, [
+    /^DATABASE_URL: its sslmode is "verify_full"; expected disable, prefer, require, verify-ca, verify-full$/,
+  ])
+})
+
 t.test('DATABASE_URL_FILE is read without its last line break', async (t) => {
   const settings = good({ DATABASE_URL_FILE: '/run/secrets/db' }, { '/run/secrets/db': `${DATABASE}\n` })
   t.equal(settings.databaseUrl, DATABASE)

@@ -33,8 +33,15 @@ const CLIENT_ONLY = new Set([
 const NOT_READ = ['host', 'hostaddr', 'port', 'user', 'password', 'dbname', 'service', 'passfile']
 const NOT_READ_TLS = ['sslrootcert', 'sslcert', 'sslkey', 'sslpassword', 'sslcrl', 'sslcrldir']
 
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
+
 /** What is wrong with a URL's parameters; null where nothing is. */
-export function problemOfParameters(parameters: DatabaseAddress['parameters']): string | null {
+export function problemOfParameters({
+  parameters,
+  ssl,
+}: Pick<DatabaseAddress, 'parameters' | 'ssl'>): string | null {
+  if (ssl !== false && ssl !== 'true' && !SSL_MODES.includes(ssl))
+    return `its sslmode is ${JSON.stringify(ssl)}; expected ${SSL_MODES.join(', ')}`
   const place = NOT_READ.find((name) => name in parameters)
   if (place !== undefined)
     return `its parameter "${place}" is not read; expected it in postgres://user:password@host:port/database`

@@ -79,8 +79,13 @@ function readValue(
   }
   // `--user --json` is a value that was forgotten.
   const isOption = value !== undefined && inlineValue !== true && /^-./.test(value)
-  if (value === undefined || value === '' || isOption)
-    throw new UsageError(`--${option.name} needs a value, ${option.value}: ${option.description}`, command)
+  if (value === undefined || value === '' || isOption) {
+    const way = isOption ? `; a value that begins with "-" is written --${option.name}=-…` : ''
+    throw new UsageError(
+      `--${option.name} needs a value, ${option.value}: ${option.description}${way}`,
+      command,
+    )
+  }
   return value
 }
 

@@ -53,15 +53,21 @@ CREATE OR REPLACE TRIGGER ${name('deleted')} AFTER DELETE ON ${table}
   EXECUTE FUNCTION ${prefix}${name('notify_revoked')}();
 
 -- Least privilege: this one table and nothing else. Give the role a password: \\password ${ROLE} (in psql).
+-- Who may not make roles is told so, and gets the rest; run it again once there is one.
 DO $role$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '${ROLE}') THEN
-    CREATE ROLE ${ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
+    BEGIN
+      CREATE ROLE ${ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
+    EXCEPTION WHEN insufficient_privilege THEN
+      RAISE WARNING 'the role ${ROLE} was not made: that takes CREATEROLE';
+      RETURN;
+    END;
   END IF;
   EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %s TO ${ROLE}', (
     SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = ${literal(table)}::regclass));
+  REVOKE ALL ON ${table} FROM ${ROLE};
+  GRANT ${privileges} ON ${table} TO ${ROLE};
 END $role$;
-REVOKE ALL ON ${table} FROM ${ROLE};
-GRANT ${privileges} ON ${table} TO ${ROLE};
 
 COMMIT;
 `

@@ -15,12 +15,13 @@ import { loadUpstreamsFile, loadUpstreamsText } from '../routing/load-file.ts'
 import { systemScheduler } from '../scheduler.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import type { Environment } from './environment.ts'
-import { type Signals, StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
+import { StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
+import type { Signals } from './signals.ts'
 
 export interface ServeEnvironment extends Omit<Environment, 'stdout'> {
   readonly stdout: Writable & { readonly fd?: number; readonly isTTY?: boolean }
   readonly version: string
-  readonly onSignal: (name: NodeJS.Signals, listener: () => void) => void
+  readonly signals: Signals
 }
 
 const EXAMPLE = 'upstreams.example.json'
@@ -54,7 +55,7 @@ export async function serve(environment: ServeEnvironment): Promise<number> {
 }
 
 async function run(environment: ServeEnvironment, resources: Resources): Promise<number> {
-  const signals = countSignals(environment)
+  const { signals } = environment
   const read = readSettings(environment.env)
   if (!read.ok) throw new StartError(read.problems)
   const { settings } = read
@@ -82,36 +83,6 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   return code
 }
 
-/**
- * The first signal asks to leave in order, the second to leave now. SIGHUP is heard from the beginning, too: by default
- * it ends the process.
- */
-function countSignals({ onSignal }: ServeEnvironment): Signals {
-  const first = Promise.withResolvers<void>()
-  const second = Promise.withResolvers<void>()
-  let count = 0
-  let hungUp = false
-  let reload = () => {
-    hungUp = true
-  }
-  onSignal('SIGHUP', () => reload())
-  const onEach = () => {
-    count++
-    if (count === 1) first.resolve()
-    else second.resolve()
-  }
-  onSignal('SIGTERM', onEach)
-  onSignal('SIGINT', onEach)
-  return {
-    first: first.promise,
-    second: second.promise,
-    onHangUp(listener) {
-      reload = listener
-      if (hungUp) listener()
-    },
-  }
-}
-
 /** Outside production, a start without a routing file serves the example. */
 function routingFile(
   settings: Settings,
@@ -129,7 +100,7 @@ function routingFile(
  */
 async function readRouting(path: string, log: Logger): Promise<FirstReading> {
   const mark = await markOf(path)
-  const loaded = await loadUpstreamsFile({ path })
+  const loaded = await loadUpstreamsFile({ path, regular: true })
   if (loaded.ok) {
     if (cluster.isPrimary)
       for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'the routing file is odd')
@@ -169,6 +140,12 @@ function startReasons(error: unknown): readonly string[] | null {
   if (error instanceof KeyError) return [error.message]
   if (!(error instanceof Error)) return null
   if (error.name === 'EmbeddedPostgresError') return [error.message]
+  if ('syscall' in error && (error.syscall === 'getaddrinfo' || codeOf(error) === 'EADDRNOTAVAIL')) {
+    const { hostname, address } = error as { hostname?: string; address?: string }
+    return [
+      `cannot listen on ${JSON.stringify(hostname ?? address)} (${codeOf(error)}); expected an address of this machine: set HOST or ADMIN_HOST`,
+    ]
+  }
   // A worker's listener is its primary's, which tells what became of `bind`.
   if ('syscall' in error && (error.syscall === 'listen' || error.syscall === 'bind')) {
     const { address, port } = error as { address?: string; port?: number }

@@ -14,6 +14,7 @@ import type { FirstReading } from '../routing/live-routing.ts'
 import { systemScheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import type { ServeEnvironment } from './serve.ts'
+import type { Signals } from './signals.ts'
 
 /** A start that cannot be; the process ends with 2 and these reasons. */
 export class StartError extends Error {
@@ -40,13 +41,6 @@ export interface Start {
   readonly log: Logger
   readonly lines: LineWriter
   readonly signals: Signals
-}
-
-export interface Signals {
-  readonly first: Promise<void>
-  readonly second: Promise<void>
-  /** Called at each SIGHUP, those that came before included. */
-  onHangUp(listener: () => void): void
 }
 
 function appOf(

@@ -1,7 +1,7 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import type { CookieValue } from '../auth/cookies.ts'
 import type { TokenRow } from '../auth/token-table.ts'
-import { MASK, maskJwts, SECRET_NAME } from '../ops/access-log.ts'
+import { MASK, maskJwts, SECRET_NAME } from '../ops/masking.ts'
 import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
 import { visible } from '../routing/wording.ts'
 

@@ -1,4 +1,5 @@
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, METHODS } from 'node:http'
+import type { ErrorCode } from '../errors.ts'
 import { createExchange, type Exchange } from '../exchange.ts'
 
 /** A request that is only thought of. */
@@ -35,6 +36,31 @@ export function exchangeOf(request: ExplainedRequest): Exchange {
     startedAt: 0,
     isLast: () => false,
   })
+}
+
+/** What the listener refuses before a route is looked for; null where it would take the request. */
+export function refusedByListener(
+  { method, target, host, headers }: ExplainedRequest,
+  limits: { readonly maxHeaderBytes: number; readonly maxHeaderFields: number },
+): { readonly code: ErrorCode; readonly reason: string } | null {
+  if (!METHODS.includes(method)) return { code: 'bad_request', reason: `${method} is no method of HTTP` }
+  const fields = ['Host', host, ...headers]
+  // Two bytes between name and value, and two at the end of each line.
+  const lines = fields.map((text) => Buffer.byteLength(text) + 2)
+  const bytes = lines.reduce((sum, length) => sum + length, `${method} ${target} HTTP/1.1\r\n`.length)
+  if (bytes > limits.maxHeaderBytes) {
+    return {
+      code: 'headers_too_large',
+      reason: `the head has ${bytes} bytes, MAX_HEADER_BYTES is ${limits.maxHeaderBytes}`,
+    }
+  }
+  if (fields.length / 2 > limits.maxHeaderFields) {
+    return { code: 'headers_too_large', reason: `the head has more than ${limits.maxHeaderFields} fields` }
+  }
+  const expectation = merged(fields).expect?.toLowerCase()
+  return expectation === undefined || expectation === '100-continue'
+    ? null
+    : { code: 'expectation_failed', reason: 'Expect is other than 100-continue' }
 }
 
 /** RFC 6455, section 4.1. */

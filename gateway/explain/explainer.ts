@@ -8,8 +8,9 @@ import { createTokenVerifier } from '../auth/token-verifier.ts'
 import { type ErrorCode, statusOf } from '../errors.ts'
 import { announcedLength, type Exchange } from '../exchange.ts'
 import { isNavigation, redirectLocation } from '../login-redirect.ts'
-import { maskPath } from '../ops/access-log.ts'
+import { maskPath } from '../ops/masking.ts'
 import { createMetrics } from '../ops/metrics.ts'
+import { MAX_HEADER_FIELDS } from '../ops/public-server.ts'
 import { upstreamHeaders } from '../proxy/headers.ts'
 import { parseHost, parseRequestTarget } from '../proxy/request-target.ts'
 import { createSnapshot, type Route, type Snapshot } from '../routing/snapshot.ts'
@@ -20,7 +21,7 @@ import { upstreamHost, upstreamPath } from '../upstream-request.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
 import { reasonsOf } from './decision-reasons.ts'
 import { describeHeaders, describeRow, describeTargets, describeToken } from './descriptions.ts'
-import { type ExplainedRequest, exchangeOf, isHandshake } from './explained-request.ts'
+import { type ExplainedRequest, exchangeOf, isHandshake, refusedByListener } from './explained-request.ts'
 import { describeRoute, otherRoutes } from './route-reasons.ts'
 import { createWitness } from './witness.ts'
 
@@ -104,6 +105,13 @@ export async function createExplainer({
     const steps: Step[] = [
       { title: 'Request', details: [`${method} ${scheme}://${host}${maskPath(request.target)}`] },
     ]
+    const unread = refusedByListener(request, {
+      maxHeaderBytes: settings.maxHeaderBytes,
+      maxHeaderFields: MAX_HEADER_FIELDS,
+    })
+    if (unread !== null) {
+      return refused([...steps, { title: 'Listener', details: [unread.reason] }], unread.code, [])
+    }
     const admission = admit(exchange.req, snapshot, scheme, settings.gatewayPath)
     if (admission.kind === 'own') {
       const path = `${settings.gatewayPath}${admission.path}`

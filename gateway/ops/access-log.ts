@@ -2,6 +2,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { Exchange } from '../exchange.ts'
 import type { PeerTrust } from '../proxy/forwarded.ts'
 import { traceIdOf } from '../proxy/traceparent.ts'
+import { maskPath } from './masking.ts'
 
 /** Where lines go: pino's `info`. */
 export interface LineSink {
@@ -21,36 +22,6 @@ export interface UnparsedLine {
   readonly clientAddress: string
   readonly status: number
   readonly code: ErrorCode
-}
-
-/** Query names whose values are somebody's key to something. */
-export const SECRET_NAME =
-  /token|secret|passw|pwd|auth|session|credential|signature|api[-_]?key|^(key|sig|code|jwt|sid)$/i
-
-export const MASK = '***'
-
-/** The shortest first part of a JWT that is taken for one. */
-const JWT_HEAD_CHARS = 11
-
-/**
- * Masks what looks like a JWT, wherever it stands. Each character is looked at once or twice: one expression for it all
- * would begin again at every `eyJ`, of which a client's URL may have thousands.
- */
-export function maskJwts(text: string): string {
-  return text.includes('eyJ') ? text.replace(/[\w.-]+/g, maskRun) : text
-}
-
-function maskRun(run: string): string {
-  const parts = run.split('.')
-  const kept: string[] = []
-  for (let i = 0; i < parts.length; i++) {
-    const part = parts[i]!
-    const at = part.indexOf('eyJ')
-    const isJwt = at !== -1 && part.length - at >= JWT_HEAD_CHARS && (parts[i + 1] ?? '') !== ''
-    kept.push(isJwt ? `${part.slice(0, at)}${MASK}` : part)
-    if (isJwt) i += 2
-  }
-  return kept.join('.')
 }
 
 const NOTHING_READ = {
@@ -105,35 +76,6 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
       )
     },
     writeUnparsed: (refusal) => sink.info({ ...NOTHING_READ, ...refusal }, 'request'),
-  }
-}
-
-/** The path as it came, but for values in it that look like secrets. */
-export function maskPath(url: string): string {
-  const query = url.indexOf('?')
-  if (query === -1 && !url.includes('eyJ')) return url
-  const path = maskJwts(query === -1 ? url : url.slice(0, query))
-  if (query === -1) return path
-  return `${path}?${url
-    .slice(query + 1)
-    .split('&')
-    .map(maskPair)
-    .join('&')}`
-}
-
-function maskPair(pair: string): string {
-  const equals = pair.indexOf('=')
-  if (equals === -1) return maskJwts(pair)
-  const name = pair.slice(0, equals)
-  if (SECRET_NAME.test(decoded(name))) return `${name}=${MASK}`
-  return `${name}=${maskJwts(pair.slice(equals + 1))}`
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
   }
 }
 

@@ -82,7 +82,9 @@ export function createAdminServer(parts: AdminServerParts): Server {
   return createServer(LIMITS, (req, res) => {
     const refused = guard(req.headers)
     if (refused !== null) return json(res, 403, { error: refused })
-    const url = URL.parse(`http://admin${req.url ?? '/'}`)
+    // RFC 9112, section 3.2.2: the absolute form, too.
+    const target = req.url ?? '/'
+    const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
     const found = url === null ? undefined : pages.get(url.pathname)
     if (url === null || found === undefined)
       return json(res, 404, { error: 'no such page', pages: [...pages.keys()] })

@@ -89,9 +89,9 @@ function sumTarget(each: readonly TargetStatus[]): TargetStatus {
   })
 }
 
-/** Ready where every worker is. */
+/** Ready where all workers that answer are; one that is stuck or being replaced takes none of the others' traffic. */
 export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
   const reasons = new Set(each.flatMap((readiness) => readiness.reasons))
-  if (each.length < count) reasons.add(`${count - each.length} of ${count} workers do not answer`)
+  if (each.length === 0) reasons.add(`${count} of ${count} workers do not answer`)
   return { ready: reasons.size === 0, reasons: [...reasons] }
 }

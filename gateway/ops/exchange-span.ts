@@ -11,7 +11,7 @@ import {
 import type { AuthDecision } from '../auth/authenticator.ts'
 import type { Exchange } from '../exchange.ts'
 import type { UpstreamTrace } from '../proxy/headers.ts'
-import { maskPath } from './access-log.ts'
+import { maskPath } from './masking.ts'
 import type { ExchangeSpan, TryOutcome } from './tracing.ts'
 
 export interface ExchangeSpanParts {

@@ -35,7 +35,7 @@ const PLAIN: Arrival = {}
 const HOLDS_BODY_BACK: Arrival = { awaitsContinue: true }
 
 /** Header fields past which a request is refused; Node would cut them off silently. */
-const MAX_HEADER_FIELDS = 2000
+export const MAX_HEADER_FIELDS = 2000
 
 /**
  * The listener towards clients, with its limits. Everything that arrives becomes a call of the gateway's

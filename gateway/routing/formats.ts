@@ -1,6 +1,9 @@
+import { METHODS } from 'node:http'
+import { isIP } from 'node:net'
 import { isHopByHop, spoofForm } from '../proxy/field-policy.ts'
 import { parseHost } from '../proxy/host.ts'
 import { normalPath, withoutParameters } from '../proxy/path-normal-form.ts'
+import { suggestion } from './wording.ts'
 
 /*
  * What the strings of the routing file must look like. Each check returns what was expected, or null where the
@@ -27,6 +30,7 @@ export function milliseconds(duration: string): number {
 /** A path in the form that `normalPath` gives, so that what the file says is what is compared. */
 export function checkRoutePath(path: string): string | null {
   if (!path.startsWith('/')) return 'a path that begins with "/"'
+  if (/[{}]/.test(path)) return 'a path without placeholders; a prefix takes whatever follows it'
   const special = /[?#;\\\s]/.exec(path)
   if (special !== null) return `a path without ${JSON.stringify(special[0])}`
   if (/[^!-~]/.test(path))
@@ -54,8 +58,24 @@ export function checkHostname(host: string): string | null {
   return parsed.kind === 'ok' && parsed.hostname === host.toLowerCase() ? null : 'a host name without a port'
 }
 
+/** The name in a certificate; an address there is that of the target's URL. */
+export function checkServerName(name: string): string | null {
+  return isIP(name.replace(/^\[|\]$/g, '')) === 0
+    ? checkHostname(name)
+    : "a host name; a certificate for an address is judged by the target's URL, without serverName"
+}
+
+/** `preserve` and `target` are words of their own; spelled otherwise they would be a host's name. */
 export function checkAuthority(authority: string): string | null {
+  const word = /^(?:preserve|target)$/i.exec(authority)?.[0].toLowerCase()
+  if (word !== undefined) return `"${word}", in lower case, or a host`
   return parseHost(authority).kind === 'ok' ? null : 'preserve, target, or a host'
+}
+
+/** Others no client can send: HTTP/1.1's parser refuses them, and so does HTTP/2's listener. */
+export function checkMethod(method: string): string | null {
+  if (method === 'CONNECT' || method === 'TRACE') return 'a method that is forwarded'
+  return METHODS.includes(method) ? null : `a method of HTTP${suggestion(method, METHODS)}`
 }
 
 export function checkTarget(target: string): string | null {
@@ -69,7 +89,8 @@ export function checkTarget(target: string): string | null {
   if (authority.includes('@')) return 'a URL without credentials'
   if (rest !== '' && rest !== '/') return 'a URL without path, query and fragment'
   const host = parseHost(authority)
-  return host.kind === 'bad' || host.port === '0' || authority.endsWith(':')
+  // Some hosts no connection can be opened to: `10.0.0.256` is neither an address nor a name.
+  return host.kind === 'bad' || host.port === '0' || authority.endsWith(':') || !URL.canParse(target)
     ? 'a URL with a valid host and port'
     : null
 }

@@ -75,6 +75,9 @@ export interface RoutingLog {
 
 const WATCH_MS = 250
 
+/** Problems of a file that the log and the status page repeat: a generated one may have thousands. */
+const TOLD_PROBLEMS = 100
+
 /** A request that was matched by the old file may still be on its way to be admitted, and to take a target. */
 const RETIRE_AFTER_MS = 10_000
 
@@ -177,7 +180,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
 
   async function read(): Promise<void> {
     mark = await markOf(parts.file)
-    const loaded = await loadUpstreamsFile({ path: parts.file })
+    const loaded = await loadUpstreamsFile({ path: parts.file, regular: true })
     if (closed) return
     if (!loaded.ok) return failed(loaded.problems)
     try {
@@ -195,7 +198,11 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     log.info({ file: parts.file, routes: loaded.config.routes.length }, 'the routing file was read')
   }
 
-  function failed(problems: readonly string[]): void {
+  function failed(all: readonly string[]): void {
+    const problems =
+      all.length <= TOLD_PROBLEMS
+        ? all
+        : [...all.slice(0, TOLD_PROBLEMS), `and ${all.length - TOLD_PROBLEMS} more, which check tells`]
     metrics.reloadFailure.value++
     metrics.lastReloadSuccessful.value = 0
     status = { ...status, readAt: parts.wallClock(), problems }

@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { type FileProblem, formatProblem, formatWarning, problemAt } from './file-problems.ts'
 import { positionAt } from './source-positions.ts'
 import { readUpstreamsFile, type UpstreamsConfig } from './upstreams-file.ts'
@@ -17,6 +18,8 @@ export type LoadedFile =
 
 /** What a routing file is read from, and what it is called. */
 export interface FileSource {
+  /** True where it has to be a file: a pipe is read once, and an open one that nobody writes to would be waited for. */
+  readonly regular?: boolean
   /** Absolute; the files that it names are relative to its folder. */
   readonly path: string
   /** Its name in problems; `path` by default. */
@@ -39,6 +42,9 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Reads and checks a routing file with the files that it names. Never rejects. */
 export async function loadUpstreamsFile(source: FileSource): Promise<LoadedFile> {
   const { path, shown = path } = source
+  if (source.regular === true && (await isSpecial(path))) {
+    return refused(shown, 'a pipe, socket or device', 'a file')
+  }
   const read = await readBounded(createReadStream(path))
   if (!(read instanceof Error)) return checkUpstreamsBytes(read, source)
   const code = 'code' in read ? String(read.code) : read.message
@@ -47,6 +53,12 @@ export async function loadUpstreamsFile(source: FileSource): Promise<LoadedFile>
     `${REASONS[code] ?? 'a file that cannot be read'} (${code})`,
     'a readable routing file',
   )
+}
+
+/** What is not there is told by reading it. */
+async function isSpecial(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => null)
+  return found !== null && !found.isFile() && !found.isDirectory()
 }
 
 /** As `loadUpstreamsFile`, from a stream; `path` says only where the files that it names are. */

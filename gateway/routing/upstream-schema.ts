@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { checkAuthority, checkHostname, checkTarget, REQUEST_PATH } from './formats.ts'
+import { checkAuthority, checkServerName, checkTarget, REQUEST_PATH } from './formats.ts'
 import { checked, duration, integer, list, matching, strict } from './schema-fields.ts'
 
 /*
@@ -71,7 +71,7 @@ function fileName(description: string) {
 
 const tls = strict({
   caFile: fileName("PEM file of the authorities that may vouch for the targets, instead of the system's."),
-  serverName: checked(checkHostname)
+  serverName: checked(checkServerName)
     .optional()
     .describe("Name that the targets' certificates must be for, instead of the one in their URL.")
     .meta({ pattern: HOST_LIKE, examples: ['api.internal'] }),

@@ -25,6 +25,8 @@ export function findOddities(config: UpstreamsConfig, gatewayPath: string | null
   })
   const table = createRouteTable(placed)
   return [
+    ...noRoutes(config),
+    ...globs(config),
     ...unusedUpstreams(config),
     ...uselessTls(config),
     ...(gatewayPath === null ? [] : unreachedRoutes(config, gatewayPath)),
@@ -49,6 +51,27 @@ function unreachedRoutes(config: UpstreamsConfig, gatewayPath: string): Finding[
         ]
       : [],
   )
+}
+
+function noRoutes({ routes }: UpstreamsConfig): Finding[] {
+  return routes.length > 0
+    ? []
+    : [{ path: ['routes'], found: 'no route', expected: 'one; every request gets 404' }]
+}
+
+/** Other proxies have patterns. */
+function globs({ routes }: UpstreamsConfig): Finding[] {
+  return routes.flatMap(({ path }, i) => {
+    const segment = path.split('/').find((each) => /^(?:\*\*?$|:)/.test(each))
+    if (segment === undefined) return []
+    return [
+      {
+        path: ['routes', i, 'path'],
+        found: `"${segment}", which stands for itself`,
+        expected: 'a path without patterns; it is a prefix, and takes whatever follows it',
+      },
+    ]
+  })
 }
 
 function unusedUpstreams({ upstreams, routes }: UpstreamsConfig): Finding[] {

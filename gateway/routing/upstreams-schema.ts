@@ -3,6 +3,7 @@ import {
   checkEditedName,
   checkIdentityName,
   checkLoginRedirect,
+  checkMethod,
   checkOrigin,
   checkRouteHost,
   checkRoutePath,
@@ -71,7 +72,7 @@ const route = strict({
     )
     .meta({ pattern: HOST_LIKE, examples: ['app.example.com', '*.example.com'] }),
   methods: list(
-    checked((method) => (/^(?:CONNECT|TRACE)$/.test(method) ? 'a method that is forwarded' : null), {
+    checked(checkMethod, {
       regex: METHOD,
       expected: 'a method in capital letters',
     }).describe('A method in capital letters; not CONNECT or TRACE, which are never forwarded.'),

@@ -99,9 +99,9 @@ export const databaseUrl: Parser<string> = (given) => {
     'postgres://user:password@host:port/database, the password percent-encoded; several hosts are separated by commas'
   if (!/^postgres(ql)?:\/\//.test(given)) return no(expected)
   try {
-    const { hosts, parameters } = parseDatabaseUrl(given)
-    if (!hosts.every(isDatabaseHost)) return no(expected)
-    const problem = problemOfParameters(parameters)
+    const address = parseDatabaseUrl(given)
+    if (!address.hosts.every(isDatabaseHost)) return no(expected)
+    const problem = problemOfParameters(address)
     return problem === null ? ok(given) : { ok: false, problem }
   } catch {
     return no(expected)

@@ -222,6 +222,8 @@ const ODD: readonly [what: string, upstream: object, route: object, place: strin
   ],
   ['a login behind itself', {}, { path: '/', loginRedirect: '/login?next={path}' }, '', 'a circle'],
   ['a login that no route takes', {}, { path: '/x', loginRedirect: '/login' }, '', 'no route takes it'],
+  ['a pattern of another proxy', {}, { path: '/a/*' }, '', 'stands for itself'],
+  ['a parameter of another router', {}, { path: '/a/:id' }, '', 'stands for itself'],
   ['a route below the own endpoints', {}, { path: '/-/x' }, '', 'never reached'],
 ]
 for (const [what, upstream, route, place, piece] of ODD) {
@@ -238,6 +240,12 @@ for (const [what, upstream, route, place, piece] of ODD) {
     t.match(stderr, piece)
   })
 }
+
+t.test('a file without a route is good, with a warning: a template that came out empty', async (t) => {
+  const { code, stderr } = await checkHere(['-'], { input: '{"upstreams": {}, "routes": []}' })
+  t.equal(code, 0)
+  t.match(stderr, /^-:1:29: \/routes: warning: found no route, expected one; every request gets 404\n$/)
+})
 
 t.test('a login page of its own route is no circle', async (t) => {
   const file = {

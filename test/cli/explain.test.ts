@@ -147,6 +147,9 @@ const CASES: readonly Case[] = [
   { line: 'PUT /read', cookie: 'good', headers: ['Content-Length', '3'] },
   { line: 'PUT /read', cookie: 'good', headers: ['Content-Length', '4'] },
   { line: 'TRACE /pub' },
+  { line: 'FOO /pub' },
+  { line: 'POST /pub', headers: ['Expect', 'a miracle'] },
+  { line: 'GET /pub', headers: ['X-Big', 'x'.repeat(20_000)] },
   { line: 'GET /v1', host: 'api.example.com', cookie: 'good' },
   { line: 'GET /v1', host: 'API.example.com:80', cookie: 'good' },
   { line: 'GET /wild', host: 'a.b.example.com' },
@@ -213,6 +216,7 @@ function sameHead(t: Test, explanation: Explanation, received: RecordedRequest):
 for (const each of CASES) {
   const title = [each.line, each.cookie ?? 'no cookie', ...(each.headers ?? []), each.host ?? '']
     .join(' ')
+    .slice(0, 100)
     .trim()
   t.test(`${title}: explain says what the gateway does`, async (t) => {
     const explanation = await explained(each)

@@ -40,6 +40,22 @@ t.test('the command prints it, in production too, where neither database nor key
   await t.rejects(run({ TOKEN_TABLE: 'a.b.c' }), /TOKEN_TABLE: found "a.b.c"/)
 })
 
+/** The first of all: roles are the server's, and the others make it. */
+t.test('who owns the table and may make no role gets all but the role, and is told', async (t) => {
+  const { url, sql } = await database(t, 'create role owner login; grant create on schema public to owner')
+  t.teardown(() => sql`drop owned by owner`.then(() => sql`drop role owner`))
+  const told: string[] = []
+  const owner = postgres(url.replace(/\/\/[^@/]*@/, '//owner@'), {
+    max: 1,
+    onnotice: ({ severity, message }) => void (severity === 'WARNING' && told.push(String(message))),
+  })
+  await owner.unsafe(sqlFor())
+  await owner.end()
+  t.match(told, [/poweron_gateway was not made: that takes CREATEROLE/])
+  const { indexes, triggers } = await catalogue(sql)
+  t.same([indexes.length, triggers.length], [3, 2])
+})
+
 t.test('run twice it changes nothing', async (t) => {
   const { sql } = await database(t)
   await sql.unsafe(sqlFor())

@@ -235,4 +235,12 @@ t.test('what is typed in the place of a value is not taken for one', async (t) =
     '--user=-x',
   ])
   t.equal(args.text('user'), '-x')
+  t.throws(
+    () =>
+      readArguments({ ...command, options: [{ name: 'user', value: 'U', description: 'who' }] }, [
+        '--user',
+        '-x',
+      ]),
+    /--user needs a value, U: who; a value that begins with "-" is written --user=-…/,
+  )
 })

@@ -1,4 +1,4 @@
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
@@ -7,11 +7,13 @@ import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import t from 'tap'
 import { spawnGateway, startGateway, watch } from '../support/gateway.ts'
-import { until } from '../support/plain-gateway.ts'
+import { NO_DATABASE, until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
+import { programPath } from '../support/programs.ts'
 import { TEST_SECRET } from '../support/tokens.ts'
 
 const EXAMPLE = new URL('../../upstreams.example.json', import.meta.url)
@@ -23,6 +25,14 @@ await cp(EXAMPLE, join(folder, 'upstreams.example.json'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
 
 const FREE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' }
+
+/** Settings with which nothing of a start's own has to be made. */
+const PRODUCTION_LIKE = {
+  ...FREE,
+  DATABASE_URL: NO_DATABASE,
+  JWT_SECRET: TEST_SECRET,
+  UPSTREAMS_FILE: 'upstreams.example.json',
+}
 
 interface Run {
   readonly code: number | null
@@ -161,6 +171,43 @@ t.test('a port that is taken is a clear error', async (t) => {
   t.equal(code, 2)
   t.match(stderr, new RegExp(`127\\.0\\.0\\.1:${port} \\(EADDRINUSE\\)`))
   taken.close()
+})
+
+t.test('an address that is not of this machine is a clear error', async (t) => {
+  for (const [name, value] of [
+    ['HOST', 'nope.invalid'],
+    ['ADMIN_HOST', '192.0.2.1'],
+  ] as const) {
+    const { code, stderr } = await run(['serve'], { ...PRODUCTION_LIKE, [name]: value })
+    t.equal(code, 2, name)
+    t.match(
+      stderr,
+      new RegExp(
+        `cannot listen on "${value}" \\(\\w+\\); expected an address of this machine: set HOST or ADMIN_HOST`,
+      ),
+    )
+  }
+})
+
+t.test('the command of an older Node hands its signals on, and ends as what it started', async (t) => {
+  const node = programPath('node')
+  const version = node === null ? '' : execFileSync(node, ['--version'], { encoding: 'utf8' })
+  if (Number(/^v(\d+)/.exec(version)?.[1] ?? 99) >= 26) {
+    t.pass('no older Node is installed here')
+    return
+  }
+  const bin = fileURLToPath(new URL('../../gateway/bin.mjs', import.meta.url))
+  const child = spawn(node!, [bin, 'serve'], {
+    cwd: folder,
+    env: { ...PRODUCTION_LIKE, PATH: process.env.PATH },
+  })
+  const told = watch(child)
+  const { port } = await told.line(({ msg }) => msg === 'listening')
+  child.kill('SIGHUP')
+  await told.line(({ msg }) => msg === 'the routing file was read')
+  child.kill('SIGTERM')
+  t.same(await once(child, 'exit'), [0, null])
+  await t.rejects(fetch(`http://127.0.0.1:${port}/-/healthz`), 'nobody is left who listens')
 })
 
 t.test('wrong usage ends with 2 and the help, --help and --version with 0', async (t) => {

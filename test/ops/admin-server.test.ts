@@ -9,6 +9,7 @@ import { startGateway } from '../support/gateway.ts'
 import { ask } from '../support/http-client.ts'
 import { NO_DATABASE, plainRouting, until } from '../support/plain-gateway.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
+import { rawRequest } from '../support/raw-http.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
 const backend = await startBackend()
@@ -244,6 +245,11 @@ t.test('GET / is JSON for who asks for JSON by name, and the page for all others
 t.test('what is not there is 404, and what is not read is 405', async (t) => {
   t.equal(await asked({}, '/status'), 404)
   t.equal(await asked({}, '//status.json'), 404)
+  const { responses } = await rawRequest(
+    gateway.adminPort,
+    'GET http://x/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+  )
+  t.equal(responses[0]?.status, 200, 'absolute-form (RFC 9112, section 3.2.2)')
   t.equal(await asked({}, '/status.json', 'POST'), 405)
   t.equal(await asked({}, '/status.json', 'HEAD'), 200)
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { combineStatus } from '../../gateway/ops/combined-status.ts'
+import { combinedReadiness, combineStatus } from '../../gateway/ops/combined-status.ts'
 import { type ProcessStatus, parseProblem, type TargetStatus } from '../../gateway/ops/status.ts'
 
 const GATEWAY = {
@@ -129,6 +129,15 @@ t.test('a token table that one worker cannot ask is down', async (t) => {
     processStatus({ pid: 2, reason: 'gone' }),
   ])
   t.same(status.tokenStore, { up: false, reason: 'gone' })
+})
+
+t.test('an instance is ready while a worker answers and all that answer are', (t) => {
+  const ready = { ready: true, reasons: [] }
+  const draining = { ready: false, reasons: ['draining'] }
+  t.same(combinedReadiness([ready], 2), ready, 'the other one is stuck, or being replaced')
+  t.same(combinedReadiness([ready, draining], 2), draining)
+  t.same(combinedReadiness([], 2), { ready: false, reasons: ['2 of 2 workers do not answer'] })
+  t.end()
 })
 
 t.test('where no worker answers the shape is the same', async (t) => {

@@ -152,9 +152,8 @@ t.test('a worker that is stuck holds up no scrape for long, and no counter falls
   const began = performance.now()
   t.equal(await count(), after)
   t.ok(performance.now() - began < 3000)
-  t.notOk(await isReady())
+  t.ok(await isReady(), 'the other one serves')
   sends('SIGCONT', victim)
-  await until(isReady)
 })
 
 t.test('SIGHUP is for every worker', async (t) => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -82,6 +83,29 @@ t.test(
     t.same(closed, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
   },
 )
+
+t.test('a pipe in the place of the file is a bad file, and holds up nothing', async (t) => {
+  const file = await routingFile(t, routing('/before'))
+  const live = await liveRouting(t, file, createFakeScheduler())
+  await rm(file)
+  execFileSync('mkfifo', [file])
+  await live.reload()
+  t.match(live.status.problems, [/found a pipe, socket or device, expected a file/])
+  await rm(file)
+  await writeFile(file, routing('/after'))
+  await live.reload()
+  t.same(live.status.problems, [])
+})
+
+t.test('of a file with thousands of problems the first hundred are told, and how many more', async (t) => {
+  const file = await routingFile(t, routing('/'))
+  const live = await liveRouting(t, file, createFakeScheduler())
+  const routes = Array.from({ length: 1000 }, (_, n) => ({ path: `/${n}`, upstream: 'none' }))
+  await writeFile(file, JSON.stringify({ upstreams: {}, routes }))
+  await live.reload()
+  t.equal(live.status.problems.length, 101)
+  t.equal(live.status.problems.at(-1), 'and 900 more, which check tells')
+})
 
 t.test('a target that stays keeps its health, also where its connections have to be made anew', async (t) => {
   const scheduler = createFakeScheduler()

@@ -483,8 +483,9 @@ t.test('methods are names in capital letters that the gateway forwards', (t) => 
     (json) => withRoute(`"methods": [${json}]`),
     '/routes/0/methods/0',
     ['"GET"', '"M-SEARCH"'],
-    ['"get"', '"TRACE"', '"CONNECT"', '"G T"', '""', '5'],
+    ['"get"', '"TRACE"', '"CONNECT"', '"G T"', '"FOO"', '""', '5'],
   )
+  refused(t, withRoute('"methods": [¦"DELTE"]'), ['/routes/0/methods/0', /did you mean "DELETE"\?/])
   values(t, ofRoute('methods'), '/routes/0/methods', ['["GET", "PUT"]'], ['[]', '"GET"'])
   t.end()
 })
@@ -676,6 +677,9 @@ t.test('a target is an origin or a socket', (t) => {
     '"http://a:"',
     '"http://a:65536"',
     '"http://a b"',
+    '"http://10.0.0.256:8000"',
+    '"http://1.2.3.4.5"',
+    '"http://a.0x"',
     '"http://a\\\\b"',
     '"ftp://a"',
     '"unix:app.sock"',

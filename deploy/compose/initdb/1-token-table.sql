@@ -32,14 +32,20 @@ CREATE OR REPLACE TRIGGER "Token_deleted" AFTER DELETE ON "Token"
   EXECUTE FUNCTION "Token_notify_revoked"();
 
 -- Least privilege: this one table and nothing else. Give the role a password: \password poweron_gateway (in psql).
+-- Who may not make roles is told so, and gets the rest; run it again once there is one.
 DO $role$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'poweron_gateway') THEN
-    CREATE ROLE poweron_gateway LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
+    BEGIN
+      CREATE ROLE poweron_gateway LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
+    EXCEPTION WHEN insufficient_privilege THEN
+      RAISE WARNING 'the role poweron_gateway was not made: that takes CREATEROLE';
+      RETURN;
+    END;
   END IF;
   EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %s TO poweron_gateway', (
     SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = '"Token"'::regclass));
+  REVOKE ALL ON "Token" FROM poweron_gateway;
+  GRANT SELECT ON "Token" TO poweron_gateway;
 END $role$;
-REVOKE ALL ON "Token" FROM poweron_gateway;
-GRANT SELECT ON "Token" TO poweron_gateway;
 
 COMMIT;

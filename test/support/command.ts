@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { type Arguments, readArguments } from '../../gateway/cli/arguments.ts'
 import { COMMANDS } from '../../gateway/cli/commands.ts'
 import type { Environment } from '../../gateway/cli/environment.ts'
-import { surroundings } from './surroundings.ts'
+import { surroundings, unwatched } from './surroundings.ts'
 
 export interface Run {
   readonly code: number | null
@@ -25,7 +25,7 @@ const BIN = fileURLToPath(new URL('../../gateway/bin.mjs', import.meta.url))
 /** The command as it is installed, with exactly these settings, none of the surroundings'. */
 export async function runCommand(args: readonly string[], options: RunOptions = {}): Promise<Run> {
   const { env = {}, cwd, input = '' } = options
-  const child = spawn(process.execPath, [BIN, ...args], {
+  const child = spawn(...unwatched(process.execPath, [BIN, ...args], env), {
     env: { ...surroundings(), ...env },
     ...(cwd === undefined ? {} : { cwd }),
   })

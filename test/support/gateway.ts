@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { surroundings } from './surroundings.ts'
+import { surroundings, unwatched } from './surroundings.ts'
 import { TEST_SECRET } from './tokens.ts'
 
 /** A gateway as operators run it: a process of its own, in production mode, on free ports. */
@@ -104,8 +104,7 @@ export function spawnGateway(
   options: { readonly cwd?: string; readonly stdout?: number | 'pipe'; readonly program?: string } = {},
 ): ChildProcess {
   const { cwd, stdout = 'pipe', program = process.execPath } = options
-
-  return spawn(program, [MAIN, ...args], {
+  return spawn(...unwatched(program, [MAIN, ...args], env), {
     env: { ...surroundings(), ...env },
     stdio: ['ignore', stdout, 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),

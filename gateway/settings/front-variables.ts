@@ -193,7 +193,7 @@ export const limits = group('Limits of clients', 'What one client, and all toget
     'KEEP_ALIVE_TIMEOUT_MS',
     65_000,
     [0],
-    'How long a connection may be idle between requests. Longer than that of the load balancer in front.',
+    'How long a connection may be idle between requests; 0 is for ever. Longer than that of the load balancer in front.',
   ),
   maxConnections: count(
     'MAX_CONNECTIONS',

@@ -13,9 +13,9 @@ export const database = group('Database', 'Where the token table is, and how it 
     secret: true,
     file: 'or',
     defaultShown: 'the embedded database; none in production',
-    example: 'postgres://gateway:…@db-a,db-b/app?sslmode=verify-full',
+    example: 'postgres://poweron_gateway:…@db-a,db-b/app?sslmode=verify-full',
     description:
-      'The PostgreSQL database. Of several hosts the primary is found, after a failover too; `sslmode` is `disable` (the default), `prefer`, `require`, `verify-ca` or `verify-full`.',
+      'The PostgreSQL database. Of several hosts the primary is found, after a failover too; `sslmode` is `disable` (the default: nothing is encrypted), `prefer`, `require`, `verify-ca` or `verify-full`. A certificate authority of your own goes into the file that `NODE_EXTRA_CA_CERTS` names, which Node reads at the start.',
   }),
   databasePoolSize: count('DATABASE_POOL_SIZE', 4, [1, 100], 'Connections of each worker.'),
   databasePrepare: variable({

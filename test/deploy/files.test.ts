@@ -112,6 +112,12 @@ t.test('ports, paths and folders are those of the image and of the gateway', asy
   t.match(unit, new RegExp(`^ExecStart=\\S+/${serve} serve$`, 'm'))
 })
 
+/** Whom a network policy lets in. */
+function caller(policy: Record<string, unknown>): Record<string, unknown> | undefined {
+  const { ingress } = policy.spec as { ingress: { from: { podSelector: Record<string, unknown> }[] }[] }
+  return ingress[0]?.from[0]?.podSelector
+}
+
 t.test('Kubernetes: every file is in the kustomization, and selectors find the pods', async (t) => {
   const { resources } = readYaml<{ resources: string[] }>('deploy/kubernetes/kustomization.yaml')
   const apart = ['kustomization.yaml', 'backends-network-policy.yaml']
@@ -123,7 +129,9 @@ t.test('Kubernetes: every file is in the kustomization, and selectors find the p
       t.type(document.kind, 'string', file)
       t.type(document.apiVersion, 'string', file)
       const { selector, podSelector } = (document.spec ?? {}) as Record<string, Record<string, unknown>>
-      const wanted = (selector?.matchLabels ?? podSelector?.matchLabels ?? {}) as Record<string, string>
+      // That one is for the backends' pods; the gateway's are those it lets in.
+      const own = document.kind === 'NetworkPolicy' && apart.includes(file) ? caller(document) : podSelector
+      const wanted = (selector?.matchLabels ?? own?.matchLabels ?? {}) as Record<string, string>
       if (document.kind !== 'ServiceMonitor') t.match(labels, wanted, `${file} selects the pods`)
     }
   }

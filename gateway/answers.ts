@@ -19,8 +19,9 @@ export interface RefusalDetails {
 /** Answers with the gateway's own problem+json (RFC 9457). Does nothing where an answer has already begun. */
 export function refuse(exchange: Exchange, code: ErrorCode, details: RefusalDetails): void {
   const { res, requestId } = exchange
+  if (res.headersSent) return
   exchange.code = code
-  if (res.headersSent || res.destroyed) return
+  if (res.destroyed) return
   const status = statusOf(code)
   const body = Buffer.from(problemBody(code, requestId))
   const fields = [

@@ -19,10 +19,8 @@ if (Number(process.versions.node.split('.')[0]) >= needed) {
     process.exit(2)
   }
   const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })
-  // A service manager signals the process that it started, which is this one. From a terminal the child has Ctrl-C of
-  // its own; a second one from here would end it at once.
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
-  process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'))
+  // A service manager signals the process that it started, which is this one. Ctrl-C reaches both, and is taken for one.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => {
     if (signal === null) process.exit(code ?? 1)
     process.removeAllListeners(signal)

@@ -14,7 +14,10 @@ type Run = (args: Arguments, environment: Environment) => Promise<number>
 /** Loaded when it is asked for: help and completion should not wait for a proxy. */
 const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   serve: async () => {
-    const signals = hearSignals((name, listener) => process.on(name, listener))
+    const signals = hearSignals(
+      (name, listener) => process.on(name, listener),
+      () => performance.now(),
+    )
     const { serve } = await import('./cli/serve.ts')
     return (_args, environment) =>
       serve({ ...environment, stdout: process.stdout, version: version(), signals })

@@ -6,11 +6,19 @@ export interface Signals {
   onHangUp(listener: () => void): void
 }
 
+/** Ctrl-C is for all processes of a terminal's group, and those that started this one may hand it on. */
+const SAME_INTERRUPT_MS = 100
+
 /**
  * The first SIGTERM or SIGINT asks to leave in order, the second to leave now. To be called before anything is waited
  * for: by default each of them, and SIGHUP, ends the process.
+ *
+ * @param now milliseconds, monotonic
  */
-export function hearSignals(on: (name: NodeJS.Signals, listener: () => void) => void): Signals {
+export function hearSignals(
+  on: (name: NodeJS.Signals, listener: () => void) => void,
+  now: () => number,
+): Signals {
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()
   let count = 0
@@ -25,7 +33,12 @@ export function hearSignals(on: (name: NodeJS.Signals, listener: () => void) => 
   }
   on('SIGHUP', () => reload())
   on('SIGTERM', onEach)
-  on('SIGINT', onEach)
+  let interruptedAt = Number.NEGATIVE_INFINITY
+  on('SIGINT', () => {
+    const isSame = now() - interruptedAt < SAME_INTERRUPT_MS
+    interruptedAt = now()
+    if (!isSame) onEach()
+  })
   return {
     first: first.promise,
     second: second.promise,

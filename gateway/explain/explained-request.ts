@@ -45,10 +45,9 @@ export function refusedByListener(
 ): { readonly code: ErrorCode; readonly reason: string } | null {
   if (!METHODS.includes(method)) return { code: 'bad_request', reason: `${method} is no method of HTTP` }
   const fields = ['Host', host, ...headers]
-  // Two bytes between name and value, and two at the end of each line.
-  const lines = fields.map((text) => Buffer.byteLength(text) + 2)
-  const bytes = lines.reduce((sum, length) => sum + length, `${method} ${target} HTTP/1.1\r\n`.length)
-  if (bytes > limits.maxHeaderBytes) {
+  // As Node's parser counts: the target, names and values, without what stands between them.
+  const bytes = fields.reduce((sum, text) => sum + Buffer.byteLength(text), target.length)
+  if (bytes >= limits.maxHeaderBytes) {
     return {
       code: 'headers_too_large',
       reason: `the head has ${bytes} bytes, MAX_HEADER_BYTES is ${limits.maxHeaderBytes}`,

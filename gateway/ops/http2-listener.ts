@@ -38,7 +38,7 @@ export function serveHttp2(
   gateway: Pick<Gateway, 'handle' | 'interrupt'>,
   limits: Http2Limits,
 ): void {
-  const sessions = new Map<ServerHttp2Session, TLSSocket>()
+  const sessions = new Map<ServerHttp2Session, () => void>()
   const serveHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   const { closeIdleConnections, closeAllConnections } = server
   const options = sessionOptions(limits)
@@ -51,41 +51,32 @@ export function serveHttp2(
   // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
   server.closeIdleConnections = () => {
     closeIdleConnections.call(server)
-    for (const [session, socket] of sessions) if (!session.closed) leave(session, socket)
+    for (const leave of sessions.values()) leave()
   }
   server.closeAllConnections = () => {
     closeAllConnections.call(server)
     for (const session of sessions.keys()) session.destroy()
   }
 
-  /** Closes a connection once its streams are over. Node then waits for the client to close it, too. */
-  function leave(session: ServerHttp2Session, socket: TLSSocket): void {
-    if (!session.closed) session.close()
-    limits.scheduler.after(LEAVE_MS, () => {
-      if (socket.destroyed) return
-      if (session.destroyed) socket.destroy()
-      else leave(session, socket)
-    })
-  }
-
   function open(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
-    let streams = 0
-    sessions.set(session, socket)
-    session.once('close', () => sessions.delete(session))
+    const ending = endingOf(session, socket, limits)
+    sessions.set(session, ending.leave)
+    session.once('close', () => {
+      sessions.delete(session)
+      ending.over()
+    })
     // The connection has gone, or broke the protocol: each of its streams is told by an event of its own.
     session.on('error', () => {})
     session.setTimeout(limits.keepAliveTimeoutMs)
     session.on('timeout', () => {
-      if (streams === 0) leave(session, socket)
+      if (ending.streams === 0) ending.leave()
       else session.setTimeout(limits.keepAliveTimeoutMs)
     })
-    session.on('goaway', () => leave(session, socket))
+    session.on('goaway', ending.bound)
     session.on('stream', (stream, fields, _flags, raw) => {
-      streams++
-      stream.once('close', () => {
-        streams--
-      })
+      ending.begun()
+      stream.once('close', ending.ended)
       accept(stream, { fields, raw: raw as unknown as string[], socket })
     })
   }
@@ -109,6 +100,86 @@ export function serveHttp2(
       ...(refusal === null ? {} : { refusal }),
     }
     void gateway.handle(req as unknown as IncomingMessage, res as unknown as ServerResponse, arrival)
+  }
+}
+
+/** How a connection comes to its end. */
+interface Ending {
+  /** Those that are open. */
+  readonly streams: number
+  begun(): void
+  ended(): void
+  /** Tells the client that the gateway is leaving; the connection ends once its streams are over. */
+  leave(): void
+  /** It will end: a client that does not close it is not waited for without end. */
+  bound(): void
+  over(): void
+}
+
+/**
+ * Node closes its half of a connection and waits for the client's. Closed for good too early, what the kernel has not
+ * sent yet is lost with it: a PING is answered by who has got all that came before it (RFC 9113, section 6.7).
+ */
+function endingOf(
+  session: ServerHttp2Session,
+  socket: TLSSocket,
+  { requestTimeoutMs, scheduler }: Http2Limits,
+): Ending {
+  let streams = 0
+  let unused = true
+  let idleSince = scheduler.now()
+  let leaving = false
+  let cancel: (() => void) | null = null
+
+  function bound(): void {
+    cancel ??= scheduler.after(requestTimeoutMs, late)
+  }
+
+  /** As long as a client may take for its answer it may take for the rest of its last one. */
+  function late(): void {
+    const left = streams > 0 ? requestTimeoutMs : idleSince + requestTimeoutMs - scheduler.now()
+    if (left <= 0) socket.destroy()
+    else cancel = scheduler.after(left, late)
+  }
+
+  function close(): void {
+    // What it asked for meanwhile is served before.
+    if (streams > 0 || session.destroyed) return
+    session.close()
+    cancel?.()
+    cancel = scheduler.after(LEAVE_MS, () => socket.destroy())
+  }
+
+  function ask(): void {
+    if (session.destroyed) return
+    // There is nothing on its way.
+    if (unused) close()
+    else session.ping(close)
+  }
+
+  return {
+    get streams() {
+      return streams
+    },
+    begun() {
+      unused = false
+      streams++
+    },
+    ended() {
+      streams--
+      if (streams > 0) return
+      idleSince = scheduler.now()
+      if (leaving) ask()
+    },
+    leave() {
+      if (leaving || session.destroyed) return
+      leaving = true
+      bound()
+      session.goaway()
+      if (streams === 0) ask()
+    },
+    bound,
+    over: () => cancel?.(),
   }
 }
 

@@ -10,6 +10,9 @@ const JWT_HEAD_CHARS = 11
 /** URLs within the values of URLs that are looked into: where a login sends back to has a query, too. */
 const MAX_DEPTH = 3
 
+const ESCAPED_IN_PATHS = /[^\w.!~*'();/:@&=+$,-]/g
+const ESCAPED_IN_VALUES = /[^\w.!~*'()-]/g
+
 /**
  * Masks what looks like a JWT, wherever it stands. Each character is looked at once or twice: one expression for it all
  * would begin again at every `eyJ`, of which a client's URL may have thousands.
@@ -38,12 +41,13 @@ function maskRun(run: string): string {
 /** The path as it came, but for values in it that look like secrets. */
 export function maskPath(url: string, depth = 0): string {
   const query = url.indexOf('?')
-  if (query === -1) return url.includes('eyJ') ? maskEscaped(url, encodeURI, maskJwts) : url
+  if (query === -1) return url.includes('eyJ') ? maskEscaped(url, ESCAPED_IN_PATHS, maskJwts) : url
   const path = maskPath(url.slice(0, query))
   return `${path}?${maskQuery(url.slice(query + 1), depth)}`
 }
 
 function maskQuery(query: string, depth: number): string {
+  if (!query.includes('=')) return maskJwts(query)
   return query
     .split(/([&;])/)
     .map((pair) => maskPair(pair, depth))
@@ -55,7 +59,7 @@ function maskPair(pair: string, depth: number): string {
   if (equals === -1) return maskJwts(pair)
   const name = pair.slice(0, equals)
   if (SECRET_NAME.test(decoded(name))) return `${name}=${MASK}`
-  return `${name}=${maskEscaped(pair.slice(equals + 1), encodeURIComponent, (value) => maskValue(value, depth))}`
+  return `${name}=${maskEscaped(pair.slice(equals + 1), ESCAPED_IN_VALUES, (value) => maskValue(value, depth))}`
 }
 
 /** A value may be a URL or a query itself, such as `next` of a login. */
@@ -66,21 +70,19 @@ function maskValue(value: string, depth: number): string {
 }
 
 /** Masks what the text says once it is unescaped; one in which nothing is masked stays as it came. */
-function maskEscaped(
-  text: string,
-  escaped: (text: string) => string,
-  mask: (text: string) => string,
-): string {
+function maskEscaped(text: string, kept: RegExp, mask: (text: string) => string): string {
   if (!text.includes('%')) return mask(text)
   const plain = decoded(text)
   const masked = mask(plain)
-  return masked === plain ? text : escaped(masked.toWellFormed())
+  return masked === plain ? text : masked.replace(kept, escaped)
 }
 
+/** Byte by byte, whatever the bytes say in UTF-8: a malformed one must neither hide what is beside it nor cost a fault. */
 function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
+  if (!text.includes('%')) return text
+  return text.replace(/%([\da-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)))
+}
+
+function escaped(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`
 }

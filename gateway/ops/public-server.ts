@@ -207,6 +207,8 @@ function answerUnparsed(
     return
   }
   const code = codeOfUnparsed(error)
+  // What follows cannot be read, or is late already: nobody would time it any more.
+  if (current !== null) current.shouldKeepAlive = false
   if (current !== null && gateway.interrupt(current, code)) {
     // Only where the client is too slow there is something to read on.
     if (code !== 'request_timeout') endLingering(current)

@@ -50,6 +50,7 @@ t.test('connections that do nothing end, whatever their clients do', async (t) =
       KEEP_ALIVE_TIMEOUT_MS: '400',
       HEADERS_TIMEOUT_MS: '400',
       DRAIN_TIMEOUT_MS: '500',
+      REQUEST_TIMEOUT_MS: '1000',
     },
   })
   t.teardown(() => own.close())
@@ -150,6 +151,24 @@ t.test('CONTINUATION flood (CVE-2024-27316): a head without an end ends the conn
   await unharmed(t, before)
 })
 
+t.test('a flood of GOAWAY while a stream is open costs no memory', async (t) => {
+  const before = residentBytes()
+  stage.upstream.respond(() => {}, 'head')
+  const attacker = await rawHttp2(stage.port)
+  attacker.send({ type: HEADERS, flags: WHOLE, stream: 1, payload: requestBlock() })
+  const goaway = { type: GOAWAY, payload: Buffer.alloc(8) }
+  for (let n = 0; n < 300 && !attacker.socket.destroyed; n++) {
+    if (!attacker.send(...Array.from({ length: 1000 }, () => goaway))) {
+      await Promise.race([once(attacker.socket, 'drain').catch(() => {}), attacker.ended])
+    }
+  }
+  attacker.send({ type: PING, payload: Buffer.alloc(8) })
+  t.ok(await attacker.frame(PING), 'they have all been read')
+  stage.upstream.respond((_request, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'))
+  await unharmed(t, before)
+  attacker.socket.destroy()
+})
+
 t.test('SETTINGS and PING floods: answers that nobody reads are not piled up', async (t) => {
   for (const type of [SETTINGS, PING]) {
     const before = residentBytes()
@@ -157,7 +176,7 @@ t.test('SETTINGS and PING floods: answers that nobody reads are not piled up', a
     attacker.socket.pause()
     const payload = type === PING ? Buffer.alloc(8) : Buffer.alloc(0)
     const burst = Array.from({ length: 1000 }, () => ({ type, payload }))
-    for (let n = 0; n < 100 && !attacker.socket.destroyed; n++) {
+    for (let n = 0; n < 300 && !attacker.socket.destroyed; n++) {
       attacker.send(...burst)
       await new Promise((resolve) => setImmediate(resolve))
     }

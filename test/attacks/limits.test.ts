@@ -83,6 +83,18 @@ t.test('a slow body: the request ends at REQUEST_TIMEOUT_MS, the upstream’s ex
   t.notOk(range.upstream.requests.some(({ method, target }) => method === 'POST' && target === '/public'))
 })
 
+t.test('what cannot be read behind a request under way is 400, and ends the connection', async (t) => {
+  range.upstream.respond(() => {})
+  const client = await openConnection(range.port)
+  client.write(`${shot('request', '/public', [])}GARBAGE\r\n\r\n`)
+  const response = await client.response()
+  await client.closed
+  t.equal(response.status, 400)
+  t.equal(response.header('connection'), 'close')
+  t.equal(await client.maybeResponse(), null, 'nothing else was asked')
+  range.upstream.respond(answerAll)
+})
+
 t.test('an idle connection is closed at KEEP_ALIVE_TIMEOUT_MS', async (t) => {
   const client = await openConnection(range.port)
   client.write(shot('request', '/public', []))

@@ -150,6 +150,9 @@ const CASES: readonly Case[] = [
   { line: 'FOO /pub' },
   { line: 'POST /pub', headers: ['Expect', 'a miracle'] },
   { line: 'GET /pub', headers: ['X-Big', 'x'.repeat(20_000)] },
+  // The last one that fits, and the first that does not.
+  { line: 'GET /pub', headers: ['X-Big', 'x'.repeat(16_355)] },
+  { line: 'GET /pub', headers: ['X-Big', 'y'.repeat(16_356)] },
   { line: 'GET /v1', host: 'api.example.com', cookie: 'good' },
   { line: 'GET /v1', host: 'API.example.com:80', cookie: 'good' },
   { line: 'GET /wild', host: 'a.b.example.com' },
@@ -216,7 +219,7 @@ function sameHead(t: Test, explanation: Explanation, received: RecordedRequest):
 for (const each of CASES) {
   const title = [each.line, each.cookie ?? 'no cookie', ...(each.headers ?? []), each.host ?? '']
     .join(' ')
-    .slice(0, 100)
+    .slice(0, 60)
     .trim()
   t.test(`${title}: explain says what the gateway does`, async (t) => {
     const explanation = await explained(each)

@@ -4,6 +4,7 @@ import t from 'tap'
 import { COMMANDS } from '../../gateway/cli/commands.ts'
 import { completion } from '../../gateway/cli/completion.ts'
 import { helpOn, overview } from '../../gateway/cli/help.ts'
+import { hearSignals } from '../../gateway/cli/signals.ts'
 import { paintFor } from '../../gateway/cli/terminal.ts'
 import { runCommand, runHere } from '../support/command.ts'
 
@@ -51,6 +52,29 @@ t.test('wrong usage is 2, on stderr alone, with what was most likely meant', asy
     t.match(runs[i]?.stderr, /\n\nUsage:\n {2}poweron-gateway /)
   }
 })
+
+t.test(
+  'Ctrl-C that reaches a process twice, from its terminal and from who started it, is one',
+  async (t) => {
+    let now = 0
+    const listeners = new Map<string, () => void>()
+    const signals = hearSignals(
+      (name, listener) => listeners.set(name, listener),
+      () => now,
+    )
+    let second = false
+    void signals.second.then(() => {
+      second = true
+    })
+    listeners.get('SIGINT')!()
+    listeners.get('SIGINT')!()
+    await signals.first
+    t.equal(second, false)
+    now = 100
+    listeners.get('SIGINT')!()
+    await signals.second
+  },
+)
 
 t.test('colour is for terminals, and not where NO_COLOR is set', async (t) => {
   const bold = (isTTY: boolean, env: Record<string, string>) =>

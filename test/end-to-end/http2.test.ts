@@ -5,6 +5,17 @@ import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createAuthority } from '../support/certificates.ts'
 import { answerOf, askHttp2, http2Client } from '../support/http2-client.ts'
+import {
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  HEADERS,
+  PING,
+  rawHttp2,
+  requestBlock,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from '../support/http2-frames.ts'
 import { until } from '../support/plain-gateway.ts'
 import { type Stage, startStage } from '../support/stage.ts'
 
@@ -381,7 +392,47 @@ t.test('HTTP/1.1 over TLS is served as before', async (t) => {
   t.equal(status, 200)
 })
 
+const DOWNLOAD_BYTES = 1_000_000
+
+/** A client that has been sent an answer whole, as far as the gateway can see, and has read nothing of it yet. */
+async function slowDownload() {
+  const count = () => stage.gateway.metric('gateway_requests_total{route="/",status="200"}')
+  const before = await count()
+  stage.upstream.respond((_request, socket) => {
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${DOWNLOAD_BYTES}\r\n\r\n${'x'.repeat(DOWNLOAD_BYTES)}`)
+  })
+  const client = await rawHttp2(stage.port)
+  await client.frame(SETTINGS)
+  client.socket.pause()
+  const window = Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff])
+  client.send(
+    { type: SETTINGS, payload: window },
+    { type: WINDOW_UPDATE, payload: Buffer.from([0x7f, 0, 0, 0]) },
+    { type: HEADERS, flags: END_HEADERS | END_STREAM, stream: 1, payload: requestBlock() },
+  )
+  await until(async () => (await count()) === before + 1)
+  return {
+    /** Reads it, and says something meanwhile, as any client does. @returns the bytes of its body */
+    async rest(): Promise<number> {
+      const bytes = () =>
+        client.frames.reduce((sum, { type, payload }) => sum + (type === DATA ? payload.length : 0), 0)
+      client.send({ type: PING, payload: Buffer.alloc(8) })
+      client.socket.resume()
+      while (bytes() < DOWNLOAD_BYTES) {
+        const over = await Promise.race([
+          once(client.socket, 'data').then(() => false),
+          client.ended.then(() => true),
+        ])
+        if (over) break
+      }
+      client.socket.destroy()
+      return bytes()
+    },
+  }
+}
+
 t.test('a drain sends GOAWAY, lets open streams finish, and the process ends with 0', async (t) => {
+  const slow = await slowDownload()
   let finish = () => {}
   stage.upstream.respond((_request, socket) => {
     finish = () => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
@@ -394,6 +445,10 @@ t.test('a drain sends GOAWAY, lets open streams finish, and the process ends wit
   await goaway
   finish()
   t.equal((await answer).body, 'ok')
+  await until(() => session.destroyed)
+  // Longer than anybody is given who has got everything.
+  await new Promise((resolve) => setTimeout(resolve, 1500))
+  t.equal(await slow.rest(), DOWNLOAD_BYTES, 'what was on its way to a slow client arrives whole')
   t.equal(await stage.gateway.exited, 0)
   await until(() => session.destroyed)
 })

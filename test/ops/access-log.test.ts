@@ -88,6 +88,8 @@ t.test('a secret in the URL that a login is to send back to is masked like one i
       '/a?SAMLResponse=***&otp=***&bearer=***&next=%2Fb%3Fc%3Dd',
     ],
     ['/a?b=%zz&c=%E2%82&d=1%2B1%3D2', '/a?b=%zz&c=%E2%82&d=1%2B1%3D2'],
+    ['/a?next=%2Fcb%3Fname%3DJos%E9%26token%3DOPAQUE', '/a?next=%2Fcb%3Fname%3DJos%E9%26token%3D***'],
+    ['/a?next=%2Fcb%3Fname%3DJos%C3%A9%26token%3DOPAQUE', '/a?next=%2Fcb%3Fname%3DJos%C3%A9%26token%3D***'],
   ] as const) {
     t.equal(maskPath(path), masked)
   }
@@ -100,6 +102,8 @@ t.test('a path of nothing but beginnings of tokens costs no more than its length
     `/?${'eyJ'.repeat(200_000)}`,
     `/${'eyJ.'.repeat(200_000)}`,
     `/?${'a=%3F&'.repeat(100_000)}`,
+    `/?${'=%;'.repeat(200_000)}`,
+    `/?${'&'.repeat(600_000)}`,
     `/?${'a=?'.repeat(200_000)}`,
     `/?a=${'%253F'.repeat(100_000)}`,
   ])

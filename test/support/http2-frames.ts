@@ -2,11 +2,13 @@ import { once } from 'node:events'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 
 /** Frame types and flags (RFC 9113, section 6). */
+export const DATA = 0x0
 export const HEADERS = 0x1
 export const RST_STREAM = 0x3
 export const SETTINGS = 0x4
 export const PING = 0x6
 export const GOAWAY = 0x7
+export const WINDOW_UPDATE = 0x8
 export const CONTINUATION = 0x9
 export const END_STREAM = 0x1
 export const END_HEADERS = 0x4

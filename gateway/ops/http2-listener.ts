@@ -11,6 +11,7 @@ import type { Server } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
+import { endingOf } from './http2-ending.ts'
 import { Http2Request, Http2Response, readHttp2Head } from './http2-exchange.ts'
 
 export interface Http2Limits {
@@ -22,9 +23,6 @@ export interface Http2Limits {
   readonly keepAliveTimeoutMs: number
   readonly scheduler: Scheduler
 }
-
-/** How long a client may take to close what the gateway has closed. */
-const LEAVE_MS = 1000
 
 /** Streams that one client may have open; each costs a look-up. */
 const MAX_STREAMS = 1000
@@ -100,86 +98,6 @@ export function serveHttp2(
       ...(refusal === null ? {} : { refusal }),
     }
     void gateway.handle(req as unknown as IncomingMessage, res as unknown as ServerResponse, arrival)
-  }
-}
-
-/** How a connection comes to its end. */
-interface Ending {
-  /** Those that are open. */
-  readonly streams: number
-  begun(): void
-  ended(): void
-  /** Tells the client that the gateway is leaving; the connection ends once its streams are over. */
-  leave(): void
-  /** It will end: a client that does not close it is not waited for without end. */
-  bound(): void
-  over(): void
-}
-
-/**
- * Node closes its half of a connection and waits for the client's. Closed for good too early, what the kernel has not
- * sent yet is lost with it: a PING is answered by who has got all that came before it (RFC 9113, section 6.7).
- */
-function endingOf(
-  session: ServerHttp2Session,
-  socket: TLSSocket,
-  { requestTimeoutMs, scheduler }: Http2Limits,
-): Ending {
-  let streams = 0
-  let unused = true
-  let idleSince = scheduler.now()
-  let leaving = false
-  let cancel: (() => void) | null = null
-
-  function bound(): void {
-    cancel ??= scheduler.after(requestTimeoutMs, late)
-  }
-
-  /** As long as a client may take for its answer it may take for the rest of its last one. */
-  function late(): void {
-    const left = streams > 0 ? requestTimeoutMs : idleSince + requestTimeoutMs - scheduler.now()
-    if (left <= 0) socket.destroy()
-    else cancel = scheduler.after(left, late)
-  }
-
-  function close(): void {
-    // What it asked for meanwhile is served before.
-    if (streams > 0 || session.destroyed) return
-    session.close()
-    cancel?.()
-    cancel = scheduler.after(LEAVE_MS, () => socket.destroy())
-  }
-
-  function ask(): void {
-    if (session.destroyed) return
-    // There is nothing on its way.
-    if (unused) close()
-    else session.ping(close)
-  }
-
-  return {
-    get streams() {
-      return streams
-    },
-    begun() {
-      unused = false
-      streams++
-    },
-    ended() {
-      streams--
-      if (streams > 0) return
-      idleSince = scheduler.now()
-      if (leaving) ask()
-    },
-    leave() {
-      if (leaving || session.destroyed) return
-      leaving = true
-      bound()
-      session.goaway()
-      if (streams === 0) ask()
-    },
-    bound,
-    over: () => cancel?.(),
   }
 }
 

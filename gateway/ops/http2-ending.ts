@@ -26,7 +26,9 @@ export interface Ending {
 
 /**
  * Node closes its half of a connection and waits for the client's. Closed for good too early, what the kernel has not
- * sent yet is lost with it: a PING is answered by who has got all that came before it (RFC 9113, section 6.7).
+ * sent yet is lost with it. An idle client is asked by a PING, which is answered by who has got all that came before it
+ * (RFC 9113, section 6.7); whoever does not answer, or does not close after its last stream, is given the time that a
+ * client may take for an answer.
  */
 export function endingOf(
   session: ServerHttp2Session,
@@ -51,18 +53,12 @@ export function endingOf(
   }
 
   function close(): void {
-    // What it asked for meanwhile is served before.
-    if (streams > 0 || session.destroyed) return
+    if (session.destroyed) return
+    const everythingArrived = streams === 0
     session.close()
+    if (!everythingArrived) return
     cancel?.()
     cancel = scheduler.after(LEAVE_MS, () => socket.destroy())
-  }
-
-  function ask(): void {
-    if (session.destroyed) return
-    // There is nothing on its way.
-    if (unused) close()
-    else session.ping(close)
   }
 
   return {
@@ -75,16 +71,15 @@ export function endingOf(
     },
     ended() {
       streams--
-      if (streams > 0) return
       idleSince = scheduler.now()
-      if (leaving) ask()
     },
     leave() {
       if (leaving || session.destroyed) return
       leaving = true
       bound()
-      session.goaway()
-      if (streams === 0) ask()
+      // Once there was a GOAWAY, Node reads on only as long as a stream is open: it has to be asked before.
+      if (streams > 0 || unused) close()
+      else session.ping(close)
     },
     bound,
     over: () => cancel?.(),

@@ -36,7 +36,7 @@ export function endingOf(
   { requestTimeoutMs, scheduler }: EndingLimits,
 ): Ending {
   let streams = 0
-  let unused = true
+  let begun = 0
   let idleSince = scheduler.now()
   let leaving = false
   let cancel: (() => void) | null = null
@@ -52,13 +52,18 @@ export function endingOf(
     else cancel = scheduler.after(left, late)
   }
 
-  function close(): void {
+  function close(everythingArrived: boolean): void {
     if (session.destroyed) return
-    const everythingArrived = streams === 0
     session.close()
     if (!everythingArrived) return
     cancel?.()
     cancel = scheduler.after(LEAVE_MS, () => socket.destroy())
+  }
+
+  /** The answer to a PING says nothing of what was sent after it. */
+  function askAndClose(): void {
+    const before = begun
+    session.ping((error) => close(error === null && begun === before))
   }
 
   return {
@@ -66,7 +71,7 @@ export function endingOf(
       return streams
     },
     begun() {
-      unused = false
+      begun++
       streams++
     },
     ended() {
@@ -78,8 +83,9 @@ export function endingOf(
       leaving = true
       bound()
       // Once there was a GOAWAY, Node reads on only as long as a stream is open: it has to be asked before.
-      if (streams > 0 || unused) close()
-      else session.ping(close)
+      if (begun === 0) close(true)
+      else if (streams > 0 || session.closed) close(false)
+      else askAndClose()
     },
     bound,
     over: () => cancel?.(),

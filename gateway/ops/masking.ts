@@ -1,6 +1,6 @@
 /** Query names whose values are somebody's key to something. */
 export const SECRET_NAME =
-  /token|secret|passw|pwd|auth|session|credential|signature|assertion|bearer|api[-_]?key|^saml|^(key|sig|code|jwt|sid|otp|ticket)$/i
+  /token|secret|passw|pwd|auth(?!or(?!i[sz]))|session|credential|signature|assertion|bearer|api[-_]?key|^saml|^(key|sig|code|jwt|sid|otp|ticket)$/i
 
 export const MASK = '***'
 

@@ -68,6 +68,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   server.maxRequestsPerSocket = 0
 
   const onRequest = (req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean) => {
+    if (res.socket === null && isLast(answerUnderWay(req.socket))) return
     // Node tells only the answer at the head of the line that its connection has gone.
     if (res.socket === null) tellWhenGone(req.socket, res)
     const refusal = tooManyFields(req)
@@ -162,6 +163,11 @@ function answerUnderWay(socket: Socket): ServerResponse | null {
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 }
 
+/** True for an answer that has told its client that the connection ends: what follows is not done (RFC 9112, section 9.6). */
+function isLast(answer: ServerResponse | null): boolean {
+  return answer?.headersSent === true && !answer.shouldKeepAlive
+}
+
 /** Ends a connection that Node has handed over while an earlier answer had it: nobody else tells that answer. */
 function breakOff(socket: Socket, earlier: ServerResponse): void {
   socket.on('error', () => {})
@@ -196,6 +202,8 @@ function answerUnparsed(
     return
   }
   const current = answerUnderWay(socket)
+  // What a client sends behind its own `Connection: close` is not read; the answer goes on (RFC 9112, section 9.6).
+  if (error.code === 'HPE_CLOSED_CONNECTION' && current !== null) return
   // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
   if (current !== null && (current.writableEnded || endLingering(current))) {
     socket.destroySoon()

@@ -95,6 +95,36 @@ t.test('what cannot be read behind a request under way is 400, and ends the conn
   range.upstream.respond(answerAll)
 })
 
+t.test('what a client sends behind its own Connection: close does not cut the answer', async (t) => {
+  let finish = () => {}
+  range.upstream.respond((_request, socket) => {
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234')
+    finish = () => void socket.write('56789')
+  })
+  const before = arrivals()
+  const client = await openConnection(range.port)
+  client.write(shot('request', '/public', ['Connection: close']))
+  await client.sees('01234')
+  client.write(shot('request', '/public/next', []))
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  finish()
+  t.equal((await client.response()).body.toString(), '0123456789')
+  await client.closed
+  t.equal(arrivals(), before + 1, 'and is not done')
+  range.upstream.respond(answerAll)
+})
+
+t.test('a request behind a refused upload, whose answer ended the connection, is not done', async (t) => {
+  const handled = () => range.gateway.metric('gateway_request_duration_seconds_count{route="/public"}')
+  const before = await handled()
+  const client = await openConnection(range.port)
+  client.write('POST /small HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 101\r\n\r\n')
+  t.equal((await client.response()).status, 413)
+  client.write(`${'a'.repeat(101)}${shot('request', '/public/next', [])}`)
+  await client.closed
+  t.equal(await handled(), before)
+})
+
 t.test('an idle connection is closed at KEEP_ALIVE_TIMEOUT_MS', async (t) => {
   const client = await openConnection(range.port)
   client.write(shot('request', '/public', []))

@@ -6,11 +6,13 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { createAuthority } from '../support/certificates.ts'
 import { answerOf, askHttp2, http2Client } from '../support/http2-client.ts'
 import {
+  ACK,
   DATA,
   END_HEADERS,
   END_STREAM,
   HEADERS,
   PING,
+  type RawHttp2,
   rawHttp2,
   requestBlock,
   SETTINGS,
@@ -394,28 +396,42 @@ t.test('HTTP/1.1 over TLS is served as before', async (t) => {
 
 const DOWNLOAD_BYTES = 1_000_000
 
-/** A client that has been sent an answer whole, as far as the gateway can see, and has read nothing of it yet. */
-async function slowDownload() {
+/** A client with room for any answer. */
+async function roomyClient(): Promise<RawHttp2> {
+  const client = await rawHttp2(stage.port)
+  await client.frame(SETTINGS)
+  client.send(
+    { type: SETTINGS, payload: Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff]) },
+    { type: WINDOW_UPDATE, payload: Buffer.from([0x7f, 0, 0, 0]) },
+  )
+  return client
+}
+
+const plainRequest = (stream: number) => ({
+  type: HEADERS,
+  flags: END_HEADERS | END_STREAM,
+  stream,
+  payload: requestBlock(),
+})
+
+/** Asks for an answer, and reads nothing of it until the gateway has sent it whole, as far as that can see. */
+async function unreadDownload(client: RawHttp2, stream: number) {
   const count = () => stage.gateway.metric('gateway_requests_total{route="/",status="200"}')
   const before = await count()
   stage.upstream.respond((_request, socket) => {
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${DOWNLOAD_BYTES}\r\n\r\n${'x'.repeat(DOWNLOAD_BYTES)}`)
   })
-  const client = await rawHttp2(stage.port)
-  await client.frame(SETTINGS)
   client.socket.pause()
-  const window = Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff])
-  client.send(
-    { type: SETTINGS, payload: window },
-    { type: WINDOW_UPDATE, payload: Buffer.from([0x7f, 0, 0, 0]) },
-    { type: HEADERS, flags: END_HEADERS | END_STREAM, stream: 1, payload: requestBlock() },
-  )
+  client.send(plainRequest(stream))
   await until(async () => (await count()) === before + 1)
   return {
     /** Reads it, and says something meanwhile, as any client does. @returns the bytes of its body */
     async rest(): Promise<number> {
       const bytes = () =>
-        client.frames.reduce((sum, { type, payload }) => sum + (type === DATA ? payload.length : 0), 0)
+        client.frames.reduce(
+          (sum, each) => sum + (each.type === DATA && each.stream === stream ? each.payload.length : 0),
+          0,
+        )
       client.send({ type: PING, payload: Buffer.alloc(8) })
       client.socket.resume()
       while (bytes() < DOWNLOAD_BYTES) {
@@ -432,7 +448,11 @@ async function slowDownload() {
 }
 
 t.test('a drain sends GOAWAY, lets open streams finish, and the process ends with 0', async (t) => {
-  const slow = await slowDownload()
+  const slow = await unreadDownload(await roomyClient(), 1)
+  stage.upstream.respond((_request, socket) => socket.write('HTTP/1.1 204 No Content\r\n\r\n'))
+  const idle = await roomyClient()
+  idle.send(plainRequest(1))
+  await idle.frame(HEADERS)
   let finish = () => {}
   stage.upstream.respond((_request, socket) => {
     finish = () => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
@@ -446,9 +466,14 @@ t.test('a drain sends GOAWAY, lets open streams finish, and the process ends wit
   finish()
   t.equal((await answer).body, 'ok')
   await until(() => session.destroyed)
+  // Asked whether it has got everything, the idle one asks for more before it says yes.
+  const asked = await idle.frame(PING)
+  const late = await unreadDownload(idle, 3)
+  idle.send({ type: PING, flags: ACK, payload: asked!.payload })
   // Longer than anybody is given who has got everything.
   await new Promise((resolve) => setTimeout(resolve, 1500))
   t.equal(await slow.rest(), DOWNLOAD_BYTES, 'what was on its way to a slow client arrives whole')
+  t.equal(await late.rest(), DOWNLOAD_BYTES, 'and what it was sent after the question')
   const gone = performance.now()
   t.equal(await stage.gateway.exited, 0)
   t.ok(performance.now() - gone < 5000, 'nobody is waited for who has left')

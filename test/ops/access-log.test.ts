@@ -65,6 +65,7 @@ t.test('what looks like a JWT is masked wherever it stands, and nothing else', a
     ['/eyJhbGciOiJI.e30.c2ln.eyJhbGciOiJI.e30.c2ln.json', '/***.***.json'],
     ['/eyJshort.a/eyJhbGciOiJIUzI1NiJ9', '/eyJshort.a/eyJhbGciOiJIUzI1NiJ9'],
     ['/v1.2/file.tar.gz', '/v1.2/file.tar.gz'],
+    ['/?author=a&authority=b&authorization=c&oauth=d', '/?author=a&authority=b&authorization=***&oauth=***'],
     ['/eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn/x', '/***/x'],
     ['/eyJhbGciOiJSU0EifQ.a2V5.aXY.Y2lwaGVy.dGFn', '/***'],
     ['/?x=eyJhbGciOiJIUzI1NiJ9%2EeyJqdGkiOiJ4In0%2Ec2ln', '/?x=***'],

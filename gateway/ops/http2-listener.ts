@@ -12,7 +12,8 @@ import type { TLSSocket } from 'node:tls'
 import type { Arrival, Gateway } from '../gateway.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { endingOf } from './http2-ending.ts'
-import { Http2Request, Http2Response, readHttp2Head } from './http2-exchange.ts'
+import { Http2Request, Http2Response } from './http2-exchange.ts'
+import { readHttp2Head } from './http2-head.ts'
 
 export interface Http2Limits {
   readonly maxHeaderBytes: number

@@ -58,6 +58,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     connections: settings.databasePoolSize,
     prepare: settings.databasePrepare,
     scheduler,
+    statementTimeoutMs: settings.lookupTimeoutMs,
   })
   const table = createTokenTable({
     database,

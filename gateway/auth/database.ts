@@ -1,20 +1,12 @@
-import postgres from 'postgres'
+import type { LookupFunction } from 'node:net'
 import type { Scheduler } from '../scheduler.ts'
-import { createLane, type Lane } from './database-lane.ts'
+import type { Cell, Statement } from './database-connection.ts'
+import { asDatabaseError, DatabaseError, deadlinePassed, isStandby } from './database-error.ts'
+import { createPool, type PooledConnection } from './database-pool.ts'
 import { parseDatabaseUrl } from './database-url.ts'
 
-/** A value of a row as it is read: text, a number, a boolean or NULL. */
-export type Cell = string | number | boolean | null
-
-export interface Statement {
-  readonly text: string
-  readonly parameters: readonly (string | null)[]
-  /**
-   * The first cell of every row is `pg_is_in_recovery()`, and there is at least one row. An answer of a server in
-   * recovery is a fault, and the next connection looks for the primary.
-   */
-  readonly primaryOnly?: boolean
-}
+export type { Cell, Statement } from './database-connection.ts'
+export { DatabaseError } from './database-error.ts'
 
 /** Runs one statement in a transaction under way. @throws DatabaseError */
 export type Ask = (statement: Statement) => Promise<Cell[][]>
@@ -23,10 +15,11 @@ export type Ask = (statement: Statement) => Promise<Cell[][]>
 export interface Database {
   /** Servers that the URL names. */
   readonly hosts: number
+  /** How many connections have been opened so far: what was found out by another one may not hold for a new one. */
+  readonly connectionsOpened: number
   /**
-   * Runs one statement on a free connection, opening one where needed; where all are busy it waits its turn. At
-   * the deadline the connection is discarded: a server that does not answer (stopped, frozen, cut off) does not
-   * answer a cancellation either.
+   * Runs one statement on a free connection, opening one where needed; where all are busy it waits its turn. At the
+   * deadline the statement is cancelled at the server, and the connection given up.
    *
    * @param deadlineMs from the call to the answer
    * @throws DatabaseError
@@ -43,129 +36,72 @@ export interface Database {
   close(): Promise<void>
 }
 
-/** The database could not be asked, or would not answer. The message never holds the URL or its password. */
-export class DatabaseError extends Error {
-  override readonly name = 'DatabaseError'
-  /** PostgreSQL's SQLSTATE, or the code of the connection's error. */
-  readonly code: string
-  /** True where the connection has gone, and a fresh one may succeed at once. */
-  readonly stale: boolean
-  /** True where the server refused the statement alone, and goes on serving the connection. */
-  readonly answered: boolean
-
-  constructor(
-    code: string,
-    message: string,
-    state: { readonly stale: boolean; readonly answered?: boolean },
-  ) {
-    super(message)
-    this.code = code
-    this.stale = state.stale
-    this.answered = state.answered ?? false
-  }
-}
-
 export interface DatabaseOptions {
   readonly url: string
   readonly connections: number
   /** False behind a pooler that cannot keep prepared statements. */
   readonly prepare: boolean
   readonly scheduler: Scheduler
-  /** What the server shows of whose connection it is; `poweron-gateway` where nothing is said. */
-  readonly applicationName?: string
+  /** What the server shows of whose connection it is, behind the name that the URL gives it; nothing where absent. */
+  readonly purpose?: 'sessions' | 'listen'
+  /** The longest deadline in use, milliseconds: the server ends by itself what takes longer. */
+  readonly statementTimeoutMs?: number
+  /** Resolves the hosts' names; Node's own where absent. */
+  readonly lookup?: LookupFunction
+  /** Gets the payload of each notice of a channel that was listened to. */
+  readonly onNotification?: (payload: string) => void
+  /** A connection that was open is gone. */
+  readonly onLost?: () => void
 }
+
+const APPLICATION = 'poweron-gateway'
+
+/** Above this a statement is hopeless, and nobody waits for it. */
+const STATEMENT_TIMEOUT_MS = 10_000
+
+/** What a cancel request is ahead of the server's own limit. */
+const MARGIN_MS = 250
 
 const statement = (text: string): Statement => ({ text, parameters: [] })
 const BEGIN = statement('begin isolation level read committed')
 const COMMIT = statement('commit')
 const ROLLBACK = statement('rollback')
 
-interface Waiter {
-  resolve(lane: Lane): void
-}
-
-/**
- * Opens connections as they are needed. One that fails is thrown away, and the next query opens another, at the
- * next host of the URL.
- */
+/** Opens connections as they are needed. One that fails is thrown away, and the next query opens another. */
 export function createDatabase(options: DatabaseOptions): Database {
+  const { scheduler, purpose } = options
   const address = parseDatabaseUrl(options.url)
   const severalHosts = address.hosts.length > 1
-  const lanes: Lane[] = []
-  const waiters: Waiter[] = []
-  let host = 0
-  let closed = false
+  const name = address.applicationName ?? APPLICATION
+  const pool = createPool({
+    address,
+    connections: options.connections,
+    prepare: options.prepare,
+    applicationName: purpose === undefined ? name : `${name}-${purpose}`,
+    statementTimeoutMs: (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + MARGIN_MS,
+    scheduler,
+    lookup: options.lookup,
+    onNotification: options.onNotification,
+    onLost: options.onLost,
+  })
 
-  function discard(lane: Lane): void {
-    const at = lanes.indexOf(lane)
-    if (at === -1) return
-    lanes.splice(at, 1)
-    lane.mayConnect = false
-    lane.destroy()
-    lane.sql.end({ timeout: 0 }).catch(() => {})
-    // Only the first of several that failed there moves on; two would lead back to the same one of two hosts.
-    if (lane.host === host) host = (host + 1) % address.hosts.length
-  }
-
-  function take(): Lane | undefined {
-    const idle = lanes.find((each) => !each.busy)
-    if (idle !== undefined || lanes.length >= options.connections) return idle
-    const lane = createLane(address, () => host, options)
-    lanes.push(lane)
-    return lane
-  }
-
-  /** Queries that find all lanes busy get them in the order in which they came. */
-  function release(lane: Lane): void {
-    lane.busy = false
-    if (waiters.length === 0) return
-    const next = take()
-    if (next === undefined) return
-    next.busy = true
-    waiters.shift()!.resolve(next)
-  }
-
-  function acquire(deadlineMs: number): Lane | Promise<Lane> {
-    const lane = take()
-    if (lane !== undefined) {
-      lane.busy = true
-      return lane
-    }
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        resolve(next) {
-          cancel()
-          resolve(next)
-        },
-      }
-      const cancel = options.scheduler.after(deadlineMs, () => {
-        waiters.splice(waiters.indexOf(waiter), 1)
-        reject(
-          new DatabaseError('BUSY', `no connection became free within ${deadlineMs} ms`, { stale: false }),
-        )
-      })
-      waiters.push(waiter)
-    })
-  }
-
-  async function run(lane: Lane, statement: Statement, deadlineMs: number): Promise<Cell[][]> {
+  async function run(
+    connection: PooledConnection,
+    { primaryOnly, ...statement }: Statement,
+    deadlineMs: number,
+  ): Promise<Cell[][]> {
     const deadline = Promise.withResolvers<never>()
-    const cancel = options.scheduler.after(deadlineMs, () => {
-      deadline.reject(new DatabaseError('DEADLINE', `no answer within ${deadlineMs} ms`, { stale: false }))
-    })
+    const cancel = scheduler.after(deadlineMs, () => deadline.reject(deadlinePassed(deadlineMs)))
+    const query = connection.run(statement)
+    // The loser of the race must not become an unhandled rejection.
+    query.catch(() => {})
     try {
-      const { text, parameters } = statement
-      const query = lane.sql.unsafe(text, [...parameters], { prepare: options.prepare }).values()
-      // The loser of the race must not become an unhandled rejection.
-      query.catch(() => {})
-      const answer = (await Promise.race([query, deadline.promise])) as unknown as Cell[][]
-      const rows = takenFrom(answer)
-      if (statement.primaryOnly === true) refuseStandby(rows)
-      lane.proven = true
+      const rows = await Promise.race([query, deadline.promise])
+      if (primaryOnly === true) checkServer(rows)
       return rows
     } catch (error) {
-      const failure = asDatabaseError(error, { proven: lane.proven, severalHosts })
-      if (!failure.answered) discard(lane)
+      const failure = asDatabaseError(error, { proven: true, severalHosts })
+      if (!failure.answered) pool.giveUp(connection, failure.code === 'DEADLINE' ? query : null)
       throw failure
     } finally {
       cancel()
@@ -173,32 +109,32 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   /** A connection for this alone, with the time that is left once it is free. */
-  async function withLane<T>(
+  async function withConnection<T>(
     deadlineMs: number,
-    use: (lane: Lane, leftMs: number) => Promise<T>,
+    use: (connection: PooledConnection, leftMs: number) => Promise<T>,
   ): Promise<T> {
-    if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
-    const began = options.scheduler.now()
-    const taken = acquire(deadlineMs)
-    const lane = taken instanceof Promise ? await taken : taken
-    const leftMs = taken instanceof Promise ? deadlineMs - (options.scheduler.now() - began) : deadlineMs
+    const began = scheduler.now()
+    const taken = pool.take(deadlineMs)
+    const connection = taken instanceof Promise ? await taken : taken
+    const leftMs = taken instanceof Promise ? deadlineMs - (scheduler.now() - began) : deadlineMs
     try {
-      lane.mayConnect = true
-      return await use(lane, leftMs)
+      return await use(connection, leftMs)
     } finally {
-      release(lane)
+      pool.giveBack(connection)
     }
   }
 
-  async function transact<T>(lane: Lane, task: (ask: Ask) => Promise<T>, leftMs: number): Promise<T> {
-    const end = options.scheduler.now() + leftMs
+  async function transact<T>(
+    connection: PooledConnection,
+    task: (ask: Ask) => Promise<T>,
+    leftMs: number,
+  ): Promise<T> {
+    const end = scheduler.now() + leftMs
     const ask: Ask = async (statement) => {
-      const left = end - options.scheduler.now()
+      const left = end - scheduler.now()
       if (left <= 0) throw new DatabaseError('DEADLINE', 'a transaction was given up', { stale: false })
-      const rows = await run(lane, statement, left)
-      // What follows belongs to this connection; on a fresh one it would be outside of the transaction.
-      lane.mayConnect = false
-      return rows
+      if (!connection.usable) throw new DatabaseError('CLOSED', 'the transaction has ended', { stale: false })
+      return run(connection, statement, left)
     }
     try {
       await ask(BEGIN)
@@ -207,80 +143,31 @@ export function createDatabase(options: DatabaseOptions): Database {
       return result
     } catch (error) {
       // One that was given up rolls back by itself, and so does one that has no time left for it.
-      if (lanes.includes(lane)) await ask(ROLLBACK).catch(() => discard(lane))
+      if (connection.usable) await ask(ROLLBACK).catch(() => pool.giveUp(connection, null))
       throw error
     }
   }
 
   return {
     hosts: address.hosts.length,
-    query: (statement, deadlineMs) => withLane(deadlineMs, (lane, leftMs) => run(lane, statement, leftMs)),
-    transaction: (task, deadlineMs) => withLane(deadlineMs, (lane, leftMs) => transact(lane, task, leftMs)),
-    async close() {
-      closed = true
-      await Promise.all(lanes.map((lane) => lane.sql.end({ timeout: 1 }).catch(() => {})))
+    get connectionsOpened() {
+      return pool.opened
     },
+    query: (statement, deadlineMs) =>
+      withConnection(deadlineMs, (connection, leftMs) => run(connection, statement, leftMs)),
+    transaction: (task, deadlineMs) =>
+      withConnection(deadlineMs, (connection, leftMs) => transact(connection, task, leftMs)),
+    close: () => pool.close(),
   }
 }
 
-/**
- * Empties postgres.js's own array. What a query leaves behind gets old before it is collected, its answer with it:
- * the young generation's collector then copies every row twice instead of dropping it.
- */
-function takenFrom(answer: Cell[][]): Cell[][] {
-  // Not by `splice`, which asks a subclass of arrays what it wants to be: half a microsecond a look-up.
-  const rows: Cell[][] = []
-  for (let i = 0; i < answer.length; i++) rows.push(answer[i]!)
-  answer.length = 0
-  return rows
-}
-
-function refuseStandby(rows: readonly (readonly Cell[])[]): void {
-  if (rows[0]?.[0] === false) return
-  throw new DatabaseError(
-    'STANDBY',
-    'the database server is in recovery (a standby); only the primary decides',
-    {
+function checkServer(rows: readonly (readonly Cell[])[]): void {
+  const state = rows[0]?.[0]
+  if (state === false) return
+  if (state === null)
+    throw new DatabaseError('CHANGED', 'the token table is not the one that the statement was made for', {
       stale: false,
-    },
-  )
-}
-
-/**
- * The connection is of no use any more: connection exceptions, shutdowns, a server that only starts; and one that
- * reads only, which it was told at its beginning and would be for ever (`default_transaction_read_only`).
- */
-const GONE_STATES = /^(08|57P0|25006)/
-
-/** Errors of a connection that was good and went away: a fresh one may succeed at once. */
-const STALE = new Set([
-  'CONNECTION_CLOSED',
-  'CONNECTION_ENDED',
-  'CONNECTION_DESTROYED',
-  'ECONNRESET',
-  'EPIPE',
-  '57P01',
-  '57P02',
-  '25006',
-])
-
-interface Circumstances {
-  readonly proven: boolean
-  readonly severalHosts: boolean
-}
-
-function asDatabaseError(error: unknown, { proven, severalHosts }: Circumstances): DatabaseError {
-  if (error instanceof DatabaseError) {
-    // Another host may be the primary. Past a deadline there is no time to ask it.
-    if (error.code !== 'STANDBY' || !severalHosts) return error
-    return new DatabaseError(error.code, error.message, { stale: true })
-  }
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'UNKNOWN'
-  const byServer = error instanceof postgres.PostgresError
-  const answered = byServer && !/^(FATAL|PANIC)$/.test(error.severity) && !GONE_STATES.test(code)
-  return new DatabaseError(
-    code,
-    `the database did not answer the query (${byServer ? `${code}: ${error.message}` : code})`,
-    { answered, stale: !answered && (severalHosts || (proven && STALE.has(code))) },
-  )
+      answered: true,
+    })
+  throw isStandby()
 }

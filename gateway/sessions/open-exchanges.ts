@@ -42,6 +42,8 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
       : createRevocationListener({
           databaseUrl: parts.databaseUrl,
           channel: settings.revocationChannel,
+          scheduler: parts.scheduler,
+          timeoutMs: settings.lookupTimeoutMs,
           onToken: guard.revoked,
           onListening: guard.recheck,
           onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),

@@ -1,6 +1,7 @@
-import postgres from 'postgres'
-import { tlsOptions } from '../auth/database-lane.ts'
-import { type DatabaseAddress, type DatabaseHost, parseDatabaseUrl } from '../auth/database-url.ts'
+import type { LookupFunction } from 'node:net'
+import { createDatabase, DatabaseError } from '../auth/database.ts'
+import { quoted } from '../auth/token-columns.ts'
+import type { Scheduler } from '../scheduler.ts'
 
 export interface RevocationListener {
   close(): Promise<void>
@@ -9,6 +10,10 @@ export interface RevocationListener {
 export interface ListenerParts {
   readonly databaseUrl: string
   readonly channel: string
+  readonly scheduler: Scheduler
+  /** Deadline of a question to the database, milliseconds. */
+  readonly timeoutMs: number
+  readonly lookup?: LookupFunction
   readonly onToken: (tokenId: string) => void
   /** The connection is listening, again: what was notified before is not known. */
   readonly onListening: () => void
@@ -19,83 +24,69 @@ export interface ListenerParts {
 const RETRY_MS = 500
 
 /**
- * LISTENs on a connection of its own, made anew at the next of the URL's hosts when it fails or is lost. postgres.js
- * listens again by itself, too; but it cuts IPv6 addresses at their first colon, does not pause between hosts that are
- * down, and adds a listener for each LISTEN that failed. Not usable through a pooler in transaction mode.
+ * How often LISTEN is said again, which changes nothing where it holds: a server that is frozen or gone sends no notice
+ * either.
+ */
+const HEARTBEAT_MS = 1000
+
+/**
+ * LISTENs on a connection of its own, made anew at the next of the URL's hosts when it fails, is lost, or does not answer
+ * in time. Not usable through a pooler in transaction mode.
  */
 export function createRevocationListener(parts: ListenerParts): RevocationListener {
-  const address = parseDatabaseUrl(parts.databaseUrl)
+  const { scheduler, timeoutMs } = parts
   let closed = false
+  /** The connection on which LISTEN holds, by its number. */
+  let listeningOn = 0
+  let beating = false
   let tries = 0
-  let retry: NodeJS.Timeout | undefined
-  let sql = open()
+  let cancel = () => {}
 
-  function open(): postgres.Sql {
-    const host = address.hosts[tries++ % address.hosts.length]!
-    let over = false
-    const opened = connect(address, host, {
-      onnotify: (_channel, payload) => parts.onToken(payload),
-      onclose: () => end(new Error('the connection was closed')),
-    })
-    listen(opened).then(
-      () => {
-        if (!over) parts.onListening()
-      },
-      (error: unknown) => end(error),
-    )
+  const database = createDatabase({
+    url: parts.databaseUrl,
+    connections: 1,
+    prepare: false,
+    scheduler,
+    purpose: 'listen',
+    statementTimeoutMs: timeoutMs,
+    ...(parts.lookup === undefined ? {} : { lookup: parts.lookup }),
+    onNotification: parts.onToken,
+    onLost: () => {
+      if (!beating) beatIn(0)
+    },
+  })
 
-    function end(error: unknown): void {
-      if (over || closed) return
-      over = true
-      parts.onFault(error)
-      void opened.end({ timeout: 0 }).catch(() => {})
-      retry = setTimeout(() => {
-        sql = open()
-      }, RETRY_MS)
-      retry.unref()
+  function beatIn(ms: number): void {
+    cancel()
+    if (!closed) cancel = scheduler.after(ms, () => void beat())
+  }
+
+  async function beat(): Promise<void> {
+    beating = true
+    try {
+      await database.query({ text: `listen ${quoted(parts.channel)}`, parameters: [] }, timeoutMs)
+      tries = 0
+      if (!closed && listeningOn !== database.connectionsOpened) {
+        listeningOn = database.connectionsOpened
+        parts.onListening()
+      }
+      beatIn(HEARTBEAT_MS)
+    } catch (error) {
+      if (!closed) parts.onFault(error)
+      // Of several hosts the next one may be the primary: a round of all of them goes without a pause.
+      tries = error instanceof DatabaseError && error.stale ? (tries + 1) % database.hosts : 0
+      beatIn(tries === 0 ? RETRY_MS : 0)
+    } finally {
+      beating = false
     }
-    return opened
   }
 
-  async function listen(on: postgres.Sql): Promise<void> {
-    const [server] = await on`select pg_is_in_recovery() as standby`
-    if (server?.standby !== false) throw new Error('the server is a standby, which hears of no notice')
-    await on`listen ${on(parts.channel)}`
-  }
-
+  void beat()
   return {
     async close() {
       closed = true
-      clearTimeout(retry)
-      await sql.end({ timeout: 1 }).catch(() => {})
+      cancel()
+      await database.close()
     },
   }
-}
-
-interface Hears {
-  readonly onnotify: (channel: string, payload: string) => void
-  readonly onclose: () => void
-}
-
-function connect(address: DatabaseAddress, { host, port }: DatabaseHost, hears: Hears): postgres.Sql {
-  const { user, password, database, ssl, parameters } = address
-  return postgres({
-    host: [host],
-    port: [port],
-    ...(host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : {}),
-    ...(user === undefined ? {} : { user }),
-    ...(password === undefined ? {} : { password }),
-    ...(database === undefined ? {} : { database }),
-    ssl: tlsOptions(ssl, () => host) as never,
-    max: 1,
-    fetch_types: false,
-    idle_timeout: 0,
-    max_lifetime: null,
-    keep_alive: 10,
-    connect_timeout: 5,
-    onnotice: () => {},
-    connection: { application_name: 'poweron-gateway-listen', ...parameters },
-    ...hears,
-    // Its types know neither of hosts in a list nor of `onnotify`.
-  } as unknown as postgres.Options<Record<string, never>>)
 }

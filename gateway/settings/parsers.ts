@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { type DatabaseHost, parseDatabaseUrl, problemOfParameters } from '../auth/database-url.ts'
+import { type DatabaseHost, parseDatabaseUrl } from '../auth/database-url.ts'
 import { KeyError, parsePublicKeys } from '../auth/key-files.ts'
 
 /** A value, or what was expected instead, or the problem in full. */
@@ -101,8 +101,8 @@ export const databaseUrl: Parser<string> = (given) => {
   try {
     const address = parseDatabaseUrl(given)
     if (!address.hosts.every(isDatabaseHost)) return no(expected)
-    const problem = problemOfParameters(address)
-    return problem === null ? ok(given) : { ok: false, problem }
+    const { problems } = address
+    return problems.length === 0 ? ok(given) : { ok: false, problem: problems.join('; ') }
   } catch {
     return no(expected)
   }

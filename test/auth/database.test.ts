@@ -67,6 +67,7 @@ t.test('more queries than connections wait their turn, one at a time on each', a
 
 t.test('one that waits for a connection past its deadline fails, and takes none away', async (t) => {
   const database = open(t, server.url, { connections: 1 })
+  await database.query(PID, DEADLINE_MS)
   const slow = database.query({ text: 'select pg_sleep(0.3)::text', parameters: [] }, DEADLINE_MS)
   const { error, ms } = await failure(database.query(PID, 50))
   t.equal(error.code, 'BUSY')

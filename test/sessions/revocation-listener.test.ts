@@ -3,6 +3,7 @@ import postgres from 'postgres'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
+import { systemScheduler } from '../../gateway/scheduler.ts'
 import { createRevocationListener } from '../../gateway/sessions/revocation-listener.ts'
 import { startGateway } from '../support/gateway.ts'
 import { until } from '../support/plain-gateway.ts'
@@ -101,6 +102,8 @@ t.test('after a start without a database each notice is told once', async (t) =>
   const listener = createRevocationListener({
     databaseUrl: own.url,
     channel: 'revoked',
+    scheduler: systemScheduler,
+    timeoutMs: 1000,
     onToken: (id) => told.push(id),
     onListening: () => listens++,
     onFault: () => faults++,
@@ -136,6 +139,8 @@ t.test('it listens by every form of DATABASE_URL that look-ups take', async (t) 
     const listener = createRevocationListener({
       databaseUrl: `postgres://gateway@${host}/postgres`,
       channel: 'revoked',
+      scheduler: systemScheduler,
+      timeoutMs: 1000,
       onToken: told.resolve,
       onListening: listening.resolve,
       onFault: () => {},

@@ -67,8 +67,8 @@ export function asDatabaseError(error: unknown, { proven, severalHosts }: Circum
 
 /** The server ends the connection with it. */
 export function isFatal(error: postgres.PostgresError): boolean {
-  // `severity` is in English whatever the server's language (PostgreSQL manual, section 54.8), since version 9.6.
-  return /^(FATAL|PANIC)$/.test(error.severity)
+  // In English whatever the server's language (PostgreSQL manual, section 54.8); poolers send the other field alone.
+  return /^(FATAL|PANIC)$/.test(error.severity ?? error.severity_local)
 }
 
 function codeOf(error: unknown): string {

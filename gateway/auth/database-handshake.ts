@@ -65,29 +65,28 @@ export class StartupGuard extends EventEmitter {
     this.#socket.resume()
   }
 
+  /** Passes whole messages on, each of which was looked at, until the server is ready for the first statement. */
   readonly #onStartupData = (chunk: Buffer): void => {
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
     let at = 0
-    while (this.#rest.length - at >= 5) {
-      const type = this.#rest[at]!
-      const length = this.#rest.readUInt32BE(at + 1)
-      if (length < 4 || length > MAX_STARTUP_MESSAGE_BYTES)
-        return this.#refuse(protocolError('a length is none'))
-      if (this.#rest.length - at < length + 1) break
-      if (type === AUTHENTICATION) {
-        const problem = problemOfAuthentication(this.#rest.subarray(at + 5, at + 1 + length))
-        if (problem !== null) return this.#refuse(protocolError(problem))
+    let ready = false
+    while (!ready) {
+      const message = readMessage(data, at)
+      if (message.kind === 'partial') break
+      if (message.kind === 'invalid') {
+        this.#refuse(protocolError(message.problem))
+        return
       }
-      at += length + 1
-      if (type === READY_FOR_QUERY) {
-        this.#socket.off('data', this.#onStartupData)
-        this.#socket.on('data', (later: Buffer) => this.emit('data', later))
-        at = this.#rest.length
-      }
+      at = message.end
+      ready = message.type === READY_FOR_QUERY
     }
-    const whole = this.#rest.subarray(0, at)
-    this.#rest = this.#rest.subarray(at)
-    if (whole.length > 0) this.emit('data', whole)
+    if (ready) {
+      this.#socket.off('data', this.#onStartupData)
+      this.#socket.on('data', (later: Buffer) => this.emit('data', later))
+      at = data.length
+    }
+    this.#rest = data.subarray(at)
+    if (at > 0) this.emit('data', data.subarray(0, at))
   }
 
   #refuse(error: DatabaseError): void {
@@ -99,6 +98,24 @@ export class StartupGuard extends EventEmitter {
   #forwardError(error: Error): void {
     if (this.listenerCount('error') > 0) this.emit('error', error)
   }
+}
+
+type Message =
+  | { readonly kind: 'whole'; readonly type: number; readonly end: number }
+  | { readonly kind: 'partial' }
+  | { readonly kind: 'invalid'; readonly problem: string }
+
+/** Reads the message of a server that begins at a place (PostgreSQL manual, section 54.7): a type, a length, a body. */
+function readMessage(data: Buffer, at: number): Message {
+  if (data.length - at < 5) return { kind: 'partial' }
+  const type = data[at]!
+  const length = data.readUInt32BE(at + 1)
+  if (length < 4 || length > MAX_STARTUP_MESSAGE_BYTES)
+    return { kind: 'invalid', problem: 'a message of no possible length' }
+  const end = at + 1 + length
+  if (data.length < end) return { kind: 'partial' }
+  const problem = type === AUTHENTICATION ? problemOfAuthentication(data.subarray(at + 5, end)) : null
+  return problem === null ? { kind: 'whole', type, end } : { kind: 'invalid', problem }
 }
 
 /** What makes an authentication request one that cannot be answered; null where it can (PostgreSQL manual, section 54.7). */

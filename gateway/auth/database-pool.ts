@@ -137,7 +137,10 @@ export function createPool(options: PoolOptions): Pool {
       const opening = places.filter(({ state }) => state === 'opening').length
       if (opening >= waiters.length) return
       const waitMs = mayOpenAt - scheduler.now()
-      if (waitMs > 0) return retryAfter(waitMs)
+      if (waitMs > 0) {
+        retryAfter(waitMs)
+        return
+      }
       if (places.length < options.connections + (spare ? 1 : 0)) open()
       else {
         if (places.every(({ state }) => state === 'leaving')) knockAtHost()
@@ -248,7 +251,8 @@ export function createPool(options: PoolOptions): Pool {
   function settle(entry: Entry): void {
     if (closed || entry.host !== host || entry.failures !== failures[host]) {
       end(entry, 'leave')
-      return grow()
+      grow()
+      return
     }
     const next = waiters.shift()
     if (next !== undefined) {

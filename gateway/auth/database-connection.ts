@@ -71,7 +71,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   let dialled: Dial | null = null
   let guard: StartupGuard | null = null
   let key: BackendKey | null = null
-  let stopCancelling: (() => void) | null = null
+  let cancelled = false
   let refusedSetting: string | null = null
 
   async function openSocket(): Promise<StartupGuard> {
@@ -81,10 +81,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     dialled = dial(target)
     try {
       const socket = await dialled.socket
-      socket.once('close', () => {
-        stopCancelling?.()
-        closed.resolve()
-      })
+      socket.once('close', () => closed.resolve())
       guard = new StartupGuard(socket)
       return guard
     } catch (error) {
@@ -126,7 +123,9 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     },
     run,
     cancel() {
-      if (key !== null) stopCancelling ??= sendCancelRequest(target, key)
+      if (key === null || cancelled) return
+      cancelled = true
+      sendCancelRequest(target, key)
     },
     leave,
     hangUp() {
@@ -135,7 +134,6 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
       else dialled?.abort()
     },
     destroy() {
-      stopCancelling?.()
       dialled?.abort()
       leave()
     },

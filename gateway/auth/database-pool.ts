@@ -210,7 +210,7 @@ export function createPool(options: PoolOptions): Pool {
     const others = here().some(({ state, failures: at }) => state === 'busy' && at === failures[host])
     const outdated = entry.failures !== failures[entry.host]
     end(entry, 'hangUp')
-    if (refusedSetting !== null && !refusedSettings.has(refusedSetting)) refusedSettings.add(refusedSetting)
+    if (refusedSetting !== null) refusedSettings.add(refusedSetting)
     else if (!outdated && refused && others) mayOpenAt = scheduler.now() + REFUSED_PAUSE_MS
     else if (!outdated) {
       hostFailed(entry.host)

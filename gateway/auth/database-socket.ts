@@ -123,27 +123,34 @@ export interface BackendKey {
   readonly secret: number
 }
 
+/** A cancel request that nobody has taken note of by then is of no use any more. */
+const CANCEL_REQUEST_MS = 60_000
+
 /**
  * Asks the server to cancel what a session of its is doing (PostgreSQL manual, section 54.2.8), on a connection that is
  * no session. Failures are of no consequence: the server's own time limits remain.
  *
- * @returns gives it up
+ * The server closes the connection, never this side before it: PgBouncer 1.18 ends where the client of a cancel request
+ * that it is still passing on has gone.
  */
-export function sendCancelRequest(options: DialOptions, { pid, secret }: BackendKey): () => void {
+export function sendCancelRequest(options: DialOptions, { pid, secret }: BackendKey): void {
   const message = Buffer.alloc(16)
   message.writeInt32BE(16, 0)
   message.writeInt32BE(CANCEL_CODE, 4)
   message.writeUInt32BE(pid >>> 0, 8)
   message.writeUInt32BE(secret >>> 0, 12)
   const { socket, abort } = dial(options)
+  const timer = setTimeout(abort, CANCEL_REQUEST_MS)
+  timer.unref()
   socket.then(
     (connected) => {
+      connected.unref()
       connected.resume()
-      connected.end(message)
+      connected.once('close', () => clearTimeout(timer))
+      connected.write(message)
     },
-    () => {},
+    () => clearTimeout(timer),
   )
-  return abort
 }
 
 /**

@@ -32,6 +32,9 @@ const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   help: async () => help,
 }
 
+/** Variables of libpq's and of postgres.js's (PGHOST, PGOPTIONS, PGTARGETSESSIONATTRS): DATABASE_URL alone decides. */
+const FOREIGN_VARIABLE = /^PG[A-Z_]+$/
+
 const environment: Environment = {
   env: process.env,
   cwd: process.cwd(),
@@ -136,6 +139,8 @@ async function exit(code: number, isServing: boolean): Promise<never> {
   await Promise.race([Promise.all(written), late])
   process.exit(code)
 }
+
+for (const name of Object.keys(process.env)) if (FOREIGN_VARIABLE.test(name)) delete process.env[name]
 
 const argv = process.argv.slice(2)
 main(argv)

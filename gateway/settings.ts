@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { parseDatabaseUrl } from './auth/database-url.ts'
 import type { KeySource } from './auth/keys.ts'
+import type { TableName } from './auth/token-columns.ts'
 import { suggested } from './routing/wording.ts'
 import { checkTogether } from './settings/checks.ts'
 import { createReader, type Reader } from './settings/reader.ts'
@@ -62,10 +64,17 @@ function readAll(reader: Reader, cores: number): Settings {
   const { jwtSecret: _1, jwtSecretFile: _2, jwtPublicKeyFile: _3, jwtJwksUrl: _4, ...values } = read
   return {
     ...values,
+    tokenTable: tokenTableOf(values),
     upstreamsFileGiven: reader.given('UPSTREAMS_FILE') !== null,
     keySource: keySourceOf(reader),
     workers: values.workers === 'auto' ? Math.max(1, cores) : values.workers,
   }
+}
+
+/** Prisma's URLs say which schema the tables are in; the name of TOKEN_TABLE may say another. */
+function tokenTableOf({ tokenTable, databaseUrl }: Pick<Values, 'tokenTable' | 'databaseUrl'>): TableName {
+  const schema = databaseUrl === null ? null : parseDatabaseUrl(databaseUrl).schema
+  return { ...tokenTable, schema: tokenTable.schema ?? schema }
 }
 
 function keySourceOf({ given, problem }: Reader): KeySource | null {

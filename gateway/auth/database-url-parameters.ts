@@ -9,46 +9,53 @@ type Parameters = Pick<
 const SSL_MODES: readonly SslMode[] = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
 const TLS_VERSIONS: readonly SecureVersion[] = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']
 
+interface OneWay {
+  readonly values: readonly string[]
+  readonly instead: string
+}
+
 /**
  * Parameters that say what the gateway does anyway: these values are obeyed by doing nothing. Any other value is
  * refused with what to write instead.
  */
-const AS_IT_IS: Readonly<Record<string, { readonly values: readonly string[]; readonly instead: string }>> = {
-  target_session_attrs: {
-    values: ['any', 'read-write', 'primary'],
-    instead: 'only the primary is asked: leave it out',
-  },
-  load_balance_hosts: {
-    values: ['disable'],
-    instead: 'the hosts are tried in their order: leave it out',
-  },
-  channel_binding: {
-    values: ['disable', 'prefer'],
-    instead: 'channel binding is not supported: leave it out, and write sslmode=verify-full',
-  },
-  gssencmode: {
-    values: ['disable', 'prefer'],
-    instead: 'GSSAPI encryption is not supported: leave it out, and write sslmode=verify-full',
-  },
-  sslcertmode: {
-    values: ['disable', 'allow'],
-    instead: 'client certificates are not supported: leave it out',
-  },
-  sslcompression: { values: ['0'], instead: 'TLS is never compressed: leave it out' },
-  keepalives: { values: ['1'], instead: 'connections are always kept alive: leave it out' },
-  client_encoding: {
-    values: ['UTF8', 'utf8', 'UTF-8', 'utf-8', 'auto'],
-    instead: 'texts are exchanged as UTF-8: leave it out',
-  },
-  uselibpqcompat: {
-    values: ['true'],
-    instead: 'sslmode means what it means to libpq: leave it out, and write sslmode=verify-full',
-  },
-  replication: {
-    values: ['false', 'off', 'no', '0'],
-    instead: 'the gateway asks a table: leave it out',
-  },
-}
+const AS_IT_IS: ReadonlyMap<string, OneWay> = new Map(
+  Object.entries({
+    target_session_attrs: {
+      values: ['any', 'read-write', 'primary'],
+      instead: 'only the primary is asked: leave it out',
+    },
+    load_balance_hosts: {
+      values: ['disable'],
+      instead: 'the hosts are tried in their order: leave it out',
+    },
+    channel_binding: {
+      values: ['disable', 'prefer'],
+      instead: 'channel binding is not supported: leave it out, and write sslmode=verify-full',
+    },
+    gssencmode: {
+      values: ['disable', 'prefer'],
+      instead: 'GSSAPI encryption is not supported: leave it out, and write sslmode=verify-full',
+    },
+    sslcertmode: {
+      values: ['disable', 'allow'],
+      instead: 'client certificates are not supported: leave it out',
+    },
+    sslcompression: { values: ['0'], instead: 'TLS is never compressed: leave it out' },
+    keepalives: { values: ['1'], instead: 'connections are always kept alive: leave it out' },
+    client_encoding: {
+      values: ['UTF8', 'utf8', 'UTF-8', 'utf-8', 'auto'],
+      instead: 'texts are exchanged as UTF-8: leave it out',
+    },
+    uselibpqcompat: {
+      values: ['true'],
+      instead: 'sslmode means what it means to libpq: leave it out, and write sslmode=verify-full',
+    },
+    replication: {
+      values: ['false', 'off', 'no', '0'],
+      instead: 'the gateway asks a table: leave it out',
+    },
+  }),
+)
 
 const IN_THE_URL = 'expected it in postgres://user:password@host:port/database'
 const BY_NODE =
@@ -57,9 +64,12 @@ const POOL = 'expected the setting DATABASE_POOL_SIZE'
 const DEADLINE = 'expected the setting LOOKUP_TIMEOUT_MS, which bounds every wait for the database'
 const PREPARE = 'expected the setting DATABASE_PREPARE'
 
-/** Parameters that are not obeyed, with what does it here. */
-const INSTEAD: Readonly<Record<string, string>> = {
-  host: `${IN_THE_URL} (a folder of sockets percent-encoded: postgres://%2Frun%2Fpostgresql/database)`,
+/** Parameters that are not obeyed, in lower case, with what does it here. */
+const INSTEAD: ReadonlyMap<string, string> = new Map([
+  ...each(
+    ['host'],
+    `${IN_THE_URL} (a folder of sockets percent-encoded: postgres://%2Frun%2Fpostgresql/database)`,
+  ),
   ...each(['hostaddr', 'port', 'user', 'username', 'password', 'dbname', 'database'], IN_THE_URL),
   ...each(['service', 'servicefile', 'passfile'], `files of libpq are not read: ${IN_THE_URL}`),
   ...each(['sslrootcert', 'sslca', 'sslcrl', 'sslcrldir'], BY_NODE),
@@ -67,19 +77,19 @@ const INSTEAD: Readonly<Record<string, string>> = {
     ['sslcert', 'sslkey', 'sslpassword', 'sslidentity'],
     'client certificates are not supported: leave it out',
   ),
-  sslaccept: 'expected sslmode=verify-full for strict, sslmode=require for accept_invalid_certs',
+  ...each(['sslaccept'], 'expected sslmode=verify-full for strict, sslmode=require for accept_invalid_certs'),
   ...each(['require_auth', 'requirepeer', 'krbsrvname', 'gsslib', 'gssdelegation'], 'leave it out'),
   ...each(['keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout'], DEADLINE),
-  ...each(['pool_timeout', 'socket_timeout', 'query_timeout', 'connectTimeout', 'loginTimeout'], DEADLINE),
+  ...each(['pool_timeout', 'socket_timeout', 'query_timeout', 'connecttimeout', 'logintimeout'], DEADLINE),
   ...each(['connection_limit', 'pool_max_conns', 'pool_size', 'max'], POOL),
   ...each(['max_idle_connection_lifetime', 'max_connection_lifetime'], 'leave it out'),
-  ...each(['prepareThreshold', 'prepared_statements', 'statement-cache-capacity'], PREPARE),
-  currentSchema: 'expected search_path, or the schema in TOKEN_TABLE',
+  ...each(['preparethreshold', 'prepared_statements', 'statement-cache-capacity'], PREPARE),
+  ...each(['currentschema'], 'expected search_path, or the schema in TOKEN_TABLE'),
   ...each(
     ['timezone', 'extra_float_digits', 'datestyle', 'intervalstyle'],
     'sessions run in UTC and with exact numbers: leave it out',
   ),
-}
+])
 
 /** Settings of a session that are sent as they are; so are all with a dot, which extensions define. */
 const SESSION_SETTINGS = new Set([
@@ -91,8 +101,8 @@ const SESSION_SETTINGS = new Set([
   ...['log_min_duration_statement', 'log_statement', 'geqo', 'lc_messages'],
 ])
 
-function each(names: readonly string[], instead: string): Record<string, string> {
-  return Object.fromEntries(names.map((name) => [name, instead]))
+function each(names: readonly string[], instead: string): [string, string][] {
+  return names.map((name) => [name, instead])
 }
 
 /** Reads a URL's parameters: each is obeyed, or refused by its name with what to write instead. */
@@ -110,8 +120,7 @@ export function readParameters(given: URLSearchParams): Parameters {
     if (value === undefined) return byDefault
     known.delete(name)
     const result = read(value)
-    if (result === null)
-      problems.push(`its parameter "${name}" is ${JSON.stringify(value)}; expected ${expected}`)
+    if (result === null) problems.push(`its ${name} is ${JSON.stringify(value)}; expected ${expected}`)
     return result ?? byDefault
   }
   const flag = (name: string, words: Readonly<Record<string, boolean>>, byDefault: boolean) =>
@@ -133,7 +142,7 @@ export function readParameters(given: URLSearchParams): Parameters {
   )
   if (direct && !['require', 'verify-ca', 'verify-full'].includes(mode))
     problems.push(
-      'its parameter "sslnegotiation" is "direct"; expected sslmode=require, verify-ca or verify-full with it',
+      'its sslnegotiation is "direct"; expected sslmode=require, verify-ca or verify-full with it',
     )
   const tls = {
     mode,
@@ -160,8 +169,8 @@ export function readParameters(given: URLSearchParams): Parameters {
   const schema = take<string | null>('schema', nonEmpty, 'a name', null)
   for (const [name, value] of known) {
     const problem = problemOf(name, value)
-    if (problem !== null) problems.push(`its parameter "${name}" ${problem}`)
-    else if (!(name in AS_IT_IS)) parameters[name] = value
+    if (problem !== null) problems.push(problem)
+    else if (!AS_IT_IS.has(name)) parameters[name] = value
   }
   return {
     tls,
@@ -188,16 +197,17 @@ function readSslMode(take: Take): SslMode {
   return take<SslMode>('sslmode', modes, SSL_MODES.join(', '), bySsl)
 }
 
+/** What is wrong with a parameter that was not read yet; null where it does nothing, or is the server's. */
 function problemOf(name: string, value: string): string | null {
-  const asItIs = Object.hasOwn(AS_IT_IS, name) ? AS_IT_IS[name]! : null
-  if (asItIs !== null)
-    return asItIs.values.includes(value)
-      ? null
-      : `is ${JSON.stringify(value)}, which is not supported; ${asItIs.instead}`
-  const instead = Object.hasOwn(INSTEAD, name) ? INSTEAD[name] : INSTEAD[name.toLowerCase()]
-  if (instead !== undefined) return `is not read; ${instead}`
+  const asItIs = AS_IT_IS.get(name)
+  if (asItIs !== undefined) {
+    if (asItIs.values.includes(value)) return null
+    return `its ${name} is ${JSON.stringify(value)}, which is not supported; ${asItIs.instead}`
+  }
+  const instead = INSTEAD.get(name.toLowerCase())
+  if (instead !== undefined) return `its parameter "${name}" is not read; ${instead}`
   if (SESSION_SETTINGS.has(name) || /^\w+\.\w+$/.test(name)) return null
-  return 'is not known; leave it out, or set what the server is to know by ALTER ROLE … SET'
+  return `its parameter "${name}" is not known; leave it out, or set what the server is to know by ALTER ROLE … SET`
 }
 
 function nonEmpty(value: string): string | null {

@@ -120,6 +120,12 @@ export function createPool(options: PoolOptions): Pool {
 
   const here = () => [...entries].filter((entry) => entry.host === host)
 
+  /** Whether every place is taken by a connection that was ended and that the server may still hold. */
+  function allLeaving(): boolean {
+    const places = here()
+    return places.length >= options.connections && places.every(({ state }) => state === 'leaving')
+  }
+
   function bounds(): Record<string, string> {
     const all: Record<string, string> = {
       statement_timeout: String(options.statementTimeoutMs),
@@ -143,7 +149,7 @@ export function createPool(options: PoolOptions): Pool {
       }
       if (places.length < options.connections + (spare ? 1 : 0)) open()
       else {
-        if (places.every(({ state }) => state === 'leaving')) knockAtHost()
+        if (allLeaving()) knockAtHost()
         return
       }
     }
@@ -224,6 +230,7 @@ export function createPool(options: PoolOptions): Pool {
     failures[failed]!++
     // All that are idle lead to the host in use.
     if (failed === host) for (const entry of idle.splice(0)) end(entry, 'leave')
+    for (const entry of entries) if (entry.state === 'opening' && entry.host === failed) end(entry, 'hangUp')
     if (failed === host) host = (host + 1) % address.hosts.length
   }
 
@@ -296,7 +303,7 @@ export function createPool(options: PoolOptions): Pool {
       // What a wait is for: that the server closes what it still holds, or that it comes back.
       const stopWaiting = scheduler.after(isThere ? GRACE_MS : KNOCK_PAUSE_MS, () => {
         knocking = null
-        if (isThere && here().length === options.connections) spare = true
+        spare ||= isThere && allLeaving()
         grow()
       })
       knocking = stopWaiting

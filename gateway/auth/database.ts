@@ -116,7 +116,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     const began = scheduler.now()
     const taken = pool.take(deadlineMs)
     const connection = taken instanceof Promise ? await taken : taken
-    const leftMs = taken instanceof Promise ? deadlineMs - (scheduler.now() - began) : deadlineMs
+    const leftMs = taken instanceof Promise ? Math.max(1, deadlineMs - (scheduler.now() - began)) : deadlineMs
     try {
       return await use(connection, leftMs)
     } finally {

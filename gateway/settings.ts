@@ -30,14 +30,14 @@ export type SettingsResult =
   | {
       readonly ok: true
       readonly settings: Settings
-      /** Of variables that look like misspelt ones of the gateway's. */
+      /** Of variables that look like misspelt ones of the gateway's, and of keys that are odd or passed over. */
       readonly warnings: readonly string[]
     }
   | { readonly ok: false; readonly problems: readonly string[] }
 
 export interface SettingsOptions {
   /** @throws where the file cannot be read */
-  readonly readFile?: (path: string) => string
+  readonly readFile?: (path: string) => string | Buffer
   readonly cores?: number
 }
 
@@ -48,13 +48,13 @@ type Env = Readonly<Record<string, string | undefined>>
  * problem's text.
  */
 export function readSettings(env: Env, options: SettingsOptions = {}): SettingsResult {
-  const reader = createReader(env, options.readFile ?? ((path) => readFileSync(path, 'utf8')))
+  const reader = createReader(env, options.readFile ?? ((path) => readFileSync(path)))
   const settings = readAll(reader, options.cores ?? availableParallelism())
   checkTogether(settings, reader)
-  const warnings = misspelt(env)
+  const hints = misspelt(env)
   return reader.problems.length === 0
-    ? { ok: true, settings, warnings }
-    : { ok: false, problems: [...reader.problems, ...warnings] }
+    ? { ok: true, settings, warnings: [...hints, ...reader.warnings] }
+    : { ok: false, problems: [...reader.problems, ...hints] }
 }
 
 function readAll(reader: Reader, cores: number): Settings {

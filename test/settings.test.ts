@@ -311,8 +311,58 @@ t.test('a secret too short is not told', async (t) => {
 
 t.test('line breaks at the end of a secret file are not part of the secret', async (t) => {
   const found = problems({ JWT_SECRET_FILE: '/s' }, { '/s': `${'x'.repeat(31)}\r\n` })
-  t.match(found, ['JWT_SECRET_FILE: the secret has 31 bytes'])
+  t.match(found, ['JWT_SECRET_FILE: /s: the secret has 31 bytes'])
 })
+
+t.test('every line of a secret file that is too short is told with its place', async (t) => {
+  const found = problems({ JWT_SECRET_FILE: '/s' }, { '/s': `${SECRET}\nhunter2\n\nhunter3\n` })
+  t.match(found, [
+    /^JWT_SECRET_FILE: \/s:2: the secret has 7 bytes/,
+    /^JWT_SECRET_FILE: \/s:4: the secret has 7/,
+  ])
+  t.notMatch(found.join(), 'hunter')
+})
+
+t.test('every key is told of a file in which none can be used', async (t) => {
+  const content = JSON.stringify({ keys: [{ kty: 'oct', k: 'aHVudGVyMg' }, { kty: 'XYZ' }] })
+  t.match(problems({ JWT_PUBLIC_KEY_FILE: '/k' }, { '/k': content }), [
+    /^JWT_PUBLIC_KEY_FILE: \/k: holds no key that can be used/,
+    /^JWT_PUBLIC_KEY_FILE: \/k: key 1 is symmetric/,
+    /^JWT_PUBLIC_KEY_FILE: \/k: key 2 cannot be read/,
+  ])
+})
+
+t.test('a key file that fits none of JWT_ALGORITHMS is a problem, one that fits is not', async (t) => {
+  t.match(problems({ JWT_PUBLIC_KEY_FILE: '/k/public.pem', JWT_ALGORITHMS: 'RS256' }, FILES), [
+    /^JWT_PUBLIC_KEY_FILE: .*expected a key that fits the algorithms RS256$/,
+  ])
+  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const content = JSON.stringify({ ...publicKey.export({ format: 'jwk' }), alg: 'RS512' })
+  t.same(problems({ JWT_PUBLIC_KEY_FILE: '/k', JWT_ALGORITHMS: 'RS512' }, { '/k': content }), [])
+})
+
+for (const [what, env, content, told] of [
+  [
+    'a key that is passed over',
+    { JWT_PUBLIC_KEY_FILE: '/k' },
+    `${PEM}-----BEGIN X-----`,
+    /^JWT_PUBLIC_KEY_FILE: \/k:4: key 2 .*passed over$/,
+  ],
+  [
+    'a secret of a file in quotes',
+    { JWT_SECRET_FILE: '/k' },
+    `"${SECRET}"`,
+    /^JWT_SECRET_FILE: \/k:1: the secret is in quotes; /,
+  ],
+  ['JWT_SECRET in quotes', { JWT_SECRET: `"${SECRET}"` }, '', /^JWT_SECRET: the secret is in quotes; /],
+] as const) {
+  t.test(`${what} is a warning and no problem`, async (t) => {
+    const result = read(env, { '/k': content })
+    t.equal(result.ok, true)
+    if (result.ok) t.match(result.warnings, [told])
+    t.notMatch(JSON.stringify(result.ok ? result.warnings : []), SECRET)
+  })
+}
 
 for (const name of ['JWT_SECRET_FILE', 'JWT_PUBLIC_KEY_FILE']) {
   t.test(`${name} has to be there`, async (t) => {

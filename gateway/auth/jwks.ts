@@ -1,7 +1,8 @@
-import { errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import type { JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
+import { parseJwks } from './key-files.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
-import type { KeyRing, VerificationKey } from './keys.ts'
+import type { KeyLog, KeyRing, VerificationKey } from './keys.ts'
 
 /** Fetches a JSON document. @throws where it cannot be had */
 export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>
@@ -9,14 +10,16 @@ export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>
 export interface JwksFetcher {
   readonly version: number
   readonly state: KeyRing['state']
-  resolve(header: JWTHeaderParameters): Promise<VerificationKey>
+  candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]>
   close(): void
 }
 
 export interface JwksParts {
   readonly fetchJson: FetchJson
   readonly scheduler: Scheduler
-  readonly log: { error(fields: object, message: string): void }
+  readonly log: Pick<KeyLog, 'warn' | 'error'>
+  /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
+  readonly algorithms: readonly string[] | null
 }
 
 const TIMEOUT_MS = 5000
@@ -38,7 +41,8 @@ const RETRY_MS = 60_000
  * fetches without a pause while the server is down; here the last good set stays, and a fetch that failed counts
  * towards the cooldown.
  */
-export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: JwksParts): JwksFetcher {
+export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
+  const { fetchJson, scheduler, log } = parts
   let local: KeySet | null = null
   let current = ''
   let version = 0
@@ -60,13 +64,16 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
     triedAt = scheduler.now()
     cancel()
     try {
-      const set = checked(await fetchJson(url, TIMEOUT_MS))
-      const text = JSON.stringify(set)
+      const document = keysOf(await fetchJson(url, TIMEOUT_MS))
+      const text = JSON.stringify(document)
+      if (text !== current) {
+        const { keys, warnings } = parseJwks(document, 'the key set', parts.algorithms)
+        local = createKeySet(keys)
+        current = text
+        version++
+        for (const warning of warnings) log.warn({}, warning)
+      }
       failure = null
-      if (text === current) return
-      local = createKeySet(set)
-      current = text
-      version++
     } catch (error) {
       failure = error
       log.error(
@@ -103,25 +110,16 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
       if (local === null) return 'none'
       return failure === null ? 'current' : 'outdated'
     },
-    async resolve(header) {
+    async candidates(header) {
       if (local === null) {
         if (pending !== null || scheduler.now() - triedAt >= FIRST_COOLDOWN_MS) await refresh()
         if (local === null) throw new Error('no key set was fetched yet', { cause: failure })
       }
-      for (let mayRefresh = true; ; mayRefresh = false) {
-        try {
-          return await local.named(header)
-        } catch (error) {
-          if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
-          if (mayRefresh && mayBeNew()) {
-            await refresh()
-            continue
-          }
-          const unnamed = local.unnamed(header)
-          if (unnamed === null) throw error
-          return await unnamed
-        }
-      }
+      const known = local.named(header)
+      if (known.length > 0) return known
+      if (mayBeNew()) await refresh()
+      const fetched = local.named(header)
+      return fetched.length > 0 ? fetched : local.unnamed(header)
     },
     close() {
       closed = true
@@ -130,14 +128,8 @@ export function createJwksFetcher(url: string, { fetchJson, scheduler, log }: Jw
   }
 }
 
-function checked(value: unknown): JSONWebKeySet {
+function keysOf(value: unknown): readonly unknown[] {
   const keys = typeof value === 'object' && value !== null && 'keys' in value ? value.keys : null
-  if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'object' && key !== null)) {
-    throw new Error('the document is no JWKS: expected an object with a list of keys')
-  }
-  // Anybody can read the document, so a symmetric key in it is nobody's secret.
-  const usable = keys.filter((key) => key.kty !== 'oct')
-  // Without keys every good token would be refused for a fault of the server's.
-  if (usable.length === 0) throw new Error('the document holds no public key')
-  return { keys: usable }
+  if (!Array.isArray(keys)) throw new Error('the document is no JWKS: expected an object with a list of keys')
+  return keys
 }

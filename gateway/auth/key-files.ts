@@ -1,111 +1,114 @@
-import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto'
-import type { JSONWebKeySet, JWK } from 'jose'
+import { KeyError, MAX_KEYS } from './key-error.ts'
+import { decodeText } from './key-text.ts'
+import { splitPem } from './pem-blocks.ts'
+import { checkJwk, checkPem, PUBLIC_ALGORITHMS, type PublicKey, type Usability } from './public-key.ts'
 
-/** A key that is not usable; the message names its place and what was expected. */
-export class KeyError extends Error {
-  override readonly name = 'KeyError'
+export interface PublicKeys {
+  readonly keys: readonly PublicKey[]
+  /** Of each key that is passed over: where it is, why, and what was expected. */
+  readonly warnings: readonly string[]
 }
 
-/** What public keys are used for where `JWT_ALGORITHMS` says nothing. */
-export const PUBLIC_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
-
-const MIN_SECRET_BYTES = 32
-const MIN_RSA_BITS = 2048
-
-const CURVES: Readonly<Record<string, readonly string[]>> = {
-  'P-256': ['ES256'],
-  'P-384': ['ES384'],
-  'P-521': ['ES512'],
-  Ed25519: ['EdDSA', 'Ed25519'],
-}
-
-/** Without the line breaks at the end, which editors and `echo` add. */
-export function trimmed(content: Buffer): Buffer {
-  let end = content.length
-  while (end > 0 && (content[end - 1] === 10 || content[end - 1] === 13)) end--
-  return content.subarray(0, end)
-}
-
-/** @param place names the secret in the error's message @throws KeyError */
-export function parseSecret(secret: Buffer, place: string): KeyObject {
-  if (secret.length < MIN_SECRET_BYTES) {
-    throw new KeyError(
-      `${place}: the secret has ${secret.length} bytes; expected at least ${MIN_SECRET_BYTES}`,
-    )
-  }
-  return createSecretKey(secret)
+interface Entry {
+  /** Tells it from the others of its file. */
+  readonly name: string
+  readonly usability: Usability
 }
 
 /**
- * Reads PEM (a public key or a certificate), a JWK or a JWKS.
+ * Reads PEM (public keys and certificates), a JWK or a JWKS. A key that cannot be used is passed over as long as
+ * another one can be; not so a private key: whoever reads the file can sign with it, and nobody reads a warning
+ * about what works.
  *
- * @param algorithms `JWT_ALGORITHMS`, or null for the usual ones; at least one key has to fit one of them
+ * @param algorithms `JWT_ALGORITHMS`, or null for the usual ones
  * @throws KeyError
  */
 export function parsePublicKeys(
-  text: string,
+  content: Buffer,
   path: string,
   algorithms: readonly string[] | null,
-): JSONWebKeySet {
-  const keys = text.trimStart().startsWith('{') ? parseJwks(text, path) : [parsePem(text, path)]
-  for (const key of keys) checkPublic(key, path)
+): PublicKeys {
+  const text = decodeText(content, path)
   const allowed = algorithms ?? PUBLIC_ALGORITHMS
-  if (!keys.some((key) => allowed.some((algorithm) => fits(key, algorithm)))) {
-    throw new KeyError(`${path}: holds no key that fits the algorithms ${allowed.join(', ')}; expected one`)
+  const entries = text.trimStart().startsWith('{')
+    ? jwkEntries(keysOf(text, path), path, allowed)
+    : pemEntries(text, path, allowed)
+  const secretive = entries.filter(({ usability }) => usability.kind === 'unusable' && usability.isPrivate)
+  if (secretive.length > 0) throw new KeyError(secretive.map(describe))
+  return selectUsable(entries, path)
+}
+
+/** Reads the keys of a JWKS. A private one is passed over: it is its publisher's to withdraw. @throws KeyError */
+export function parseJwks(
+  keys: readonly unknown[],
+  place: string,
+  algorithms: readonly string[] | null,
+): PublicKeys {
+  return selectUsable(jwkEntries(keys, place, algorithms ?? PUBLIC_ALGORITHMS), place)
+}
+
+function selectUsable(entries: readonly Entry[], place: string): PublicKeys {
+  if (entries.length === 0) throw new KeyError([`${place}: holds no keys; expected at least one`])
+  const keys = entries.flatMap(({ usability }) => (usability.kind === 'usable' ? [usability.key] : []))
+  const passedOver = entries.filter(({ usability }) => usability.kind === 'unusable').map(describe)
+  if (keys.length === 0) {
+    const summary = `${place}: holds no key that can be used; expected at least one`
+    throw new KeyError(passedOver.length === 1 ? passedOver : [summary, ...passedOver])
   }
-  return { keys }
+  return { keys, warnings: passedOver.map((reason) => `${reason}; the key is passed over`) }
 }
 
-/** Whether a key may verify with an algorithm (RFC 7518, section 3.1; RFC 7517, section 4). */
-function fits({ kty, crv, alg, use }: JWK, algorithm: string): boolean {
-  if ((alg !== undefined && alg !== algorithm) || (use !== undefined && use !== 'sig')) return false
-  if (kty === 'RSA') return algorithm.startsWith('RS') || algorithm.startsWith('PS')
-  return crv !== undefined && CURVES[crv]?.includes(algorithm) === true
+function describe({ name, usability }: Entry): string {
+  return usability.kind === 'usable' ? name : `${name} ${usability.reason}`
 }
 
-function parseJwks(text: string, path: string): JWK[] {
+function jwkEntries(keys: readonly unknown[], place: string, allowed: readonly string[]): Entry[] {
+  refuseTooMany(keys.length, place)
+  return keys.map((key, index) => ({
+    name: `${place}: key ${index + 1}${kidShown(key)}`,
+    usability: checkJwk(key, allowed),
+  }))
+}
+
+const KID_SHOWN_CHARS = 100
+
+function kidShown(key: unknown): string {
+  const kid = typeof key === 'object' && key !== null && 'kid' in key ? key.kid : null
+  return typeof kid === 'string' ? ` (${JSON.stringify(kid.slice(0, KID_SHOWN_CHARS))})` : ''
+}
+
+function keysOf(text: string, path: string): readonly unknown[] {
   let value: { keys?: unknown }
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw new KeyError(`${path}: is not valid JSON; expected PEM, a JWK or a JWKS`, { cause: error })
+    throw new KeyError([`${path}: is not valid JSON; expected PEM, a JWK or a JWKS`], { cause: error })
   }
-  const keys: unknown[] = Array.isArray(value.keys) ? value.keys : [value]
-  if (keys.length === 0) throw new KeyError(`${path}: holds no keys; expected at least one`)
-  if (!keys.every((key) => typeof key === 'object' && key !== null)) {
-    throw new KeyError(`${path}: holds a key that is no object; expected a JWKS`)
-  }
-  return keys as JWK[]
+  return Array.isArray(value.keys) ? value.keys : [value]
 }
 
-function parsePem(text: string, path: string): JWK {
-  if (text.includes('PRIVATE KEY')) {
-    throw new KeyError(`${path}: holds a private key; expected the public key (the gateway only verifies)`)
+function pemEntries(text: string, path: string, allowed: readonly string[]): Entry[] {
+  // Also one that is indented, quoted or cut off.
+  if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text)) {
+    throw new KeyError([
+      `${path}: holds a private key; expected public keys alone (the gateway only verifies)`,
+    ])
   }
-  try {
-    return createPublicKey(text).export({ format: 'jwk' }) as JWK
-  } catch (error) {
-    throw new KeyError(`${path}: is no key that can be read; expected a PEM public key, a JWK or a JWKS`, {
-      cause: error,
-    })
-  }
+  const blocks = splitPem(text)
+  if (blocks.length === 0) throw new KeyError([`${path}: ${whyNoPem(text)}`])
+  refuseTooMany(blocks.length, path)
+  return blocks.map((block, index) => ({
+    name: `${path}:${block.line}: key ${index + 1}`,
+    usability: checkPem(block, allowed),
+  }))
 }
 
-function checkPublic(jwk: JWK, path: string): void {
-  const name = jwk.kid === undefined ? 'the key' : `the key "${jwk.kid}"`
-  if (jwk.kty === 'oct')
-    throw new KeyError(`${path}: ${name} is symmetric; expected a public key (use JWT_SECRET_FILE)`)
-  if ('d' in jwk) throw new KeyError(`${path}: ${name} is private; expected the public part alone`)
-  let key: KeyObject
-  try {
-    key = createPublicKey({ key: jwk as never, format: 'jwk' })
-  } catch (error) {
-    throw new KeyError(`${path}: ${name} cannot be read; expected an RSA, EC or Ed25519 public key`, {
-      cause: error,
-    })
-  }
-  const bits = key.asymmetricKeyDetails?.modulusLength
-  if (bits !== undefined && bits < MIN_RSA_BITS) {
-    throw new KeyError(`${path}: ${name} has ${bits} bits; expected at least ${MIN_RSA_BITS}`)
-  }
+function whyNoPem(text: string): string {
+  return text.includes('-----BEGIN ')
+    ? 'holds PEM on a line with other characters; expected -----BEGIN …----- and -----END …----- on lines of their own (\\n is no line break)'
+    : 'holds no key; expected a PEM public key or certificate, a JWK or a JWKS'
+}
+
+function refuseTooMany(count: number, place: string): void {
+  if (count > MAX_KEYS) throw new KeyError([`${place}: holds ${count} keys; expected at most ${MAX_KEYS}`])
 }

@@ -1,27 +1,23 @@
-import { createLocalJWKSet, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import type { JWTHeaderParameters } from 'jose'
+import type { PublicKey } from './public-key.ts'
 
 export interface KeySet {
+  readonly size: number
+  /** The keys that a token's `kid` names, or all where it names none, as far as they fit its algorithm. */
+  named(header: JWTHeaderParameters): readonly CryptoKey[]
   /**
-   * The key that a token's header chooses.
-   *
-   * @throws jose's JWKSNoMatchingKey, and JWKSMultipleMatchingKeys, which iterates over those that fit
+   * Where no key has the header's `kid`: those that have no name, as all from a PEM file. They are meant for all
+   * tokens; issuers put a `kid` into each.
    */
-  named(header: JWTHeaderParameters): Promise<CryptoKey>
-  /**
-   * Where no key has the header's `kid`: the one that has no name, as any from a PEM file. It is meant for all tokens;
-   * issuers put a `kid` into each. Null where there is none such, or the header has no `kid`.
-   */
-  unnamed(header: JWTHeaderParameters): Promise<CryptoKey> | null
+  unnamed(header: JWTHeaderParameters): readonly CryptoKey[]
 }
 
-export function createKeySet(set: JSONWebKeySet): KeySet {
-  const named = createLocalJWKSet(set)
-  const nameless = set.keys.filter(({ kid }) => kid === undefined)
-  const unnamed = nameless.length === 0 ? null : createLocalJWKSet({ keys: nameless })
+export function createKeySet(keys: readonly PublicKey[]): KeySet {
+  const fitting = (alg: string, isMeant: (key: PublicKey) => boolean): CryptoKey[] =>
+    keys.filter(isMeant).flatMap(({ byAlgorithm }) => byAlgorithm.get(alg) ?? [])
   return {
-    named: (header) => named(header),
-    unnamed({ kid, ...header }) {
-      return kid === undefined || unnamed === null ? null : unnamed(header)
-    },
+    size: keys.length,
+    named: ({ alg, kid }) => fitting(alg, (key) => kid === undefined || key.kid === kid),
+    unnamed: ({ alg, kid }) => (kid === undefined ? [] : fitting(alg, (key) => key.kid === null)),
   }
 }

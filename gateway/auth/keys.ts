@@ -1,12 +1,15 @@
 import type { KeyObject } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import { errors, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import type { JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
-import { KeyError, PUBLIC_ALGORITHMS, parsePublicKeys, parseSecret, trimmed } from './key-files.ts'
+import { KeyError } from './key-error.ts'
+import { type PublicKeys, parsePublicKeys } from './key-files.ts'
 import { createKeySet } from './key-set.ts'
+import { PUBLIC_ALGORITHMS } from './public-key.ts'
+import { parseSecret, parseSecretFile, type Secrets } from './secret-file.ts'
 
-export { KeyError } from './key-files.ts'
+export { KeyError } from './key-error.ts'
 
 /** Where the key comes from that tokens are verified with. */
 export type KeySource =
@@ -23,98 +26,108 @@ export interface KeyRing {
   readonly algorithms: readonly string[]
   /** Counts changes: what was verified under another version is not verified any more. */
   readonly version: number
-  /** @throws jose's JWKSNoMatchingKey or JWKSMultipleMatchingKeys; the fetch's error where there never was a key */
-  resolve(header: JWTHeaderParameters): Promise<VerificationKey> | VerificationKey
+  /**
+   * The keys that may have signed a token with this header, at most a hundred, in the order in which they are tried.
+   *
+   * @throws the fetch's error where there never was a key
+   */
+  candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]> | readonly VerificationKey[]
   /** `none`: there never was one. `outdated`: what came after it is not usable. */
   readonly state: 'current' | 'outdated' | 'none'
-  /** The secret that tokens can be signed with, or null where only public keys are held. */
-  readonly secret: KeyObject | null
+  /** The secrets, of which the first one signs; empty where only public keys are held. */
+  readonly secrets: readonly KeyObject[]
   close(): void
 }
 
 export interface KeyRingParts {
   readonly scheduler: Scheduler
   readonly fetchJson: FetchJson
-  readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
+  readonly log: KeyLog
   /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
   readonly algorithms: readonly string[] | null
 }
 
+export interface KeyLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** What a ring holds until its source changes. */
+interface Keys extends Pick<KeyRing, 'algorithms' | 'candidates' | 'secrets'> {
+  readonly warnings: readonly string[]
+}
+
 const WATCH_MS = 1000
 
-/** @throws KeyError where a file is not usable; an unreachable JWKS URL is no error, it is tried again */
+/**
+ * What is odd about the keys of the start is told by the settings, once for all workers; the ring tells it of those
+ * that come later.
+ *
+ * @throws KeyError where a file is not usable; an unreachable JWKS URL is no error, it is tried again
+ */
 export async function createKeyRing(source: KeySource, parts: KeyRingParts): Promise<KeyRing> {
+  const { algorithms } = parts
   switch (source.kind) {
-    case 'secret':
-      return secretRing(parseSecret(Buffer.from(source.secret), 'JWT_SECRET'), parts)
+    case 'secret': {
+      const keys = secretKeys(parseSecret(source.secret, 'JWT_SECRET'), algorithms)
+      return { ...keys, version: 0, state: 'current', close: () => {} }
+    }
     case 'secret-file':
-      return fileRing(source.path, parts, async () =>
-        secretRing(parseSecret(trimmed(await readFile(source.path)), source.path), parts),
+      return fileRing(source.path, parts, (content) =>
+        secretKeys(parseSecretFile(content, source.path), algorithms),
       )
     case 'public-key-file':
-      return fileRing(source.path, parts, async () =>
-        publicRing(
-          parsePublicKeys(await readFile(source.path, 'utf8'), source.path, parts.algorithms),
-          parts,
-        ),
+      return fileRing(source.path, parts, (content) =>
+        publicKeys(parsePublicKeys(content, source.path, algorithms), algorithms),
       )
     case 'jwks-url': {
       const fetcher = createJwksFetcher(source.url, parts)
       return {
-        algorithms: parts.algorithms ?? PUBLIC_ALGORITHMS,
+        algorithms: algorithms ?? PUBLIC_ALGORITHMS,
         get version() {
           return fetcher.version
         },
         get state() {
           return fetcher.state
         },
-        secret: null,
-        resolve: (header) => fetcher.resolve(header),
+        secrets: [],
+        candidates: (header) => fetcher.candidates(header),
         close: () => fetcher.close(),
       }
     }
   }
 }
 
-function secretRing(secret: KeyObject, parts: KeyRingParts): KeyRing {
-  return {
-    algorithms: parts.algorithms ?? ['HS256'],
-    version: 0,
-    state: 'current',
-    secret,
-    resolve: () => secret,
-    close: () => {},
-  }
+function secretKeys({ secrets, warnings }: Secrets, algorithms: KeyRingParts['algorithms']): Keys {
+  return { algorithms: algorithms ?? ['HS256'], secrets, warnings, candidates: () => secrets }
 }
 
-function publicRing(set: JSONWebKeySet, parts: KeyRingParts): KeyRing {
-  const keys = createKeySet(set)
+function publicKeys({ keys, warnings }: PublicKeys, algorithms: KeyRingParts['algorithms']): Keys {
+  const set = createKeySet(keys)
   return {
-    algorithms: parts.algorithms ?? PUBLIC_ALGORITHMS,
-    version: 0,
-    state: 'current',
-    secret: null,
-    async resolve(header) {
-      try {
-        return await keys.named(header)
-      } catch (error) {
-        const unnamed = error instanceof errors.JWKSNoMatchingKey ? keys.unnamed(header) : null
-        if (unnamed === null) throw error
-        return await unnamed
-      }
+    algorithms: algorithms ?? PUBLIC_ALGORITHMS,
+    secrets: [],
+    warnings,
+    candidates(header) {
+      const named = set.named(header)
+      return named.length > 0 ? named : set.unnamed(header)
     },
-    close: () => {},
   }
 }
 
 /**
  * A ring whose file is looked at every second: by its time, size and inode, so that a rename or a symlink
- * swapped by Kubernetes is seen too. A bad new file leaves the last good key in force.
+ * swapped by Kubernetes is seen too. A bad new file leaves the last good keys in force.
  */
-async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<KeyRing>): Promise<KeyRing> {
+async function fileRing(
+  path: string,
+  parts: KeyRingParts,
+  parse: (content: Buffer) => Keys,
+): Promise<KeyRing> {
   // The mark comes first: a file that changes while it is read is read again.
   let mark = await markOf(path)
-  let ring = await readable(path, load)
+  let keys = await readKeys(path, parse)
   let version = 0
   let state: KeyRing['state'] = 'current'
   let cancel = parts.scheduler.after(WATCH_MS, look)
@@ -131,10 +144,11 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
     if (now === mark) return
     mark = now
     try {
-      ring = await readable(path, load)
+      keys = await readKeys(path, parse)
       version++
       state = 'current'
       parts.log.info({ file: path }, 'the key file has changed; the new key is in force')
+      for (const warning of keys.warnings) parts.log.warn({ file: path }, warning)
     } catch (error) {
       state = 'outdated'
       parts.log.error(
@@ -146,7 +160,7 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
 
   return {
     get algorithms() {
-      return ring.algorithms
+      return keys.algorithms
     },
     get version() {
       return version
@@ -154,10 +168,10 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
     get state() {
       return state
     },
-    get secret() {
-      return ring.secret
+    get secrets() {
+      return keys.secrets
     },
-    resolve: (header) => ring.resolve(header),
+    candidates: (header) => keys.candidates(header),
     close() {
       closed = true
       cancel()
@@ -165,13 +179,15 @@ async function fileRing(path: string, parts: KeyRingParts, load: () => Promise<K
   }
 }
 
-async function readable(path: string, load: () => Promise<KeyRing>): Promise<KeyRing> {
+async function readKeys(path: string, parse: (content: Buffer) => Keys): Promise<Keys> {
   try {
-    return await load()
+    return parse(await readFile(path))
   } catch (error) {
     if (error instanceof KeyError) throw error
     const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
-    throw new KeyError(`${path}: cannot be read (${reason}); expected a readable key file`, { cause: error })
+    throw new KeyError([`${path}: cannot be read (${reason}); expected a readable key file`], {
+      cause: error,
+    })
   }
 }
 

@@ -1,8 +1,8 @@
-import { type CompactVerifyResult, compactVerify, errors, type VerifyOptions } from 'jose'
+import { type CompactVerifyResult, compactVerify, errors, type JWTHeaderParameters } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../errors.ts'
 import { parseClaims, type TokenClaims } from './claims.ts'
-import type { KeyRing } from './keys.ts'
+import type { KeyRing, VerificationKey } from './keys.ts'
 import { textKey } from './text-key.ts'
 
 /** What a token with a good signature says of itself. Claims that are absent or null are null. */
@@ -33,7 +33,7 @@ export interface TokenVerifier {
   close(): void
 }
 
-type VerifierKeys = Pick<KeyRing, 'algorithms' | 'version' | 'resolve' | 'close'>
+type VerifierKeys = Pick<KeyRing, 'algorithms' | 'version' | 'candidates' | 'close'>
 
 export interface VerifierParts {
   readonly keys: VerifierKeys
@@ -124,16 +124,8 @@ export function createTokenVerifier(parts: VerifierParts): TokenVerifier {
 
 /** @returns the payload, or why the token is refused */
 async function checkSignature(jwt: string, keys: VerifierKeys): Promise<Uint8Array | string> {
-  const options = { algorithms: [...keys.algorithms] }
   try {
-    const { payload, protectedHeader } = await compactVerify(
-      jwt,
-      async (header: Parameters<KeyRing['resolve']>[0]) => resolveKey(keys, header),
-      options,
-    ).catch((error: unknown) => {
-      if (error instanceof errors.JWKSMultipleMatchingKeys) return verifyWithAny(jwt, error, options)
-      throw error
-    })
+    const { payload, protectedHeader } = await verifyWithAny(jwt, keys)
     // Every extension is unknown here, also those that the library knows (RFC 7515, section 4.1.11).
     return protectedHeader.crit === undefined ? payload : 'a critical header parameter that is not understood'
   } catch (error) {
@@ -146,27 +138,42 @@ async function checkSignature(jwt: string, keys: VerifierKeys): Promise<Uint8Arr
   }
 }
 
-/** While keys are renewed two may fit a token that does not name one. @throws as compactVerify does */
-async function verifyWithAny(
-  jwt: string,
-  keys: errors.JWKSMultipleMatchingKeys,
-  options: VerifyOptions,
-): Promise<CompactVerifyResult> {
-  for await (const key of keys) {
-    try {
-      return await compactVerify(jwt, key, options)
-    } catch (error) {
-      if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error
-    }
+/** Tries each key that fits the header once, until the signature is good by one. @throws as compactVerify does */
+async function verifyWithAny(jwt: string, keys: VerifierKeys): Promise<CompactVerifyResult> {
+  const options = { algorithms: [...keys.algorithms] }
+  let others: readonly VerificationKey[] = []
+  const findFirst = async (header: JWTHeaderParameters) => {
+    const [first, ...rest] = await findCandidates(keys, header)
+    if (first === undefined) throw new errors.JWKSNoMatchingKey('no key fits the kid and the algorithm')
+    others = rest
+    return first
+  }
+  const first = await unlessForged(compactVerify(jwt, findFirst, options))
+  if (first !== null) return first
+  for (const key of others) {
+    const verified = await unlessForged(compactVerify(jwt, key, options))
+    if (verified !== null) return verified
   }
   throw new errors.JWSSignatureVerificationFailed()
 }
 
-async function resolveKey(keys: VerifierKeys, header: Parameters<KeyRing['resolve']>[0]) {
+/** Null where the signature is not this key's. */
+async function unlessForged(verified: Promise<CompactVerifyResult>): Promise<CompactVerifyResult | null> {
   try {
-    return await keys.resolve(header)
+    return await verified
   } catch (error) {
-    if (error instanceof errors.JOSEError) throw error
+    if (error instanceof errors.JWSSignatureVerificationFailed) return null
+    throw error
+  }
+}
+
+async function findCandidates(
+  keys: VerifierKeys,
+  header: JWTHeaderParameters,
+): Promise<readonly VerificationKey[]> {
+  try {
+    return await keys.candidates(header)
+  } catch (error) {
     throw new GatewayError('token_store_unavailable', 'there is no key to verify tokens with', {
       cause: error,
     })

@@ -137,7 +137,7 @@ async function startEcho(): Promise<EchoUpstream> {
 function startReasons(error: unknown): readonly string[] | null {
   if (error instanceof StartError || error instanceof WorkerStartError) return error.reasons
   if (error instanceof CertificateError) return error.reasons
-  if (error instanceof KeyError) return [error.message]
+  if (error instanceof KeyError) return error.reasons
   if (!(error instanceof Error)) return null
   if (error.name === 'EmbeddedPostgresError') return [error.message]
   if ('syscall' in error && (error.syscall === 'getaddrinfo' || codeOf(error) === 'EADDRNOTAVAIL')) {

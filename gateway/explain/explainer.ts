@@ -69,7 +69,7 @@ export async function createExplainer({
     scheduler,
     fetchJson,
     algorithms: settings.jwtAlgorithms,
-    log: { info() {}, error() {} },
+    log: { info() {}, warn() {}, error() {} },
   })
   const verifier = createTokenVerifier({
     keys,

@@ -53,8 +53,8 @@ export interface SessionStoreParts {
   readonly database: Database
   readonly rowsOf: ReturnType<typeof createSessionRows>
   readonly kinds: () => Promise<ColumnKinds>
-  /** Names the successors of a token; the same on every instance. */
-  readonly secret: () => KeyObject
+  /** The first one names the successors of a token; while secrets are replaced, instances differ in which that is. */
+  readonly secrets: () => readonly [KeyObject, ...KeyObject[]]
   readonly accessTtlS: number
   readonly refreshTtlS: number
   readonly timeoutMs: number
@@ -93,8 +93,13 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     if (old.expired) return { kind: 'refused', code: 'token_expired' }
     const { id, userId, sessionId, mandateId, now } = old
     const whose = { userId, sessionId, mandateId }
-    const access = { ...whose, id: successorId(id, 'access'), exp: Math.floor(now) + parts.accessTtlS }
-    const refresh = { ...whose, id: successorId(id, 'refresh'), exp: now + parts.refreshTtlS }
+    const [secret] = parts.secrets()
+    const access = {
+      ...whose,
+      id: successorId(secret, id, 'access'),
+      exp: Math.floor(now) + parts.accessTtlS,
+    }
+    const refresh = { ...whose, id: successorId(secret, id, 'refresh'), exp: now + parts.refreshTtlS }
     await rows.revokeSession(old)
     await rows.insert([access, refresh])
     return { kind: 'rotated', access, refresh, accessIsGood: true }
@@ -105,8 +110,19 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
    * leads on to the pair in force. Tokens that were revoked otherwise have no successors.
    */
   async function successors(rows: SessionRows, used: SessionRow): Promise<Rotation> {
-    const refresh = await rows.read(successorId(used.id, 'refresh'))
-    if (refresh === null) return REVOKED
+    for (const secret of parts.secrets()) {
+      const refresh = await rows.read(successorId(secret, used.id, 'refresh'))
+      if (refresh !== null) return successorsBy(secret, rows, used, refresh)
+    }
+    return REVOKED
+  }
+
+  async function successorsBy(
+    secret: KeyObject,
+    rows: SessionRows,
+    used: SessionRow,
+    refresh: SessionRow,
+  ): Promise<Rotation> {
     // The far side of now: written by a server whose clock was ahead, or under another REFRESH_TOKEN_TTL_S.
     if (Math.abs(used.now - (refresh.exp - parts.refreshTtlS)) > REUSE_S) {
       await rows.revokeSession(used)
@@ -114,7 +130,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     }
     if (refresh.status !== 'ACTIVE') return successors(rows, refresh)
     // Rows of expired access tokens may be cleaned away long before those of the refresh tokens beside them.
-    const access = await rows.read(successorId(used.id, 'access'))
+    const access = await rows.read(successorId(secret, used.id, 'access'))
     if (access === null) return REVOKED
     return { kind: 'rotated', access, refresh, accessIsGood: access.status === 'ACTIVE' && !access.expired }
   }
@@ -135,10 +151,8 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
    * Which tokens follow on which needs no column and no memory: the id is derived from the old one's, so every
    * instance finds the same pair. Without the secret nobody can tell it in advance.
    */
-  function successorId(id: string, use: 'access' | 'refresh'): string {
-    const digest = createHmac('sha256', parts.secret())
-      .update(`poweron-gateway successor ${use} ${id}`)
-      .digest('hex')
+  function successorId(secret: KeyObject, id: string, use: 'access' | 'refresh'): string {
+    const digest = createHmac('sha256', secret).update(`poweron-gateway successor ${use} ${id}`).digest('hex')
     // A UUID of version 8 (RFC 9562, section 5.8), since ids may be of that type.
     return `${digest.slice(0, 8)}-${digest.slice(8, 12)}-8${digest.slice(13, 16)}-a${digest.slice(17, 20)}-${digest.slice(20, 32)}`
   }

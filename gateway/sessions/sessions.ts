@@ -38,9 +38,10 @@ export function createSessions(parts: SessionParts): {
   readonly refreshInPassing: RefreshInPassing
 } {
   const { settings, keys, scheduler } = parts
-  const secret = () => {
-    if (keys.secret === null) throw new TypeError('session endpoints need a signing secret')
-    return keys.secret
+  const secrets = () => {
+    const [first, ...others] = keys.secrets
+    if (first === undefined) throw new TypeError('session endpoints need a signing secret')
+    return [first, ...others] as const
   }
   const timeoutMs = settings.lookupTimeoutMs * LOOKUPS_A_TRANSACTION
   const store = createSessionStore({
@@ -54,7 +55,7 @@ export function createSessions(parts: SessionParts): {
     }),
     rowsOf: createSessionRows({ table: settings.tokenTable, columns: settings.tokenColumns, timeoutMs }),
     kinds: () => parts.table.kinds(settings.lookupTimeoutMs),
-    secret,
+    secrets,
     accessTtlS: settings.accessTokenTtlS,
     refreshTtlS: settings.refreshTokenTtlS,
     timeoutMs,
@@ -65,7 +66,7 @@ export function createSessions(parts: SessionParts): {
     cookies,
     verifier,
     store,
-    signer: { secret, algorithm: () => keys.algorithms[0] ?? 'HS256' },
+    signer: { secret: () => secrets()[0], algorithm: () => keys.algorithms[0] ?? 'HS256' },
     issuer: settings.jwtIssuer,
     audience: settings.jwtAudience,
   })

@@ -165,11 +165,14 @@ async function createSigner(settings: Settings, keySource: KeySource): Promise<S
     scheduler: systemScheduler,
     fetchJson: () => Promise.reject(new Error('not fetched here')),
     algorithms: settings.jwtAlgorithms,
-    log: { info() {}, error() {} },
+    log: { info() {}, warn() {}, error() {} },
   })
   keys.close()
-  const { secret, algorithms } = keys
-  if (secret === null)
+  const {
+    secrets: [secret],
+    algorithms,
+  } = keys
+  if (secret === undefined)
     throw new Error(
       'tokens are signed with JWT_SECRET or JWT_SECRET_FILE; the gateway holds only public keys',
     )

@@ -1,20 +1,6 @@
 import type { Settings } from '../settings.ts'
+import { checkKeys } from './key-checks.ts'
 import type { Reader } from './reader.ts'
-
-const HMAC = ['HS256', 'HS384', 'HS512']
-const PUBLIC = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-]
 
 /** What no variable shows by itself. */
 export function checkTogether(settings: Settings, reader: Reader): void {
@@ -31,7 +17,7 @@ export function checkTogether(settings: Settings, reader: Reader): void {
       )
     }
   }
-  checkAlgorithms(settings, problem)
+  checkKeys(settings, reader)
   if (settings.accessCookie === settings.refreshCookie) {
     problem(`ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`)
   }
@@ -83,18 +69,6 @@ function checkPorts(settings: Settings, problem: (text: string) => void): void {
   }
   if (httpRedirectPort === adminPort && overlap(host, adminHost)) {
     problem(`HTTP_REDIRECT_PORT: found ${adminPort}, which is ADMIN_PORT too; expected another port`)
-  }
-}
-
-function checkAlgorithms(settings: Settings, problem: (text: string) => void): void {
-  if (settings.jwtAlgorithms === null) return
-  const symmetric = settings.keySource === null || settings.keySource.kind.startsWith('secret')
-  const allowed = symmetric ? HMAC : PUBLIC
-  const bad = settings.jwtAlgorithms.filter((name) => !allowed.includes(name))
-  if (bad.length > 0) {
-    problem(
-      `JWT_ALGORITHMS: found ${bad.map((name) => JSON.stringify(name)).join(', ')}; expected ${symmetric ? 'with a secret' : 'with public keys'} some of ${allowed.join(', ')}`,
-    )
   }
 }
 

@@ -1,6 +1,5 @@
 import { isIP } from 'node:net'
 import { type DatabaseHost, parseDatabaseUrl } from '../auth/database-url.ts'
-import { KeyError, parsePublicKeys } from '../auth/key-files.ts'
 
 /** A value, or what was expected instead, or the problem in full. */
 export type Parsed<T> =
@@ -145,17 +144,3 @@ export const secret: Parser<string> = (given) => {
     ? ok(given)
     : { ok: false, problem: `the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}` }
 }
-
-/** Content of a file of public keys. Whether they fit `JWT_ALGORITHMS` is for the whole of the settings to say. */
-export const publicKeyFile: Parser<string> = (content) => {
-  try {
-    parsePublicKeys(content, '', null)
-    return ok(content)
-  } catch (error) {
-    if (!(error instanceof KeyError)) throw error
-    return { ok: false, problem: error.message.replace(/^: /, '') }
-  }
-}
-
-/** Line breaks at the end are an editor's, not the secret's. */
-export const secretFile: Parser<string> = (content) => secret(content.replace(/[\r\n]+$/, ''))

@@ -9,9 +9,11 @@ export type Reader = ReturnType<typeof createReader>
  */
 export function createReader(
   env: Readonly<Record<string, string | undefined>>,
-  readFile: (path: string) => string,
+  readFile: (path: string) => string | Buffer,
 ) {
   const problems: string[] = []
+  const warnings: string[] = []
+  const contents = new Map<string, Buffer>()
   const given = (name: string): string | null => {
     const value = env[name]
     return value === undefined || value === '' ? null : value
@@ -20,7 +22,7 @@ export function createReader(
   /** The variable's value, its default where it is not set or not good. */
   function read<T, D>(variable: Variable<T, D>): T | D {
     const { name, byDefault } = variable
-    if (variable.file === 'path') checkFile(variable)
+    if (variable.file === 'path') file(name)
     const value = variable.file === 'or' ? valueOrFile(name) : given(name)
     if (value === null) return byDefault
     const parsed = variable.parse(value)
@@ -29,19 +31,15 @@ export function createReader(
     return byDefault
   }
 
-  function checkFile({ name, content }: Variable<unknown>): void {
-    const text = file(name)
-    if (text === null || content === undefined) return
-    const parsed = content(text)
-    if (!parsed.ok) problems.push(`${name}: ${problemOf(parsed, null)}`)
-  }
-
   /** The content of the file that the variable names, or null (with a problem) where there is none to read. */
   function file(name: string): string | null {
     const path = given(name)
     if (path === null) return null
     try {
-      return readFile(path)
+      const found = readFile(path)
+      const content = typeof found === 'string' ? Buffer.from(found) : found
+      contents.set(name, content)
+      return content.toString('utf8')
     } catch (error) {
       problems.push(`${name}: ${path} cannot be read (${reasonOf(error)}); expected a readable file`)
       return null
@@ -64,7 +62,16 @@ export function createReader(
     return content
   }
 
-  return { problems, given, read, problem: (text: string) => void problems.push(text) }
+  return {
+    problems,
+    warnings,
+    given,
+    read,
+    problem: (text: string) => void problems.push(text),
+    warning: (text: string) => void warnings.push(text),
+    /** The bytes of a file that a variable names and that was read, or null. */
+    content: (name: string): Buffer | null => contents.get(name) ?? null,
+  }
 }
 
 /** @param value null where it is not to be repeated */

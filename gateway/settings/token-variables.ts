@@ -70,29 +70,27 @@ export const keys = group(
   {
     jwtSecret: optional({
       name: 'JWT_SECRET',
-      parse: parse.secret,
+      parse: parse.text,
       accepts: 'at least 32 bytes',
       secret: true,
       defaultShown: 'a generated one; none in production',
-      description: `HMAC secret, for HS256 unless \`JWT_ALGORITHMS\` says otherwise. ${ONE_KEY}`,
+      description: `HMAC secret, for HS256 unless \`JWT_ALGORITHMS\` says otherwise. Each byte counts: white space or quotes around it are part of it, with a warning. ${ONE_KEY}`,
     }),
     jwtSecretFile: optional({
       name: 'JWT_SECRET_FILE',
       parse: parse.text,
-      accepts: 'the name of a readable file of at least 32 bytes',
+      accepts: 'the name of a readable file with at least 32 bytes in each line',
       file: 'path',
-      content: parse.secretFile,
       example: '/run/secrets/jwt',
-      description: `File of the HMAC secret; line breaks at its end do not count. A changed file is picked up. ${ONE_KEY}`,
+      description: `File of HMAC secrets, one a line and at most 100: the first one signs, all verify. Empty lines do not count. A file that is not UTF-8 text is one secret of random bytes, without line breaks at its end. A changed file is picked up. ${ONE_KEY}`,
     }),
     jwtPublicKeyFile: optional({
       name: 'JWT_PUBLIC_KEY_FILE',
       parse: parse.text,
       accepts: 'the name of a readable file',
       file: 'path',
-      content: parse.publicKeyFile,
       example: '/etc/poweron-gateway/jwt.pem',
-      description: `File of public keys: PEM, JWK or JWKS, for RS256, PS256, ES256 or EdDSA by their kind. A changed file is picked up. ${ONE_KEY}`,
+      description: `File of public keys, at most 100: PEM (public keys and certificates), JWK or JWKS, for RS256, PS256, ES256, ES384, ES512 or EdDSA by their kind. A key that cannot be used is passed over with a warning as long as another one can be. A changed file is picked up. ${ONE_KEY}`,
     }),
     jwtJwksUrl: optional({
       name: 'JWT_JWKS_URL',
@@ -100,7 +98,7 @@ export const keys = group(
       accepts: 'an `http:` or `https:` URL without user and password',
       secret: true,
       example: 'https://issuer.example.com/.well-known/jwks.json',
-      description: `URL of a key set. It is fetched again for an unknown \`kid\`, and the last good one is kept. ${ONE_KEY}`,
+      description: `URL of a key set. It is fetched again for an unknown \`kid\`, and the last good one is kept. A key that cannot be used is passed over with a warning. Certificates are checked, whatever \`NODE_TLS_REJECT_UNAUTHORIZED\` says. ${ONE_KEY}`,
     }),
     jwtAlgorithms: optional({
       name: 'JWT_ALGORITHMS',

@@ -19,8 +19,6 @@ export interface Variable<T, D = T> {
   readonly secret?: boolean
   /** `path`: names a file that has to be readable. `or`: may come from the file that NAME_FILE names. */
   readonly file?: 'path' | 'or'
-  /** What the file named has to hold. */
-  readonly content?: Parser<unknown>
 }
 
 export type Unit = 'ms' | 's' | 'µs' | 'bytes'

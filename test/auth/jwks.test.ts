@@ -34,6 +34,8 @@ async function open(answer: unknown) {
   const scheduler = createFakeScheduler()
   const issuer = { answer, fetched: 0, held: Promise.resolve() }
   const errors: string[] = []
+  const warnings: string[] = []
+  const causes: string[] = []
   const keys = await createKeyRing(
     { kind: 'jwks-url', url: URL },
     {
@@ -45,7 +47,14 @@ async function open(answer: unknown) {
         if (issuer.answer instanceof Error) throw issuer.answer
         return issuer.answer
       },
-      log: { info: () => {}, error: (_fields, message) => errors.push(message) },
+      log: {
+        info: () => {},
+        warn: (_fields, message) => warnings.push(message),
+        error(fields, message) {
+          errors.push(message)
+          causes.push(String((fields as { err: unknown }).err))
+        },
+      },
       algorithms: null,
     },
   )
@@ -65,7 +74,7 @@ async function open(answer: unknown) {
       return (error as { code: string }).code
     }
   }
-  return { scheduler, issuer, errors, verdict, keys }
+  return { scheduler, issuer, errors, causes, warnings, verdict, keys }
 }
 
 t.test('the set is fetched once for many tokens', async (t) => {
@@ -198,6 +207,38 @@ t.test('an RSA key under 2048 bits verifies nothing', async (t) => {
   const { verdict } = await open({ keys: [b.jwk, { ...publicKey.export({ format: 'jwk' }), kid: 'weak' }] })
   const head = Buffer.from('{"alg":"RS256","kid":"weak"}').toString('base64url')
   t.equal(await verdict(`${head}.e30.${Buffer.alloc(128, 1).toString('base64url')}`), 'refused')
+})
+
+t.test('keys of a set that cannot be used are told once, and do not spoil it', async (t) => {
+  const koblitz = generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey.export({ format: 'jwk' })
+  const odd = [{ ...koblitz, kid: 'k1' }, { kty: 'XYZ' }, null, { ...b.jwk, use: 'enc' }]
+  const { scheduler, issuer, warnings, errors, verdict, keys } = await open({ keys: [...odd, a.jwk] })
+  t.equal(await verdict(byA), 'verified')
+  t.equal(await verdict(byB), 'refused')
+  t.match(warnings, [
+    /^the key set: key 1 \("k1"\) is of the kind EC on secp256k1; .*passed over$/,
+    /^the key set: key 2 cannot be read \(kty "XYZ"\); .*passed over$/,
+    /^the key set: key 3 is no object; .*passed over$/,
+    /^the key set: key 4 \("b"\) has the use "enc"; .*passed over$/,
+  ])
+  await scheduler.advance(MAX_AGE_MS)
+  t.equal(issuer.fetched, 3, 'once for the kid that is passed over, once for the age')
+  t.equal(warnings.length, 4)
+  t.same([errors, keys.state], [[], 'current'])
+})
+
+t.test('a set without a key that can be used names them all', async (t) => {
+  const { causes, keys } = await open({
+    keys: [
+      { kty: 'XYZ', kid: 'x' },
+      { ...b.jwk, use: 'enc' },
+    ],
+  })
+  await Promise.resolve(keys.candidates({ alg: 'ES256' })).catch(() => {})
+  t.match(causes, [
+    /no key that can be used.*\n.*key 1 \("x"\) cannot be read.*\n.*key 2 \("b"\) has the use/,
+  ])
+  t.equal(keys.state, 'none')
 })
 
 t.test('a closed ring fetches no more', async (t) => {

@@ -48,6 +48,7 @@ const jwks = (...keys: object[]) => JSON.stringify({ keys })
 async function open(t: Test, source: KeySource, algorithms: readonly string[] | null = null) {
   const scheduler = createFakeScheduler()
   const told: string[] = []
+  const warnings: string[] = []
   let onTold = () => {}
   const tell = (_fields: object, message: string) => {
     told.push(message)
@@ -56,7 +57,7 @@ async function open(t: Test, source: KeySource, algorithms: readonly string[] | 
   const keys = await createKeyRing(source, {
     scheduler,
     fetchJson: () => Promise.reject(new Error('nothing is fetched here')),
-    log: { info: tell, error: tell },
+    log: { info: tell, error: tell, warn: (_fields, message) => warnings.push(message) },
     algorithms,
   })
   t.teardown(() => keys.close())
@@ -72,6 +73,7 @@ async function open(t: Test, source: KeySource, algorithms: readonly string[] | 
     keys,
     scheduler,
     told,
+    warnings,
     verdict: async (jwt: string) => (await verifier.verify(jwt, 'access')).kind,
     /** Lets a second pass, and waits for what the ring has to say of its file. */
     async nextWord() {
@@ -179,32 +181,36 @@ t.test('a key for encryption verifies nothing', async (t) => {
 
 const pkcs8 = (key: KeyObject) => key.export({ type: 'pkcs8', format: 'pem' }).toString()
 for (const [what, content, told] of [
-  ['a private key in PEM', pkcs8(p256.privateKey), 'holds a private key; expected the public key'],
+  ['a private key in PEM', pkcs8(p256.privateKey), 'holds a private key; expected public keys alone'],
   ['a private JWK', JSON.stringify(jwk(p256.privateKey)), 'is private; expected the public part alone'],
-  ['a set with a private key', jwks(jwk(p256.privateKey, { kid: 'a' })), 'the key "a" is private'],
+  ['a set with a private key', jwks(jwk(p256.privateKey, { kid: 'a' })), 'key 1 [(]"a"[)] is private'],
   ['a symmetric JWK', JSON.stringify({ kty: 'oct', k: 'c2VjcmV0' }), 'is symmetric; expected a public key'],
   ['an RSA key of 1024 bits', pem(weak.publicKey), 'has 1024 bits; expected at least 2048'],
-  ['a set with a weak key', jwks(jwk(weak.publicKey, { kid: 'w' })), 'the key "w" has 1024 bits'],
-  ['a key for key agreement', pem(x25519.publicKey), 'holds no key that fits the algorithms'],
-  ['a key for encryption alone', jwks(jwk(p256.publicKey, { use: 'enc' })), 'holds no key that fits'],
+  ['a set with a weak key', jwks(jwk(weak.publicKey, { kid: 'w' })), 'key 1 [(]"w"[)] has 1024 bits'],
+  ['a key for key agreement', pem(x25519.publicKey), 'is of the kind x25519; expected RSA, EC'],
+  [
+    'a key for encryption alone',
+    jwks(jwk(p256.publicKey, { use: 'enc' })),
+    'has the use "enc"; expected "sig"',
+  ],
   ['an empty set', jwks(), 'holds no keys; expected at least one'],
-  ['a set of null', '{"keys":[null]}', 'holds a key that is no object'],
-  ['an object that is no key', '{"a":1}', 'cannot be read; expected an RSA, EC or Ed25519 public key'],
+  ['a set of null', '{"keys":[null]}', 'key 1 is no object; expected a JWK'],
+  ['an object that is no key', '{"a":1}', 'key 1 cannot be read .*; expected a public key: RSA, EC'],
   ['broken JSON', '{"keys":', 'is not valid JSON; expected PEM, a JWK or a JWKS'],
-  ['an empty file', '', 'expected a PEM public key, a JWK or a JWKS'],
-  ['a secret', TEST_SECRET, 'expected a PEM public key, a JWK or a JWKS'],
+  ['an empty file', '', 'expected a PEM public key or certificate, a JWK or a JWKS'],
+  ['a secret', TEST_SECRET, 'expected a PEM public key or certificate, a JWK or a JWKS'],
 ] as const) {
   t.test(`${what} is refused at the start, with the file's name and what was expected`, async (t) => {
     const source = publicFile(t, content)
     const error = await open(t, source).catch((thrown: unknown) => thrown)
     t.ok(error instanceof KeyError)
-    t.match(error, { message: new RegExp(`/key: .*${told}`) })
+    t.match(error, { message: new RegExp(`/key(:1)?: .*${told}`) })
   })
 }
 
 t.test('a key that fits none of JWT_ALGORITHMS is refused at the start', async (t) => {
   await t.rejects(open(t, publicFile(t, pem(p256.publicKey)), ['RS256']), {
-    message: /holds no key that fits the algorithms RS256/,
+    message: /key 1 is EC on prime256v1, for ES256; expected a key that fits the algorithms RS256/,
   })
 })
 
@@ -229,12 +235,15 @@ t.test('the line break at the end of a secret file is not part of the secret', a
   const path = `${t.testdir({ secret: `${TEST_SECRET}\r\n` })}/secret`
   const { verdict, keys } = await open(t, { kind: 'secret-file', path })
   t.equal(await verdict(await signToken({ claims: CLAIMS })), 'verified')
-  t.equal(keys.secret?.export().toString(), TEST_SECRET)
+  t.same(
+    keys.secrets.map((secret) => secret.export().toString()),
+    [TEST_SECRET],
+  )
 })
 
 t.test('public keys sign nothing', async (t) => {
   const { keys } = await open(t, publicFile(t, pem(p256.publicKey)))
-  t.equal(keys.secret, null)
+  t.same(keys.secrets, [])
 })
 
 const OLD = 'the old secret, which is long enough too'
@@ -294,6 +303,69 @@ for (const [what, spoil] of [
     t.equal(ring.keys.state, 'current')
   })
 }
+
+t.test(
+  'secrets are rotated in steps, and a token is good as long as its secret is in the file',
+  async (t) => {
+    const path = `${t.testdir({ secret: OLD })}/secret`
+    const ring = await open(t, { kind: 'secret-file', path })
+    const signing = () => ring.keys.secrets[0]?.export().toString()
+    for (const [lines, old, renewed] of [
+      [[OLD, NEW], 'verified', 'verified'],
+      [[NEW, '', OLD], 'verified', 'verified'],
+      [[NEW], 'refused', 'verified'],
+    ] as const) {
+      await writeFile(path, lines.join('\r\n'))
+      t.match(await ring.nextWord(), 'the new key is in force')
+      t.equal(await ring.verdict(oldToken), old)
+      t.equal(await ring.verdict(newToken), renewed)
+      t.equal(signing(), lines[0])
+    }
+  },
+)
+
+t.test('a second secret that is too short leaves all of the last good file in force', async (t) => {
+  const path = `${t.testdir({ secret: OLD })}/secret`
+  const ring = await open(t, { kind: 'secret-file', path })
+  await writeFile(path, `${NEW}\nshort\n`)
+  t.match(await ring.nextWord(), 'the last good key stays in force')
+  t.equal(await ring.verdict(oldToken), 'verified')
+  t.equal(await ring.verdict(newToken), 'refused')
+})
+
+for (const alg of ['HS384', 'HS512']) {
+  t.test(`every secret of a file is good for ${alg} where JWT_ALGORITHMS allows it`, async (t) => {
+    const path = `${t.testdir({ secret: `${NEW.repeat(2)}\n${OLD.repeat(2)}\n` })}/secret`
+    const { verdict } = await open(t, { kind: 'secret-file', path }, [alg])
+    for (const secret of [NEW.repeat(2), OLD.repeat(2)]) {
+      t.equal(await verdict(await signToken({ claims: CLAIMS, secret, header: { alg } })), 'verified')
+      t.equal(await verdict(await signToken({ claims: CLAIMS, secret })), 'refused')
+    }
+  })
+}
+
+t.test('what is odd about a file that has changed is told with its reload, not with the start', async (t) => {
+  const path = `${t.testdir({ secret: `"${OLD}"` })}/secret`
+  const ring = await open(t, { kind: 'secret-file', path })
+  t.same(ring.warnings, [])
+  await writeFile(path, `${NEW}\n"${OLD}"\n`)
+  await ring.nextWord()
+  t.match(ring.warnings, [`${path}:2: the secret is in quotes`])
+})
+
+t.test('a key that is added to the file is good, and what cannot be used beside it is told', async (t) => {
+  const source = publicFile(t, pem(p256.publicKey))
+  const ring = await open(t, source)
+  const path = 'path' in source ? source.path : ''
+  await writeFile(path, pem(p256.publicKey) + pem(x25519.publicKey) + pem(other.publicKey))
+  t.match(await ring.nextWord(), 'the new key is in force')
+  for (const { privateKey } of [p256, other])
+    t.equal(await ring.verdict(await signed(privateKey, { alg: 'ES256' })), 'verified')
+  t.match(ring.warnings, [/key:5: key 2 is of the kind x25519; .*; the key is passed over$/])
+  await writeFile(path, pem(other.publicKey))
+  await ring.nextWord()
+  t.equal(await ring.verdict(await signed(p256.privateKey, { alg: 'ES256' })), 'refused')
+})
 
 t.test('attack: a public key file that turns into a secret stays what it was', async (t) => {
   const source = publicFile(t, pem(p256.publicKey))

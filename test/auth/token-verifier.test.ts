@@ -25,7 +25,7 @@ const ringOf = (source: KeySource, algorithms: readonly string[] | null = null) 
     fetchJson: async () => {
       throw new Error('nothing is fetched here')
     },
-    log: { info: () => {}, error: () => {} },
+    log: { info: () => {}, warn: () => {}, error: () => {} },
     algorithms,
   })
 
@@ -372,7 +372,7 @@ for (const jwt of [
       const keys: VerifierParts['keys'] = {
         algorithms: ['HS256'],
         version: 0,
-        resolve: () => t.fail('the keys were asked') as never,
+        candidates: () => t.fail('the keys were asked') as never,
         close: () => {},
       }
       const { verifier } = await verifierWith({ keys })
@@ -417,10 +417,9 @@ async function changingRing() {
   const ring = {
     algorithms: inner.algorithms,
     version: 0,
-    secret: null,
-    async resolve(header: Parameters<VerifierParts['keys']['resolve']>[0]) {
+    async candidates(header: Parameters<VerifierParts['keys']['candidates']>[0]) {
       await answer.promise
-      return inner.resolve(header)
+      return inner.candidates(header)
     },
     close: () => {},
   }

@@ -25,9 +25,9 @@ function createPath() {
   const keys: VerifierParts['keys'] = {
     algorithms: ['HS256'],
     version: 0,
-    resolve() {
+    candidates() {
       resolvedKeys++
-      return secret
+      return [secret]
     },
     close() {},
   }

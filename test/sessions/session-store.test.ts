@@ -24,6 +24,8 @@ interface StageOptions {
   readonly refreshTtlS?: number
   /** Or several servers: what follows the first host's colon. */
   readonly port?: number | string
+  /** The first one signs. */
+  readonly secrets?: readonly [string, ...string[]]
 }
 
 async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
@@ -34,7 +36,13 @@ async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
   const { kinds } = await checkCatalogue(direct, { table: TABLE, columns: DEFAULT_COLUMNS }, 4000)
   await direct.close()
   const store = (more: StageOptions = {}) => {
-    const { timeoutMs = 4000, refreshTtlS = REFRESH_TTL_S, port = server.port } = { ...options, ...more }
+    const {
+      timeoutMs = 4000,
+      refreshTtlS = REFRESH_TTL_S,
+      port = server.port,
+      secrets: [first, ...others] = [TEST_SECRET],
+    } = { ...options, ...more }
+    const keyOf = (secret: string) => createSecretKey(Buffer.from(secret))
     const database = createDatabase({
       url: url.replace(`:${server.port}/`, `:${port}/`),
       connections: 2,
@@ -45,7 +53,7 @@ async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
       database,
       rowsOf: createSessionRows({ table: TABLE, columns: DEFAULT_COLUMNS, timeoutMs }),
       kinds: async () => kinds!,
-      secret: () => createSecretKey(Buffer.from(TEST_SECRET)),
+      secrets: () => [keyOf(first), ...others.map(keyOf)],
       accessTtlS: 900,
       refreshTtlS,
       timeoutMs,
@@ -231,6 +239,46 @@ t.test('another REFRESH_TOKEN_TTL_S does not make an old use look like a fresh o
   await at.store({ refreshTtlS: 7200 }).rotate(refresh, always)
   await usedAgo(at, sessionId, 60)
   t.equal((await at.store({ refreshTtlS: 3600 }).rotate(refresh, always)).kind, 'refused')
+  t.equal(await at.active(sessionId), 0)
+})
+
+t.test(
+  'a racing tab gets the same pair while the order of the secrets differs between instances',
+  async (t) => {
+    const at = await stage(t)
+    const [older, newer] = [
+      'the older secret of the two, long enough',
+      'the newer secret of the two, long enough',
+    ]
+    for (const [made, asked] of [
+      [[older], [older, newer]],
+      [
+        [older, newer],
+        [newer, older],
+      ],
+      [
+        [newer, older],
+        [older, newer],
+      ],
+      [[newer, older], [newer]],
+    ] as const) {
+      const { sessionId, refresh } = await newSession(at)
+      const first = await at.store({ secrets: made }).rotate(refresh, always)
+      t.match(first, { kind: 'rotated' })
+      t.same(refreshIdOf(await at.store({ secrets: asked }).rotate(refresh, always)), refreshIdOf(first))
+      t.equal(await at.active(sessionId), 2)
+    }
+  },
+)
+
+t.test('attack: a token used again after ten seconds ends the session also after a rotation', async (t) => {
+  const at = await stage(t)
+  const { sessionId, refresh } = await newSession(at)
+  const older = 'the older secret of the two, long enough'
+  t.match(await at.store({ secrets: [older] }).rotate(refresh, always), { kind: 'rotated' })
+  await usedAgo(at, sessionId, 11)
+  const rotated = at.store({ secrets: ['the newer secret of the two, long enough', older] })
+  t.same(await rotated.rotate(refresh, always), { kind: 'refused', code: 'token_revoked' })
   t.equal(await at.active(sessionId), 0)
 })
 

@@ -1,0 +1,113 @@
+import { isUtf8 } from 'node:buffer'
+import { createSecretKey, type KeyObject } from 'node:crypto'
+import { KeyError, MAX_KEYS } from './key-error.ts'
+import { refuseUtf16 } from './key-text.ts'
+import { describeOddities, lookWrapped } from './secret-oddities.ts'
+
+export interface Secrets {
+  /** The first one signs, all verify. */
+  readonly secrets: readonly [KeyObject, ...KeyObject[]]
+  /** What looks like a mistake; no secret is repeated. */
+  readonly warnings: readonly string[]
+}
+
+interface Line {
+  readonly number: number
+  readonly text: string
+}
+
+/** RFC 7518, section 3.2: a key of the size of the hash output or larger. */
+const MIN_SECRET_BYTES = 32
+
+/** @param place names the secret @throws KeyError */
+export function parseSecret(secret: string, place: string): Secrets {
+  const key = secretKey(Buffer.from(secret))
+  if (key === null) throw new KeyError([tooShort(place, Buffer.byteLength(secret))])
+  return { secrets: [key], warnings: warningsOf(secret, place) }
+}
+
+/**
+ * Reads one or several secrets, one a line. A file that is no text (bytes that are not UTF-8, or a NUL) is one
+ * secret of random bytes, of which any may happen to be a line break.
+ *
+ * @throws KeyError
+ */
+export function parseSecretFile(content: Buffer, path: string): Secrets {
+  refuseUtf16(content, path)
+  return isUtf8(content) && !content.includes(0)
+    ? parseLines(content.toString('utf8'), path)
+    : parseBinary(content, path)
+}
+
+function parseBinary(content: Buffer, path: string): Secrets {
+  const secret = withoutLastBreaks(content)
+  const key = secretKey(secret)
+  if (key === null) throw new KeyError([tooShort(path, secret.length)])
+  const broken = content.includes(10) || content.includes(13)
+  return {
+    secrets: [key],
+    warnings: broken
+      ? [
+          `${path}: is not UTF-8 text but holds line breaks; it counts as one secret of ${secret.length} bytes, without line breaks at the end (several secrets, one a line, have to be UTF-8 text)`,
+        ]
+      : [],
+  }
+}
+
+function parseLines(content: string, path: string): Secrets {
+  const lines = content
+    .split('\n')
+    .map((line, index): Line => ({ number: index + 1, text: line.replace(/\r+$/, '') }))
+    .filter(({ text }) => text.trim() !== '')
+  const problems = problemsOf(lines, path)
+  if (problems.length > 0) throw new KeyError(problems)
+  const [first, ...others] = [...new Set(lines.map(({ text }) => text))].flatMap(
+    (text) => secretKey(Buffer.from(text)) ?? [],
+  )
+  if (first === undefined) throw new KeyError([tooShort(path, 0)])
+  const warnings = lines.flatMap(({ number, text }) => warningsOf(text, `${path}:${number}`))
+  if (lookWrapped(lines.map(({ text }) => text))) {
+    warnings.push(
+      `${path}: its lines could be one base64 text that a tool has broken into lines; each line counts as a secret of its own, and the first one signs (write one secret on one line)`,
+    )
+  }
+  return { secrets: [first, ...others], warnings }
+}
+
+function problemsOf(lines: readonly Line[], path: string): string[] {
+  if (lines.length > MAX_KEYS) return [`${path}: holds ${lines.length} secrets; expected at most ${MAX_KEYS}`]
+  const several = lines.length > 1
+  return lines.flatMap(({ number, text }) => {
+    const place = `${path}:${number}`
+    if (/^\s*-----BEGIN /.test(text))
+      return [`${place}: is PEM; expected a secret (public keys go into JWT_PUBLIC_KEY_FILE)`]
+    // Whoever guesses the words of a comment could sign tokens with them.
+    if (several && /^\s*(?:#|\/\/|;)\s/.test(text))
+      return [`${place}: is a comment; expected secrets alone, since each line verifies tokens`]
+    const bytes = Buffer.byteLength(text)
+    if (bytes >= MIN_SECRET_BYTES) return []
+    return several
+      ? [`${tooShort(place, bytes)} in each line (one a line: the first one signs, all verify)`]
+      : [tooShort(path, bytes)]
+  })
+}
+
+function warningsOf(secret: string, place: string): string[] {
+  const found = describeOddities(secret)
+  if (found.length === 0) return []
+  return [`${place}: the secret ${found.join(', ')}; this counts as part of it; expected the secret alone`]
+}
+
+function withoutLastBreaks(content: Buffer): Buffer {
+  let end = content.length
+  while (end > 0 && (content[end - 1] === 10 || content[end - 1] === 13)) end--
+  return content.subarray(0, end)
+}
+
+function secretKey(secret: Buffer): KeyObject | null {
+  return secret.length < MIN_SECRET_BYTES ? null : createSecretKey(secret)
+}
+
+function tooShort(place: string, bytes: number): string {
+  return `${place}: the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}`
+}

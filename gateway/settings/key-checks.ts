@@ -1,0 +1,46 @@
+import { KeyError } from '../auth/key-error.ts'
+import { parsePublicKeys } from '../auth/key-files.ts'
+import { ALL_PUBLIC_ALGORITHMS } from '../auth/public-key.ts'
+import { parseSecret, parseSecretFile } from '../auth/secret-file.ts'
+import type { Settings } from '../settings.ts'
+import type { Reader } from './reader.ts'
+
+const HMAC = ['HS256', 'HS384', 'HS512']
+
+/** Keys, and whether they fit the algorithms. */
+export function checkKeys(settings: Settings, reader: Reader): void {
+  const { jwtAlgorithms } = settings
+  const symmetric = settings.keySource === null || settings.keySource.kind.startsWith('secret')
+  const known = symmetric ? HMAC : ALL_PUBLIC_ALGORITHMS
+  const bad = jwtAlgorithms?.filter((name) => !known.includes(name)) ?? []
+  if (bad.length > 0) {
+    reader.problem(
+      `JWT_ALGORITHMS: found ${bad.map((name) => JSON.stringify(name)).join(', ')}; expected ${symmetric ? 'with a secret' : 'with public keys'} some of ${known.join(', ')}`,
+    )
+  }
+  // What is wrong with the algorithms is no fault of the keys.
+  checkFiles(bad.length > 0 ? ALL_PUBLIC_ALGORITHMS : jwtAlgorithms, reader)
+}
+
+function checkFiles(
+  algorithms: readonly string[] | null,
+  { given, content, problem, warning }: Reader,
+): void {
+  const check = (prefix: string, parse: () => { readonly warnings: readonly string[] }): void => {
+    try {
+      for (const each of parse().warnings) warning(prefix + each)
+    } catch (error) {
+      if (!(error instanceof KeyError)) throw error
+      for (const reason of error.reasons) problem(prefix + reason)
+    }
+  }
+  const secret = given('JWT_SECRET')
+  if (secret !== null) check('', () => parseSecret(secret, 'JWT_SECRET'))
+  for (const [name, parse] of [
+    ['JWT_SECRET_FILE', parseSecretFile],
+    ['JWT_PUBLIC_KEY_FILE', parsePublicKeys],
+  ] as const) {
+    const found = content(name)
+    if (found !== null) check(`${name}: `, () => parse(found, given(name) ?? '', algorithms))
+  }
+}

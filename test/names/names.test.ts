@@ -1,0 +1,195 @@
+import type { LookupOptions } from 'node:dns'
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { Address, Resolution } from '../../gateway/names/address.ts'
+import { createNames } from '../../gateway/names/names.ts'
+import { createSystemLookup } from '../../gateway/names/system-lookup.ts'
+import { systemScheduler } from '../../gateway/scheduler.ts'
+import { type NameRecord, startNameServer } from '../support/name-server.ts'
+
+async function setUp(
+  t: Test,
+  records: Readonly<Record<string, NameRecord>>,
+  options: { readonly hosts?: string; readonly nameServiceSwitch?: string } = {},
+) {
+  const server = await startNameServer(records)
+  const folder = mkdtempSync(join(tmpdir(), 'names-'))
+  const files = {
+    hosts: join(folder, 'hosts'),
+    resolverSettings: join(folder, 'resolv.conf'),
+    nameServiceSwitch: join(folder, 'nsswitch.conf'),
+  }
+  writeFileSync(files.hosts, options.hosts ?? '127.0.0.1 localhost\n')
+  writeFileSync(files.resolverSettings, `nameserver ${server.server}\n`)
+  writeFileSync(files.nameServiceSwitch, options.nameServiceSwitch ?? 'hosts: files dns\n')
+  let skippedMs = 0
+  const bySystem: string[] = []
+  const state = { bySystem: { kind: 'none' } as Resolution }
+  const names = createNames({
+    scheduler: { ...systemScheduler, now: () => systemScheduler.now() + skippedMs },
+    log: { info() {}, warn() {} },
+    files,
+    platform: 'linux',
+    hostname: 'box',
+    resolveBySystem: async (name) => {
+      bySystem.push(name)
+      return state.bySystem
+    },
+  })
+  t.teardown(() => {
+    names.close()
+    server.close()
+    rmSync(folder, { recursive: true })
+  })
+  const found = (host: string, wanted: LookupOptions = {}) =>
+    new Promise<Address[]>((resolve, reject) =>
+      names.lookup(host, { ...wanted, all: true }, (error, addresses) =>
+        error === null ? resolve(addresses as Address[]) : reject(error),
+      ),
+    )
+  return {
+    server,
+    names,
+    files,
+    state,
+    bySystem,
+    get: async (host: string, wanted?: LookupOptions) =>
+      (await found(host, wanted)).map(({ address }) => address).join(' '),
+    skip: (ms: number) => {
+      skippedMs += ms
+    },
+  }
+}
+
+t.test('a caller that wants one address gets the next one', async (t) => {
+  const { names } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1', '10.0.0.2'] } })
+  const one = () =>
+    new Promise((resolve) =>
+      names.lookup('api.test', {}, (_error, address, family) => resolve([address, family])),
+    )
+  t.same(await one(), ['10.0.0.1', 4])
+  t.same(await one(), ['10.0.0.2', 4])
+})
+
+t.test('addresses, and names of the hosts file, are asked of nobody', async (t) => {
+  const { get, server } = await setUp(t, {}, { hosts: '10.0.0.1 API.internal\nfd00::1 api.internal\n' })
+  t.equal(await get('10.0.0.9'), '10.0.0.9')
+  t.equal(await get('fd00::9'), 'fd00::9')
+  t.equal(await get('api.INTERNAL'), '10.0.0.1 fd00::1')
+  t.equal(await get('api.internal.'), '10.0.0.1 fd00::1')
+  t.equal(await get('api.internal', { family: 6 }), 'fd00::1')
+  t.equal(await get('shop.localhost'), '127.0.0.1 ::1')
+  t.same(server.questions, [])
+})
+
+t.test('a family that is asked for alone is all that is given', async (t) => {
+  const { get } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1', 'fd00::1'] } })
+  t.equal(await get('api.test', { family: 4 }), '10.0.0.1')
+  t.equal(await get('api.test', { family: 'IPv6' }), 'fd00::1')
+})
+
+t.test('the errors are those that node:net gives', async (t) => {
+  const { get } = await setUp(t, { 'servfail.test': { code: 'SERVFAIL' } })
+  await t.rejects(get('none.test'), { code: 'ENOTFOUND', hostname: 'none.test' })
+  await t.rejects(get('servfail.test'), {
+    code: 'EAI_AGAIN',
+    message: /servfail\.test could not be resolved/,
+  })
+})
+
+t.test('an international name is asked for as name servers know it', async (t) => {
+  const { get } = await setUp(t, { 'xn--bcher-kva.test': { addresses: ['10.0.0.1'] } })
+  t.equal(await get('Bücher.test'), '10.0.0.1')
+})
+
+t.test('a changed hosts file is picked up, also where it is replaced by rename', async (t) => {
+  const { get, files, skip } = await setUp(t, {}, { hosts: '10.0.0.1 db\n' })
+  t.equal(await get('db'), '10.0.0.1')
+  writeFileSync(`${files.hosts}.new`, '10.0.0.2 db\n')
+  renameSync(`${files.hosts}.new`, files.hosts)
+  skip(1000)
+  t.equal(await get('db'), '10.0.0.2')
+})
+
+t.test('a hosts file that is empty for a moment, while it is written in place, loses no name', async (t) => {
+  const { get, files, skip } = await setUp(t, {}, { hosts: '10.0.0.1 db\n' })
+  writeFileSync(files.hosts, '')
+  skip(1000)
+  t.equal(await get('db'), '10.0.0.1')
+  writeFileSync(files.hosts, '10.0.0.2 db\n')
+  skip(1000)
+  t.equal(await get('db'), '10.0.0.2')
+  writeFileSync(files.hosts, '')
+  skip(1000)
+  t.equal(await get('db'), '10.0.0.2')
+  skip(1000)
+  await t.rejects(get('db'), { code: 'ENOTFOUND' })
+})
+
+t.test('a changed resolv.conf is picked up (a VPN, DHCP)', async (t) => {
+  const { get, files, skip } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1'], ttl: 1 } })
+  const second = await startNameServer({ 'db.corp.test': { addresses: ['10.0.0.2'] } })
+  t.teardown(() => second.close())
+  await t.rejects(get('db'), { code: 'ENOTFOUND' })
+  writeFileSync(files.resolverSettings, `nameserver ${second.server}\nsearch corp.test\n`)
+  skip(1000)
+  t.equal(await get('db'), '10.0.0.2')
+})
+
+t.test('with files and dns alone in nsswitch.conf getaddrinfo is never asked', async (t) => {
+  const { get, bySystem } = await setUp(t, {})
+  await t.rejects(get('printer.local'), { code: 'ENOTFOUND' })
+  t.same(bySystem, [])
+})
+
+t.test('with another source there it is asked for what no name server knows', async (t) => {
+  const { get, bySystem, state } = await setUp(
+    t,
+    { 'api.test': { addresses: ['10.0.0.1'] } },
+    { nameServiceSwitch: 'hosts: files mdns4_minimal [NOTFOUND=return] dns' },
+  )
+  await t.rejects(get('none.local'), { code: 'ENOTFOUND' })
+  state.bySystem = {
+    kind: 'found',
+    answers: {
+      4: { kind: 'addresses', addresses: ['10.0.0.7'], ttlMs: 30_000 },
+      6: { kind: 'none', nameExists: true },
+    },
+    late: null,
+  }
+  t.equal(await get('printer.local'), '10.0.0.7')
+  t.equal(await get('api.test'), '10.0.0.1')
+  t.same(bySystem, ['none.local', 'printer.local'])
+})
+
+t.test(
+  'a name that no server answers is never given to getaddrinfo, whose thread it would hold',
+  async (t) => {
+    const { get, names, bySystem } = await setUp(
+      t,
+      { 'silent.test': { silent: 'all' } },
+      { nameServiceSwitch: 'hosts: files ldap dns' },
+    )
+    const waiting = t.rejects(get('silent.test'), { code: 'EAI_AGAIN' })
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    names.close()
+    await waiting
+    t.same(bySystem, [])
+  },
+)
+
+t.test('getaddrinfo is asked for one name at a time, so it holds one thread at most', async (t) => {
+  const answers = [Promise.withResolvers<Address[]>(), Promise.withResolvers<Address[]>()]
+  const asked: string[] = []
+  const resolve = createSystemLookup((name) => answers[asked.push(name) - 1]!.promise)
+  const first = resolve('a.local')
+  const second = resolve('b.local')
+  await new Promise((resolve) => setImmediate(resolve))
+  t.same(asked, ['a.local'])
+  answers[0]!.reject(Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' }))
+  t.same(await first, { kind: 'none' })
+  answers[1]!.resolve([{ address: '10.0.0.1', family: 4 }])
+  t.match(await second, { kind: 'found', answers: { 4: { addresses: ['10.0.0.1'] }, 6: { kind: 'none' } } })
+})

@@ -7,6 +7,7 @@ import { createDecider } from './decision.ts'
 import { createOwnEndpoints, type Readiness } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
+import { createSystemNames } from './names/names.ts'
 import { createAccessLog } from './ops/access-log.ts'
 import { createDrain, type Drain } from './ops/drain.ts'
 import type { Exposition } from './ops/exposition.ts'
@@ -15,6 +16,7 @@ import { createFront, type Front, hstsOf, type Ports } from './ops/front.ts'
 import type { LineWriter } from './ops/line-writer.ts'
 import type { Logger } from './ops/logger.ts'
 import { createMetrics, type Metrics } from './ops/metrics.ts'
+import type { OtlpTracingParts } from './ops/otlp-tracing.ts'
 import { createProcessReports } from './ops/process-reports.ts'
 import type { Tracing } from './ops/tracing.ts'
 import type { Reporter } from './ops/worker-messages.ts'
@@ -63,7 +65,9 @@ export async function createApp(parts: AppParts): Promise<App> {
   const metrics = createMetrics({ version: parts.version, node: process.version }, Date.now)
   const peers = createPeerTrust(settings.trustedProxies)
 
-  const authentication = await createAuthentication({ ...parts, metrics, scheduler })
+  const names = createSystemNames({ scheduler, log })
+  const { lookup } = names
+  const authentication = await createAuthentication({ ...parts, metrics, scheduler, lookup })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const routing = createLiveRouting(parts.firstReading, {
@@ -74,6 +78,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     sessionEndpoints: settings.sessionEndpoints,
     metrics,
     scheduler,
+    lookup,
     wallClock: Date.now,
     random: Math.random,
     log,
@@ -109,7 +114,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
   })
   const traceIds = createTraceIds()
-  const tracing = await loadTracing(parts, { metrics, traceIds, now })
+  const tracing = await loadTracing(parts, { metrics, traceIds, lookup, now })
 
   // The drain needs the servers, the servers the gateway, and the gateway asks whether it drains, and where to.
   let drain: Drain | null = null
@@ -174,6 +179,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         sessions?.store.close(),
         tracing?.close(),
       ])
+      names.close()
     },
   }
 }
@@ -181,7 +187,12 @@ export async function createApp(parts: AppParts): Promise<App> {
 /** The packages for it take their time and memory, which nobody is to spend who does not trace. */
 async function loadTracing(
   { settings, version, log }: AppParts,
-  { metrics, traceIds, now }: { metrics: Metrics; traceIds: TraceIds; now: () => number },
+  {
+    metrics,
+    traceIds,
+    lookup,
+    now,
+  }: Pick<OtlpTracingParts, 'lookup' | 'now'> & { metrics: Metrics; traceIds: TraceIds },
 ): Promise<Tracing | null> {
   const wanted = tracingOf(settings)
   if (wanted === null) return null
@@ -191,6 +202,7 @@ async function loadTracing(
     version,
     ids: traceIds,
     counts: metrics.spans(),
+    lookup,
     log,
     now,
   })

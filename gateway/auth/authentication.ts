@@ -1,10 +1,11 @@
+import type { LookupFunction } from 'node:net'
 import type { Logger } from '../ops/logger.ts'
 import type { Metrics } from '../ops/metrics.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { type Authenticator, createAuthenticator } from './authenticator.ts'
 import { createDatabase } from './database.ts'
-import { fetchJson } from './fetch-json.ts'
+import { createFetchJson } from './fetch-json.ts'
 import { createKeyRing, type KeyRing, type KeySource } from './keys.ts'
 import { createNegativeCache, type NegativeCache } from './negative-cache.ts'
 import { createTokenLookup } from './token-lookup.ts'
@@ -18,6 +19,8 @@ export interface AuthenticationParts {
   readonly keySource: KeySource
   readonly metrics: Metrics
   readonly scheduler: Scheduler
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
   readonly log: Logger
 }
 
@@ -42,7 +45,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
   const keys = await createKeyRing(parts.keySource, {
     scheduler,
     log,
-    fetchJson,
+    fetchJson: createFetchJson(parts),
     algorithms: settings.jwtAlgorithms,
   })
   const verifier = createTokenVerifier({

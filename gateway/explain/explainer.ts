@@ -1,13 +1,14 @@
 import { admit, type MatchedTarget } from '../admission.ts'
 import { readCookies } from '../auth/cookies.ts'
 import { createDatabase } from '../auth/database.ts'
-import { fetchJson } from '../auth/fetch-json.ts'
+import { createFetchJson } from '../auth/fetch-json.ts'
 import { createKeyRing, type KeySource } from '../auth/keys.ts'
 import { createTokenTable } from '../auth/token-table.ts'
 import { createTokenVerifier } from '../auth/token-verifier.ts'
 import { type ErrorCode, statusOf } from '../errors.ts'
 import { announcedLength, type Exchange } from '../exchange.ts'
 import { isNavigation, redirectLocation } from '../login-redirect.ts'
+import { createSystemNames, type Names } from '../names/names.ts'
 import { maskPath } from '../ops/masking.ts'
 import { createMetrics } from '../ops/metrics.ts'
 import { MAX_HEADER_FIELDS } from '../ops/public-server.ts'
@@ -62,12 +63,13 @@ export async function createExplainer({
 }: ExplainerParts): Promise<Explainer> {
   const scheduler = systemScheduler
   const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
-  const upstreams = unwatchedUpstreams(config)
+  const names = createSystemNames({ scheduler, log: { info() {}, warn() {} } })
+  const upstreams = unwatchedUpstreams(config, names)
   const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const snapshot = createSnapshot(config, { upstreams, cookies, metrics, hsts: null })
   const keys = await createKeyRing(keySource, {
     scheduler,
-    fetchJson,
+    fetchJson: createFetchJson(names),
     algorithms: settings.jwtAlgorithms,
     log: { info() {}, warn() {}, error() {} },
   })
@@ -159,6 +161,7 @@ export async function createExplainer({
     explain,
     async close() {
       verifier.close()
+      names.close()
       await database.close()
       const targets = [...upstreams.values()].flatMap((upstream) => upstream.targets)
       await Promise.all(targets.map((target) => target.close()))
@@ -167,12 +170,12 @@ export async function createExplainer({
 }
 
 /** Targets that are not checked and never connected to. */
-function unwatchedUpstreams(config: UpstreamsConfig): Map<string, Upstream> {
+function unwatchedUpstreams(config: UpstreamsConfig, { lookup }: Names): Map<string, Upstream> {
   const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const scheduler = systemScheduler
   const upstreams = new Map<string, Upstream>()
   for (const [name, { health: _health, ejection: _ejection, ...upstream }] of config.upstreams) {
-    const parts = { random: Math.random, scheduler, metrics, onTargetChange: () => {} }
+    const parts = { random: Math.random, scheduler, lookup, metrics, onTargetChange: () => {} }
     upstreams.set(name, createUpstream(name, upstream as never, parts))
   }
   return upstreams

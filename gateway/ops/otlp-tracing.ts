@@ -1,3 +1,7 @@
+import { readFileSync } from 'node:fs'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { type Context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
 import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto'
@@ -24,6 +28,8 @@ export interface OtlpTracingParts {
   readonly ids: Pick<TraceIds, 'spanId'>
   /** Spans by what became of them. */
   readonly counts: SpanCounts
+  /** How the collector's name becomes addresses. */
+  readonly lookup: LookupFunction
   readonly log: { info(message: string): void; warn(fields: object, message: string): void }
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -45,7 +51,7 @@ const CLOSE_MS = 2000
 
 /**
  * Spans by OTLP over HTTP, by the official packages. These read the collector's address, header fields, time limit,
- * compression and certificates from the environment by themselves, and so are the resource's attributes.
+ * and compression from the environment by themselves, and so are the resource's attributes.
  */
 export function createOtlpTracing(parts: OtlpTracingParts): Tracing {
   const { settings, ids, now } = parts
@@ -60,7 +66,7 @@ export function createOtlpTracing(parts: OtlpTracingParts): Tracing {
     spanLimits: { attributeValueLengthLimit: MAX_ATTRIBUTE_CHARACTERS },
     // The trace's id is in the access line, of a request that is not sampled too: it is made before.
     idGenerator: { generateTraceId: () => begun, generateSpanId: ids.spanId },
-    spanProcessors: [boundedProcessor(exporterOf(settings), parts)],
+    spanProcessors: [boundedProcessor(exporterOf(parts), parts)],
   })
   const tracer = provider.getTracer('poweron-gateway', parts.version)
 
@@ -104,8 +110,17 @@ function samplerOf({ sampler, samplerRatio }: TracingSettings): Sampler {
   return sampler.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root
 }
 
-function exporterOf({ protocol }: TracingSettings): SpanExporter {
-  return protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter()
+function exporterOf({ settings, lookup }: OtlpTracingParts): SpanExporter {
+  const options = { httpAgentOptions: (protocol: string) => agentOf(protocol, settings, lookup) }
+  return settings.protocol === 'http/json' ? new JsonExporter(options) : new ProtobufExporter(options)
+}
+
+/** The exporters' own agents would have getaddrinfo hold threads for a collector whose name nobody answers. */
+function agentOf(protocol: string, { certificateFiles }: TracingSettings, lookup: LookupFunction) {
+  if (protocol === 'http:') return new HttpAgent({ keepAlive: true, lookup })
+  const files = Object.entries(certificateFiles).filter(([, path]) => path !== null)
+  const pem = Object.fromEntries(files.map(([option, path]) => [option, readFileSync(path!)]))
+  return new HttpsAgent({ keepAlive: true, lookup, ...pem })
 }
 
 /** Batches by the official processor, which drops past its bound without telling: this one counts. */

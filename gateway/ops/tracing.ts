@@ -34,6 +34,8 @@ export type TryOutcome =
 export interface TracingSettings {
   readonly protocol: 'http/protobuf' | 'http/json'
   readonly serviceName: string
+  /** PEM files for the connection to the collector; null where there is none. */
+  readonly certificateFiles: Readonly<Record<'ca' | 'cert' | 'key', string | null>>
   readonly sampler: SamplerName
   /** Share of traces for the samplers that go by it, 0 to 1. */
   readonly samplerRatio: number

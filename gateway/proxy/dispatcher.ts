@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { buildConnector, Pool } from 'undici'
-import { ADDRESSES_MS, createAddressLookup, resolveBySystem } from './address-lookup.ts'
+import { MAX_ADDRESSES_MS } from '../names/address-book.ts'
 import { createHttp2Connection, type TargetDispatcher } from './http2-connection.ts'
 
 /** How connections to one target are made. Times in milliseconds. */
@@ -15,8 +15,8 @@ export interface DispatcherOptions {
   readonly maxConnections: number
   readonly http2: boolean
   readonly tls: TlsOptions | null
-  /** How names become addresses; the system's resolver where absent. */
-  readonly lookup?: LookupFunction
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
 }
 
 export interface TlsOptions {
@@ -68,7 +68,7 @@ function createPool(options: DispatcherOptions, connect: Connector, keepAlive: b
     pipelining: keepAlive ? 1 : 0,
     allowH2: false,
     // A name's connections are made anew as often as its addresses are, or they would stay with the old ones.
-    ...(hostname === null || isIP(hostname) !== 0 ? {} : { clientTtl: ADDRESSES_MS }),
+    ...(hostname === null || isIP(hostname) !== 0 ? {} : { clientTtl: MAX_ADDRESSES_MS }),
     headersTimeout: options.responseMs,
     bodyTimeout: options.idleMs,
     connect(opts, callback) {
@@ -109,7 +109,7 @@ function createHttp2(options: DispatcherOptions, connect: Connector): TargetConn
     origin,
     responseMs: options.responseMs,
     idleMs: options.idleMs,
-    maxAgeMs: hostname === null || isIP(hostname) !== 0 ? Number.POSITIVE_INFINITY : ADDRESSES_MS,
+    maxAgeMs: hostname === null || isIP(hostname) !== 0 ? Number.POSITIVE_INFINITY : MAX_ADDRESSES_MS,
     connect: () =>
       new Promise((resolve, reject) => {
         const to = { origin, host, hostname: hostname ?? host, protocol, port }
@@ -153,20 +153,16 @@ function readInto(buffer: Buffer) {
 }
 
 function createConnector(options: DispatcherOptions): Connector {
-  const { socketPath, hostname, origin } = parseTarget(options.url)
-  const named = hostname !== null && isIP(hostname) === 0
+  const { socketPath, origin } = parseTarget(options.url)
   const servername = serverNameOf(options.url, options.tls)
   const connect = buildConnector({
     timeout: options.connectMs,
     allowH2: options.http2,
     preferH2: options.http2,
     ...(socketPath === null ? {} : { socketPath }),
-    ...(named
-      ? {
-          lookup:
-            options.lookup ?? createAddressLookup({ resolve: resolveBySystem, now: () => performance.now() }),
-        }
-      : {}),
+    lookup: options.lookup,
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 would else switch the check of the certificate off.
+    rejectUnauthorized: true,
     ...(origin.startsWith('http:') && !options.http2
       ? { onread: readInto(Buffer.allocUnsafeSlow(READ_BYTES)) }
       : {}),

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import type { Dispatcher } from 'undici'
 import { createTargetConnections, parseTarget, type TlsOptions } from './dispatcher.ts'
 
@@ -18,6 +19,7 @@ export function createHealthProbe(target: {
   readonly connectMs: number
   readonly http2: boolean
   readonly tls: TlsOptions | null
+  readonly lookup: LookupFunction
 }): HealthProbe {
   const { host } = parseTarget(target.url)
   // The check's own deadline is the one that counts; these only bound what is left behind.

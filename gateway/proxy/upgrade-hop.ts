@@ -1,6 +1,6 @@
 import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import type { Socket } from 'node:net'
+import type { LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
 import { parseTarget, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
@@ -42,6 +42,8 @@ export interface UpgradeTarget {
   readonly connectMs: number
   readonly responseMs: number
   readonly tls: TlsOptions | null
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
 }
 
 export interface UpgradeHop {
@@ -54,9 +56,15 @@ export interface UpgradeHop {
 export function createUpgradeHop(target: UpgradeTarget): UpgradeHop {
   const { origin, socketPath } = parseTarget(target.url)
   const secure = origin.startsWith('https:')
+  const { lookup } = target
   const agent = secure
-    ? new HttpsAgent({ ...tlsFiles(target.tls), servername: serverNameOf(target.url, target.tls) })
-    : new HttpAgent()
+    ? new HttpsAgent({
+        ...tlsFiles(target.tls),
+        servername: serverNameOf(target.url, target.tls),
+        rejectUnauthorized: true,
+        lookup,
+      })
+    : new HttpAgent({ lookup })
   const url = new URL(origin)
   const proxy = new ProxyServer({
     target: {

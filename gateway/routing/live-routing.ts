@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
+import type { LookupFunction } from 'node:net'
 import type { CookieNames } from '../auth/cookies.ts'
 import type { Metrics } from '../ops/metrics.ts'
 import { tlsFiles } from '../proxy/dispatcher.ts'
@@ -60,6 +61,8 @@ export interface LiveRoutingParts {
   readonly sessionEndpoints: boolean
   readonly metrics: Metrics
   readonly scheduler: Scheduler
+  /** How the targets' names become addresses. */
+  readonly lookup: LookupFunction
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
   /** Uniform in [0, 1). */
@@ -117,6 +120,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
           createUpstream(name, upstream, {
             metrics,
             scheduler,
+            lookup: parts.lookup,
             random: parts.random,
             existing: (url) => (isSame ? targetOf(url) : undefined),
             healthOf: (url) => targetOf(url)?.health,

@@ -11,10 +11,21 @@ const collector = {
   secret: true,
 }
 
+function pemFile(name: string, description: string) {
+  return optional({
+    name,
+    parse: parse.text,
+    accepts: 'the name of a readable file',
+    file: 'path',
+    example: '/etc/poweron-gateway/collector.pem',
+    description,
+  })
+}
+
 /** The names and values are those of the OpenTelemetry specification. */
 export const traces = group(
   'Traces',
-  'Spans by OTLP over HTTP, in the terms of the OpenTelemetry specification; nothing of it is loaded where no collector is named. `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT`, `_COMPRESSION` and `_CERTIFICATE` are read by the exporter itself.',
+  'Spans by OTLP over HTTP, in the terms of the OpenTelemetry specification; nothing of it is loaded where no collector is named. `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_COMPRESSION` are read by the exporter itself.',
   {
     otlpEndpoint: optional({
       ...collector,
@@ -43,6 +54,27 @@ export const traces = group(
       example: 'http/json',
       description: 'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_PROTOCOL`.',
     }),
+    otlpCertificate: pemFile(
+      'OTEL_EXPORTER_OTLP_CERTIFICATE',
+      'PEM file of the collector’s certificate authorities, where they are none that Node trusts.',
+    ),
+    otlpTracesCertificate: pemFile(
+      'OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE',
+      'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_CERTIFICATE`.',
+    ),
+    otlpClientCertificate: pemFile(
+      'OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE',
+      'PEM file of the certificate that is shown to the collector.',
+    ),
+    otlpTracesClientCertificate: pemFile(
+      'OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE',
+      'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`.',
+    ),
+    otlpClientKey: pemFile('OTEL_EXPORTER_OTLP_CLIENT_KEY', 'PEM file of the key of that certificate.'),
+    otlpTracesClientKey: pemFile(
+      'OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY',
+      'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_CLIENT_KEY`.',
+    ),
     tracesSampler: variable({
       name: 'OTEL_TRACES_SAMPLER',
       parse: parse.oneOf(...SAMPLERS),
@@ -110,6 +142,11 @@ export function tracingOf(values: Values): TracingSettings | null {
   return {
     protocol: values.otlpTracesProtocol ?? values.otlpProtocol,
     serviceName: values.otelServiceName,
+    certificateFiles: {
+      ca: values.otlpTracesCertificate ?? values.otlpCertificate,
+      cert: values.otlpTracesClientCertificate ?? values.otlpClientCertificate,
+      key: values.otlpTracesClientKey ?? values.otlpClientKey,
+    },
     sampler: values.tracesSampler,
     samplerRatio: values.tracesSamplerArg,
     batches: {

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import type { TargetMetrics } from '../ops/metrics.ts'
 import { createTargetConnections, parseTarget, type TargetConnections } from '../proxy/dispatcher.ts'
 import { createHealthProbe } from '../proxy/health-probe.ts'
@@ -56,6 +57,8 @@ export interface TargetParts {
   readonly metrics: TargetMetrics
   /** Of the same target before, whose connections were made in another way; a new one is held to be well. */
   readonly health?: TargetHealth | undefined
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
 }
 
 /** True where the target may be given exchanges. */
@@ -65,7 +68,7 @@ export function isUp(target: Pick<Target, 'health'>): boolean {
 
 /** @throws the file system's error where a TLS file cannot be read */
 export function createTarget(config: UpstreamConfig, from: TargetParts): Target {
-  const { url, weight, metrics } = from
+  const { url, weight, metrics, lookup } = from
   const { timeouts } = config
   const tls = config.tls ?? null
   const connections = createTargetConnections({
@@ -74,13 +77,15 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     maxConnections: config.maxConnections,
     http2: config.protocol === 'http2',
     tls,
+    lookup,
   })
-  const upgrades = createUpgradeHop({ url, ...timeouts, tls })
+  const upgrades = createUpgradeHop({ url, ...timeouts, tls, lookup })
   const probe = createHealthProbe({
     url,
     connectMs: timeouts.connectMs,
     http2: config.protocol === 'http2',
     tls,
+    lookup,
   })
   return {
     url,

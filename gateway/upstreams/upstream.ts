@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import type { Metrics } from '../ops/metrics.ts'
 import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
 import type { Scheduler } from '../scheduler.ts'
@@ -58,6 +59,8 @@ export interface UpstreamParts {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly scheduler: Scheduler
+  /** How the targets' names become addresses. */
+  readonly lookup: LookupFunction
   readonly metrics: Pick<Metrics, 'target'>
   /** Called when a target goes down or comes up again. */
   readonly onTargetChange: (upstream: string, target: Target, up: boolean, reason: string) => void
@@ -77,6 +80,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
         weight,
         metrics: parts.metrics.target(name, url),
         health: parts.healthOf?.(url),
+        lookup: parts.lookup,
       })
     target.weight = weight
     forget(target, config)

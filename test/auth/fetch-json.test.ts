@@ -1,17 +1,22 @@
 import { spawn } from 'node:child_process'
+import { lookup } from 'node:dns'
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { fetchJson } from '../../gateway/auth/fetch-json.ts'
+import { createFetchJson } from '../../gateway/auth/fetch-json.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { surroundings, unwatched } from '../support/surroundings.ts'
 
+const fetchJson = createFetchJson({ lookup })
+
 const MODULE = fileURLToPath(new URL('../../gateway/auth/fetch-json.ts', import.meta.url))
 const PROGRAM = `
-  const { fetchJson } = await import(process.argv[1])
+  const { createFetchJson } = await import(process.argv[1])
+  const { lookup } = await import('node:dns')
+  const fetchJson = createFetchJson({ lookup })
   const found = await fetchJson(process.argv[2], 5000).catch((error) => String(error.code ?? error))
   process.stdout.write(JSON.stringify(found))`
 

@@ -16,6 +16,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { createTargetConnections } from '../../gateway/proxy/dispatcher.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { ask } from '../support/http-client.ts'
+import { nothingToLookUp } from '../support/name-server.ts'
 import { plainGateway } from '../support/plain-gateway.ts'
 import { openConnection, rawRequest } from '../support/raw-http.ts'
 
@@ -259,6 +260,7 @@ t.test('what is held back for a slow reader is not lost when the trailers come',
     maxConnections: 1,
     http2: true,
     tls: null,
+    lookup: nothingToLookUp,
   })
   t.teardown(() => connections.dispatcher.destroy())
   let length = 0

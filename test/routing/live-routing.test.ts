@@ -8,6 +8,7 @@ import { createLiveRouting, markOf } from '../../gateway/routing/live-routing.ts
 import { loadUpstreamsFile } from '../../gateway/routing/load-file.ts'
 import { type Scheduler, systemScheduler } from '../../gateway/scheduler.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
+import { nothingToLookUp } from '../support/name-server.ts'
 import { plainRouting, until } from '../support/plain-gateway.ts'
 
 const SILENT = { info() {}, warn() {}, error() {} }
@@ -41,6 +42,7 @@ async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhil
       sessionEndpoints: false,
       metrics: createMetrics({ version: 'test', node: process.version }, Date.now),
       scheduler,
+      lookup: nothingToLookUp,
       wallClock: Date.now,
       random: Math.random,
       log: SILENT,

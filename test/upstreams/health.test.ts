@@ -3,6 +3,7 @@ import { createMetrics } from '../../gateway/ops/metrics.ts'
 import { readUpstreamsFile } from '../../gateway/routing/upstreams-file.ts'
 import { createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
+import { nothingToLookUp } from '../support/name-server.ts'
 
 const URLS = ['http://127.0.0.1:1', 'http://127.0.0.1:2', 'http://127.0.0.1:3', 'http://127.0.0.1:4']
 
@@ -28,6 +29,7 @@ function setUp({ targets = 2, config, random = () => 0 }: Setup) {
     createUpstream('api', parse(own), {
       random,
       scheduler,
+      lookup: nothingToLookUp,
       metrics,
       existing: (url) => before?.targets.find((target) => target.url === url),
       onTargetChange: (_name, target, up, reason) =>

@@ -3,6 +3,7 @@ import { createMetrics } from '../../gateway/ops/metrics.ts'
 import { readUpstreamsFile } from '../../gateway/routing/upstreams-file.ts'
 import { type Acquired, createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
+import { nothingToLookUp } from '../support/name-server.ts'
 
 const URLS = ['http://127.0.0.1:1', 'http://127.0.0.1:2']
 
@@ -22,6 +23,7 @@ function setUp(targets: number, own: Record<string, unknown> = {}, before?: Upst
   const upstream = createUpstream('api', read.config.upstreams.get('api')!, {
     random: () => 0,
     scheduler,
+    lookup: nothingToLookUp,
     metrics: createMetrics({ version: '0', node: '0' }, Date.now),
     existing: (url) => before?.targets.find((target) => target.url === url),
     onTargetChange: () => {},

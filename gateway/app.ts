@@ -92,6 +92,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         verifier,
         table,
         scheduler,
+        lookup,
         log,
         identify: (exchange) => decider.identify(exchange),
       })
@@ -104,7 +105,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     log,
     now,
   })
-  const open = createOpenExchanges({ ...parts, table, metrics, scheduler })
+  const open = createOpenExchanges({ ...parts, table, metrics, scheduler, lookup })
   const { guard } = open
   const forwarder = createForwarder({
     attempts: createAttempts(),

@@ -62,6 +62,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     prepare: settings.databasePrepare,
     scheduler,
     statementTimeoutMs: settings.lookupTimeoutMs,
+    lookup: parts.lookup,
   })
   const table = createTokenTable({
     database,

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import type { TokenTable } from '../auth/token-table.ts'
 import type { Logger } from '../ops/logger.ts'
 import type { Metrics } from '../ops/metrics.ts'
@@ -12,6 +13,8 @@ export interface OpenExchangeParts {
   readonly table: Pick<TokenTable, 'findMany'>
   readonly metrics: Metrics
   readonly scheduler: Scheduler
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
   readonly log: Logger
 }
 
@@ -44,6 +47,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
           channel: settings.revocationChannel,
           scheduler: parts.scheduler,
           timeoutMs: settings.lookupTimeoutMs,
+          lookup: parts.lookup,
           onToken: guard.revoked,
           onListening: guard.recheck,
           onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),

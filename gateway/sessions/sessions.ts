@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import type { CookieNames } from '../auth/cookies.ts'
 import { createDatabase } from '../auth/database.ts'
 import type { KeyRing } from '../auth/keys.ts'
@@ -21,6 +22,8 @@ export interface SessionParts {
   readonly verifier: TokenVerifier
   readonly table: Pick<TokenTable, 'kinds'>
   readonly scheduler: Scheduler
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
   readonly log: Pick<GatewayLog, 'warn'>
   readonly identify: Decider['identify']
 }
@@ -52,6 +55,7 @@ export function createSessions(parts: SessionParts): {
       scheduler,
       purpose: 'sessions',
       statementTimeoutMs: timeoutMs,
+      lookup: parts.lookup,
     }),
     rowsOf: createSessionRows({ table: settings.tokenTable, columns: settings.tokenColumns, timeoutMs }),
     kinds: () => parts.table.kinds(settings.lookupTimeoutMs),

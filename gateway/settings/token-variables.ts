@@ -100,13 +100,6 @@ export const keys = group(
       example: 'https://issuer.example.com/.well-known/jwks.json',
       description: `URL of a key set. It is fetched again for an unknown \`kid\`, and the last good one is kept. A key that cannot be used is passed over with a warning. Certificates are checked, whatever \`NODE_TLS_REJECT_UNAUTHORIZED\` says. ${ONE_KEY}`,
     }),
-      byDefault: false,
-      defaultShown: 'off',
-      accepts: '`1`',
-      example: '1',
-      description:
-        'Node’s own variable: with `1` the key set is fetched through the proxy that `HTTP_PROXY` or `HTTPS_PROXY` names, unless `NO_PROXY` excepts its host. Nothing else goes through it.',
-    }),
     jwtAlgorithms: optional({
       name: 'JWT_ALGORITHMS',
       parse: parse.list,

@@ -108,9 +108,11 @@ t.test(
     }, 500)
     t.teardown(() => clearInterval(flood))
     for (let n = 0; n < 12; n++) {
+      const began = performance.now()
       await cut()
-      const { status, ms } = await visit()
-      t.equal(status, 200)
+      // A look-up may find another connection that was cut before it finds none.
+      await until(async () => (await visit()).status === 200)
+      const ms = performance.now() - began
       t.ok(ms < USUAL_MS, `in its usual time, not ${Math.round(ms)} ms`)
       await new Promise((resolve) => setTimeout(resolve, 300))
     }

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http'
+import { createServer as createHttps, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 
 /** A span as a collector gets it by OTLP, in JSON or decoded. */
@@ -33,13 +34,17 @@ export interface OtlpCollector {
   close(): Promise<void>
 }
 
-/** A collector of OTLP over HTTP, protobuf and JSON. */
-export async function startOtlpCollector(port = 0): Promise<OtlpCollector> {
+/**
+ * A collector of OTLP over HTTP, protobuf and JSON.
+ *
+ * @param tls for one that speaks HTTPS
+ */
+export async function startOtlpCollector(port = 0, tls: ServerOptions | null = null): Promise<OtlpCollector> {
   const exports: { path: string; headers: IncomingHttpHeaders; spans: CollectedSpan[] }[] = []
   const spans: CollectedSpan[] = []
   const waiting = new Set<() => void>()
   let how = 'take'
-  const server = createServer(async (req, res) => {
+  const onRequest: RequestListener = async (req, res) => {
     const parts: Buffer[] = []
     for await (const part of req) parts.push(part)
     const body = Buffer.concat(parts)
@@ -51,11 +56,12 @@ export async function startOtlpCollector(port = 0): Promise<OtlpCollector> {
     if (how === 'hang') return
     res.writeHead(how === 'take' ? 200 : 400, { 'Content-Type': req.headers['content-type'] })
     res.end(json ? '{}' : '')
-  })
+  }
+  const server = tls === null ? createServer(onRequest) : createHttps(tls, onRequest)
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls === null ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     exports,
     spans,
     span(accepts) {

@@ -161,10 +161,10 @@ export async function createExplainer({
     explain,
     async close() {
       verifier.close()
-      names.close()
       await database.close()
       const targets = [...upstreams.values()].flatMap((upstream) => upstream.targets)
       await Promise.all(targets.map((target) => target.close()))
+      names.close()
     },
   }
 }

@@ -142,3 +142,21 @@ t.test(`a resolver that falls silent: the addresses of a target serve on${unless
   }
   t.ok(stage.server.asked('api.test A') > 1, 'it was asked for again')
 })
+
+t.test(`a resolver that falls silent: the addresses of the database serve on${unlessThere}`, async (t) => {
+  if (reason !== null) {
+    t.pass(reason)
+    return
+  }
+  const { stage, visit, cut } = await setUp(t, [])
+  await until(async () => (await visit()).status === 200)
+  for (const name of stage.server.records.keys()) stage.server.records.set(name, { silent: 'all' })
+  for (let n = 0; n < 10; n++) {
+    const began = performance.now()
+    await cut()
+    await until(async () => (await visit()).status === 200)
+    const ms = performance.now() - began
+    t.ok(ms < USUAL_MS, `in its usual time, not ${Math.round(ms)} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+  }
+})

@@ -1,0 +1,174 @@
+import { lateWords } from './connection-words.ts'
+import type { FaultContext, Words, WordsOf } from './fault-words.ts'
+
+const STOPPING: Words = {
+  kind: 'stopping',
+  wrong: 'the database server is stopping, or its administrator ended the connection',
+  remedy: 'start it again; nothing is to be done here',
+}
+
+const READ_ONLY: Words = {
+  kind: 'read-only',
+  wrong: "the database server's transactions are read only",
+  remedy:
+    'point DATABASE_URL at the primary, or take back default_transaction_read_only for the role and the database',
+}
+
+const NO_TABLE: WordsOf = (_detail, { table }) => ({
+  kind: 'table-missing',
+  wrong: `the token table ${table} does not exist, or its columns are not as they were`,
+  remedy: 'make it (`schema` prints the SQL), or correct TOKEN_TABLE and TOKEN_COLUMNS',
+})
+
+/** PostgreSQL's SQLSTATEs (manual, appendix A). */
+export const SERVER_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, WordsOf>([
+  ['57014', lateWords],
+  [
+    '55P03',
+    (_detail, { table }) => ({
+      kind: 'lock',
+      wrong: `the token table ${table} is locked`,
+      remedy: 'end the transaction that holds the lock (pg_locks shows it)',
+    }),
+  ],
+  [
+    '28P01',
+    {
+      kind: 'password',
+      wrong: 'the database server does not accept the password',
+      remedy: 'correct the password in DATABASE_URL, or the role, and restart the gateway',
+    },
+  ],
+  ['28000', loginWords],
+  [
+    '3D000',
+    {
+      kind: 'database-missing',
+      wrong: 'the server has no such database',
+      remedy: 'correct the name of the database in DATABASE_URL, or make it',
+    },
+  ],
+  ['53300', slotWords],
+  ['42501', grantWords],
+  ['42P01', NO_TABLE],
+  ['42703', NO_TABLE],
+  ['3F000', NO_TABLE],
+  ['57P01', STOPPING],
+  ['57P02', { ...STOPPING, wrong: 'the database server has crashed and starts again' }],
+  ['57P03', startWords],
+  ['25006', READ_ONLY],
+])
+
+/** Whole classes of SQLSTATEs, where the state itself has no words of its own. */
+export const SERVER_CLASSES: readonly (readonly [RegExp, WordsOf])[] = [
+  [/^08/, poolerWords],
+  [
+    /^53|^58/,
+    {
+      kind: 'server-resources',
+      wrong: 'the database server has run out of something: memory, disk or files',
+      remedy: "look at the server's log and give it what it lacks",
+    },
+  ],
+  [/^57/, STOPPING],
+  [
+    /^40/,
+    {
+      kind: 'collision',
+      wrong: "transactions on the token table stood in each other's way",
+      remedy: 'look at what else changes the table at the same time',
+    },
+  ],
+  [
+    /^22|^23/,
+    {
+      kind: 'row-refused',
+      wrong: 'the token table does not take a value',
+      remedy: 'compare the columns and constraints of the table with TOKEN_COLUMNS and TOKEN_STATUSES',
+    },
+  ],
+  [/^42/, NO_TABLE],
+]
+
+function loginWords(detail: string): Words {
+  const kind = 'login'
+  if (/not permitted to log in/.test(detail)) {
+    const wrong = 'the role of DATABASE_URL may not log in (NOLOGIN)'
+    return { kind, wrong, remedy: 'ALTER ROLE … LOGIN, or name another role in DATABASE_URL' }
+  }
+  if (/pg_hba\.conf/.test(detail)) {
+    const tls = /no encryption|SSL off/.test(detail) ? ' (it came without TLS: see sslmode)' : ''
+    const wrong = `pg_hba.conf of the database server does not admit this host, role and database${tls}`
+    return { kind, wrong, remedy: 'add a line for them there and reload the server' }
+  }
+  if (/does not exist/.test(detail)) {
+    const wrong = 'the database server has no such role'
+    return { kind, wrong, remedy: 'make the role (`schema` prints the SQL), or correct DATABASE_URL' }
+  }
+  const wrong = 'the database server does not let the role of DATABASE_URL in'
+  return { kind, wrong, remedy: 'look at the role and at pg_hba.conf' }
+}
+
+function slotWords(detail: string): Words {
+  const owner = /too many connections for (role|database)/.exec(detail)?.[1]
+  if (owner !== undefined) {
+    const limited = owner === 'role' ? 'role of DATABASE_URL' : 'database'
+    return {
+      kind: `no-slot-of-${owner}`,
+      wrong: `the ${limited} has no free connection slot (its CONNECTION LIMIT)`,
+      remedy: `raise the limit (ALTER ${owner.toUpperCase()} … CONNECTION LIMIT), or end connections of others; the gateway needs DATABASE_POOL_SIZE and three more for each worker`,
+    }
+  }
+  return {
+    kind: 'no-slot-of-server',
+    wrong: 'the database server has no free connection slot (max_connections)',
+    remedy: 'end connections of others (pg_stat_activity shows whose they are), or raise max_connections',
+  }
+}
+
+function grantWords(detail: string, { table }: FaultContext): Words {
+  const place = /permission denied for (schema|database)/.exec(detail)?.[1]
+  const grant =
+    place === 'schema'
+      ? 'GRANT USAGE on its schema'
+      : place === 'database'
+        ? 'GRANT CONNECT on the database'
+        : `GRANT SELECT on ${table} (UPDATE and INSERT too, with SESSION_ENDPOINTS=on)`
+  return {
+    kind: 'grant',
+    wrong: `the role of DATABASE_URL has no right to read the token table ${table}`,
+    remedy: `${grant} to it; \`schema\` prints the SQL`,
+  }
+}
+
+function startWords(detail: string): Words {
+  if (/shutting down/.test(detail)) return STOPPING
+  return {
+    kind: 'starting',
+    wrong: 'the database server is starting up and takes no questions yet',
+    remedy: 'wait; where it takes long, look at its log',
+  }
+}
+
+/** SQLSTATE class 08 is what poolers have for all that they say themselves. */
+function poolerWords(detail: string): Words {
+  if (/no more connections allowed|max_client_conn/.test(detail)) {
+    return {
+      kind: 'no-slot-of-pooler',
+      wrong: 'the pooler before the database has no free connection slot (max_client_conn)',
+      remedy: 'raise it, or end connections of others',
+    }
+  }
+  if (/query_wait_timeout/.test(detail)) {
+    return {
+      kind: 'pooler-busy',
+      wrong: "the pooler's own connections to the database are all busy (query_wait_timeout)",
+      remedy: 'look for locks, slow queries and a frozen server; raise its default_pool_size',
+    }
+  }
+  return {
+    kind: 'pooler',
+    wrong: 'the database server, or a pooler before it, broke the connection off',
+    remedy: 'look at the log of both',
+  }
+}

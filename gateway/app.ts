@@ -2,9 +2,11 @@ import { interrupt } from './answers.ts'
 import { createAttempts } from './attempts.ts'
 import { createAuthentication } from './auth/authentication.ts'
 import type { KeyRing, KeySource } from './auth/keys.ts'
+import { quotedTable } from './auth/token-columns.ts'
+import { describeFault, describeKeyFault } from './auth/token-store-faults.ts'
 import type { TokenStoreMonitor } from './auth/token-store-monitor.ts'
 import { createDecider } from './decision.ts'
-import { createOwnEndpoints, type Readiness } from './endpoints.ts'
+import { createOwnEndpoints, type Readiness, type ReadinessCause, readinessBy } from './endpoints.ts'
 import { createForwarder } from './forwarding.ts'
 import { createGateway } from './gateway.ts'
 import { createSystemNames } from './names/names.ts'
@@ -18,14 +20,15 @@ import type { Logger } from './ops/logger.ts'
 import { createMetrics, type Metrics } from './ops/metrics.ts'
 import type { OtlpTracingParts } from './ops/otlp-tracing.ts'
 import { createProcessReports } from './ops/process-reports.ts'
+import { createTokenStoreEvents, type SendEvent, type TokenStoreEvents } from './ops/token-store-events.ts'
 import type { Tracing } from './ops/tracing.ts'
 import type { Reporter } from './ops/worker-messages.ts'
 import { createPeerTrust } from './proxy/forwarded.ts'
 import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type FirstReading, type LiveRouting } from './routing/live-routing.ts'
-import { systemScheduler } from './scheduler.ts'
+import { type Scheduler, systemScheduler } from './scheduler.ts'
 import { createOpenExchanges } from './sessions/open-exchanges.ts'
-import { createSessions } from './sessions/sessions.ts'
+import { createSessions, LOOKUPS_A_TRANSACTION } from './sessions/sessions.ts'
 import { tracingOf } from './settings/tracing-variables.ts'
 import type { Settings } from './settings.ts'
 
@@ -37,6 +40,8 @@ export interface AppParts {
   /** What `upstreamsFile` said when it was good last. */
   readonly firstReading: FirstReading
   readonly log: Logger
+  /** Takes what this process finds out about the token store. */
+  readonly sendStoreEvent: SendEvent
   /** Where the log's lines go. */
   readonly lines: Pick<LineWriter, 'dropped'>
   readonly version: string
@@ -67,7 +72,8 @@ export async function createApp(parts: AppParts): Promise<App> {
 
   const names = createSystemNames({ scheduler, log })
   const { lookup } = names
-  const authentication = await createAuthentication({ ...parts, metrics, scheduler, lookup })
+  const storeEvents = storeEventsOf(parts, scheduler)
+  const authentication = await createAuthentication({ ...parts, metrics, scheduler, lookup, storeEvents })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const routing = createLiveRouting(parts.firstReading, {
@@ -93,7 +99,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         table,
         scheduler,
         lookup,
-        log,
+        onFault: (error) => storeEvents.failed('sessions', error),
         identify: (exchange) => decider.identify(exchange),
       })
     : null
@@ -105,7 +111,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     log,
     now,
   })
-  const open = createOpenExchanges({ ...parts, table, metrics, scheduler, lookup })
+  const open = createOpenExchanges({ ...parts, table, metrics, scheduler, lookup, storeEvents })
   const { guard } = open
   const forwarder = createForwarder({
     attempts: createAttempts(),
@@ -180,9 +186,24 @@ export async function createApp(parts: AppParts): Promise<App> {
         sessions?.store.close(),
         tracing?.close(),
       ])
+      storeEvents.close()
       names.close()
     },
   }
+}
+
+function storeEventsOf({ settings, sendStoreEvent }: AppParts, scheduler: Scheduler): TokenStoreEvents {
+  const table = quotedTable(settings.tokenTable)
+  const timeoutMs = settings.lookupTimeoutMs
+  return createTokenStoreEvents({
+    send: sendStoreEvent,
+    describe(what, error) {
+      if (what === 'verifications') return describeKeyFault(error)
+      const lookups = what === 'sessions' ? LOOKUPS_A_TRANSACTION : 1
+      return describeFault(error, { table, timeoutMs: timeoutMs * lookups })
+    },
+    scheduler,
+  })
 }
 
 /** The packages for it take their time and memory, which nobody is to spend who does not trace. */
@@ -209,6 +230,11 @@ async function loadTracing(
   })
 }
 
+const DRAINING = 'the instance is leaving: it was told to by a signal'
+
+const NO_KEYS =
+  'there is no key yet to verify tokens with, since the key set could not be fetched; look at JWT_JWKS_URL and the log'
+
 function readinessOf({
   draining,
   store,
@@ -218,9 +244,9 @@ function readinessOf({
   store: TokenStoreMonitor
   keys: KeyRing
 }): Readiness {
-  const reasons: string[] = []
-  if (draining) reasons.push('draining')
-  if (!store.up) reasons.push('the token table cannot be asked')
-  if (keys.state === 'none') reasons.push('there is no key yet to verify tokens with')
-  return { ready: reasons.length === 0, reasons }
+  const causes: ReadinessCause[] = []
+  if (draining) causes.push({ reason: 'draining', cause: DRAINING })
+  if (keys.state === 'none') causes.push({ reason: 'keys', cause: NO_KEYS })
+  if (store.fault !== null) causes.push({ reason: 'token_store', cause: store.fault.cause })
+  return readinessBy(causes)
 }

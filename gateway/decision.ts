@@ -69,11 +69,7 @@ export function createDecider(parts: DeciderParts): Decider {
   function note(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
     exchange.lookupMs = parts.now() - startedAt
     exchange.span?.lookedUp(decision, startedAt)
-    if (decision.kind === 'failed') {
-      log.warn({ requestId: exchange.requestId, err: decision.error }, 'a token could not be looked up')
-    } else if (decision.kind === 'authenticated') {
-      exchange.identity = decision.identity
-    }
+    if (decision.kind === 'authenticated') exchange.identity = decision.identity
     return decision
   }
 

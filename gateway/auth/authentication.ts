@@ -1,14 +1,18 @@
 import type { LookupFunction } from 'node:net'
 import type { Logger } from '../ops/logger.ts'
 import type { Metrics } from '../ops/metrics.ts'
+import type { TokenStoreEvents } from '../ops/token-store-events.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { type Authenticator, createAuthenticator } from './authenticator.ts'
-import { createDatabase } from './database.ts'
+import { createDatabase, type Database } from './database.ts'
 import { createFetchJson } from './fetch-json.ts'
 import { createKeyRing, type KeyRing, type KeySource } from './keys.ts'
+import { createLatenessCheck } from './late-answers.ts'
 import { createNegativeCache, type NegativeCache } from './negative-cache.ts'
+import { quotedTable } from './token-columns.ts'
 import { createTokenLookup } from './token-lookup.ts'
+import { describeFault } from './token-store-faults.ts'
 import { createTokenStoreMonitor, type TokenStoreMonitor } from './token-store-monitor.ts'
 import { createTokenTable, type TokenTable } from './token-table.ts'
 import { createTokenVerifier, type TokenVerifier } from './token-verifier.ts'
@@ -21,6 +25,7 @@ export interface AuthenticationParts {
   readonly scheduler: Scheduler
   /** How names become addresses. */
   readonly lookup: LookupFunction
+  readonly storeEvents: TokenStoreEvents
   readonly log: Logger
 }
 
@@ -40,7 +45,7 @@ const VERIFIED_TOKENS_MAX = 100_000
 
 /** Puts keys, table and look-ups together. @throws KeyError where a key file is not usable */
 export async function createAuthentication(parts: AuthenticationParts): Promise<Authentication> {
-  const { settings, metrics, scheduler, log } = parts
+  const { settings, metrics, scheduler, storeEvents, log } = parts
   const { now } = scheduler
   const keys = await createKeyRing(parts.keySource, {
     scheduler,
@@ -75,14 +80,21 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     max: settings.negativeCacheMax,
     nowUs: () => now() * 1000,
   })
-  const store = monitorOf(table, parts)
+  const store = monitorOf(database, table, parts)
   const authenticator = createAuthenticator({
     verifier,
     lookup: lookupOf(table, parts),
     refusals,
     onLookup(result, startedAt) {
       metrics.lookups[result].value++
+      if (result !== 'failed') store.lookupSucceeded()
       metrics.lookupDuration.observe((now() - startedAt) / 1000)
+    },
+    onFault(error, tokenId) {
+      if (tokenId === null) return storeEvents.failed('verifications', error)
+      if (error.code === 'overloaded') return storeEvents.failed('overload', error)
+      store.lookupFailed(error, tokenId)
+      storeEvents.failed('lookups', error)
     },
     onCacheHit() {
       metrics.negativeCacheHits.value++
@@ -119,16 +131,25 @@ function lookupOf(table: TokenTable, { settings, metrics, scheduler }: Authentic
   })
 }
 
-function monitorOf(table: TokenTable, { settings, metrics, scheduler, log }: AuthenticationParts) {
+function monitorOf(
+  database: Database,
+  table: TokenTable,
+  { settings, metrics, scheduler, storeEvents }: AuthenticationParts,
+) {
+  const timeoutMs = settings.lookupTimeoutMs
+  const context = { table: quotedTable(settings.tokenTable), timeoutMs }
   return createTokenStoreMonitor({
     table,
     scheduler,
-    timeoutMs: settings.lookupTimeoutMs,
-    onChange(up, reason) {
+    timeoutMs,
+    describe: (error) => describeFault(error, context),
+    explainLateness: createLatenessCheck(database, context),
+    connectionsOpened: () => database.connectionsOpened,
+    onState(up) {
       metrics.tokenStoreUp.value = up ? 1 : 0
-      if (up) log.info('the token table can be asked')
-      else log.error({ reason }, 'the token table cannot be asked')
     },
-    onWarnings: (warnings) => log.warn({ warnings }, 'the token table can be asked, but not as it should be'),
+    onUnavailable: storeEvents.unavailable,
+    onAvailable: storeEvents.available,
+    onWarnings: storeEvents.warn,
   })
 }

@@ -43,6 +43,8 @@ export interface AuthenticatorParts {
   readonly lookup: Pick<TokenLookup, 'find'>
   readonly refusals: NegativeCache
   readonly onLookup: (result: 'active' | 'refused' | 'failed', startedAt: number) => void
+  /** @param tokenId null where the token could not even be verified */
+  readonly onFault?: (error: GatewayError, tokenId: string | null) => void
   readonly onCacheHit: () => void
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -74,6 +76,7 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   function conclude(token: VerifiedToken, found: Lookup, askedAt: number): AuthDecision {
     if (found.kind === 'failed') {
       parts.onLookup('failed', askedAt)
+      parts.onFault?.(found.error, token.jti)
       return found
     }
     const decision = decide(token, found)
@@ -110,7 +113,11 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
     if (verified instanceof Promise)
       verified.then(
         (late) => proceed(late, tell),
-        (error) => tell({ kind: 'failed', error: asFault(error) }),
+        (cause) => {
+          const error = asFault(cause)
+          parts.onFault?.(error, null)
+          tell({ kind: 'failed', error })
+        },
       )
     else proceed(verified, tell)
   }

@@ -8,7 +8,9 @@ import type { LineWriter } from '../ops/line-writer.ts'
 import { listening } from '../ops/listening.ts'
 import type { Logger } from '../ops/logger.ts'
 import { createOperations } from '../ops/operations.ts'
-import { answerPrimary, tellListening } from '../ops/worker.ts'
+import type { SendEvent } from '../ops/token-store-events.ts'
+import { createTokenStoreLog } from '../ops/token-store-log.ts'
+import { answerPrimary, tellListening, tellTokenStore } from '../ops/worker.ts'
 import { startWorkers } from '../ops/workers.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
 import { systemScheduler } from '../scheduler.ts'
@@ -46,6 +48,7 @@ export interface Start {
 function appOf(
   { settings, databaseUrl, keySource, file, firstReading, log, lines }: Start,
   environment: ServeEnvironment,
+  sendStoreEvent: SendEvent,
 ): Promise<App> {
   return createApp({
     settings,
@@ -54,6 +57,7 @@ function appOf(
     upstreamsFile: file.path,
     firstReading,
     log,
+    sendStoreEvent,
     lines,
     version: environment.version,
   })
@@ -65,7 +69,8 @@ export async function serveAlone(
   embedded: boolean,
 ): Promise<number> {
   const { log, signals } = start
-  const app = await appOf(start, environment)
+  const storeLog = createTokenStoreLog(log, systemScheduler)
+  const app = await appOf(start, environment, (event) => storeLog.record(0, event))
   signals.onHangUp(() => void app.routing.reload())
   await firstProbe(app)
   const operations = createOperations({
@@ -81,12 +86,14 @@ export async function serveAlone(
   await announce(start, environment, { ports, operations, embedded })
   await signals.first
   log.info('leaving')
-  return Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
+  const code = await Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
+  storeLog.close()
+  return code
 }
 
 /** One of several: its primary tells it what to do, and its signals come from there too. */
 export async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
-  const app = await appOf(start, environment)
+  const app = await appOf(start, environment, tellTokenStore)
   start.signals.onHangUp(() => void app.routing.reload())
   await firstProbe(app)
   const left = Promise.withResolvers<void>()
@@ -103,10 +110,12 @@ export async function serveWithWorkers(
   embedded: boolean,
 ): Promise<number> {
   const { settings, log, signals } = start
+  const storeLog = createTokenStoreLog(log, systemScheduler)
   const workers = startWorkers({
     count: settings.workers,
     env: workerEnvironment(start, embedded),
     scheduler: systemScheduler,
+    storeLog,
     log,
   })
   const operations = createOperations({
@@ -126,6 +135,7 @@ export async function serveWithWorkers(
   log.info('leaving')
   const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
   workers.kill()
+  storeLog.close()
   return code
 }
 
@@ -162,7 +172,10 @@ async function announce(
   if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
 }
 
-/** A table that does not fit ends the start; a database that cannot be reached does not. */
+/**
+ * A table that does not fit ends the start. A database that cannot be reached does not, nor a table or a grant that is
+ * not there yet: they may come without a restart.
+ */
 async function firstProbe(app: App): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((done) => {
@@ -170,7 +183,8 @@ async function firstProbe(app: App): Promise<void> {
   })
   await Promise.race([app.store.first, late])
   clearTimeout(timer)
-  if (app.store.mappingProblems.length > 0) throw new StartError(app.store.mappingProblems)
+  if (app.store.mappingProblems.length > 0 && !app.store.mayHeal)
+    throw new StartError(app.store.mappingProblems)
 }
 
 async function greet(

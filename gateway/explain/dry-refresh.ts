@@ -48,5 +48,6 @@ export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts)
       issuer: null,
       audience: null,
     }),
+    () => {},
   )
 }

@@ -49,8 +49,8 @@ export function createAdminServer(parts: AdminServerParts): Server {
     [
       '/readyz',
       async (_url, res) => {
-        const { ready, reasons } = await parts.readiness()
-        json(res, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons })
+        const { ready, reasons, causes } = await parts.readiness()
+        json(res, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons, causes })
       },
     ],
     [

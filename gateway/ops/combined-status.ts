@@ -1,10 +1,11 @@
-import type { Readiness } from '../endpoints.ts'
+import { type Readiness, type ReadinessCause, readinessBy } from '../endpoints.ts'
 import type {
   ProcessStatus,
   RouteStatus,
   RoutingFileStatus,
   Status,
   TargetStatus,
+  TokenStoreStatus,
   UpstreamStatus,
 } from './status.ts'
 import { sumTotals } from './totals.ts'
@@ -32,12 +33,10 @@ export function combineStatus(gateway: Gateway, each: readonly ProcessStatus[]):
   return {
     ready: readiness.ready,
     reasons: readiness.reasons,
+    causes: readiness.causes,
     ...about,
     processes: each.map((status) => status.process).sort((a, b) => b.uptimeS - a.uptimeS || a.pid - b.pid),
-    tokenStore: {
-      up: each.length > 0 && each.every(({ tokenStore }) => tokenStore.up),
-      reason: each.find(({ tokenStore }) => !tokenStore.up)?.tokenStore.reason ?? null,
-    },
+    tokenStore: tokenStoreOf(each),
     routing: routingOf(each),
     routes: newest?.routes ?? ([] as readonly RouteStatus[]),
     upstreams: (newest?.upstreams ?? []).map(({ name, balance, targets }) => ({
@@ -49,6 +48,11 @@ export function combineStatus(gateway: Gateway, each: readonly ProcessStatus[]):
     totals,
     history,
   }
+}
+
+function tokenStoreOf(each: readonly ProcessStatus[]): TokenStoreStatus {
+  const down = each.find(({ tokenStore }) => !tokenStore.up)
+  return down?.tokenStore ?? { up: each.length > 0, code: null, reason: null }
 }
 
 /** Each process reads the file for itself: what one of them refused is told, and the oldest that is in force. */
@@ -91,7 +95,12 @@ function sumTarget(each: readonly TargetStatus[]): TargetStatus {
 
 /** Ready where all workers that answer are; one that is stuck or being replaced takes none of the others' traffic. */
 export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
-  const reasons = new Set(each.flatMap((readiness) => readiness.reasons))
-  if (each.length === 0) reasons.add(`${count} of ${count} workers do not answer`)
-  return { ready: reasons.size === 0, reasons: [...reasons] }
+  if (each.length === 0)
+    return readinessBy([{ reason: null, cause: `${count} of ${count} workers do not answer` }])
+  const causes = new Map<string, ReadinessCause>()
+  for (const readiness of each) {
+    // Workers that found out the same say it once.
+    for (const found of readiness.causes) causes.set(`${found.reason} ${found.cause}`, found)
+  }
+  return readinessBy([...causes.values()])
 }

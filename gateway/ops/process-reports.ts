@@ -19,7 +19,7 @@ export interface ProcessReportsParts {
   readonly refusals: Pick<NegativeCache, 'size'>
   readonly lines: Pick<LineWriter, 'dropped'>
   readonly routing: Pick<LiveRouting, 'current' | 'status' | 'inForce'>
-  readonly store: TokenStoreMonitor
+  readonly store: Pick<TokenStoreMonitor, 'fault'>
   readonly readiness: () => Readiness
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -67,7 +67,7 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
         return describeStatus({
           readiness: parts.readiness(),
           uptimeS: (now() - startedAt) / 1000,
-          tokenStore: parts.store,
+          storeFault: parts.store.fault,
           routing: routing.status,
           snapshot: routing.current(),
           openStreams: refreshGauges(),

@@ -1,3 +1,4 @@
+import type { StoreFault } from '../auth/token-store-faults.ts'
 import type { Readiness } from '../endpoints.ts'
 import type { RoutingStatus } from '../routing/live-routing.ts'
 import type { Snapshot } from '../routing/snapshot.ts'
@@ -10,7 +11,8 @@ import type { Totals } from './totals.ts'
 export interface Status {
   readonly ready: boolean
   /** Why not; empty where it is ready. */
-  readonly reasons: readonly string[]
+  readonly reasons: Readiness['reasons']
+  readonly causes: Readiness['causes']
   /** The machine or container. */
   readonly instance: string
   readonly version: string
@@ -49,7 +51,9 @@ export interface ProcessNumbers {
 
 export interface TokenStoreStatus {
   readonly up: boolean
-  /** Why it cannot be asked; null where it can. */
+  /** PostgreSQL's, Node's or the gateway's own for why it cannot be asked; null where it can. */
+  readonly code: string | null
+  /** Why it cannot be asked and what to do, in words; null where it can. */
   readonly reason: string | null
 }
 
@@ -121,7 +125,8 @@ export interface TargetStatus {
 export interface StatusParts {
   readonly readiness: Readiness
   readonly uptimeS: number
-  readonly tokenStore: TokenStoreStatus
+  /** Null where the token store can be asked. */
+  readonly storeFault: StoreFault | null
   readonly routing: RoutingStatus
   readonly snapshot: Snapshot
   readonly openStreams: OpenStreams
@@ -140,7 +145,11 @@ export function describeStatus(parts: StatusParts): ProcessStatus {
       residentBytes: process.memoryUsage.rss(),
       inFlight: totals.inFlight,
     },
-    tokenStore: { up: parts.tokenStore.up, reason: parts.tokenStore.reason },
+    tokenStore: {
+      up: parts.storeFault === null,
+      code: parts.storeFault?.code ?? null,
+      reason: parts.storeFault?.cause ?? null,
+    },
     routing: describeRouting(parts.routing),
     routes: snapshot.list.map(({ label, methods, exact, auth, upstream }) => ({
       route: label,

@@ -3,6 +3,7 @@ import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
 import type { ProcessStatus } from './status.ts'
+import type { TokenStoreEvent } from './token-store-events.ts'
 import type { Totals } from './totals.ts'
 
 /** What a serving process tells of itself, each part when it is asked for: most of them cost time. */
@@ -26,11 +27,15 @@ export interface Leave {
   readonly ask: 'leave'
 }
 
-/** What a worker says unasked: that it listens, or why it cannot; or that it needs to know what the others serve. */
+/**
+ * What a worker says unasked: that it listens, or why it cannot; what it finds out about the token store; or that it
+ * needs to know what the others serve.
+ */
 export interface Says {
   readonly listening?: Ports
   readonly cannotStart?: readonly string[]
   readonly needs?: 'routing'
+  readonly tokenStore?: TokenStoreEvent
 }
 
 /** The answer to that need; null where there is nobody who knows. */

@@ -1,5 +1,6 @@
 import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { Ports } from './front.ts'
+import type { TokenStoreEvent } from './token-store-events.ts'
 import type { Ask, Leave, Reporter, Routing, Says, Told } from './worker-messages.ts'
 
 /** The worker's half: answers the primary's questions and leaves when told to. */
@@ -21,6 +22,12 @@ export function answerPrimary(reporter: Reporter, onLeave: () => void): void {
 /** Says that the worker's listeners are open. */
 export function tellListening(ports: Ports): void {
   process.send?.({ listening: ports } satisfies Says)
+}
+
+/** Says what the worker finds out about the token store: its primary writes it once for all of them. */
+export function tellTokenStore(event: TokenStoreEvent): void {
+  // What does not reach the primary any more reaches nobody who reads.
+  if (process.connected) process.send?.({ tokenStore: event } satisfies Says, () => {})
 }
 
 /** Says why the worker cannot start: its primary tells it once for all of them. Resolves when that is on its way. */

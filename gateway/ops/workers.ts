@@ -3,6 +3,7 @@ import type { Scheduler } from '../scheduler.ts'
 import type { ProcessMetrics } from './exposition.ts'
 import type { Ports } from './front.ts'
 import { watchHandovers } from './handovers.ts'
+import type { TokenStoreLog } from './token-store-log.ts'
 import type { Leave, Reports, Routing, Says, Told } from './worker-messages.ts'
 import { createQuestions } from './worker-questions.ts'
 
@@ -22,6 +23,7 @@ export interface WorkersParts {
   /** Settings beside those of the primary. */
   readonly env: Readonly<Record<string, string>>
   readonly scheduler: Scheduler
+  readonly storeLog: Pick<TokenStoreLog, 'record' | 'forget'>
   readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
 }
 
@@ -58,7 +60,7 @@ const RESPAWN_MAX_MS = 10_000
  * Starts so many processes that share the listening port: the primary accepts and hands connections round. A
  * worker that dies is replaced; connections that were waiting go to the others.
  */
-export function startWorkers({ count, env, scheduler, log }: WorkersParts): Workers {
+export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersParts): Workers {
   const listening = Promise.withResolvers<Ports>()
   const questions = createQuestions(scheduler)
   const exits = new Map<number, Promise<number>>()
@@ -80,6 +82,7 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
     let reasons: readonly string[] | null = null
     worker.on('message', (message: Partial<Told> & Says) => {
       if (message.needs === 'routing') void tellRouting(worker)
+      if (message.tokenStore !== undefined) storeLog.record(worker.id, message.tokenStore)
       if (message.cannotStart !== undefined) reasons = message.cannotStart
       if (message.listening !== undefined) {
         listens = true
@@ -99,6 +102,7 @@ export function startWorkers({ count, env, scheduler, log }: WorkersParts): Work
     function end(code: number, how: string | number): void {
       if (!exits.delete(worker.id)) return
       questions.forget(worker)
+      storeLog.forget(worker.id)
       exit.resolve(code)
       replace(worker.process.pid, listens, { how, reasons })
     }

@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net'
 import type { TokenTable } from '../auth/token-table.ts'
-import type { Logger } from '../ops/logger.ts'
 import type { Metrics } from '../ops/metrics.ts'
+import type { TokenStoreEvents } from '../ops/token-store-events.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { createRevocationListener } from './revocation-listener.ts'
@@ -15,7 +15,7 @@ export interface OpenExchangeParts {
   readonly scheduler: Scheduler
   /** How names become addresses. */
   readonly lookup: LookupFunction
-  readonly log: Logger
+  readonly storeEvents: Pick<TokenStoreEvents, 'failed' | 'listening'>
 }
 
 /** What binds open exchanges to their tokens: the recheck, and notices where a channel is set. */
@@ -23,7 +23,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
   readonly guard: StreamGuard
   close(): Promise<void>
 } {
-  const { settings, metrics, log } = parts
+  const { settings, metrics, storeEvents } = parts
   const guard = createStreamGuard({
     findMany(ids) {
       metrics.tokenQueries.value++
@@ -37,7 +37,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
     onClose(reason) {
       metrics.streamsClosed(reason).value++
     },
-    onFault: (error) => log.warn({ err: error }, 'open exchanges could not be looked up'),
+    onFault: (error) => storeEvents.failed('rechecks', error),
   })
   const listener =
     settings.revocationChannel === null
@@ -49,8 +49,11 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
           timeoutMs: settings.lookupTimeoutMs,
           lookup: parts.lookup,
           onToken: guard.revoked,
-          onListening: guard.recheck,
-          onFault: (error) => log.warn({ err: error }, 'revocations cannot be listened for'),
+          onListening() {
+            storeEvents.listening()
+            guard.recheck()
+          },
+          onFault: (error) => storeEvents.failed('notices', error),
         })
   return {
     guard,

@@ -19,7 +19,10 @@ export type RefreshInPassing = (
   refusal: Refusal,
 ) => Promise<AuthDecision>
 
-export function createRefreshInPassing(refresh: Pick<Refresh, 'byCookie'>): RefreshInPassing {
+export function createRefreshInPassing(
+  refresh: Pick<Refresh, 'byCookie'>,
+  onFault: (error: GatewayError) => void,
+): RefreshInPassing {
   return async (exchange, own, refusal) => {
     if (!isOutOfDate(refusal) || own.upgrade || !mayRefresh(exchange.req)) return refusal
     try {
@@ -30,8 +33,9 @@ export function createRefreshInPassing(refresh: Pick<Refresh, 'byCookie'>): Refr
       const identity = { userId, mandateId, sessionId, tokenId: id }
       return { kind: 'authenticated', identity, expiresAt: exp * 1000, tokenExpiresAt: exp * 1000 }
     } catch (error) {
-      if (error instanceof GatewayError) return { kind: 'failed', error }
-      throw error
+      if (!(error instanceof GatewayError)) throw error
+      onFault(error)
+      return { kind: 'failed', error }
     }
   }
 }

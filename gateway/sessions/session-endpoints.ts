@@ -3,7 +3,6 @@ import type { AuthDecision } from '../auth/authenticator.ts'
 import { type CookieNames, readCookies } from '../auth/cookies.ts'
 import { type ErrorCode, GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange.ts'
-import type { GatewayLog } from '../gateway.ts'
 import { clearCookie, isOwnOrigin, type Own, type Refresh } from './refresh.ts'
 import type { SessionStore } from './session-store.ts'
 
@@ -17,7 +16,8 @@ export interface SessionEndpointParts {
   readonly cookies: CookieNames
   readonly refresh: Refresh
   readonly store: Pick<SessionStore, 'end' | 'endByRefresh'>
-  readonly log: Pick<GatewayLog, 'warn'>
+  /** The store could not be asked, or not be changed. */
+  readonly onFault: (error: GatewayError) => void
   /** Authenticates by the access cookie. */
   readonly identify: (exchange: Exchange) => Promise<AuthDecision>
 }
@@ -43,7 +43,7 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
   /** By the access token, or by a good refresh token alone: who wants to leave may have waited too long. */
   async function endSession(exchange: Exchange, own: Own): Promise<ErrorCode | null> {
     const decision = await parts.identify(exchange)
-    if (decision.kind === 'failed') throw decision.error
+    if (decision.kind === 'failed') return decision.error.code
     if (decision.kind === 'authenticated') {
       if (!isOwnOrigin(exchange, own)) return 'origin_forbidden'
       await store.end(decision.identity)
@@ -64,7 +64,7 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
         return await endpoint(exchange, own)
       } catch (error) {
         if (!(error instanceof GatewayError)) throw error
-        parts.log.warn({ requestId: exchange.requestId, err: error }, 'a session could not be changed')
+        parts.onFault(error)
         return error.code
       }
     }

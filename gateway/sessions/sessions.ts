@@ -5,7 +5,7 @@ import type { KeyRing } from '../auth/keys.ts'
 import type { TokenTable } from '../auth/token-table.ts'
 import type { TokenVerifier } from '../auth/token-verifier.ts'
 import type { Decider } from '../decision.ts'
-import type { GatewayLog } from '../gateway.ts'
+import type { GatewayError } from '../errors.ts'
 import type { Scheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 import { createRefresh } from './refresh.ts'
@@ -24,7 +24,8 @@ export interface SessionParts {
   readonly scheduler: Scheduler
   /** How names become addresses. */
   readonly lookup: LookupFunction
-  readonly log: Pick<GatewayLog, 'warn'>
+  /** The store could not be asked, or not be changed. */
+  readonly onFault: (error: GatewayError) => void
   readonly identify: Decider['identify']
 }
 
@@ -32,7 +33,7 @@ export interface SessionParts {
 const CONNECTIONS = 2
 
 /** A transaction takes several statements and may wait for another tab's; a look-up is one. */
-const LOOKUPS_A_TRANSACTION = 5
+export const LOOKUPS_A_TRANSACTION = 5
 
 /** Refresh and logout with what they need. The settings have seen to it that there is a signing secret. */
 export function createSessions(parts: SessionParts): {
@@ -65,7 +66,7 @@ export function createSessions(parts: SessionParts): {
     timeoutMs,
     now: scheduler.now,
   })
-  const { cookies, verifier, identify } = parts
+  const { cookies, verifier, identify, onFault } = parts
   const refresh = createRefresh({
     cookies,
     verifier,
@@ -74,6 +75,6 @@ export function createSessions(parts: SessionParts): {
     issuer: settings.jwtIssuer,
     audience: settings.jwtAudience,
   })
-  const endpoints = createSessionEndpoints({ cookies, refresh, store, log: parts.log, identify })
-  return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh) }
+  const endpoints = createSessionEndpoints({ cookies, refresh, store, onFault, identify })
+  return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh, onFault) }
 }

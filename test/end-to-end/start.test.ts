@@ -377,10 +377,13 @@ t.test('an instance without a key to verify tokens with is not ready, and says w
   await until(async () => (await gateway.metric('gateway_token_store_up')) === 1)
   const before = await readyz()
   t.equal(before.status, 503)
-  t.same(((await before.json()) as { reasons: string[] }).reasons, [
-    'there is no key yet to verify tokens with',
-  ])
-  t.equal((await fetch(`${gateway.url}/-/readyz`)).status, 503)
+  t.match(await before.json(), {
+    reasons: ['keys'],
+    causes: [{ reason: 'keys', cause: /there is no key yet/ }],
+  })
+  const open = await fetch(`${gateway.url}/-/readyz`)
+  t.equal(open.status, 503)
+  t.same(await open.json(), { status: 'not ready', reasons: ['keys'] }, 'the public one has no words')
   t.equal(await gateway.metric('gateway_keys_last_load_successful'), 0)
   status = 200
   await until(async () => (await readyz()).status === 200)

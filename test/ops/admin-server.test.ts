@@ -61,14 +61,15 @@ t.test(
     const status = (await answer.json()) as Status
     t.match(status, {
       ready: false,
-      reasons: ['the token table cannot be asked'],
+      reasons: ['token_store'],
+      causes: [{ reason: 'token_store', cause: /^nothing accepts connections .*ECONNREFUSED/ }],
       instance: String,
       version: /^\d+\.\d+\.\d+/,
       node: process.version,
       uptimeS: Number,
       workers: 2,
       processes: [{ pid: Number, uptimeS: Number, residentBytes: Number, inFlight: 0 }, { pid: Number }],
-      tokenStore: { up: false, reason: /ECONNREFUSED/ },
+      tokenStore: { up: false, code: 'ECONNREFUSED', reason: /ECONNREFUSED.*; start the database/ },
       routing: { file: gateway.upstreamsFile, loadedAt: /^\d{4}-.*Z$/, readAt: /^\d{4}-.*Z$/, problems: [] },
       routes: [
         { route: '/', methods: null, exact: false, auth: 'none', upstream: 'api' },

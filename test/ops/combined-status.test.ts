@@ -1,9 +1,10 @@
 import t from 'tap'
+import { type Readiness, readinessBy } from '../../gateway/endpoints.ts'
 import { combinedReadiness, combineStatus } from '../../gateway/ops/combined-status.ts'
 import { type ProcessStatus, parseProblem, type TargetStatus } from '../../gateway/ops/status.ts'
 
 const GATEWAY = {
-  readiness: { ready: true, reasons: [] },
+  readiness: { ready: true, reasons: [], causes: [] },
   instance: 'here',
   version: '1.2.3',
   node: 'v26.0.0',
@@ -37,9 +38,9 @@ interface Given {
 
 function processStatus({ pid, loadedAt = '2026-01-01', problems = [], targets, reason = null }: Given) {
   const status: ProcessStatus = {
-    readiness: { ready: reason === null, reasons: [] },
+    readiness: { ready: reason === null, reasons: [], causes: [] },
     process: { pid, uptimeS: 100 - pid, residentBytes: 1000, inFlight: 2 },
-    tokenStore: { up: reason === null, reason },
+    tokenStore: { up: reason === null, code: reason === null ? null : 'DEADLINE', reason },
     routing: { file: '/upstreams.json', loadedAt, readAt: loadedAt, problems },
     routes: [{ route: loadedAt, methods: null, exact: false, auth: 'none', upstream: 'api' }],
     upstreams: [{ name: 'api', balance: 'round-robin', targets: targets ?? [TARGET] }],
@@ -128,23 +129,43 @@ t.test('a token table that one worker cannot ask is down', async (t) => {
     processStatus({ pid: 1 }),
     processStatus({ pid: 2, reason: 'gone' }),
   ])
-  t.same(status.tokenStore, { up: false, reason: 'gone' })
+  t.same(status.tokenStore, { up: false, code: 'DEADLINE', reason: 'gone' })
 })
 
 t.test('an instance is ready while a worker answers and all that answer are', (t) => {
-  const ready = { ready: true, reasons: [] }
-  const draining = { ready: false, reasons: ['draining'] }
+  const ready: Readiness = { ready: true, reasons: [], causes: [] }
+  const draining = readinessBy([{ reason: 'draining', cause: 'it is leaving' }])
   t.same(combinedReadiness([ready], 2), ready, 'the other one is stuck, or being replaced')
   t.same(combinedReadiness([ready, draining], 2), draining)
-  t.same(combinedReadiness([], 2), { ready: false, reasons: ['2 of 2 workers do not answer'] })
+  t.same(combinedReadiness([], 2), {
+    ready: false,
+    reasons: [],
+    causes: [{ reason: null, cause: '2 of 2 workers do not answer' }],
+  })
+  t.end()
+})
+
+t.test('what several workers find out is told once, each cause of it', (t) => {
+  const lock = { reason: 'token_store', cause: 'the table is locked' } as const
+  const slow = { reason: 'token_store', cause: 'the server is slow' } as const
+  const draining = { reason: 'draining', cause: 'it is leaving' } as const
+  const each = [[lock], [draining, lock], [slow]].map(readinessBy)
+  t.same(combinedReadiness(each, 3), {
+    ready: false,
+    reasons: ['token_store', 'draining'],
+    causes: [lock, draining, slow],
+  })
   t.end()
 })
 
 t.test('where no worker answers the shape is the same', async (t) => {
-  const readiness = { ready: false, reasons: ['2 of 2 workers do not answer'] }
+  const readiness = combinedReadiness([], 2)
   const none = combineStatus({ ...GATEWAY, readiness }, [])
   t.match(none, { ready: false, routing: null, routes: [], upstreams: [], processes: [] })
-  t.match(none, { tokenStore: { up: false, reason: null }, totals: { requests: 0, decisions: {} } })
+  t.match(none, {
+    tokenStore: { up: false, code: null, reason: null },
+    totals: { requests: 0, decisions: {} },
+  })
   const some = combineStatus(GATEWAY, [processStatus({ pid: 1 })])
   t.same(Object.keys(none).sort(), Object.keys(some).sort())
 })

@@ -68,10 +68,11 @@ async function markup(t: Test, browser: Browser): Promise<void> {
     browser,
     goodStatus({
       ready: false,
-      reasons: [attack],
+      reasons: ['token_store'],
+      causes: [{ reason: 'token_store', cause: attack }],
       instance: attack,
       version: attack,
-      tokenStore: { up: false, reason: attack },
+      tokenStore: { up: false, code: attack, reason: attack },
       routing: {
         file: `/${attack}`,
         loadedAt: new Date().toISOString(),
@@ -105,8 +106,13 @@ async function steady(t: Test, browser: Browser): Promise<void> {
     const { stage, page, faults } = await open(t, browser, goodStatus(), { width, height: 2400 })
     stage.status = goodStatus({
       ready: false,
-      reasons: ['the token table cannot be asked', '1 of 2 workers do not answer', 'draining'],
-      tokenStore: { up: false, reason: 'connect ECONNREFUSED 10.0.0.7:5432' },
+      reasons: ['draining', 'token_store'],
+      causes: [
+        { reason: 'draining', cause: 'the instance is leaving' },
+        { reason: 'token_store', cause: 'nothing accepts connections (connect ECONNREFUSED 10.0.0.7:5432)' },
+        { reason: null, cause: '2 of 2 workers do not answer' },
+      ],
+      tokenStore: { up: false, code: 'ECONNREFUSED', reason: 'connect ECONNREFUSED 10.0.0.7:5432' },
       routing: {
         ...goodStatus().routing!,
         problems: Array.from({ length: 9 }, (_, n) => ({

@@ -24,7 +24,11 @@ export async function startStatusStage(status: Status): Promise<StatusStage> {
   let server: Server
   const open = (port: number) => {
     server = createAdminServer({
-      readiness: async () => ({ ready: stage.status.ready, reasons: stage.status.reasons }),
+      readiness: async () => ({
+        ready: stage.status.ready,
+        reasons: stage.status.reasons,
+        causes: stage.status.causes,
+      }),
       scrape: async () => ({ contentType: 'text/plain', body: '' }),
       status: async () => stage.status,
       page,
@@ -71,13 +75,14 @@ export function goodStatus(more: Partial<Status> = {}): Status {
   return {
     ready: true,
     reasons: [],
+    causes: [],
     instance: 'gateway-1',
     version: '1.2.3',
     node: 'v26.0.0',
     uptimeS: 4000,
     workers: 1,
     processes: [{ pid: 4711, uptimeS: 4000, residentBytes: 130_000_000, inFlight: 3 }],
-    tokenStore: { up: true, reason: null },
+    tokenStore: { up: true, code: null, reason: null },
     routing: {
       file: '/etc/poweron-gateway/upstreams.json',
       loadedAt: new Date(Date.now() - 4_000_000).toISOString(),

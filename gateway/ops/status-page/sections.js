@@ -3,15 +3,17 @@ import { byId, element, follow, followLines, followTable, setAttribute, setText 
 import { formatBytes, formatCount, formatMoment, formatNumber, formatSpan, NONE, plural } from './format.js'
 
 /** @param lost when the last answer came, as text, where none comes now */
-export function showReadiness({ ready, reasons, tokenStore }, lost = null) {
+export function showReadiness({ ready, causes }, lost = null) {
   const card = byId('readiness')
   setAttribute(card, 'data-state', lost === null ? (ready ? 'good' : 'bad') : 'lost')
   setText(byId('state'), lost === null ? (ready ? 'Ready' : 'Not ready') : `No answer since ${lost}`)
   const note = ready
     ? 'It takes traffic, and can ask the token table.'
     : 'Load balancers are told to pass it by.'
-  const why = tokenStore.reason === null || ready ? [] : [`Token table: ${tokenStore.reason}`]
-  const lines = [note, ...why, ...reasons]
+  const lines = [
+    note,
+    ...causes.map(({ reason, cause }) => (reason === null ? cause : `${reason}: ${cause}`)),
+  ]
   const then = ['It is asked again every two seconds. What stands here is from then.']
   followLines(byId('reasons'), lost === null ? lines : then)
 }

@@ -1,0 +1,58 @@
+import type { CatalogueReport } from './token-catalogue.ts'
+import { mappingFault, type StoreFault } from './token-store-faults.ts'
+
+/** Compares the mapping with the catalogue again and again: a table may change under a running gateway. */
+export interface MappingWatch {
+  /** What does not fit, by the last comparison. */
+  readonly problems: readonly string[]
+  /** True where that may fit later without a restart: a table or a grant that is not there yet. */
+  readonly mayHeal: boolean
+  /** True where half a minute has passed, or a connection was opened, behind which the table may be another. */
+  isDue(): boolean
+  /** @returns what does not fit, as a fault; null where all fits @throws DatabaseError */
+  check(): Promise<StoreFault | null>
+}
+
+export interface MappingWatchParts {
+  readonly table: {
+    checkMapping(deadlineMs: number): Promise<CatalogueReport & { readonly mayHeal?: boolean }>
+  }
+  readonly timeoutMs: number
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+  /** Connections to the database opened so far. */
+  readonly connectionsOpened: () => number
+  /** Told of what slows look-ups down, or is not as meant, when it is not what it was. */
+  readonly onWarnings: (warnings: readonly string[]) => void
+}
+
+const INTERVAL_MS = 30_000
+
+export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
+  let report: { readonly problems: readonly string[]; readonly mayHeal?: boolean } = { problems: [] }
+  let checkedAt = Number.NEGATIVE_INFINITY
+  let openedBefore = -1
+  let warned = ''
+  return {
+    get problems() {
+      return report.problems
+    },
+    get mayHeal() {
+      return report.mayHeal ?? false
+    },
+    isDue: () => openedBefore !== parts.connectionsOpened() || parts.now() - checkedAt >= INTERVAL_MS,
+    async check() {
+      // Before the question: one that is opened meanwhile may lead to another table than the one that is read.
+      const opened = parts.connectionsOpened()
+      const found = await parts.table.checkMapping(parts.timeoutMs)
+      report = found
+      checkedAt = parts.now()
+      openedBefore = opened
+      if (found.problems.length > 0) return mappingFault(found.problems)
+      const warnings = found.warnings.join('\n')
+      if (warnings !== warned && found.warnings.length > 0) parts.onWarnings(found.warnings)
+      warned = warnings
+      return null
+    },
+  }
+}

@@ -1,4 +1,3 @@
-import type { CatalogueReport } from './token-catalogue.ts'
 import { mappingFault, type StoreFault } from './token-store-faults.ts'
 
 /** Compares the mapping with the catalogue again and again: a table may change under a running gateway. */
@@ -13,10 +12,15 @@ export interface MappingWatch {
   check(): Promise<StoreFault | null>
 }
 
+/** What a comparison finds, as far as it matters here. */
+export interface MappingReport {
+  readonly problems: readonly string[]
+  readonly warnings: readonly string[]
+  readonly mayHeal?: boolean
+}
+
 export interface MappingWatchParts {
-  readonly table: {
-    checkMapping(deadlineMs: number): Promise<CatalogueReport & { readonly mayHeal?: boolean }>
-  }
+  readonly table: { checkMapping(deadlineMs: number): Promise<MappingReport> }
   readonly timeoutMs: number
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -29,7 +33,7 @@ export interface MappingWatchParts {
 const INTERVAL_MS = 30_000
 
 export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
-  let report: { readonly problems: readonly string[]; readonly mayHeal?: boolean } = { problems: [] }
+  let report: MappingReport = { problems: [], warnings: [] }
   let checkedAt = Number.NEGATIVE_INFINITY
   let openedBefore = -1
   let warned = ''

@@ -5,7 +5,7 @@ import postgres from 'postgres'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../gateway/auth/database.ts'
 import { createLatenessCheck } from '../../gateway/auth/late-answers.ts'
-import type { CatalogueReport } from '../../gateway/auth/token-catalogue.ts'
+import type { MappingReport } from '../../gateway/auth/mapping-watch.ts'
 import { DEFAULT_COLUMNS } from '../../gateway/auth/token-columns.ts'
 import { describeFault } from '../../gateway/auth/token-store-faults.ts'
 import { createTokenStoreMonitor } from '../../gateway/auth/token-store-monitor.ts'
@@ -15,11 +15,7 @@ import { createFakeScheduler } from '../support/fake-scheduler.ts'
 import { until } from '../support/plain-gateway.ts'
 import { startPostgres, TOKEN_DDL } from '../support/postgres.ts'
 
-const FITS: CatalogueReport = {
-  kinds: { id: 'text', expiresAt: 'timestamptz' },
-  problems: [],
-  warnings: [],
-}
+const FITS: MappingReport = { problems: [], warnings: [] }
 
 const FAULT = (code: string) => Object.assign(new Error(`${code}!`), { code })
 const describe = (error: unknown) => describeFault(error, { table: '"Token"', timeoutMs: 500 })
@@ -31,7 +27,7 @@ function held(t: Test) {
     asked: [] as string[],
     ids: [] as (readonly string[])[],
     opened: 1,
-    report: FITS as CatalogueReport & { readonly mayHeal?: boolean },
+    report: FITS,
     findMany: async (): Promise<Map<string, TokenRow>> => new Map(),
   }
   const changes: (string | null)[] = []
@@ -92,7 +88,7 @@ t.test('a table that stops fitting while the gateway runs is why it is not ready
   const { scheduler, table, changes, monitor } = held(t)
   await monitor.first
   changes.length = 0
-  table.report = { ...FITS, kinds: null, problems: ['no column "a"', 'no column "b"'] }
+  table.report = { ...FITS, problems: ['no column "a"', 'no column "b"'] }
   await scheduler.advance(31_000)
   t.same([monitor.up, monitor.fault?.cause], [false, 'no column "a"; no column "b"'])
   table.report = FITS
@@ -160,7 +156,6 @@ t.test('another kind of fault is told, the same one again is not', async (t) => 
 t.test('a table that does not fit is why it is not ready, until it fits', async (t) => {
   const { scheduler, table, monitor, warned } = held(t)
   table.report = {
-    kinds: null,
     problems: ['no column "a"', 'no column "b"'],
     warnings: ['slow'],
     mayHeal: true,

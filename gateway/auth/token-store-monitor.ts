@@ -129,7 +129,7 @@ export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor 
     // An answer says nothing against look-ups that failed meanwhile: the next probe asks for one of their tokens.
     const outdated = found === null && run.suspect !== null && run.suspect !== suspect
     if (!outdated) {
-      if (found === null) run.end()
+      if (found === null && suspect !== null) run.end()
       await settle(found)
     }
     probing = false

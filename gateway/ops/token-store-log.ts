@@ -29,9 +29,10 @@ interface Outage {
 
 /** An outage is over when the store has been back for so long: one that comes and goes makes one pair of lines. */
 const SETTLE_MS = 2000
-const SETTLE_MAX_MS = 30_000
-/** Outages that come sooner than this after each other make the wait longer. */
-const CALM_MS = 60_000
+/** The same, after some outages within a minute. */
+const UNSTEADY_SETTLE_MS = 10_000
+const UNSTEADY_OUTAGES = 6
+const UNSTEADY_WITHIN_MS = 60_000
 /** Another cause is told no sooner than this after the last line, and the same one again no sooner than a minute. */
 const CAUSE_MS = 5000
 const SAME_CAUSE_MS = 60_000
@@ -42,19 +43,22 @@ export function createTokenStoreLog(log: LineLog, scheduler: Scheduler): TokenSt
   let outage: Outage | null = null
   let known = false
   let warned = ''
-  let settleMs = SETTLE_MS
-  let lastEndAt = Number.NEGATIVE_INFINITY
+  let recentEnds: readonly number[] = []
   let cancelEnd = () => {}
   let cancelCause = () => {}
 
   function begin(fault: StoreFault, forMs: number): Outage {
     const now = scheduler.now()
-    settleMs = now - lastEndAt < CALM_MS ? Math.min(settleMs * 2, SETTLE_MAX_MS) : SETTLE_MS
     const toldAt = new Map([[fault.kind, now]])
     const failed = new Map(failures.take())
     log.error({ code: fault.code, cause: fault.cause }, 'the token store is unavailable')
     const toldKind = fault.kind
     return { since: now - forMs, endedAt: null, times: 1, toldAt, toldKind, lineAt: now, fault, failed }
+  }
+
+  function settleMs(): number {
+    recentEnds = recentEnds.filter((at) => scheduler.now() - at < UNSTEADY_WITHIN_MS)
+    return recentEnds.length < UNSTEADY_OUTAGES ? SETTLE_MS : UNSTEADY_SETTLE_MS
   }
 
   function goOn(current: Outage, fault: StoreFault): void {
@@ -88,7 +92,7 @@ export function createTokenStoreLog(log: LineLog, scheduler: Scheduler): TokenSt
     cancelEnd()
     cancelCause()
     outage = null
-    lastEndAt = scheduler.now()
+    recentEnds = [...recentEnds, scheduler.now()]
     const count = (what: Failing) => current.failed.get(what) ?? 0
     log.info(
       {
@@ -113,7 +117,7 @@ export function createTokenStoreLog(log: LineLog, scheduler: Scheduler): TokenSt
     known = true
     outage.endedAt = scheduler.now()
     const current = outage
-    cancelEnd = scheduler.after(settleMs, () => end(current))
+    cancelEnd = scheduler.after(settleMs(), () => end(current))
   }
 
   function onUnavailable(source: number, fault: StoreFault, forMs: number): void {

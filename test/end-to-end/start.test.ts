@@ -12,7 +12,7 @@ import postgres from 'postgres'
 import t from 'tap'
 import { spawnGateway, startGateway, watch } from '../support/gateway.ts'
 import { NO_DATABASE, until } from '../support/plain-gateway.ts'
-import { startPostgres } from '../support/postgres.ts'
+import { startPostgres, TOKEN_DDL } from '../support/postgres.ts'
 import { programPath } from '../support/programs.ts'
 import { TEST_SECRET } from '../support/tokens.ts'
 
@@ -358,6 +358,56 @@ t.test(
     t.equal(await gateway.metric('gateway_token_store_up'), 1)
   },
 )
+
+for (const workers of [1, 2]) {
+  const cases = [
+    {
+      what: 'a table that is not there yet',
+      setUp: 'drop table "Token"',
+      cause: /the table "Token" does not exist/,
+      mends: `${TOKEN_DDL}; grant select on "Token" to starter`,
+    },
+    {
+      what: 'a grant that is not there yet',
+      setUp: 'revoke all on "Token" from starter',
+      cause: /may not SELECT/,
+      mends: 'grant select on "Token" to starter',
+    },
+  ]
+  for (const { what, setUp, cause, mends } of cases) {
+    t.test(
+      `${what} does not end the start: it is told once and waited for, workers: ${workers}`,
+      async (t) => {
+        const databaseUrl = await pg.createDatabase()
+        const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
+        t.teardown(() => sql.end())
+        await sql.unsafe(
+          `do $$ begin create role starter login; exception when duplicate_object then null; end $$`,
+        )
+        await sql.unsafe(setUp)
+        const gateway = await startGateway({
+          databaseUrl: databaseUrl.replace('//gateway@', '//starter@'),
+          routing,
+          env: { WORKERS: String(workers) },
+        })
+        t.teardown(() => gateway.stop())
+        const ready = () => fetch(`${gateway.url}/-/readyz`)
+        t.equal((await ready()).status, 503)
+        const admin = await fetch(`http://127.0.0.1:${gateway.adminPort}/readyz`)
+        t.match(await admin.json(), { reasons: ['token_store'], causes: [{ reason: 'token_store', cause }] })
+        await sql.unsafe(mends)
+        await until(async () => (await ready()).status === 200)
+        await gateway.line(({ msg }) => msg === 'the token store is available again')
+        const said = gateway.lines.filter(({ msg }) => /token store/.test(msg))
+        t.match(said, [
+          { level: 'error', code: 'MAPPING', cause },
+          { level: 'info', awayMs: Number },
+        ])
+        t.equal(said.length, 2)
+      },
+    )
+  }
+}
 
 t.test('an instance without a key to verify tokens with is not ready, and says why', async (t) => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })

@@ -64,10 +64,17 @@ interface Measuring {
 async function costs(stage: BenchStage, { name, prepare, forMs }: Measuring): Promise<Cost[]> {
   const read = readSettings({ TOKEN_TABLE: `"${name}"` })
   if (!read.ok) throw new Error(read.problems.join('; '))
-  const { tokenTable, tokenColumns } = read.settings
+  const { tokenTable, tokenColumns, tokenStatuses } = read.settings
   const url = stage.databaseUrl
   const database = createDatabase({ url, connections: CONNECTIONS, prepare, scheduler: systemScheduler })
-  const tokens = createTokenTable({ database, table: tokenTable, columns: tokenColumns })
+  const tokens = createTokenTable({
+    database,
+    table: tokenTable,
+    columns: tokenColumns,
+    statuses: tokenStatuses,
+    written: false,
+    now: systemScheduler.now,
+  })
   const ids = await someIds(stage)
   const found: Cost[] = []
   try {

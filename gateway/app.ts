@@ -28,7 +28,8 @@ import { createTraceIds, type TraceIds } from './proxy/traceparent.ts'
 import { createLiveRouting, type FirstReading, type LiveRouting } from './routing/live-routing.ts'
 import { type Scheduler, systemScheduler } from './scheduler.ts'
 import { createOpenExchanges } from './sessions/open-exchanges.ts'
-import { createSessions, LOOKUPS_A_TRANSACTION } from './sessions/sessions.ts'
+import { sessionTimeoutMs } from './sessions/session-timeout.ts'
+import { createSessions } from './sessions/sessions.ts'
 import { tracingOf } from './settings/tracing-variables.ts'
 import type { Settings } from './settings.ts'
 
@@ -199,8 +200,10 @@ function storeEventsOf({ settings, sendStoreEvent }: AppParts, scheduler: Schedu
     send: sendStoreEvent,
     describe(what, error) {
       if (what === 'verifications') return describeKeyFault(error)
-      const lookups = what === 'sessions' ? LOOKUPS_A_TRANSACTION : 1
-      return describeFault(error, { table, timeoutMs: timeoutMs * lookups })
+      return describeFault(error, {
+        table,
+        timeoutMs: what === 'sessions' ? sessionTimeoutMs(timeoutMs) : timeoutMs,
+      })
     },
     scheduler,
   })

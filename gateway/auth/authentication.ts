@@ -73,7 +73,9 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     database,
     table: settings.tokenTable,
     columns: settings.tokenColumns,
+    statuses: settings.tokenStatuses,
     written: settings.sessionEndpoints,
+    now,
   })
   const refusals = createNegativeCache({
     ttlUs: settings.negativeCacheTtlUs,

@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { CookieValue } from './cookies.ts'
 import type { NegativeCache, RefusalCode } from './negative-cache.ts'
+import { claimThatDiffers, refusalByRow } from './row-decision.ts'
 import type { Lookup, TokenLookup } from './token-lookup.ts'
 import type { TokenRow } from './token-table.ts'
 import type { TokenVerifier, Verification, VerifiedToken } from './token-verifier.ts'
@@ -85,9 +86,12 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   }
 
   function decide(token: VerifiedToken, found: Exclude<Lookup, { kind: 'failed' }>): AuthDecision {
-    if (found.kind === 'found' && found.row.status === 'ACTIVE' && !found.row.expired)
-      return judge(token, found.row)
-    const code = refusalOf(found)
+    if (found.kind === 'unknown') return refuseByTable(token, 'token_unknown')
+    const code = refusalByRow(found.row)
+    return code === null ? identify(token, found.row) : refuseByTable(token, code)
+  }
+
+  function refuseByTable(token: VerifiedToken, code: RefusalCode): AuthDecision {
     refusals.set(token.jti, code)
     return refused(code, REASONS[code])
   }
@@ -131,18 +135,9 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   }
 }
 
-/** What the row alone says against the token; one that says nothing against it must not get here. */
-function refusalOf(found: Exclude<Lookup, { kind: 'failed' }>): RefusalCode {
-  if (found.kind === 'unknown') return 'token_unknown'
-  return found.row.status === 'ACTIVE' ? 'token_expired' : 'token_revoked'
-}
-
 /** The identity is the row's; a claim that says otherwise means that token and table have parted. */
-function judge(token: VerifiedToken, row: TokenRow): AuthDecision {
-  const differs =
-    disagrees(token.userId, row.userId, 'userId') ??
-    disagrees(token.mandateId, row.mandateId, 'mandateId') ??
-    disagrees(token.sessionId, row.sessionId, 'sessionId')
+function identify(token: VerifiedToken, row: TokenRow): AuthDecision {
+  const differs = claimThatDiffers(token, row)
   if (differs !== null) return refused('token_mismatch', `the claim ${differs} is not the row's`)
   const { userId, mandateId, sessionId } = row
   return {
@@ -151,10 +146,6 @@ function judge(token: VerifiedToken, row: TokenRow): AuthDecision {
     expiresAt: row.expiresAt ?? token.exp * 1000,
     tokenExpiresAt: token.exp * 1000,
   }
-}
-
-function disagrees(claim: string | null, value: string | null, name: string): string | null {
-  return claim !== null && claim !== value ? name : null
 }
 
 function refused(code: CredentialsCode, reason: string): AuthDecision {

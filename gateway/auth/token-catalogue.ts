@@ -1,163 +1,178 @@
-import { type Cell, type Database, DatabaseError } from './database.ts'
-import { quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
-
-/** How the columns have to be read. */
-export interface ColumnKinds {
-  readonly id: 'text' | 'uuid'
-  readonly expiresAt: 'timestamptz' | 'timestamp' | 'number'
-}
+import { type CatalogueColumn, type Relation, readRelation } from './catalogue-relation.ts'
+import type { Ask } from './database.ts'
+import type { MappedColumn, MappedTable } from './mapped-table.ts'
+import { checkStatuses } from './status-check.ts'
+import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+import type { ExpiryType } from './token-expiry.ts'
+import type { TokenStatuses } from './token-statuses.ts'
+import { checkWriting } from './write-check.ts'
 
 export interface CatalogueReport {
-  /** Null where the table does not fit. */
-  readonly kinds: ColumnKinds | null
-  /** Every problem, each naming the column and what was expected. */
+  /** Null where tokens cannot be looked up. */
+  readonly mapped: MappedTable | null
+  /** Every problem, each naming the column and what was expected; with `mapped` they concern writing alone. */
   readonly problems: readonly string[]
+  /** True where there are problems, and all of them are a table or a grant that is not there yet. */
+  readonly mayHeal: boolean
   /** What lets tokens be looked up, but slowly or not as meant. */
   readonly warnings: readonly string[]
 }
 
-interface Mapping {
+export interface TokenMapping {
   readonly table: TableName
   readonly columns: TokenColumns
+  readonly statuses: TokenStatuses
   /** True where refresh and logout write the table. */
-  readonly written?: boolean
+  readonly written: boolean
 }
 
-interface Column {
-  readonly type: string
-  readonly isEnum: boolean
-  readonly readable: boolean
+interface Problem {
+  readonly text: string
+  readonly mayHeal: boolean
 }
 
-/** The base type of a domain stands for the domain, which may be one of a domain. */
-const COLUMNS = `
-  with recursive types(attnum, type) as (
-    select a.attnum, a.atttypid from pg_catalog.pg_attribute a
-    where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
-    union all
-    select s.attnum, t.typbasetype from types s join pg_catalog.pg_type t on t.oid = s.type
-    where t.typbasetype <> 0
-  )
-  select a.attname::text, t.typname::text, t.typtype = 'e',
-         has_column_privilege(a.attrelid, a.attnum, 'SELECT')
-  from pg_catalog.pg_attribute a
-  join types s on s.attnum = a.attnum
-  join pg_catalog.pg_type t on t.oid = s.type and t.typbasetype = 0
-  where a.attrelid = to_regclass($1)
-  order by a.attnum`
-
-/** Only an index without a condition, and with the id in front, serves every look-up. */
-const TABLE = `
-  select c.relkind::text, row_security_active(c.oid), coalesce(bool_or(i.indisunique and i.indnkeyatts = 1), false),
-         count(i.indexrelid) > 0, has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE')
-  from pg_catalog.pg_class c
-  left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and not a.attisdropped
-  left join pg_catalog.pg_index i
-    on i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indisvalid and i.indpred is null
-  where c.oid = to_regclass($1)
-  group by c.oid, c.relkind`
+type MappedColumns = Record<keyof TokenColumns, CatalogueColumn>
 
 /** Kinds of relations that tell what is committed; and of those, the ones that have indexes. */
 const CURRENT_KINDS = new Set(['r', 'p', 'v', 'f'])
 const INDEXED_KINDS = new Set(['r', 'p'])
 
-const INSUFFICIENT_PRIVILEGE = '42501'
-
 const TEXT = ['text', 'varchar']
-const NUMBERS = ['int4', 'int8', 'numeric', 'float8', 'float4']
-const NAMES = [...TEXT, 'uuid', 'int2', 'int4', 'int8', 'numeric']
+const INTEGERS = ['int2', 'int4', 'int8']
+const NAMES = [...TEXT, 'uuid', ...INTEGERS, 'numeric']
 
 const FITS: Readonly<
   Record<keyof TokenColumns, { readonly types: readonly string[]; readonly expected: string }>
 > = {
-  id: { types: [...TEXT, 'uuid'], expected: 'text, varchar or uuid' },
+  id: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
   userId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
   sessionId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
   mandateId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
-  status: { types: TEXT, expected: 'text, varchar or an enum' },
+  status: {
+    types: [...TEXT, 'bpchar', 'bool', ...INTEGERS],
+    expected: 'text, varchar, an enum, a boolean or an integer',
+  },
   expiresAt: {
-    types: ['timestamptz', 'timestamp', ...NUMBERS],
-    expected: 'timestamptz, timestamp (UTC) or a number (epoch seconds)',
+    types: ['timestamptz', 'timestamp', 'int4', 'int8', 'numeric', 'float8', 'float4'],
+    expected: 'timestamptz, timestamp (UTC) or a number (epoch seconds or milliseconds)',
   },
 }
 
+const KEYS = Object.keys(FITS) as (keyof TokenColumns)[]
+
 /** @throws DatabaseError where the catalogue cannot be read */
-export async function checkCatalogue(
-  database: Database,
-  mapping: Mapping,
-  deadlineMs: number,
-): Promise<CatalogueReport> {
+export async function checkCatalogue(ask: Ask, mapping: TokenMapping): Promise<CatalogueReport> {
   const name = quotedTable(mapping.table)
-  let rows: Cell[][]
-  try {
-    rows = await database.query({ text: COLUMNS, parameters: [name] }, deadlineMs)
-  } catch (error) {
-    if (!(error instanceof DatabaseError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error
-    return missing(name)
+  const relation = await readRelation(ask, mapping.table, mapping.columns.id)
+  if (relation === null) {
+    const text = `the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`
+    return { mapped: null, problems: [text], mayHeal: true, warnings: [] }
   }
-  if (rows.length === 0) return missing(name)
-  const found = new Map<string, Column>()
-  for (const [column, type, isEnum, readable] of rows) {
-    found.set(String(column), { type: String(type), isEnum: isEnum === true, readable: readable === true })
-  }
-  const { columns } = mapping
-  const [table] = await database.query({ text: TABLE, parameters: [name, columns.id] }, deadlineMs)
-  const problems = (Object.keys(FITS) as (keyof TokenColumns)[]).flatMap(
-    (key) => problemOf(key, columns[key], found) ?? [],
-  )
-  if (table !== undefined && !CURRENT_KINDS.has(String(table[0]))) {
-    problems.unshift('is no table or view that tells what is committed now (a materialized view is a copy)')
-  }
+  const unfit = unfitFor(relation, mapping.columns)
+  if (unfit.length > 0) return reportOf(name, { mapped: null, problems: unfit, warnings: [] })
+  const found = columnsOf(relation, mapping.columns)
+  const { statuses, problems } = await checkStatuses(ask, relation, found.status, mapping)
+  if (problems.length > 0)
+    return reportOf(name, { mapped: null, problems: problems.map(lasting), warnings: [] })
+  const writing = mapping.written
+    ? await checkWriting(ask, { relation, mapped: found, statuses })
+    : { problems: [], warnings: [], missingGrants: [] }
+  return reportOf(name, {
+    mapped: mappedTable(relation, found, mapping.table.schema === null ? name : null, statuses),
+    problems: [
+      ...writing.problems.map(lasting),
+      ...writing.missingGrants.map((text) => ({ text, mayHeal: true })),
+    ],
+    warnings: [...warningsOf(relation, mapping.columns), ...writing.warnings],
+  })
+}
+
+function reportOf(
+  name: string,
+  {
+    mapped,
+    problems,
+    warnings,
+  }: { mapped: MappedTable | null; problems: readonly Problem[]; warnings: readonly string[] },
+): CatalogueReport {
   return {
-    kinds: problems.length === 0 ? kindsOf(columns, found) : null,
-    problems: problems.map((problem) => `${name}: ${problem}`),
-    warnings: table === undefined ? [] : warningsOf(table, mapping).map((warning) => `${name}: ${warning}`),
+    mapped,
+    problems: problems.map(({ text }) => `${name}: ${text}`),
+    mayHeal: problems.length > 0 && problems.every(({ mayHeal }) => mayHeal),
+    warnings: warnings.map((warning) => `${name}: ${warning}`),
   }
 }
 
-function missing(name: string): CatalogueReport {
-  const problem = `the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`
-  return { kinds: null, problems: [problem], warnings: [] }
+function lasting(text: string): Problem {
+  return { text, mayHeal: false }
 }
 
-function warningsOf(
-  [kind, rowSecurity, unique, indexed, writable]: readonly Cell[],
-  { columns: { id }, written }: Mapping,
-): string[] {
-  const warnings: string[] = []
-  if (written === true && writable !== true)
-    warnings.push('the role may not INSERT and UPDATE: refresh and logout will fail (SESSION_ENDPOINTS)')
-  if (rowSecurity === true) {
-    warnings.push('row-level security applies to the role: tokens whose rows it may not see are refused')
+/** Why tokens could not be read. */
+function unfitFor(relation: Relation, columns: TokenColumns): Problem[] {
+  const problems = KEYS.flatMap((key) => problemOf(key, columns[key], relation.columns) ?? [])
+  if (!CURRENT_KINDS.has(relation.kind)) {
+    const text = 'is no table or view that tells what is committed now (a materialized view is a copy)'
+    problems.unshift(lasting(text))
   }
-  if (!INDEXED_KINDS.has(String(kind))) return warnings
-  if (indexed !== true)
-    warnings.push(`no index begins with the column "${id}": every look-up reads the whole table`)
-  else if (unique !== true)
-    warnings.push(`no unique index is on the column "${id}" alone: an id may have several rows`)
-  return warnings
+  return problems
 }
 
 function problemOf(
   key: keyof TokenColumns,
   column: string,
-  found: ReadonlyMap<string, Column>,
-): string | null {
+  found: ReadonlyMap<string, CatalogueColumn>,
+): Problem | null {
   const mapped = column === key ? '' : ` (mapped from ${key})`
   const entry = found.get(column)
   if (entry === undefined) {
-    return `has no column "${column}"${mapped}; it has ${[...found.keys()].map((each) => `"${each}"`).join(', ')} (TOKEN_COLUMNS)`
+    const known = [...found.keys()].map((each) => `"${each}"`).join(', ')
+    return lasting(`has no column "${column}"${mapped}; it has ${known} (TOKEN_COLUMNS)`)
   }
-  if (!entry.readable) return `the role may not SELECT the column "${column}"${mapped}`
+  if (!entry.readable)
+    return { text: `the role may not SELECT the column "${column}"${mapped}`, mayHeal: true }
   const { types, expected } = FITS[key]
   if (types.includes(entry.type) || (key === 'status' && entry.isEnum)) return null
-  return `the column "${column}"${mapped} is of type ${entry.type}; expected ${expected}`
+  return lasting(`the column "${column}"${mapped} is of type ${entry.type}; expected ${expected}`)
 }
 
-function kindsOf(columns: TokenColumns, found: ReadonlyMap<string, Column>): ColumnKinds {
-  const expiry = found.get(columns.expiresAt)!.type
+function columnsOf(relation: Relation, columns: TokenColumns): MappedColumns {
+  return Object.fromEntries(KEYS.map((key) => [key, relation.columns.get(columns[key])!])) as MappedColumns
+}
+
+function warningsOf({ kind, rowSecurity, indexedId, uniqueId }: Relation, { id }: TokenColumns): string[] {
+  const warnings: string[] = []
+  if (rowSecurity) {
+    warnings.push('row-level security applies to the role: tokens whose rows it may not see are refused')
+  }
+  if (!INDEXED_KINDS.has(kind)) return warnings
+  if (!indexedId)
+    warnings.push(`no index begins with the column "${id}": every look-up reads the whole table`)
+  else if (!uniqueId)
+    warnings.push(`no unique index is on the column "${id}" alone: an id may have several rows`)
+  return warnings
+}
+
+function mappedTable(
+  relation: Relation,
+  found: MappedColumns,
+  searched: string | null,
+  statuses: TokenStatuses,
+): MappedTable {
+  const column = (key: keyof TokenColumns): MappedColumn => {
+    const { name, type, declared } = found[key]
+    return { sql: quoted(name), type, declared }
+  }
   return {
-    id: found.get(columns.id)!.type === 'uuid' ? 'uuid' : 'text',
-    expiresAt: expiry === 'timestamptz' || expiry === 'timestamp' ? expiry : 'number',
+    name: relation.name,
+    searched,
+    oid: relation.oid,
+    id: column('id'),
+    userId: column('userId'),
+    sessionId: column('sessionId'),
+    mandateId: column('mandateId'),
+    status: column('status'),
+    expiresAt: column('expiresAt') as MappedColumn<ExpiryType>,
+    statuses,
+    noMandate: found.mandateId.required && TEXT.includes(found.mandateId.type) ? '' : null,
   }
 }

@@ -99,3 +99,9 @@ export function quoted(name: string): string {
 export function quotedTable({ schema, name }: TableName): string {
   return schema === null ? quoted(name) : `${quoted(schema)}.${quoted(name)}`
 }
+
+/** A text in SQL. Of a backslash it says how it is meant: standard_conforming_strings may be off (PostgreSQL manual, section 4.1.2.2). */
+export function sqlLiteral(text: string): string {
+  const plain = `'${text.replaceAll("'", "''")}'`
+  return text.includes('\\') ? `E${plain.replaceAll('\\', '\\\\')}` : plain
+}

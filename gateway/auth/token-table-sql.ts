@@ -1,7 +1,8 @@
-import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+import { quoted, quotedTable, sqlLiteral, type TableName, type TokenColumns } from './token-columns.ts'
+import { statusTypeFor, type TokenStatuses } from './token-statuses.ts'
 
 /** The SQL of a token table as the interface describes it, under the mapped names. Does nothing where it exists. */
-export function tokenTableSql(table: TableName, columns: TokenColumns): string {
+export function tokenTableSql(table: TableName, columns: TokenColumns, statuses: TokenStatuses): string {
   const column = (name: keyof TokenColumns) => quoted(columns[name]).padEnd(14)
   const schema = table.schema === null ? '' : `CREATE SCHEMA IF NOT EXISTS ${quoted(table.schema)};\n\n`
   return `${schema}CREATE TABLE IF NOT EXISTS ${quotedTable(table)} (
@@ -9,8 +10,17 @@ export function tokenTableSql(table: TableName, columns: TokenColumns): string {
   ${column('userId')} text NOT NULL,
   ${column('sessionId')} text NOT NULL,
   ${column('mandateId')} text,
-  ${column('status')} text NOT NULL CHECK (${quoted(columns.status)} IN ('ACTIVE', 'REVOKED')),
+  ${column('status')} ${statusSql(quoted(columns.status), statuses)},
   ${column('expiresAt')} timestamptz NOT NULL
 );
 `
+}
+
+function statusSql(column: string, statuses: TokenStatuses): string {
+  const type = statusTypeFor(statuses)
+  if (type === 'boolean') return 'boolean NOT NULL'
+  const values = [statuses.admitting, statuses.revoked].map((status) =>
+    type === 'integer' ? status : sqlLiteral(status),
+  )
+  return `${type} NOT NULL CHECK (${column} IN (${values.join(', ')}))`
 }

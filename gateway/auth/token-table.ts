@@ -1,18 +1,16 @@
-import { type Cell, type Database, DatabaseError } from './database.ts'
+import { canonicalValue } from './column-values.ts'
+import { type Ask, type Cell, type Database, DatabaseError } from './database.ts'
+import { type MappedTable, proofOf } from './mapped-table.ts'
+import type { DecidingRow, IdentityTypes } from './row-decision.ts'
 import { textKey } from './text-key.ts'
-import { type CatalogueReport, type ColumnKinds, checkCatalogue } from './token-catalogue.ts'
-import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+import { type CatalogueReport, checkCatalogue, type TokenMapping } from './token-catalogue.ts'
 import { expirySql } from './token-expiry.ts'
 
 /** A token as the table has it now. */
-export interface TokenRow {
+export interface TokenRow extends DecidingRow {
   readonly id: string
-  readonly userId: string
-  readonly sessionId: string
-  readonly mandateId: string | null
-  readonly status: string
-  /** By the database's clock. */
-  readonly expired: boolean
+  /** The column's own word. */
+  readonly status: string | null
   /** Epoch milliseconds; null where the token's own `exp` alone decides. */
   readonly expiresAt: number | null
 }
@@ -28,96 +26,147 @@ export interface TokenTable {
   findMany(ids: readonly string[], deadlineMs: number): Promise<Map<string, TokenRow>>
   /** Compares the mapping with the catalogue. @throws DatabaseError */
   checkMapping(deadlineMs: number): Promise<CatalogueReport>
-  /** How the columns have to be read. @throws DatabaseError */
-  kinds(deadlineMs: number): Promise<ColumnKinds>
+  /**
+   * Runs `task` by the table as it was mapped last. Where a statement of the task finds that the table has changed
+   * since, the mapping is read again, and the task is run once more.
+   *
+   * @param deadlineMs for all of it
+   * @throws DatabaseError, `MAPPING` where the table does not fit any more, and what `task` throws
+   */
+  withMapped<T>(deadlineMs: number, task: (mapped: MappedTable, leftMs: number) => Promise<T>): Promise<T>
   /** Resolves where tokens could be looked up. @throws DatabaseError */
   probe(deadlineMs: number): Promise<void>
+  /** The one spelling of an id, by the mapping as it was read last. */
+  canonicalId(id: string): string
 }
 
-export interface TokenTableParts {
+export interface TokenTableParts extends TokenMapping {
   readonly database: Database
-  readonly table: TableName
-  readonly columns: TokenColumns
-  /** True where refresh and logout write the table, too. */
-  readonly written?: boolean
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
 }
 
 interface Prepared {
-  readonly kinds: ColumnKinds
+  readonly mapped: MappedTable
   readonly text: string
+  readonly types: IdentityTypes
 }
 
-/** What a column of type uuid can be compared with; anything else is no id of its. */
-export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-
 /** SQLSTATE class 42: the table is not as it was; class 22: a value is not of its column's type any more. */
-const MAPPING_STATES = /^(42|22)/
+const CHANGED = /^(?:CHANGED$|42|22)/
+const VALUE = /^22/
 
-export function createTokenTable({ database, table, columns, written = false }: TokenTableParts): TokenTable {
+export function createTokenTable({ database, now, ...mapping }: TokenTableParts): TokenTable {
   let prepared: Prepared | null = null
 
-  async function prepare(deadlineMs: number): Promise<Prepared> {
-    if (prepared !== null) return prepared
-    const report = await checkCatalogue(database, { table, columns, written }, deadlineMs)
-    if (report.kinds === null) {
-      throw new DatabaseError(
-        'MAPPING',
-        `the token table does not fit the mapping: ${report.problems.join('; ')}`,
-        { stale: false },
-      )
+  async function check(deadlineMs: number): Promise<CatalogueReport> {
+    const end = now() + deadlineMs
+    const ask: Ask = (statement) => database.query(statement, Math.max(1, end - now()))
+    const report = await checkCatalogue(ask, mapping)
+    prepared = report.mapped === null ? null : prepare(report.mapped)
+    return report
+  }
+
+  async function read(deadlineMs: number): Promise<Prepared> {
+    const { mapped, problems } = await check(deadlineMs)
+    if (mapped !== null) return prepare(mapped)
+    const message = `the token table does not fit the mapping: ${problems.join('; ')}`
+    throw new DatabaseError('MAPPING', message, { stale: false })
+  }
+
+  async function withPrepared<T>(
+    deadlineMs: number,
+    task: (prepared: Prepared, leftMs: number) => Promise<T>,
+  ): Promise<T> {
+    const end = now() + deadlineMs
+    const first = prepared ?? (await read(deadlineMs))
+    try {
+      return await task(first, end - now())
+    } catch (error) {
+      if (!(error instanceof DatabaseError) || !CHANGED.test(error.code)) throw error
+      const others = prepared
+      if (others === first) prepared = null
+      const second = others !== null && others !== first ? others : await read(end - now())
+      // A value that fails the same statement again is the row's fault, not the mapping's.
+      if (VALUE.test(error.code) && second.text === first.text) throw error
+      return task(second, end - now())
     }
-    prepared = { kinds: report.kinds, text: selectText(table, columns, report.kinds) }
-    return prepared
   }
 
   return {
     hosts: database.hosts,
     async findMany(ids, deadlineMs) {
       if (ids.length === 0) return new Map()
-      const { kinds, text } = await prepare(deadlineMs)
-      const uuid = kinds.id === 'uuid'
-      // Asked even where none is left: an id is unknown by the database's word alone, and not while it is away.
-      const asked = uuid ? ids.filter((id) => UUID.test(id)) : ids
-      try {
-        const parameters = [arrayLiteral(asked)]
-        const cells = await database.query({ text, parameters, primaryOnly: true }, deadlineMs)
-        return rowsById(cells, asked, uuid)
-      } catch (error) {
-        // A migration under way heals by itself: the next look-up reads the catalogue again.
-        if (error instanceof DatabaseError && MAPPING_STATES.test(error.code)) prepared = null
-        throw error
-      }
+      return withPrepared(deadlineMs, async (by, leftMs) => {
+        const asked = askedFor(ids, by.mapped.id.type)
+        const parameters = [arrayLiteral(asked.canonical)]
+        const cells = await database.query({ text: by.text, parameters, primaryOnly: true }, leftMs)
+        return rowsById(cells, asked, by)
+      })
     },
-    async checkMapping(deadlineMs) {
-      const report = await checkCatalogue(database, { table, columns, written }, deadlineMs)
-      prepared =
-        report.kinds === null ? null : { kinds: report.kinds, text: selectText(table, columns, report.kinds) }
-      return report
-    },
-    kinds: async (deadlineMs) => (await prepare(deadlineMs)).kinds,
-    async probe(deadlineMs) {
-      const { text } = await prepare(deadlineMs)
-      await database.query({ text, parameters: ['{}'], primaryOnly: true }, deadlineMs)
+    checkMapping: check,
+    withMapped: (deadlineMs, task) => withPrepared(deadlineMs, ({ mapped }, leftMs) => task(mapped, leftMs)),
+    probe: (deadlineMs) =>
+      withPrepared(deadlineMs, async ({ text }, leftMs) => {
+        await database.query({ text, parameters: ['{}'], primaryOnly: true }, leftMs)
+      }),
+    canonicalId: (id) => (prepared === null ? id : (canonicalValue(prepared.mapped.id.type, id) ?? id)),
+  }
+}
+
+function prepare(mapped: MappedTable): Prepared {
+  return {
+    mapped,
+    text: selectText(mapped),
+    types: {
+      userId: mapped.userId.type,
+      sessionId: mapped.sessionId.type,
+      mandateId: mapped.mandateId.type,
     },
   }
 }
 
 /**
- * One statement for all ids of a batch. The join carries `pg_is_in_recovery()` with every answer, an empty one
- * too: behind a pooler the server can change below a living connection, and a standby's lag would void the
- * promise. The cast is on the parameter, never on the column, so that the primary key's index serves.
- * Its cost is the index's and the rows': joins with `unnest`, `union all` and `string_to_array` showed no gain
- * beyond the noise of a shared machine.
+ * One statement for all ids of a batch. The cast is on the parameter, never on the column, so that the primary key's
+ * index serves. Its cost is the index's and the rows': joins with `unnest`, `union all` and `string_to_array` showed no
+ * gain beyond the noise of a shared machine.
  */
-function selectText(table: TableName, columns: TokenColumns, kinds: ColumnKinds): string {
-  const column = (name: keyof TokenColumns) => `t.${quoted(columns[name])}`
-  const { expired, epoch } = expirySql(column('expiresAt'), kinds.expiresAt)
-  const ids = kinds.id === 'uuid' ? '$1::uuid[]' : '$1::text[]'
+function selectText(mapped: MappedTable): string {
+  const { cell, source, types } = proofOf(mapped)
+  const columns = [mapped.id, mapped.userId, mapped.sessionId, mapped.mandateId, mapped.status]
+  const texts = columns.map(({ sql }) => `t.${sql}::text`).join(', ')
+  const { expired, epoch } = expirySql(`t.${mapped.expiresAt.sql}`, mapped.expiresAt.type)
   return (
-    `select pg_is_in_recovery(), ${column('id')}::text, ${column('userId')}::text, ${column('sessionId')}::text, ` +
-    `${column('mandateId')}::text, ${column('status')}::text, ${expired}, ${epoch} ` +
-    `from (select) as always left join ${quotedTable(table)} as t on ${column('id')} = any(${ids})`
+    `select ${cell}, ${texts}, ${expired}, ${epoch} from ${source} ` +
+    `left join ${mapped.name} as t on t.${mapped.id.sql} = any($1::${parameterType(mapped.id.type)}[]) and ${types}`
   )
+}
+
+/** The type of a parameter that is compared with a column of this one. */
+export function parameterType(type: string): string {
+  return type === 'varchar' ? 'text' : type
+}
+
+/** Ids as the column writes them, each at the place of the id as asked. */
+interface Asked {
+  readonly ids: readonly string[]
+  readonly canonical: readonly string[]
+}
+
+/**
+ * What no value of the column can be is not asked for, and would fail the whole statement. It is asked even where no id
+ * is left: an id is unknown by the database's word alone, and not while that is away.
+ */
+function askedFor(ids: readonly string[], type: string): Asked {
+  if (type === 'text' || type === 'varchar') return { ids, canonical: ids }
+  const asked: { ids: string[]; canonical: string[] } = { ids: [], canonical: [] }
+  for (const id of ids) {
+    const canonical = canonicalValue(type, id)
+    if (canonical === null) continue
+    asked.ids.push(id)
+    asked.canonical.push(canonical)
+  }
+  return asked
 }
 
 /** An array's text form (PostgreSQL manual, section 8.15.6). Every element is quoted: `NULL` is an id like any other. */
@@ -131,16 +180,21 @@ function arrayLiteral(ids: readonly string[]): string {
   return `${literal}}`
 }
 
-function rowsById(cells: readonly Cell[][], asked: readonly string[], uuid: boolean): Map<string, TokenRow> {
-  // The database tells uuids in lower case; the token may have them in another.
-  const ids = uuid ? asked.map((id) => id.toLowerCase()) : asked
-  const { first, next } = placesByKey(ids)
+function rowsById(
+  cells: readonly Cell[][],
+  { ids, canonical }: Asked,
+  prepared: Prepared,
+): Map<string, TokenRow> {
+  const { first, next } = placesByKey(canonical)
+  const isDecimal = prepared.mapped.id.type === 'numeric'
   const rows = new Map<string, TokenRow>()
   for (const cell of cells) {
-    const id = cell[1] as string | null
+    const text = cell[1] as string | null
+    if (text === null) continue
+    const id = isDecimal ? canonicalValue('numeric', text) : text
     if (id === null) continue
     for (let place = first.get(textKey(id)) ?? -1; place !== -1; place = next[place]!) {
-      if (ids[place] === id) put(rows, asked[place]!, cell)
+      if (canonical[place] === id) put(rows, ids[place]!, toRow(cell, prepared))
     }
   }
   return rows
@@ -162,22 +216,24 @@ function placesByKey(ids: readonly string[]): {
 }
 
 /** Where ids are not unique, a row that refuses outweighs one that admits. */
-function put(rows: Map<string, TokenRow>, id: string, cell: readonly Cell[]): void {
+function put(rows: Map<string, TokenRow>, id: string, row: TokenRow): void {
   const before = rows.get(id)
-  if (before === undefined || (before.status === 'ACTIVE' && !before.expired)) rows.set(id, toRow(cell))
+  if (before === undefined || (before.active && !before.expired)) rows.set(id, row)
 }
 
-function toRow(cell: readonly Cell[]): TokenRow {
+function toRow(cell: readonly Cell[], { mapped, types }: Prepared): TokenRow {
   const epoch = cell[7]
+  const status = cell[5] as string | null
   return {
     id: cell[1] as string,
     // An identity that is missing, where a table allows it, is empty: one that cannot be sent.
     userId: (cell[2] ?? '') as string,
     sessionId: (cell[3] ?? '') as string,
-    mandateId: cell[4] as string | null,
-    status: cell[5] as string,
-    // PostgreSQL sorts NaN behind every number; no token lives for ever by it.
-    expired: cell[6] === true || Number.isNaN(epoch),
-    expiresAt: typeof epoch === 'number' && !Number.isNaN(epoch) ? epoch * 1000 : null,
+    mandateId: cell[4] === '' ? null : (cell[4] as string | null),
+    status,
+    active: status === mapped.statuses.admitting,
+    expired: cell[6] === true,
+    expiresAt: typeof epoch === 'number' && !Number.isNaN(epoch) ? Math.round(epoch * 1000) : null,
+    types,
   }
 }

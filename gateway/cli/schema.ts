@@ -1,5 +1,6 @@
-import { quoted, quotedTable, type TokenColumns } from '../auth/token-columns.ts'
+import { quoted, quotedTable, sqlLiteral, type TokenColumns } from '../auth/token-columns.ts'
 import { tokenTableSql } from '../auth/token-table-sql.ts'
+import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
 import type { Settings } from '../settings.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf } from './backing.ts'
@@ -20,19 +21,21 @@ export async function schema(_args: Arguments, environment: Environment): Promis
 }
 
 export function schemaSql(settings: Settings): string {
-  const { tokenTable, tokenColumns: columns } = settings
+  const { tokenTable, tokenColumns: columns, tokenStatuses: statuses } = settings
   const table = quotedTable(tokenTable)
   const column = (name: keyof TokenColumns) => quoted(columns[name])
   const prefix = tokenTable.schema === null ? '' : `${quoted(tokenTable.schema)}.`
   const name = (suffix: string) => quoted(`${cut(tokenTable.name, suffix)}_${suffix}`)
   const privileges = settings.sessionEndpoints ? 'SELECT, INSERT, UPDATE' : 'SELECT'
+  // The literal becomes a value of the column's own type.
+  const isActive = (row: string) => `${row}.${column('status')} = ${sqlLiteral(statuses.admitting)}`
   const channel = settings.revocationChannel ?? CHANNEL
   return `-- The token table, its indexes, the notice of revocations and the role that the gateway needs.
 -- Safe to run again, and on a table that is there already: what exists is left as it is. PostgreSQL 14 or later.
 
 BEGIN;
 
-${tokenTableSql(tokenTable, columns)}
+${tokenTableSql(tokenTable, columns, statuses)}
 -- Revoking a session or a user, and listing tokens, without reading the whole table.
 CREATE INDEX IF NOT EXISTS ${name('session_idx')} ON ${table} (${column('sessionId')});
 CREATE INDEX IF NOT EXISTS ${name('user_idx')} ON ${table} (${column('userId')});
@@ -40,16 +43,16 @@ CREATE INDEX IF NOT EXISTS ${name('user_idx')} ON ${table} (${column('userId')})
 -- Tells the gateways of each revocation, so that open streams end at once: REVOCATION_CHANNEL=${channel.replaceAll(/[\r\n]/g, ' ')}
 CREATE OR REPLACE FUNCTION ${prefix}${name('notify_revoked')}() RETURNS trigger LANGUAGE plpgsql AS $notify$
 BEGIN
-  PERFORM pg_catalog.pg_notify(${literal(channel)}, OLD.${column('id')}::text);
+  PERFORM pg_catalog.pg_notify(${sqlLiteral(channel)}, OLD.${column('id')}::text);
   RETURN NULL;
 END $notify$;
 
 CREATE OR REPLACE TRIGGER ${name('revoked')} AFTER UPDATE OF ${column('status')} ON ${table}
-  FOR EACH ROW WHEN (OLD.${column('status')}::text = 'ACTIVE' AND NEW.${column('status')}::text <> 'ACTIVE')
+  FOR EACH ROW WHEN (${isActive('OLD')} AND (${isActive('NEW')}) IS NOT TRUE)
   EXECUTE FUNCTION ${prefix}${name('notify_revoked')}();
 
 CREATE OR REPLACE TRIGGER ${name('deleted')} AFTER DELETE ON ${table}
-  FOR EACH ROW WHEN (OLD.${column('status')}::text = 'ACTIVE')
+  FOR EACH ROW WHEN (${isActive('OLD')})
   EXECUTE FUNCTION ${prefix}${name('notify_revoked')}();
 
 -- Least privilege: this one table and nothing else. Give the role a password: \\password ${ROLE} (in psql).
@@ -64,13 +67,24 @@ DO $role$ BEGIN
     END;
   END IF;
   EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %s TO ${ROLE}', (
-    SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = ${literal(table)}::regclass));
+    SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = ${sqlLiteral(table)}::regclass));
   REVOKE ALL ON ${table} FROM ${ROLE};
   GRANT ${privileges} ON ${table} TO ${ROLE};
+  -- The gateway cancels what takes longer than its own time limit; this is for when it cannot.
+  BEGIN
+    ALTER ROLE ${ROLE} SET statement_timeout = '${statementTimeoutMs(settings)}ms';
+  EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'statement_timeout of the role ${ROLE} was not set: that takes ADMIN OPTION on it';
+  END;
 END $role$;
 
 COMMIT;
 `
+}
+
+/** A quarter above the longest that the gateway waits for one statement: a change of a session waits for others of it. */
+function statementTimeoutMs({ lookupTimeoutMs, sessionEndpoints }: Settings): number {
+  return Math.ceil(1.25 * (sessionEndpoints ? sessionTimeoutMs(lookupTimeoutMs) : lookupTimeoutMs))
 }
 
 /** The beginning of a table's name that leaves room for a suffix. */
@@ -79,10 +93,4 @@ function cut(name: string, suffix: string): string {
   let kept = name
   while (Buffer.byteLength(kept) > room) kept = kept.slice(0, -1)
   return kept
-}
-
-function literal(text: string): string {
-  const plain = `'${text.replaceAll("'", "''")}'`
-  // A backslash means itself in every setting of standard_conforming_strings (PostgreSQL manual, section 4.1.2.2).
-  return text.includes('\\') ? `E${plain.replaceAll('\\', '\\\\')}` : plain
 }

@@ -132,7 +132,7 @@ function table(rows: readonly ListedToken[], paint: Paint): string {
       .join('  ')
       .trimEnd()
   const lines = rows.map((row, i) => {
-    const admits = row.status === 'ACTIVE' && !row.expired
+    const admits = row.active && !row.expired
     return admits ? aligned(body[i]!) : paint.dim(aligned(body[i]!))
   })
   return `${[paint.bold(aligned(head)), ...lines].join('\n')}\n`
@@ -140,6 +140,6 @@ function table(rows: readonly ListedToken[], paint: Paint): string {
 
 /** On one line, whatever the row holds. */
 function cellOf(row: ListedToken, name: (typeof COLUMNS)[number]): string {
-  if (name === 'status' && row.status === 'ACTIVE' && row.expired) return 'ACTIVE, expired'
+  if (name === 'status' && row.active && row.expired) return `${visible(String(row.status))}, expired`
   return visible(row[name] ?? '-')
 }

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import type { KeySource } from '../auth/keys.ts'
-import { quotedTable, type TableName, type TokenColumns } from '../auth/token-columns.ts'
+import { quotedTable } from '../auth/token-columns.ts'
 import { tokenTableSql } from '../auth/token-table-sql.ts'
 import type { Settings } from '../settings.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
@@ -35,7 +35,7 @@ export async function provision(settings: Settings, cwd: string): Promise<Provis
     return { databaseUrl: settings.databaseUrl, keySource, postgres: null, notices }
   const embedded = await startEmbeddedPostgres({ dataDir: join(data, 'postgres') })
   notices.push(`DATABASE_URL is not set: using the embedded PostgreSQL in ${DATA}/postgres, ${embedded.url}`)
-  await makeTable(embedded.url, settings.tokenTable, settings.tokenColumns)
+  await makeTable(embedded.url, settings)
   return { databaseUrl: embedded.url, keySource, postgres: embedded, notices }
 }
 
@@ -49,11 +49,11 @@ async function generatedKey(data: string, notices: string[]): Promise<KeySource>
   return { kind: 'secret-file', path }
 }
 
-async function makeTable(url: string, table: TableName, columns: TokenColumns): Promise<void> {
+async function makeTable(url: string, { tokenTable, tokenColumns, tokenStatuses }: Settings): Promise<void> {
   const sql = postgres(url, { max: 1, onnotice: () => {} })
   try {
-    const [found] = await sql`select to_regclass(${quotedTable(table)})::text as name`
-    if (found?.name === null) await sql.unsafe(tokenTableSql(table, columns))
+    const [found] = await sql`select to_regclass(${quotedTable(tokenTable)})::text as name`
+    if (found?.name === null) await sql.unsafe(tokenTableSql(tokenTable, tokenColumns, tokenStatuses))
   } finally {
     await sql.end()
   }

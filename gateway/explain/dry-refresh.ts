@@ -1,5 +1,6 @@
 import { createSecretKey } from 'node:crypto'
 import type { CookieNames } from '../auth/cookies.ts'
+import { claimThatDiffers, refusalByRow } from '../auth/row-decision.ts'
 import type { Lookup, TokenLookup } from '../auth/token-lookup.ts'
 import type { TokenVerifier, VerifiedToken } from '../auth/token-verifier.ts'
 import { createRefresh } from '../sessions/refresh.ts'
@@ -23,16 +24,8 @@ export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts)
     if (found.kind === 'failed') throw found.error
     if (found.kind === 'unknown') return { kind: 'refused', code: 'token_unknown' }
     const { row } = found
-    const agrees = (claim: string | null, value: string | null) => claim === null || claim === value
-    if (
-      !agrees(token.userId, row.userId) ||
-      !agrees(token.mandateId, row.mandateId) ||
-      !agrees(token.sessionId, row.sessionId)
-    ) {
-      return { kind: 'refused', code: 'token_mismatch' }
-    }
-    if (row.status !== 'ACTIVE') return { kind: 'refused', code: 'token_revoked' }
-    if (row.expired) return { kind: 'refused', code: 'token_expired' }
+    const code = claimThatDiffers(token, row) === null ? refusalByRow(row) : 'token_mismatch'
+    if (code !== null) return { kind: 'refused', code }
     const { userId, sessionId, mandateId } = row
     const next = { ...NOT_MADE, userId, sessionId, mandateId }
     return { kind: 'rotated', access: next, refresh: next, accessIsGood: true }

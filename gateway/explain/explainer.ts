@@ -81,9 +81,16 @@ export async function createExplainer({
     wallClock: Date.now,
     memoMax: 10,
   })
-  const { databasePrepare: prepare, tokenTable, tokenColumns: columns } = settings
+  const { databasePrepare: prepare } = settings
   const database = createDatabase({ url: databaseUrl, connections: 1, prepare, scheduler })
-  const table = createTokenTable({ database, table: tokenTable, columns })
+  const table = createTokenTable({
+    database,
+    table: settings.tokenTable,
+    columns: settings.tokenColumns,
+    statuses: settings.tokenStatuses,
+    written: false,
+    now: scheduler.now,
+  })
 
   async function decide(exchange: Exchange, route: Route, target: MatchedTarget) {
     const parts = { settings, cookies, verifier, table, metrics, scheduler }

@@ -10,7 +10,7 @@ import { createStreamGuard, type StreamGuard } from './stream-guard.ts'
 export interface OpenExchangeParts {
   readonly settings: Settings
   readonly databaseUrl: string
-  readonly table: Pick<TokenTable, 'findMany'>
+  readonly table: Pick<TokenTable, 'findMany' | 'canonicalId'>
   readonly metrics: Metrics
   readonly scheduler: Scheduler
   /** How names become addresses. */
@@ -48,7 +48,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
           scheduler: parts.scheduler,
           timeoutMs: settings.lookupTimeoutMs,
           lookup: parts.lookup,
-          onToken: guard.revoked,
+          onToken: (id) => guard.revoked(parts.table.canonicalId(id)),
           onListening() {
             storeEvents.listening()
             guard.recheck()

@@ -1,7 +1,10 @@
+import { canonicalValue } from '../auth/column-values.ts'
 import type { Ask } from '../auth/database.ts'
-import type { ColumnKinds } from '../auth/token-catalogue.ts'
-import { quoted, quotedTable, type TableName, type TokenColumns } from '../auth/token-columns.ts'
-import { UUID } from '../auth/token-table.ts'
+import { type MappedTable, proofOf } from '../auth/mapped-table.ts'
+import type { DecidingRow } from '../auth/row-decision.ts'
+import { sqlLiteral } from '../auth/token-columns.ts'
+import { expirySql, expiryValueSql, isTime } from '../auth/token-expiry.ts'
+import { parameterType } from '../auth/token-table.ts'
 
 /** A token's row. */
 export interface SessionToken {
@@ -13,9 +16,7 @@ export interface SessionToken {
   readonly exp: number
 }
 
-export interface SessionRow extends SessionToken {
-  readonly status: string
-  readonly expired: boolean
+export interface SessionRow extends SessionToken, DecidingRow {
   /** The database's clock when it was read, seconds since the epoch, as fine as `exp` is held. */
   readonly now: number
 }
@@ -24,22 +25,18 @@ export interface SessionRow extends SessionToken {
 export interface SessionRows {
   /**
    * Waits until no other transaction of a gateway's changes the session. What they did is seen by the statements
-   * that follow. @throws DatabaseError, also where the server is in recovery
+   * that follow, and the table stays as it is until the transaction ends.
+   *
+   * @throws DatabaseError, also where the server is in recovery, or the table is not as it was mapped
    */
   lockSession(sessionId: string): Promise<void>
-  /** The same, for the session of a token; does nothing where the token has no row. */
+  /** The same, for the session of a token; locks nothing where the token has no row. */
   lockSessionOf(tokenId: string): Promise<void>
   /** The row, locked against changes by others than gateways, or null. */
   read(tokenId: string): Promise<SessionRow | null>
   revokeSession(session: { readonly userId: string; readonly sessionId: string }): Promise<void>
-  insert(tokens: readonly SessionToken[]): Promise<void>
-}
-
-export interface SessionRowsParts {
-  readonly table: TableName
-  readonly columns: TokenColumns
-  /** What a server is told to wait at most: for a lock, and for a gateway that has stopped in the middle. */
-  readonly timeoutMs: number
+  /** @param precedingId the token that these follow on */
+  insert(tokens: readonly SessionToken[], precedingId: string): Promise<void>
 }
 
 /**
@@ -50,89 +47,97 @@ export interface SessionRowsParts {
 export const sessionLock = (sessionId: string): string =>
   `pg_advisory_xact_lock(hashtextextended('poweron-gateway ' || ${sessionId}, 0))`
 
-/** @returns what gives a transaction its statements */
-export function createSessionRows({
-  table,
-  columns,
-  timeoutMs,
-}: SessionRowsParts): (ask: Ask, kinds: ColumnKinds) => SessionRows {
-  const name = quotedTable(table)
-  const column = (key: keyof TokenColumns) => quoted(columns[key])
-  const ids = (['id', 'userId', 'sessionId', 'mandateId', 'status', 'expiresAt'] as const).map(column)
-  const lock = (sessionId: string) =>
-    `select pg_is_in_recovery(), set_config('lock_timeout', '${timeoutMs}', true), ` +
-    `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(sessionId)}`
-  const revoke =
-    `update ${name} set ${column('status')} = 'REVOKED' ` +
-    `where ${column('userId')} = $1 and ${column('sessionId')} = $2 and ${column('status')} = 'ACTIVE'`
-
-  function readText(kinds: ColumnKinds): string {
-    const expiry = column('expiresAt')
-    const epoch = kinds.expiresAt === 'number' ? `${expiry}::float8` : `extract(epoch from ${expiry})::float8`
-    return (
-      `select ${column('userId')}::text, ${column('sessionId')}::text, ${column('mandateId')}::text, ` +
-      `${column('status')}::text, ${epoch}, extract(epoch from clock_timestamp())::float8 ` +
-      `from ${name} where ${column('id')} = $1::${kinds.id} for update`
-    )
-  }
-
-  return (ask, kinds) => {
-    const isId = (id: string) => kinds.id !== 'uuid' || UUID.test(id)
+/**
+ * @param timeoutMs what a server is told to wait at most: for a lock, and for a gateway that has stopped in the middle
+ * @returns what gives a transaction its statements
+ */
+export function createSessionRows(timeoutMs: number): (ask: Ask, mapped: MappedTable) => SessionRows {
+  return (ask, mapped) => {
+    const texts = textsFor(mapped, timeoutMs)
+    const { id: idColumn, expiresAt } = mapped
+    /** What is no id is asked for as NULL: a token is unknown by the database's word alone. */
+    const parameterOf = (id: string) => canonicalValue(idColumn.type, id)
     return {
       async lockSession(sessionId) {
-        await ask({ text: lock('$1::text'), parameters: [sessionId], primaryOnly: true })
+        await ask({ text: texts.lock, parameters: [sessionId], primaryOnly: true })
       },
       async lockSessionOf(tokenId) {
-        if (!isId(tokenId)) return
-        const session = `${column('sessionId')}::text`
-        const from = `from (select) as always left join ${name} on ${column('id')} = $1::${kinds.id}`
-        await ask({ text: `${lock(session)} ${from}`, parameters: [tokenId], primaryOnly: true })
+        await ask({ text: texts.lockOf, parameters: [parameterOf(tokenId)], primaryOnly: true })
       },
-      async read(id) {
-        if (!isId(id)) return null
-        const [cells] = await ask({ text: readText(kinds), parameters: [id] })
+      async read(tokenId) {
+        const [cells] = await ask({ text: texts.read, parameters: [parameterOf(tokenId)] })
         if (cells === undefined) return null
-        const [userId, sessionId, mandateId, status, exp, clock] = cells
+        const [id, userId, sessionId, mandateId, status, exp, expired, clock] = cells
         return {
-          id,
+          id: String(id),
           userId: String(userId ?? ''),
           sessionId: String(sessionId ?? ''),
-          mandateId: mandateId === null ? null : String(mandateId),
-          status: String(status),
+          mandateId: mandateId === null || mandateId === '' ? null : String(mandateId),
+          active: status === mapped.statuses.admitting,
+          expired: expired === true,
           exp: Number(exp),
-          expired: exp !== null && !(Number(exp) > Number(clock)),
-          now:
-            kinds.expiresAt === 'number'
-              ? Math.floor(Number(clock))
-              : Math.floor(Number(clock) * 1000) / 1000,
+          now: isTime(expiresAt.type) ? Math.floor(Number(clock) * 1000) / 1000 : Math.floor(Number(clock)),
+          types: {
+            userId: mapped.userId.type,
+            sessionId: mapped.sessionId.type,
+            mandateId: mapped.mandateId.type,
+          },
         }
       },
       async revokeSession({ userId, sessionId }) {
-        await ask({ text: revoke, parameters: [userId, sessionId] })
+        await ask({ text: texts.revoke, parameters: [userId, sessionId] })
       },
-      async insert(tokens) {
-        const rows = tokens.map((_, i) => `(${placeholders(i * 5, kinds)})`)
+      async insert(tokens, precedingId) {
         await ask({
-          text: `insert into ${name} (${ids.join(', ')}) values ${rows.join(', ')}`,
-          parameters: tokens.flatMap(({ id, userId, sessionId, mandateId, exp }) => [
-            id,
-            userId,
-            sessionId,
-            mandateId,
-            String(exp),
-          ]),
+          text: insertText(mapped, tokens.length),
+          parameters: [
+            ...tokens.flatMap(({ id, userId, sessionId, mandateId, exp }) => [
+              id,
+              userId,
+              sessionId,
+              mandateId ?? mapped.noMandate,
+              String(exp),
+            ]),
+            ...(isTime(expiresAt.type) ? [] : [precedingId]),
+          ],
         })
       },
     }
   }
 }
 
-function placeholders(after: number, { expiresAt }: ColumnKinds): string {
-  const at = (n: number) => `$${after + n}`
-  const expiry = {
-    timestamptz: `to_timestamp(${at(5)}::float8)`,
-    timestamp: `to_timestamp(${at(5)}::float8) at time zone 'UTC'`,
-    number: `${at(5)}::float8`,
-  }[expiresAt]
-  return `${at(1)}, ${at(2)}, ${at(3)}, ${at(4)}, 'ACTIVE', ${expiry}`
+function textsFor(mapped: MappedTable, timeoutMs: number) {
+  const { name, id, userId, sessionId, mandateId, status, expiresAt, statuses } = mapped
+  const { cell, source, types } = proofOf(mapped)
+  const lock = (session: string) =>
+    `select ${cell}, set_config('lock_timeout', '${timeoutMs}', true), ` +
+    `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(session)} ` +
+    `from ${source} left join ${name} as t on`
+  const columns = [id, userId, sessionId, mandateId, status].map(({ sql }) => `t.${sql}::text`)
+  const { epoch, expired } = expirySql(`t.${expiresAt.sql}`, expiresAt.type)
+  const isToken = `t.${id.sql} = $1::${parameterType(id.type)}`
+  return {
+    // That it is mentioned is what locks the table.
+    lock: `${lock('$1::text')} false and ${types}`,
+    lockOf: `${lock(`t.${sessionId.sql}::text`)} ${isToken} and ${types}`,
+    read:
+      `select ${columns.join(', ')}, ${epoch}, ${expired}, date_part('epoch', clock_timestamp()) ` +
+      `from ${name} as t where ${isToken} for update`,
+    revoke:
+      `update ${name} set ${status.sql} = ${sqlLiteral(statuses.revoked)} ` +
+      `where ${userId.sql} = $1 and ${sessionId.sql} = $2 and ${status.sql}::text = ${sqlLiteral(statuses.admitting)}`,
+  }
+}
+
+/** Each row takes five parameters; where the expiry is a number, the id of the token that is followed comes last. */
+function insertText(mapped: MappedTable, rows: number): string {
+  const { name, id, userId, sessionId, mandateId, status, expiresAt, statuses } = mapped
+  const columns = [id, userId, sessionId, mandateId, status, expiresAt].map(({ sql }) => sql)
+  const precedingRow = `${id.sql} = $${rows * 5 + 1}::${parameterType(id.type)}`
+  const values = Array.from({ length: rows }, (_, i) => {
+    const at = (n: number) => `$${i * 5 + n}`
+    const expiry = expiryValueSql(at(5), expiresAt, { table: name, precedingRow })
+    return `(${at(1)}, ${at(2)}, ${at(3)}, ${at(4)}, ${sqlLiteral(statuses.admitting)}, ${expiry})`
+  })
+  return `insert into ${name} (${columns.join(', ')}) values ${values.join(', ')}`
 }

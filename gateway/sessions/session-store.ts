@@ -1,6 +1,7 @@
 import { createHmac, type KeyObject } from 'node:crypto'
 import { type Ask, type Database, DatabaseError } from '../auth/database.ts'
-import type { ColumnKinds } from '../auth/token-catalogue.ts'
+import { claimThatDiffers, refusalByRow } from '../auth/row-decision.ts'
+import type { TokenTable } from '../auth/token-table.ts'
 import type { VerifiedToken } from '../auth/token-verifier.ts'
 import { GatewayError } from '../errors.ts'
 import type { createSessionRows, SessionRow, SessionRows, SessionToken } from './session-rows.ts'
@@ -52,7 +53,7 @@ export interface SessionStore {
 export interface SessionStoreParts {
   readonly database: Database
   readonly rowsOf: ReturnType<typeof createSessionRows>
-  readonly kinds: () => Promise<ColumnKinds>
+  readonly withMapped: TokenTable['withMapped']
   /** The first one names the successors of a token; while secrets are replaced, instances differ in which that is. */
   readonly secrets: () => readonly [KeyObject, ...KeyObject[]]
   readonly accessTtlS: number
@@ -78,7 +79,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     await rows.lockSessionOf(token.jti)
     const row = await rows.read(token.jti)
     if (row === null) return { kind: 'refused', code: 'token_unknown' }
-    return disagrees(token, row) ? { kind: 'refused', code: 'token_mismatch' } : row
+    return claimThatDiffers(token, row) === null ? row : { kind: 'refused', code: 'token_mismatch' }
   }
 
   async function rotateIn(
@@ -89,7 +90,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     const old = await take(rows, token)
     if ('code' in old) return old
     if (!isWanted()) return { kind: 'left' }
-    if (old.status !== 'ACTIVE') return successors(rows, old)
+    if (!old.active) return successors(rows, old)
     if (old.expired) return { kind: 'refused', code: 'token_expired' }
     const { id, userId, sessionId, mandateId, now } = old
     const whose = { userId, sessionId, mandateId }
@@ -101,7 +102,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
     }
     const refresh = { ...whose, id: successorId(secret, id, 'refresh'), exp: now + parts.refreshTtlS }
     await rows.revokeSession(old)
-    await rows.insert([access, refresh])
+    await rows.insert([access, refresh], id)
     return { kind: 'rotated', access, refresh, accessIsGood: true }
   }
 
@@ -128,18 +129,18 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
       await rows.revokeSession(used)
       return REVOKED
     }
-    if (refresh.status !== 'ACTIVE') return successors(rows, refresh)
+    if (!refresh.active) return successors(rows, refresh)
     // Rows of expired access tokens may be cleaned away long before those of the refresh tokens beside them.
     const access = await rows.read(successorId(secret, used.id, 'access'))
     if (access === null) return REVOKED
-    return { kind: 'rotated', access, refresh, accessIsGood: access.status === 'ACTIVE' && !access.expired }
+    return { kind: 'rotated', access, refresh, accessIsGood: refusalByRow(access) === null }
   }
 
   async function endIn(rows: SessionRows, token: VerifiedToken): Promise<Ending> {
     const row = await take(rows, token)
     if ('code' in row) return row
-    if (row.status === 'ACTIVE' && row.expired) return { kind: 'refused', code: 'token_expired' }
-    if (row.status !== 'ACTIVE') {
+    if (refusalByRow(row) === 'token_expired') return { kind: 'refused', code: 'token_expired' }
+    if (!row.active) {
       const found = await successors(rows, row)
       if (found.kind === 'refused') return found
     }
@@ -163,11 +164,11 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
    * by its successors.
    */
   async function transact<T>(end: number, task: (rows: SessionRows) => Promise<T>): Promise<T> {
-    const once = async () => {
-      const kinds = await parts.kinds()
-      const within = (ask: Ask) => task(parts.rowsOf(ask, kinds))
-      return database.transaction(within, Math.max(1, end - parts.now()))
-    }
+    const once = () =>
+      parts.withMapped(Math.max(1, end - parts.now()), (mapped, leftMs) => {
+        const within = (ask: Ask) => task(parts.rowsOf(ask, mapped))
+        return database.transaction(within, Math.max(1, leftMs))
+      })
     for (let left = database.hosts; ; left--) {
       try {
         return await once()
@@ -213,12 +214,4 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
 /** What is known of it before its row is read. */
 function sessionOf({ sessionId, jti }: VerifiedToken): string {
   return sessionId ?? jti
-}
-
-function disagrees(token: VerifiedToken, row: SessionToken): boolean {
-  return (
-    (token.userId !== null && token.userId !== row.userId) ||
-    (token.mandateId !== null && token.mandateId !== row.mandateId) ||
-    (token.sessionId !== null && token.sessionId !== row.sessionId)
-  )
 }

@@ -13,6 +13,7 @@ import { createRefreshInPassing, type RefreshInPassing } from './refresh-in-pass
 import { createSessionEndpoints, type SessionEndpoints } from './session-endpoints.ts'
 import { createSessionRows } from './session-rows.ts'
 import { createSessionStore, type SessionStore } from './session-store.ts'
+import { sessionTimeoutMs } from './session-timeout.ts'
 
 export interface SessionParts {
   readonly settings: Settings
@@ -20,7 +21,7 @@ export interface SessionParts {
   readonly cookies: CookieNames
   readonly keys: KeyRing
   readonly verifier: TokenVerifier
-  readonly table: Pick<TokenTable, 'kinds'>
+  readonly table: Pick<TokenTable, 'withMapped'>
   readonly scheduler: Scheduler
   /** How names become addresses. */
   readonly lookup: LookupFunction
@@ -31,9 +32,6 @@ export interface SessionParts {
 
 /** Of their own: a session that is held up by a lock holds up no look-up. */
 const CONNECTIONS = 2
-
-/** A transaction takes several statements and may wait for another tab's; a look-up is one. */
-export const LOOKUPS_A_TRANSACTION = 5
 
 /** Refresh and logout with what they need. The settings have seen to it that there is a signing secret. */
 export function createSessions(parts: SessionParts): {
@@ -47,7 +45,7 @@ export function createSessions(parts: SessionParts): {
     if (first === undefined) throw new TypeError('session endpoints need a signing secret')
     return [first, ...others] as const
   }
-  const timeoutMs = settings.lookupTimeoutMs * LOOKUPS_A_TRANSACTION
+  const timeoutMs = sessionTimeoutMs(settings.lookupTimeoutMs)
   const store = createSessionStore({
     database: createDatabase({
       url: parts.databaseUrl,
@@ -58,8 +56,8 @@ export function createSessions(parts: SessionParts): {
       statementTimeoutMs: timeoutMs,
       lookup: parts.lookup,
     }),
-    rowsOf: createSessionRows({ table: settings.tokenTable, columns: settings.tokenColumns, timeoutMs }),
-    kinds: () => parts.table.kinds(settings.lookupTimeoutMs),
+    rowsOf: createSessionRows(timeoutMs),
+    withMapped: parts.table.withMapped,
     secrets,
     accessTtlS: settings.accessTokenTtlS,
     refreshTtlS: settings.refreshTokenTtlS,

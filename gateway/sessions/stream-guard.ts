@@ -1,4 +1,5 @@
 import type { Identity } from '../auth/authenticator.ts'
+import { isReassigned } from '../auth/row-decision.ts'
 import type { TokenRow } from '../auth/token-table.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { type Linked, LinkedSet } from './linked-set.ts'
@@ -144,8 +145,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   function judge(watched: Watched, row: TokenRow | undefined, askedAt: number): void {
     const { identity, tokenExpiresAt } = watched.exchange
     if (identity === null) return
-    if (row === undefined || row.status !== 'ACTIVE' || isReassigned(row, identity))
-      leaving.set(watched, 'revoked')
+    if (row === undefined || !row.active || isReassigned(identity, row)) leaving.set(watched, 'revoked')
     else if (row.expired || tokenExpiresAt + parts.clockToleranceMs <= parts.wallClock())
       leaving.set(watched, 'expired')
     else watched.confirmedAt = askedAt
@@ -250,13 +250,4 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
       cancelSuspects?.()
     },
   }
-}
-
-/** The row belongs to somebody else now than when the exchange began. */
-function isReassigned(row: TokenRow, identity: Identity): boolean {
-  return (
-    row.userId !== identity.userId ||
-    row.mandateId !== identity.mandateId ||
-    row.sessionId !== identity.sessionId
-  )
 }

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import { type Cell, createDatabase, DatabaseError, type Statement } from '../auth/database.ts'
+import { canonicalValue } from '../auth/column-values.ts'
+import { type Ask, type Cell, createDatabase, DatabaseError } from '../auth/database.ts'
 import { parseDatabaseUrl } from '../auth/database-url.ts'
 import { createKeyRing, type KeySource } from '../auth/keys.ts'
-import { quoted, quotedTable, type TokenColumns } from '../auth/token-columns.ts'
+import { type MappedColumn, type MappedTable, proofStatement } from '../auth/mapped-table.ts'
+import { sqlLiteral } from '../auth/token-columns.ts'
 import { expirySql, expiryValueSql } from '../auth/token-expiry.ts'
-import { createTokenTable } from '../auth/token-table.ts'
+import { createTokenTable, parameterType } from '../auth/token-table.ts'
 import { systemScheduler } from '../scheduler.ts'
 import type { Settings } from '../settings.ts'
 
@@ -57,7 +59,10 @@ export interface ListedToken {
   readonly userId: string
   readonly sessionId: string
   readonly mandateId: string | null
-  readonly status: string
+  /** The column's own word. */
+  readonly status: string | null
+  /** True where it is the status that admits. */
+  readonly active: boolean
   /** By the database's clock. */
   readonly expired: boolean
   /** ISO 8601; null where the token's own `exp` alone decides. */
@@ -76,36 +81,45 @@ const TIMEOUT_MS = 10_000
 const COLUMNS = ['id', 'userId', 'sessionId', 'mandateId', 'status', 'expiresAt'] as const
 
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
-  const { tokenColumns: columns, tokenTable, databasePrepare: prepare } = settings
-  const database = createDatabase({
-    url: databaseUrl,
-    connections: 1,
-    prepare,
-    scheduler: systemScheduler,
+  const scheduler = systemScheduler
+  const { databasePrepare: prepare } = settings
+  const database = createDatabase({ url: databaseUrl, connections: 1, prepare, scheduler })
+  const tokens = createTokenTable({
+    database,
+    table: settings.tokenTable,
+    columns: settings.tokenColumns,
+    statuses: settings.tokenStatuses,
+    written: false,
+    now: scheduler.now,
   })
-  const table = quotedTable(tokenTable)
-  const column = (name: keyof TokenColumns) => quoted(columns[name])
-  const mapping = createTokenTable({ database, table: tokenTable, columns })
 
-  /** Of several hosts only the primary can be written to, and only it is sure of what it reads. */
-  async function kindsAtPrimary() {
+  /**
+   * Of several hosts only the primary can be written to, and only it is sure of what it reads. Tried again only as long
+   * as nothing can have been written.
+   */
+  async function atPrimary<T>(task: (mapped: MappedTable, ask: Ask) => Promise<T>): Promise<T> {
+    let begun = false
+    const once = (mapped: MappedTable, leftMs: number) =>
+      database.transaction(async (ask) => {
+        await ask(proofStatement(mapped))
+        begun = true
+        return task(mapped, ask)
+      }, leftMs)
     for (let left = parseDatabaseUrl(databaseUrl).hosts.length * 2; ; left--) {
       try {
-        await mapping.probe(TIMEOUT_MS)
-        return await mapping.kinds(TIMEOUT_MS)
+        return await tokens.withMapped(TIMEOUT_MS, once)
       } catch (error) {
-        if (left <= 1 || !(error instanceof DatabaseError && error.stale)) throw error
+        if (begun || left <= 1 || !(error instanceof DatabaseError && error.stale)) throw error
       }
     }
   }
 
-  const run = (statement: Statement): Promise<Cell[][]> => database.query(statement, TIMEOUT_MS)
-
   return {
-    async issue({ userId, mandateId, sessionId, ttlS }, uses) {
-      const session = sessionId ?? randomUUID()
+    async issue(token, uses) {
+      const session = token.sessionId ?? randomUUID()
       const iat = Math.floor(Date.now() / 1000)
-      const exp = iat + ttlS
+      const exp = iat + token.ttlS
+      const { userId, mandateId } = token
       const sign = await createSigner(settings, keySource)
       const issued = await Promise.all(
         uses.map(async (use) => {
@@ -114,48 +128,81 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
           return { id, jwt: await sign(claims) }
         }),
       )
-      const { expiresAt } = await kindsAtPrimary()
-      const shared = [userId, session, String(exp), ...(mandateId === null ? [] : [mandateId])]
-      const mandate = mandateId === null ? 'null' : '$4'
-      const expiry = expiryValueSql('$3', expiresAt)
-      const rows = issued.map(
-        (_, i) => `($${shared.length + i + 1}, $1, $2, ${mandate}, 'ACTIVE', ${expiry})`,
-      )
-      await run({
-        text: `insert into ${table} (${COLUMNS.map(column).join(', ')}) values ${rows.join(', ')}`,
-        parameters: [...shared, ...issued.map(({ id }) => id)],
+      await atPrimary(async (mapped, ask) => {
+        refuseNumbers(mapped.id)
+        const mandate = mandateId ?? mapped.noMandate
+        const ids = issued.map(({ id }) => id)
+        await ask({
+          text: insertText(mapped, ids.length),
+          parameters: [userId, session, mandate, String(exp), ...ids],
+        })
       })
       return issued
     },
-    async revoke({ by, value }) {
-      await kindsAtPrimary()
-      const text = `with revoked as (
-                      update ${table} set ${column('status')} = 'REVOKED'
-                      where ${column(by)}::text = $1 and ${column('status')}::text = 'ACTIVE' returning 1)
-                    select count(*)::int4 from revoked`
-      const once = async () =>
-        Number((await run({ text, parameters: [by === 'id' ? value.trim() : value] }))[0]?.[0])
-      // An update that waits for a refresh of the same session does not see the tokens which that one makes.
-      let revoked = await once()
-      for (let more = await once(); more > 0; more = await once()) revoked += more
-      return revoked
-    },
-    async list({ userId, sessionId, activeOnly, limit }) {
-      const { expiresAt } = await kindsAtPrimary()
-      const { epoch, expired } = expirySql(column('expiresAt'), expiresAt)
-      const texts = COLUMNS.slice(0, -1).map((name) => `${column(name)}::text`)
-      const active = `(${column('status')}::text = 'ACTIVE' and not coalesce(${expired}, false))`
-      const rows = await run({
-        text: `select ${texts.join(', ')}, coalesce(${expired}, false), ${epoch} from ${table}
-               where ($1 = '' or ${column('userId')}::text = $1) and ($2 = '' or ${column('sessionId')}::text = $2)
-               ${activeOnly ? `and ${active}` : ''}
-               order by ${column('expiresAt')} desc, ${column('id')} limit ${limit}`,
-        parameters: [userId ?? '', sessionId ?? ''],
-      })
-      return rows.map(listed)
-    },
+    revoke: ({ by, value }) =>
+      atPrimary(async (mapped, ask) => {
+        const statement = {
+          text: revokeText(mapped, mapped[by]),
+          parameters: [canonicalValue(mapped[by].type, by === 'id' ? value.trim() : value)],
+        }
+        const once = async () => Number((await ask(statement))[0]?.[0])
+        // An update that waits for a refresh of the same session does not see the tokens which that one makes.
+        let revoked = await once()
+        for (let more = await once(); more > 0; more = await once()) revoked += more
+        return revoked
+      }),
+    list: (which) =>
+      atPrimary(async (mapped, ask) => {
+        const given = (['userId', 'sessionId'] as const).filter((key) => which[key] !== null)
+        const text = listText(mapped, given, which)
+        const parameters = given.map((key) => canonicalValue(mapped[key].type, which[key]!))
+        return (await ask({ text, parameters })).map((cells) => listed(cells, mapped))
+      }),
     close: () => database.close(),
   }
+}
+
+/** The ids of new tokens are uuids. */
+function refuseNumbers({ sql, type }: MappedColumn): void {
+  if (!/^(?:int[248]|numeric)$/.test(type)) return
+  throw new Error(
+    `tokens cannot be issued: their ids are uuids, and the column ${sql} is of type ${type}; expected text, varchar or uuid`,
+  )
+}
+
+/** Parameters: user, session, mandate, expiry, and the id of each row. */
+function insertText(mapped: MappedTable, rows: number): string {
+  const columns = COLUMNS.map((key) => mapped[key].sql).join(', ')
+  const expiry = expiryValueSql('$4', mapped.expiresAt, { table: mapped.name, precedingRow: null })
+  const admitting = sqlLiteral(mapped.statuses.admitting)
+  const values = Array.from({ length: rows }, (_, i) => `($${5 + i}, $1, $2, $3, ${admitting}, ${expiry})`)
+  return `insert into ${mapped.name} (${columns}) values ${values.join(', ')}`
+}
+
+function revokeText({ name, status, statuses }: MappedTable, by: MappedColumn): string {
+  return `with revoked as (
+            update ${name} set ${status.sql} = ${sqlLiteral(statuses.revoked)}
+            where ${isParameter(by, 1)} and ${status.sql}::text = ${sqlLiteral(statuses.admitting)} returning 1)
+          select count(*)::int4 from revoked`
+}
+
+function listText(
+  mapped: MappedTable,
+  given: readonly ('userId' | 'sessionId')[],
+  { activeOnly, limit }: Listing,
+): string {
+  const { id, status, expiresAt, statuses } = mapped
+  const { epoch, expired } = expirySql(expiresAt.sql, expiresAt.type)
+  const texts = COLUMNS.slice(0, -1).map((key) => `${mapped[key].sql}::text`)
+  const active = `${status.sql}::text = ${sqlLiteral(statuses.admitting)} and (${expired}) is not true`
+  const where = [...given.map((key, i) => isParameter(mapped[key], i + 1)), ...(activeOnly ? [active] : [])]
+  return `select ${texts.join(', ')}, (${expired}) is true, ${epoch} from ${mapped.name}
+          ${where.length === 0 ? '' : `where ${where.join(' and ')}`}
+          order by ${expiresAt.sql} desc, ${id.sql} limit ${limit}`
+}
+
+function isParameter({ sql, type }: MappedColumn, place: number): string {
+  return `${sql} = $${place}::${parameterType(type)}`
 }
 
 type Sign = (claims: Record<string, unknown>) => Promise<string>
@@ -187,7 +234,7 @@ async function createSigner(settings: Settings, keySource: KeySource): Promise<S
   }
 }
 
-function listed(cells: readonly Cell[]): ListedToken {
+function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {
   const [id, userId, sessionId, mandateId, status, expired, epoch] = cells
   // Beyond what a date can be (ECMA-262, section 21.4.1.1), as `infinity` is, it is told as it stands.
   const within = typeof epoch === 'number' && Math.abs(epoch) <= 8.64e12
@@ -195,8 +242,9 @@ function listed(cells: readonly Cell[]): ListedToken {
     id: String(id),
     userId: String(userId ?? ''),
     sessionId: String(sessionId ?? ''),
-    mandateId: mandateId === null ? null : String(mandateId),
-    status: String(status),
+    mandateId: mandateId === null || mandateId === '' ? null : String(mandateId),
+    status: status === null ? null : String(status),
+    active: status === statuses.admitting,
     expired: expired === true,
     expiresAt: within ? new Date(epoch * 1000).toISOString() : epoch === null ? null : String(epoch),
   }

@@ -1,4 +1,5 @@
 import { DEFAULT_COLUMNS, parseTokenColumns, parseTokenTable, type TableName } from '../auth/token-columns.ts'
+import { DEFAULT_STATUSES, parseTokenStatuses } from '../auth/token-statuses.ts'
 import * as parse from './parsers.ts'
 import { count, group, milliseconds, optional, variable } from './variable.ts'
 
@@ -59,6 +60,16 @@ export const database = group('Database', 'Where the token table is, and how it 
       .join(', ')}, separated by commas`,
     example: 'id=jti,userId=user_id,expiresAt=expires_at',
     description: "The columns' names where they are others. Columns that are not named keep theirs.",
+  }),
+  tokenStatuses: variable({
+    name: 'TOKEN_STATUSES',
+    parse: parseTokenStatuses,
+    byDefault: DEFAULT_STATUSES,
+    defaultShown: 'ACTIVE,REVOKED',
+    accepts: 'two different statuses, separated by a comma',
+    example: 'true,false',
+    description:
+      'The status that admits, and the one that the gateway writes when it revokes; every other one refuses. Where a boolean says that a token is good, `true,false`; where it says that it is revoked, `false,true`; numbers where the column is an integer.',
   }),
 })
 

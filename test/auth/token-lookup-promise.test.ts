@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { createDatabase } from '../../gateway/auth/database.ts'
 import { DEFAULT_COLUMNS } from '../../gateway/auth/token-columns.ts'
 import { createTokenLookup, type Lookup, type TokenLookup } from '../../gateway/auth/token-lookup.ts'
+import { DEFAULT_STATUSES } from '../../gateway/auth/token-statuses.ts'
 import { createTokenTable } from '../../gateway/auth/token-table.ts'
 import { systemScheduler } from '../../gateway/scheduler.ts'
 import { startDelayingRelay } from '../support/delaying-relay.ts'
@@ -32,7 +33,14 @@ function lookUps(t: Test, databaseUrl: string): { lookup: TokenLookup; queries: 
     scheduler: systemScheduler,
   })
   t.teardown(() => database.close())
-  const table = createTokenTable({ database, table: TABLE, columns: DEFAULT_COLUMNS })
+  const table = createTokenTable({
+    database,
+    table: TABLE,
+    columns: DEFAULT_COLUMNS,
+    statuses: DEFAULT_STATUSES,
+    written: false,
+    now: systemScheduler.now,
+  })
   const lookup = createTokenLookup({
     hosts: 1,
     findMany: table.findMany,

@@ -2,9 +2,9 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { DatabaseError } from '../../gateway/auth/database.ts'
 import { createTokenLookup, type Lookup } from '../../gateway/auth/token-lookup.ts'
-import type { TokenRow } from '../../gateway/auth/token-table.ts'
 import { systemScheduler } from '../../gateway/scheduler.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
+import { tokenRow } from '../support/token-rows.ts'
 
 interface Query {
   readonly ids: readonly string[]
@@ -21,7 +21,7 @@ function setUp(more: Partial<Parameters<typeof createTokenLookup>[0]> = {}) {
       new Promise((resolve, reject) => {
         queries.push({
           ids,
-          answer: (status = 'ACTIVE') => resolve(new Map(ids.map((id) => [id, row(id, status)]))),
+          answer: (status = 'ACTIVE') => resolve(new Map(ids.map((id) => [id, tokenRow(id, status)]))),
           fail: reject,
         })
       }),
@@ -34,10 +34,6 @@ function setUp(more: Partial<Parameters<typeof createTokenLookup>[0]> = {}) {
   })
   const find = (id: string) => new Promise<Lookup>((resolve) => lookup.find(id, resolve))
   return { lookup, find, queries }
-}
-
-function row(id: string, status: string): TokenRow {
-  return { id, userId: 'u', sessionId: 's', mandateId: null, status, expired: false, expiresAt: null }
 }
 
 t.test('each of several servers is asked until one is the primary', async (t) => {

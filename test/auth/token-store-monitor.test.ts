@@ -7,6 +7,7 @@ import { createDatabase } from '../../gateway/auth/database.ts'
 import { createLatenessCheck } from '../../gateway/auth/late-answers.ts'
 import type { MappingReport } from '../../gateway/auth/mapping-watch.ts'
 import { DEFAULT_COLUMNS } from '../../gateway/auth/token-columns.ts'
+import { DEFAULT_STATUSES } from '../../gateway/auth/token-statuses.ts'
 import { describeFault } from '../../gateway/auth/token-store-faults.ts'
 import { createTokenStoreMonitor } from '../../gateway/auth/token-store-monitor.ts'
 import { createTokenTable, type TokenRow } from '../../gateway/auth/token-table.ts'
@@ -259,6 +260,9 @@ t.test('against a server', async (t) => {
     database,
     table: { schema: null, name: 'Token' },
     columns: DEFAULT_COLUMNS,
+    statuses: DEFAULT_STATUSES,
+    written: false,
+    now: systemScheduler.now,
   })
   const causes: string[] = []
   const context = { table: '"Token"', timeoutMs: 300 }

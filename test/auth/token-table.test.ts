@@ -1,46 +1,16 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import postgres from 'postgres'
 import t from 'tap'
-import { createDatabase, type Database, type Statement } from '../../gateway/auth/database.ts'
 import { textKey } from '../../gateway/auth/text-key.ts'
-import { parseTokenColumns, parseTokenTable } from '../../gateway/auth/token-columns.ts'
-import { createTokenTable } from '../../gateway/auth/token-table.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
 import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
+import { createTableStage } from '../support/token-table-stage.ts'
 
 const DEADLINE_MS = 2000
 
 const server = await startPostgres()
 t.teardown(() => server.close())
 
-async function open(
-  t: { teardown(end: () => unknown): void },
-  ddl?: string,
-  table = '"Token"',
-  columns = '',
-) {
-  const url = await server.createDatabase(ddl)
-  const sql = postgres(url, { max: 1, onnotice: () => {} })
-  const database = createDatabase({ url, connections: 2, prepare: true, scheduler: systemScheduler })
-  const name = parseTokenTable(table)
-  const mapping = parseTokenColumns(columns)
-  if (!name.ok || !mapping.ok) throw new Error('the mapping of the test is wrong')
-  t.teardown(async () => {
-    await database.close()
-    await sql.end({ timeout: 1 })
-  })
-  const statements: Statement[] = []
-  const recording: Database = {
-    ...database,
-    query(statement, deadlineMs) {
-      statements.push(statement)
-      return database.query(statement, deadlineMs)
-    },
-  }
-  const parts = { database: recording, table: name.value, columns: mapping.value }
-  return { sql, url, statements, table: createTokenTable(parts) }
-}
+const open = createTableStage(server)
 
 t.test('an id is data, whatever it holds: SQL injection through the jti', async (t) => {
   const { sql, table } = await open(t)
@@ -78,7 +48,7 @@ for (const [type, past, future] of [
     const { sql, url, table } = await open(
       t,
       `create table tokens (id varchar(64) primary key, "userId" text, "sessionId" text, "mandateId" text, status text, "expiresAt" ${type})`,
-      'tokens',
+      { table: 'tokens' },
     )
     await sql.unsafe(`alter database ${new URL(url).pathname.slice(1)} set timezone = 'Asia/Tokyo'`)
     await sql.unsafe(
@@ -97,12 +67,14 @@ t.test('uuid ids are found in any case, and what is no uuid is unknown without a
     t,
     `create type state as enum ('ACTIVE', 'REVOKED');
      create table "My Tokens" (jti uuid primary key, uid uuid, sid int, tenant text, st state, exp timestamptz)`,
-    '"My Tokens"',
-    'id=jti,userId=uid,sessionId=sid,mandateId=tenant,status=st,expiresAt=exp',
+    {
+      table: '"My Tokens"',
+      columns: 'id=jti,userId=uid,sessionId=sid,mandateId=tenant,status=st,expiresAt=exp',
+    },
   )
   const id = '0f0f0f0f-aaaa-4bbb-8ccc-0123456789ab'
   await sql.unsafe(`insert into "My Tokens" values ('${id}', '${id}', 7, 'm', 'REVOKED', now())`)
-  const rows = await table.findMany([id.toUpperCase(), 'no uuid', "' or true", `{${id}}`], DEADLINE_MS)
+  const rows = await table.findMany([id.toUpperCase(), 'no uuid', "' or true"], DEADLINE_MS)
   t.same([...rows.keys()], [id.toUpperCase()])
   t.match(rows.get(id.toUpperCase()), { userId: id, sessionId: '7', mandateId: 'm', status: 'REVOKED' })
 })
@@ -110,18 +82,18 @@ t.test('uuid ids are found in any case, and what is no uuid is unknown without a
 t.test('every missing column and every unfit type is named at once', async (t) => {
   const { table } = await open(
     t,
-    'create table tokens (id int, "userId" bytea, status int, "expiresAt" date)',
-    'tokens',
+    'create table tokens (id bytea, "userId" bytea, status bytea, "expiresAt" date)',
+    { table: 'tokens' },
   )
-  const { kinds, problems } = await table.checkMapping(DEADLINE_MS)
-  t.equal(kinds, null)
+  const { mapped, problems } = await table.checkMapping(DEADLINE_MS)
+  t.equal(mapped, null)
   const all = problems.join('\n')
   for (const part of [
-    '"id" is of type int4',
+    '"id" is of type bytea',
     '"userId" is of type bytea',
     'no column "sessionId"',
     'no column "mandateId"',
-    '"status" is of type int4',
+    '"status" is of type bytea',
     '"expiresAt" is of type date',
   ]) {
     t.match(all, part)
@@ -134,7 +106,6 @@ t.test('a migration under way heals by itself', async (t) => {
   const { id } = await insertToken(sql)
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
   await sql`alter table "Token" alter column "expiresAt" type timestamp using "expiresAt" at time zone 'UTC'`
-  await table.findMany([id], DEADLINE_MS).catch(() => {})
   t.equal((await table.findMany([id], DEADLINE_MS)).get(id)?.expired, false)
 })
 
@@ -169,7 +140,7 @@ t.test('a batch is one statement, also where no id could be in the table', async
   const ids = Array.from({ length: 1000 }, (_, i) => `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`)
   t.same([...(await table.findMany([...ids, id], DEADLINE_MS)).keys()], [id])
   t.equal(statements.length, 1)
-  t.equal((await table.findMany(['no uuid', `{${id}}`, id.replaceAll('-', '')], DEADLINE_MS)).size, 0)
+  t.equal((await table.findMany(['no uuid', `{${id}`, `${id}0`], DEADLINE_MS)).size, 0)
   t.equal((await table.findMany([], DEADLINE_MS)).size, 0)
   t.equal(statements.length, 2)
 })
@@ -199,7 +170,7 @@ t.test('an identity that is NULL, where a table allows it, is empty: never the t
   await sql`insert into "Token" values ('b', 'u', 's', null, null, now() + interval '1 h')`
   const rows = await table.findMany(['a', 'b'], DEADLINE_MS)
   t.match(rows.get('a'), { userId: '', sessionId: '', mandateId: null })
-  t.not(rows.get('b')?.status, 'ACTIVE')
+  t.match(rows.get('b'), { status: null, active: false })
 })
 
 t.test('expiry that never comes, and one that came before time', async (t) => {
@@ -240,8 +211,8 @@ t.test('a table that is renamed away and back is a fault meanwhile, and heals by
   const { id } = await insertToken(sql)
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
   await sql`alter table "Token" rename to "Moved"`
-  await t.rejects(table.findMany([id], DEADLINE_MS), { code: '42P01' })
   await t.rejects(table.findMany([id], DEADLINE_MS), { code: 'MAPPING', message: /does not exist/ })
+  await t.rejects(table.findMany([id], DEADLINE_MS), { code: 'MAPPING' })
   await sql`alter table "Moved" rename to "Token"`
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
 })

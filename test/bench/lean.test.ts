@@ -7,13 +7,13 @@ import { createTokenLookup } from '../../gateway/auth/token-lookup.ts'
 import type { TokenRow } from '../../gateway/auth/token-table.ts'
 import { createTokenVerifier, type VerifierParts } from '../../gateway/auth/token-verifier.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
+import { tokenRow } from '../support/token-rows.ts'
 import { forgeToken, inSeconds, signToken, TEST_SECRET } from '../support/tokens.ts'
 
 const CONNECTIONS = 64
 
 function activeRow(id: string): TokenRow {
-  const expiresAt = inSeconds(60) * 1000
-  return { id, userId: 'u', sessionId: 's', mandateId: null, status: 'ACTIVE', expired: false, expiresAt }
+  return tokenRow(id, 'ACTIVE', { expiresAt: inSeconds(60) * 1000 })
 }
 
 /** The path from cookie to decision, with a table that answers when it is told to. */

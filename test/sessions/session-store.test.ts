@@ -2,8 +2,9 @@ import { createSecretKey, randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../gateway/auth/database.ts'
-import { checkCatalogue } from '../../gateway/auth/token-catalogue.ts'
 import { DEFAULT_COLUMNS } from '../../gateway/auth/token-columns.ts'
+import { DEFAULT_STATUSES, type TokenStatuses } from '../../gateway/auth/token-statuses.ts'
+import { createTokenTable } from '../../gateway/auth/token-table.ts'
 import { systemScheduler as scheduler } from '../../gateway/scheduler.ts'
 import { createSessionRows } from '../../gateway/sessions/session-rows.ts'
 import { createSessionStore, type Rotation } from '../../gateway/sessions/session-store.ts'
@@ -19,6 +20,7 @@ t.teardown(() => server.close())
 const usual = await server.createDatabase()
 
 interface StageOptions {
+  readonly statuses?: TokenStatuses
   readonly ddl?: string
   readonly timeoutMs?: number
   readonly refreshTtlS?: number
@@ -28,13 +30,20 @@ interface StageOptions {
   readonly secrets?: readonly [string, ...string[]]
 }
 
-async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
+async function stage(t: Test, { ddl, statuses = DEFAULT_STATUSES, ...options }: StageOptions = {}) {
   const url = ddl === undefined ? usual : await server.createDatabase(ddl)
   const sql = postgres(url, { max: 4, onnotice: () => {} })
   t.teardown(() => sql.end({ timeout: 1 }))
-  const direct = createDatabase({ url, connections: 1, prepare: true, scheduler })
-  const { kinds } = await checkCatalogue(direct, { table: TABLE, columns: DEFAULT_COLUMNS }, 4000)
-  await direct.close()
+  const lookups = createDatabase({ url, connections: 1, prepare: true, scheduler })
+  t.teardown(() => lookups.close())
+  const table = createTokenTable({
+    database: lookups,
+    table: TABLE,
+    columns: DEFAULT_COLUMNS,
+    statuses,
+    written: true,
+    now: scheduler.now,
+  })
   const store = (more: StageOptions = {}) => {
     const {
       timeoutMs = 4000,
@@ -51,8 +60,8 @@ async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
     })
     const made = createSessionStore({
       database,
-      rowsOf: createSessionRows({ table: TABLE, columns: DEFAULT_COLUMNS, timeoutMs }),
-      kinds: async () => kinds!,
+      rowsOf: createSessionRows(timeoutMs),
+      withMapped: table.withMapped,
       secrets: () => [keyOf(first), ...others.map(keyOf)],
       accessTtlS: 900,
       refreshTtlS,
@@ -62,11 +71,11 @@ async function stage(t: Test, { ddl, ...options }: StageOptions = {}) {
     t.teardown(() => made.close())
     return made
   }
-  const statuses = async (sessionId: string) =>
+  const statusesOf = async (sessionId: string) =>
     (await sql`select status::text from "Token" where "sessionId" = ${sessionId}`).map(({ status }) => status)
   const active = async (sessionId: string) =>
-    (await statuses(sessionId)).filter((status) => status === 'ACTIVE').length
-  return { sql, store, statuses, active }
+    (await statusesOf(sessionId)).filter((status) => status === 'ACTIVE').length
+  return { sql, store, table, statuses: statusesOf, active }
 }
 
 type Stage = Awaited<ReturnType<typeof stage>>

@@ -1,5 +1,4 @@
 import t, { type Test } from 'tap'
-import type { TokenRow } from '../../gateway/auth/token-table.ts'
 import {
   type CloseReason,
   createStreamGuard,
@@ -7,6 +6,7 @@ import {
   type StreamGuardParts,
 } from '../../gateway/sessions/stream-guard.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
+import { tokenRow } from '../support/token-rows.ts'
 
 const MANY = 10_000
 const RECHECK_MS = 5000
@@ -29,7 +29,7 @@ function stage(t: Test, options: Partial<StreamGuardParts> = {}) {
   const guard = createStreamGuard({
     async findMany(ids) {
       queries.push(ids.length)
-      return new Map(ids.map((id) => [id, rowOf(id, gone.has(id) ? 'REVOKED' : 'ACTIVE')]))
+      return new Map(ids.map((id) => [id, tokenRow(id, gone.has(id) ? 'REVOKED' : 'ACTIVE')]))
     },
     scheduler,
     wallClock: () => scheduler.now(),
@@ -42,7 +42,7 @@ function stage(t: Test, options: Partial<StreamGuardParts> = {}) {
   })
   t.teardown(() => guard.stop())
   function exchange(id: string): OpenExchange {
-    const { userId, mandateId, sessionId } = rowOf(id, 'ACTIVE')
+    const { userId, mandateId, sessionId } = tokenRow(id, 'ACTIVE')
     return {
       identity: { tokenId: id, userId, mandateId, sessionId },
       tokenExpiresAt: Number.POSITIVE_INFINITY,
@@ -52,10 +52,6 @@ function stage(t: Test, options: Partial<StreamGuardParts> = {}) {
   }
   const open = (count: number) => Array.from({ length: count }, (_, i) => guard.watch(exchange(`t${i}`)))
   return { scheduler, guard, gone, queries, closed, exchange, open }
-}
-
-function rowOf(id: string, status: string): TokenRow {
-  return { id, userId: 'alice', sessionId: 's', mandateId: null, status, expired: false, expiresAt: null }
 }
 
 t.test('ten thousand streams cost ten queries a round, and a token on many streams one place', async (t) => {

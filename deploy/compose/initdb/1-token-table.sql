@@ -24,11 +24,11 @@ BEGIN
 END $notify$;
 
 CREATE OR REPLACE TRIGGER "Token_revoked" AFTER UPDATE OF "status" ON "Token"
-  FOR EACH ROW WHEN (OLD."status"::text = 'ACTIVE' AND NEW."status"::text <> 'ACTIVE')
+  FOR EACH ROW WHEN (OLD."status" = 'ACTIVE' AND (NEW."status" = 'ACTIVE') IS NOT TRUE)
   EXECUTE FUNCTION "Token_notify_revoked"();
 
 CREATE OR REPLACE TRIGGER "Token_deleted" AFTER DELETE ON "Token"
-  FOR EACH ROW WHEN (OLD."status"::text = 'ACTIVE')
+  FOR EACH ROW WHEN (OLD."status" = 'ACTIVE')
   EXECUTE FUNCTION "Token_notify_revoked"();
 
 -- Least privilege: this one table and nothing else. Give the role a password: \password poweron_gateway (in psql).
@@ -46,6 +46,12 @@ DO $role$ BEGIN
     SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = '"Token"'::regclass));
   REVOKE ALL ON "Token" FROM poweron_gateway;
   GRANT SELECT ON "Token" TO poweron_gateway;
+  -- The gateway cancels what takes longer than its own time limit; this is for when it cannot.
+  BEGIN
+    ALTER ROLE poweron_gateway SET statement_timeout = '1250ms';
+  EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'statement_timeout of the role poweron_gateway was not set: that takes ADMIN OPTION on it';
+  END;
 END $role$;
 
 COMMIT;

@@ -1,0 +1,58 @@
+import { isSameValue } from './column-values.ts'
+
+/** Base types of the columns that claims are compared with. */
+export interface IdentityTypes {
+  readonly userId: string
+  readonly sessionId: string
+  readonly mandateId: string
+}
+
+/** Whose a token is. Null is none, or nothing said. */
+interface Whose {
+  readonly userId: string | null
+  readonly sessionId: string | null
+  readonly mandateId: string | null
+}
+
+/** What a row says of its token. */
+export interface DecidingRow {
+  readonly userId: string
+  readonly sessionId: string
+  readonly mandateId: string | null
+  /** True where its status is the one that admits. */
+  readonly active: boolean
+  /** By the database's clock. */
+  readonly expired: boolean
+  readonly types: IdentityTypes
+}
+
+/** Why the row alone refuses its token; null where it does not. */
+export function refusalByRow({
+  active,
+  expired,
+}: Pick<DecidingRow, 'active' | 'expired'>): 'token_revoked' | 'token_expired' | null {
+  if (!active) return 'token_revoked'
+  return expired ? 'token_expired' : null
+}
+
+/**
+ * The first claim that says otherwise than the row; null where none does. A claim that is null says nothing, and an
+ * empty mandate is no mandate. Values are compared as PostgreSQL compares those of the column.
+ */
+export function claimThatDiffers(claims: Whose, row: DecidingRow): keyof IdentityTypes | null {
+  if (claims.userId !== null && !isSameValue(row.types.userId, claims.userId, row.userId)) return 'userId'
+  if (claims.mandateId !== null && !isSameMandate(claims.mandateId, row)) return 'mandateId'
+  if (claims.sessionId !== null && !isSameValue(row.types.sessionId, claims.sessionId, row.sessionId))
+    return 'sessionId'
+  return null
+}
+
+/** True where the row belongs to somebody else than it did when this identity was read from it. */
+export function isReassigned(identity: Whose, row: DecidingRow): boolean {
+  return claimThatDiffers({ ...identity, mandateId: identity.mandateId ?? '' }, row) !== null
+}
+
+function isSameMandate(mandateId: string, row: DecidingRow): boolean {
+  if (mandateId === '' || row.mandateId === null) return mandateId === '' && row.mandateId === null
+  return isSameValue(row.types.mandateId, mandateId, row.mandateId)
+}

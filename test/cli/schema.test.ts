@@ -184,3 +184,52 @@ t.test('with session endpoints the role may write rows too; switched off again i
   await sql.unsafe(sqlFor())
   t.equal(await asRole(url, insert), DENIED)
 })
+
+t.test('the table, its trigger and the notices fit TOKEN_STATUSES', async (t) => {
+  for (const [statuses, type, good, bad] of [
+    ['true,false', 'boolean', 'true', 'false'],
+    ['false,true', 'boolean', 'false', 'true'],
+    ['1,0', 'integer', '1', '0'],
+    ["it's on,off", 'text', "'it''s on'", "'off'"],
+  ] as const) {
+    const { url, sql } = await database(t)
+    const printed = sqlFor({ TOKEN_STATUSES: statuses })
+    await sql.unsafe(printed)
+    await sql.unsafe(printed)
+    const [column] =
+      await sql`select data_type from information_schema.columns where table_name = 'Token' and column_name = 'status'`
+    t.equal(column!.data_type, type)
+    const { heard, ended } = await notices(t, url, 'token_revoked')
+    for (const id of ['revoked', 'deleted', 'kept'])
+      await sql.unsafe(`insert into "Token" values ('${id}', 'u', 's', null, ${good}, now())`)
+    await sql.unsafe(`update "Token" set status = ${bad} where id = 'revoked'`)
+    await sql`delete from "Token" where id <> 'kept'`
+    await sql.notify('token_revoked', 'last')
+    await ended
+    t.same(heard, ['revoked', 'deleted'], statuses)
+  }
+})
+
+t.test('a status that becomes NULL is told as a revocation: it refuses', async (t) => {
+  const { url, sql } = await database(t, TOKEN_DDL.replace('text NOT NULL CHECK', 'text CHECK'))
+  await sql.unsafe(sqlFor())
+  const { heard, ended } = await notices(t, url, 'token_revoked')
+  const { id } = await insertToken(sql)
+  await sql`update "Token" set "status" = null`
+  await sql.notify('token_revoked', 'last')
+  await ended
+  t.same(heard, [id])
+})
+
+t.test("the role's own statement_timeout is a bit above what the gateway waits for", async (t) => {
+  const { sql } = await database(t)
+  for (const [env, limit] of [
+    [{}, '1250ms'],
+    [{ LOOKUP_TIMEOUT_MS: '333' }, '417ms'],
+    [{ SESSION_ENDPOINTS: 'on' }, '6250ms'],
+  ] as const) {
+    await sql.unsafe(sqlFor(env))
+    const [role] = await sql`select rolconfig::text as config from pg_roles where rolname = 'poweron_gateway'`
+    t.equal(role!.config, `{statement_timeout=${limit}}`)
+  }
+})

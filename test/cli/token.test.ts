@@ -189,6 +189,52 @@ t.test(
   },
 )
 
+t.test('a table whose status is a boolean or a number, and whose expiry is in milliseconds', async (t) => {
+  for (const [type, statuses, good] of [
+    ['boolean', 'true,false', 'true'],
+    ['boolean', 'false,true', 'false'],
+    ['smallint', '1,0', '1'],
+  ] as const) {
+    const url = await server.createDatabase(`
+      create table "Token" ("id" text primary key, "userId" uuid not null, "sessionId" text not null, "mandateId" text not null,
+        "status" ${type} not null, "expiresAt" bigint);
+      insert into "Token" values ('before', gen_random_uuid(), 's', '', ${good}::${type}, 1700000000000)`)
+    const options = { env: { DATABASE_URL: url, TOKEN_STATUSES: statuses } }
+    const user = 'ABCDEF00-0000-4000-8000-000000000001'
+    const issued = await token('issue', ['--user', user], options)
+    const { exp = 0 } = decodeJwt(issued.stdout.split('\n')[0]!)
+    const listed = JSON.parse((await token('list', ['--json', '--active', '--user', user], options)).stdout)
+    t.match(listed, [
+      {
+        userId: user.toLowerCase(),
+        mandateId: null,
+        status: good,
+        active: true,
+        expiresAt: new Date(exp * 1000).toISOString(),
+      },
+    ])
+    t.match((await token('list', ['--json'], options)).stdout, '"expiresAt": "2023-11-14T22:13:20.000Z"')
+    t.match(await token('revoke', ['--user', user.replaceAll('-', '')], options), {
+      stdout: '1 token revoked\n',
+    })
+    t.match(await token('list', ['--active'], options), { stdout: '' })
+    t.match(await token('list', ['--user', 'no uuid'], options), { code: 0, stdout: '' })
+  }
+})
+
+t.test('ids that are numbers are revoked as numbers, and tokens with such ids are not issued', async (t) => {
+  const url = await server.createDatabase(`
+    create table "Token" ("id" int primary key, "userId" text, "sessionId" text, "mandateId" text, "status" text, "expiresAt" timestamptz);
+    insert into "Token" values (7, 'u', 's', null, 'ACTIVE', now() + interval '1 h')`)
+  const options = { env: { DATABASE_URL: url } }
+  await t.rejects(
+    token('issue', ['--user', 'u'], options),
+    /their ids are uuids, and the column "id" is of type int4/,
+  )
+  t.match(await token('revoke', ['--id', 'seven'], options), { code: 1 })
+  t.match(await token('revoke', ['--id', '07'], options), { stdout: '1 token revoked\n' })
+})
+
 t.test('a database that is not there, or refuses, is 1 within seconds, and no secret is told', async (t) => {
   for (const [url, said] of [
     ['postgres://gateway:hunter2@127.0.0.1:1/none', /ECONNREFUSED/],

@@ -10,7 +10,7 @@ import { createSessionRows } from '../../gateway/sessions/session-rows.ts'
 import { createSessionStore, type Rotation } from '../../gateway/sessions/session-store.ts'
 import { startCuttingRelay } from '../support/cutting-relay.ts'
 import { until } from '../support/plain-gateway.ts'
-import { insertToken, startPostgres } from '../support/postgres.ts'
+import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
 import { TEST_SECRET } from '../support/tokens.ts'
 
 const REFRESH_TTL_S = 3600
@@ -373,3 +373,110 @@ for (const [shape, ddl] of Object.entries(SHAPES)) {
     t.equal(await at.active(sessionId), 0)
   })
 }
+
+t.test('a boolean that says revoked is what refresh and logout read and write', async (t) => {
+  const at = await stage(t, {
+    ddl: TOKEN_DDL.replace(/"status".*/, '"status" boolean not null,'),
+    statuses: { admitting: 'false', revoked: 'true' },
+  })
+  const flags = async () =>
+    (await at.sql`select status::text from "Token" order by "expiresAt", status`).map(({ status }) => status)
+  await at.sql`insert into "Token" values ('a', 'u', 's', null, false, now() + interval '1 s')`
+  t.equal((await at.store().rotate(tokenOf('a'), always)).kind, 'rotated')
+  t.same(await flags(), ['true', 'false', 'false'])
+  await at.store().end({ userId: 'u', sessionId: 's' })
+  t.same(await flags(), ['true', 'true', 'true'])
+  t.same(await at.store().rotate(tokenOf('a'), always), { kind: 'refused', code: 'token_revoked' })
+})
+
+t.test('a refresh token with a status that is NULL, or none of the two, is refused', async (t) => {
+  const at = await stage(t, {
+    ddl: TOKEN_DDL.replace(/"status".*/, '"status" int,'),
+    statuses: { admitting: '1', revoked: '0' },
+  })
+  await at.sql`insert into "Token" values ('null', 'u', 's', null, null, now() + interval '1 h'), ('two', 'u', 's', null, 2, now() + interval '1 h')`
+  for (const id of ['null', 'two']) {
+    t.same(await at.store().rotate(tokenOf(id), always), { kind: 'refused', code: 'token_revoked' }, id)
+    t.same(await at.store().endByRefresh(tokenOf(id)), { kind: 'refused', code: 'token_revoked' }, id)
+  }
+})
+
+for (const [unit, factor] of [
+  ['milliseconds', 1000],
+  ['seconds', 1],
+] as const) {
+  t.test(`successors of a token whose expiry is in ${unit} have theirs in ${unit}`, async (t) => {
+    for (const type of ['bigint', 'numeric', 'double precision']) {
+      const at = await stage(t, { ddl: TOKEN_DDL.replace('timestamptz', type) })
+      await at.sql.unsafe(
+        `insert into "Token" values ('a', 'u', 's', null, 'ACTIVE', (extract(epoch from now())::bigint + 100) * ${factor})`,
+      )
+      const first = await at.store().rotate(tokenOf('a'), always)
+      const written =
+        await at.sql`select ("expiresAt" / ${factor})::float8 as at from "Token" where status = 'ACTIVE' order by 1`
+      t.equal(written.length, 2)
+      for (const [i, ttl] of [900, REFRESH_TTL_S].entries())
+        t.ok(Math.abs(written[i]!.at - Date.now() / 1000 - ttl) < 60, `${type} ${i}`)
+      t.equal(refreshIdOf(await at.store().rotate(tokenOf('a'), always)), refreshIdOf(first), 'a racing tab')
+      t.equal(await at.active('s'), 2)
+    }
+  })
+}
+
+t.test('where the old token has no expiry, the unit is that of the other rows', async (t) => {
+  const at = await stage(t, { ddl: TOKEN_DDL.replace('timestamptz NOT NULL', 'bigint') })
+  await at.sql`insert into "Token" select n::text, 'u', 's' || n, null, 'ACTIVE', 2000000000000 from generate_series(1, 5) n`
+  await at.sql`insert into "Token" values ('a', 'u', 's', null, 'ACTIVE', null)`
+  t.equal((await at.store().rotate(tokenOf('a'), always)).kind, 'rotated')
+  const [row] =
+    await at.sql`select min("expiresAt")::float8 as at from "Token" where "sessionId" = 's' and status = 'ACTIVE'`
+  t.ok(Math.abs(row!.at - Date.now() - 900_000) < 60_000)
+})
+
+t.test('no mandate is written as the column takes it: empty where it may not be NULL', async (t) => {
+  const at = await stage(t, { ddl: TOKEN_DDL.replace('"mandateId" text', '"mandateId" text NOT NULL') })
+  await at.sql`insert into "Token" values ('a', 'u', 's', '', 'ACTIVE', now() + interval '1 h')`
+  t.match(await at.store().rotate(tokenOf('a'), always), { kind: 'rotated', access: { mandateId: null } })
+  t.equal((await at.sql`select 1 from "Token" where "mandateId" = ''`).length, 3)
+})
+
+t.test(
+  'a refresh token is known by every spelling of its uuid, and has one pair of successors',
+  async (t) => {
+    const at = await stage(t, { ddl: TOKEN_DDL.replace(/"(id|userId)"( +)text/g, '"$1"$2uuid') })
+    const [id, userId] = [randomUUID(), randomUUID()]
+    await at.sql`insert into "Token" values (${id}, ${userId}, 's', null, 'ACTIVE', now() + interval '1 h')`
+    const first = await at
+      .store()
+      .rotate({ ...tokenOf(id.toUpperCase()), userId: userId.toUpperCase() }, always)
+    const again = await at
+      .store()
+      .rotate({ ...tokenOf(id.replaceAll('-', '')), userId: `{${userId}}` }, always)
+    t.match(first, { kind: 'rotated', access: { userId } })
+    t.equal(refreshIdOf(again), refreshIdOf(first))
+    t.equal(await at.active('s'), 2)
+    const other = { ...tokenOf(refreshIdOf(first)), userId: randomUUID() }
+    t.same(await at.store().rotate(other, always), { kind: 'refused', code: 'token_mismatch' })
+  },
+)
+
+t.test('a table that changed under a running gateway is changed as it is now', async (t) => {
+  const at = await stage(t, { ddl: TOKEN_DDL })
+  const { sessionId, refresh } = await newSession(at)
+  const first = await at.store().rotate(refresh, always)
+  await at.sql.unsafe(
+    `alter table "Token" alter "expiresAt" type bigint using (extract(epoch from "expiresAt") * 1000)::bigint`,
+  )
+  const second = await at.store().rotate(tokenOf(refreshIdOf(first)), always)
+  t.equal(second.kind, 'rotated')
+  const [row] =
+    await at.sql`select max("expiresAt")::float8 as at from "Token" where "sessionId" = ${sessionId}`
+  t.ok(row!.at > Date.now(), 'milliseconds')
+  await at.sql.unsafe(
+    `create table "Other" (like "Token" including all); alter table "Token" rename to "Before"; alter table "Other" rename to "Token"`,
+  )
+  t.same(await at.store().rotate(tokenOf(refreshIdOf(second)), always), {
+    kind: 'refused',
+    code: 'token_unknown',
+  })
+})

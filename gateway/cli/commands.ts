@@ -162,8 +162,9 @@ streams end at once where REVOCATION_CHANNEL is set, else within STREAM_RECHECK_
     summary: 'the SQL of the token table, its trigger and a role',
     about: `Prints the table, its indexes, the trigger that tells of revocations and a role that
 may do no more than the gateway needs. Follows TOKEN_TABLE, TOKEN_COLUMNS,
-REVOCATION_CHANNEL and SESSION_ENDPOINTS. Safe to run again, and on a table that is
-there already: it stays as it is. PostgreSQL 14 or later.`,
+TOKEN_STATUSES, REVOCATION_CHANNEL, SESSION_ENDPOINTS and LOOKUP_TIMEOUT_MS (for the
+role's statement_timeout). Safe to run again, and on a table that is there already: it
+stays as it is. PostgreSQL 14 or later.`,
     options: [],
     examples: [
       { line: 'poweron-gateway schema', says: 'read it first' },

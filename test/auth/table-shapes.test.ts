@@ -36,6 +36,9 @@ t.test('an id is found by every spelling that PostgreSQL reads as its uuid, and 
   const rows = await table.findMany([...asked, ...NO_UUIDS], DEADLINE_MS)
   t.same([...rows.keys()].sort(), asked.sort())
   for (const row of rows.values()) t.equal(row.id, UUID)
+  for (const text of SPELLINGS)
+    t.equal(table.canonicalId(text), UUID, 'a notice of a revocation may spell it so')
+  t.equal(table.canonicalId('no uuid'), 'no uuid')
   for (const text of [...SPELLINGS, ...NO_UUIDS]) {
     const taken = await sql`select ${text}::text::uuid`.then(
       () => true,

@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../gateway/dev/embedded-postgres.ts'
 import manifest from '../../package.json' with { type: 'json' }
+import type { Certificate } from './certificates.ts'
+import { childrenOf, familyOf, signalQuietly } from './process-family.ts'
 import { freePort } from './raw-backend.ts'
 
 /** A real server of a test's own, with the means to break it. */
@@ -29,6 +31,8 @@ export interface TestPostgres {
   /** SIGSTOP and SIGCONT to the postmaster and all its processes. */
   freeze(): void
   thaw(): void
+  /** Replaces the lines of `pg_hba.conf`, and has them read. */
+  setHba(lines: readonly string[]): Promise<void>
   close(): Promise<void>
 }
 
@@ -46,14 +50,27 @@ export interface PostgresOptions {
   readonly settings?: readonly string[]
   /** Puts a `cluster` into the data folder, instead of a copy of the template. */
   readonly fill?: (dataDir: string) => Promise<void>
+  /** The server takes TLS, beside plain text. */
+  readonly tls?: Certificate
+  /** Lines of `pg_hba.conf`; everybody is trusted where absent. The superuser has to stay trusted. */
+  readonly hba?: readonly string[]
 }
+
+/** Passwords are asked for, of everybody but the superuser. */
+export const SCRAM_HBA = [
+  'host all,replication gateway 127.0.0.1/32 trust',
+  'host all all 127.0.0.1/32 scram-sha-256',
+]
 
 export async function startPostgres(options: PostgresOptions = {}): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'gateway-test-'))
   // The account that the server runs as has to get in.
   chmodSync(dataDir, 0o755)
   await (options.fill ?? fillFromTemplate)(dataDir)
+  const cluster = join(dataDir, 'cluster')
   const settings = ['fsync=off', ...(options.settings ?? [])]
+  if (options.tls !== undefined) settings.push(...(await certify(cluster, options.tls)))
+  if (options.hba !== undefined) await writeHba(cluster, options.hba)
   let server: EmbeddedPostgres = await startEmbeddedPostgres({
     dataDir,
     settings,
@@ -66,7 +83,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Test
   async function end(signal: NodeJS.Signals): Promise<void> {
     if (!running) return
     running = false
-    const processes = signal === 'SIGKILL' ? family(server.pid) : [server.pid]
+    const processes = signal === 'SIGKILL' ? familyOf(server.pid) : [server.pid]
     for (const pid of processes) signalQuietly(pid, signal)
     await Promise.all(processes.map(gone))
   }
@@ -77,7 +94,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Test
     get pid() {
       return server.pid
     },
-    cluster: join(dataDir, 'cluster'),
+    cluster,
     async createDatabase(ddl = TOKEN_DDL) {
       // The first one is there already: a quarter of a second of the processor's, in most files.
       const url = databases++ === 0 ? server.url : await anotherDatabase(server.url)
@@ -94,13 +111,19 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Test
     },
     kill9: () => end('SIGKILL'),
     freeze() {
-      for (const pid of family(server.pid)) signalQuietly(pid, 'SIGSTOP')
+      // First the one that makes the others, or the one that it makes meanwhile runs on.
+      signalQuietly(server.pid, 'SIGSTOP')
+      for (const pid of childrenOf(server.pid)) signalQuietly(pid, 'SIGSTOP')
     },
     thaw() {
-      for (const pid of family(server.pid)) signalQuietly(pid, 'SIGCONT')
+      for (const pid of familyOf(server.pid)) signalQuietly(pid, 'SIGCONT')
+    },
+    async setHba(lines) {
+      await writeHba(cluster, lines)
+      signalQuietly(server.pid, 'SIGHUP')
     },
     async close() {
-      for (const pid of family(server.pid)) signalQuietly(pid, 'SIGCONT')
+      for (const pid of familyOf(server.pid)) signalQuietly(pid, 'SIGCONT')
       await end('SIGQUIT')
       await rm(dataDir, { recursive: true, force: true })
     },
@@ -147,10 +170,36 @@ function copyFolder(from: string, to: string): void {
   execFileSync('cp', ['-pR', from, to])
 }
 
+/** Relative names are looked for in the data folder; a key that others may read is refused. */
+async function certify(cluster: string, { cert, key }: Certificate): Promise<string[]> {
+  const { uid, gid } = await stat(cluster)
+  for (const [name, content] of [
+    ['server.crt', cert],
+    ['server.key', key],
+  ] as const) {
+    const path = join(cluster, name)
+    await writeFile(path, content)
+    await chmod(path, 0o600)
+    await chown(path, uid, gid)
+  }
+  return ['ssl=on', 'ssl_cert_file=server.crt', 'ssl_key_file=server.key']
+}
+
+function writeHba(cluster: string, lines: readonly string[]): Promise<void> {
+  return writeFile(join(cluster, 'pg_hba.conf'), `${lines.join('\n')}\n`)
+}
+
 /** A standby that streams from `primary`, which is stopped while its data are copied. */
-export async function startStandby(primary: TestPostgres): Promise<TestPostgres> {
+export async function startStandby(
+  primary: TestPostgres,
+  options: Pick<PostgresOptions, 'tls' | 'settings'> = {},
+): Promise<TestPostgres> {
   return startPostgres({
-    settings: [`primary_conninfo=host=127.0.0.1 port=${primary.port} user=gateway`],
+    ...options,
+    settings: [
+      ...(options.settings ?? []),
+      `primary_conninfo=host=127.0.0.1 port=${primary.port} user=gateway`,
+    ],
     async fill(dataDir) {
       await primary.stop()
       const cluster = join(dataDir, 'cluster')
@@ -159,24 +208,6 @@ export async function startStandby(primary: TestPostgres): Promise<TestPostgres>
       await primary.start()
     },
   })
-}
-
-/** The postmaster and its children; it is their parent. */
-function family(postmaster: number): number[] {
-  try {
-    const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(postmaster)], { encoding: 'utf8' })
-    return [postmaster, ...children.trim().split(/\s+/).filter(Boolean).map(Number)]
-  } catch {
-    return [postmaster]
-  }
-}
-
-function signalQuietly(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal)
-  } catch {
-    // It has gone already.
-  }
 }
 
 async function gone(pid: number): Promise<void> {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import postgres from 'postgres'
 import t from 'tap'
+import { databaseCertificate } from '../support/fault-gateways.ts'
 import { onlyGoodOr503, startFaultStage } from '../support/fault-stage.ts'
 import { until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
@@ -17,9 +18,10 @@ function limitFiles(bytes: number | 'unlimited'): void {
 
 if (existsSync(PRLIMIT)) {
   t.test('the disk is full: everybody works on, and a refresh changes nothing', async (t) => {
-    const server = await startPostgres({ settings: ['autovacuum=off'] })
+    const { tls, trust } = databaseCertificate(t)
+    const server = await startPostgres({ settings: ['autovacuum=off'], tls })
     t.teardown(() => server.close())
-    const stage = await startFaultStage(server)
+    const stage = await startFaultStage(server, { env: trust })
     t.teardown(() => stage.close())
     const admin = postgres(stage.databaseUrl, { max: 1, onnotice: () => {}, backoff: () => 0.1 })
     t.teardown(() => admin.end())
@@ -58,6 +60,7 @@ if (existsSync(PRLIMIT)) {
     })
     t.comment(`refreshes succeed again after ${recoveredIn.toFixed(0)} ms`)
     onlyGoodOr503(t, seen)
+    for (const gateway of stage.gateways) gateway.checkProcesses(t)
     for (let n = 0; n < 6; n++) t.match(await stage.refresh(n), { outcome: 'good' }, 'no session was lost')
     const [active] = await admin`select count(*)::int as count from "Token" where status = 'ACTIVE'`
     t.equal(active!.count, 20 + 2 * 6, 'no half pair is left')

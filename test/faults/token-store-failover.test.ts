@@ -2,6 +2,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import t from 'tap'
+import { COVERING_KINDS, databaseCertificate } from '../support/fault-gateways.ts'
 import { startFaultStage } from '../support/fault-stage.ts'
 import { startGateway } from '../support/gateway.ts'
 import { ask } from '../support/http-client.ts'
@@ -51,12 +52,17 @@ t.test('with two hosts the primary is found, and its successor after a failover'
 })
 
 t.test('a standby is promoted: the gateway follows, and no session is lost', async (t) => {
-  const primary = await startPostgres()
+  const { tls, trust } = databaseCertificate(t)
+  const primary = await startPostgres({ tls })
   t.teardown(() => primary.close())
-  const standby = await startStandby(primary)
+  const standby = await startStandby(primary, { tls })
   t.teardown(() => standby.close())
   const stage = await startFaultStage(primary, {
-    urlOf: (url) => url.replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`),
+    kinds: COVERING_KINDS.map((kind) => ({
+      ...kind,
+      urlOf: (url: string) => url.replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`),
+    })),
+    env: { REVOCATION_CHANNEL: 'revoked', ...trust },
   })
   t.teardown(() => stage.close())
   const follower = postgres(standby.url, { max: 1, onnotice: () => {} })

@@ -1,15 +1,21 @@
 import postgres from 'postgres'
 import t from 'tap'
+import { COVERING_KINDS, databaseCertificate } from '../support/fault-gateways.ts'
 import { startFaultStage } from '../support/fault-stage.ts'
-import { pgbouncerIsInstalled, startPgbouncer } from '../support/pgbouncer.ts'
+import { pgbouncerIsInstalled, pgbouncerKeepsStatements, startPgbouncer } from '../support/pgbouncer.ts'
 import { startPostgres } from '../support/postgres.ts'
 
 if (pgbouncerIsInstalled()) {
+  const { tls, trust } = databaseCertificate(t)
   const server = await startPostgres()
-  const pooler = await startPgbouncer(server.port)
+  const pooler = await startPgbouncer(server.port, { tls, roles: COVERING_KINDS.map(({ role }) => role) })
   const stage = await startFaultStage(server, {
-    urlOf: (url) => url.replace(`:${server.port}/`, `:${pooler.port}/`),
-    env: { DATABASE_PREPARE: 'false' },
+    kinds: COVERING_KINDS.map((kind) => ({
+      ...kind,
+      urlOf: (url: string) => url.replace(`:${server.port}/`, `:${pooler.port}/`),
+    })),
+    env: { DATABASE_PREPARE: String(pgbouncerKeepsStatements()), ...trust },
+    onFailure: () => pooler.close(),
   })
   t.teardown(async () => {
     await stage.close()
@@ -18,15 +24,15 @@ if (pgbouncerIsInstalled()) {
   })
 
   t.test('behind PgBouncer in transaction mode the database is stopped and started', (t) =>
-    stage.stands(t, { breaks: () => server.stop(), mends: () => server.start(), recoversWithinMs: 5000 }),
+    stage.stands(t, { breaks: () => server.stop(), mends: () => server.start() }),
   )
 
   t.test('behind PgBouncer the database crashes', (t) =>
-    stage.stands(t, { breaks: () => server.kill9(), mends: () => server.start(), recoversWithinMs: 5000 }),
+    stage.stands(t, { breaks: () => server.kill9(), mends: () => server.start() }),
   )
 
   t.test('behind PgBouncer the database is frozen', (t) =>
-    stage.stands(t, { breaks: () => server.freeze(), mends: () => server.thaw(), recoversWithinMs: 5000 }),
+    stage.stands(t, { breaks: () => server.freeze(), mends: () => server.thaw() }),
   )
 
   t.test('PgBouncer itself is killed and started again', (t) =>
@@ -37,7 +43,8 @@ if (pgbouncerIsInstalled()) {
     const admin = postgres(server.url, { max: 1, onnotice: () => {} })
     return stage.stands(t, {
       shows: 'nowhere',
-      breaks: () => admin`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`,
+      breaks: () =>
+        admin`select pg_terminate_backend(pid) from pg_stat_activity where usename in ${admin(stage.roles)}`,
       mends: () => admin.end(),
     })
   })

@@ -2,17 +2,38 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import t from 'tap'
+import { databaseCertificate } from '../support/fault-gateways.ts'
 import { onlyGoodOr503, startFaultStage } from '../support/fault-stage.ts'
 import { until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
 
-/** In each of these: only good answers or 503, never a 401 or another's identity, and recovery by itself. */
-const server = await startPostgres()
-const stage = await startFaultStage(server)
-const { databaseUrl } = stage
+/**
+ * Gateways of each kind at once, without TLS and with it, of one process and of several. In each of these faults: only
+ * good answers or 503, never a 401 or another's identity; no process ends, and all recover by themselves.
+ */
+const { tls, trust } = databaseCertificate(t)
+const server = await startPostgres({ tls })
+const stage = await startFaultStage(server, { env: { REVOCATION_CHANNEL: 'revoked', ...trust } })
+const { databaseUrl, roles } = stage
 t.teardown(async () => {
   await stage.close()
   await server.close()
+})
+
+t.test('each gateway speaks with the database as its URL says', async (t) => {
+  const admin = postgres(databaseUrl, { max: 1, onnotice: () => {} })
+  const rows = await admin`
+    select usename as role, bool_and(ssl) as every, bool_or(ssl) as any
+    from pg_stat_activity join pg_stat_ssl using (pid) where usename in ${admin(roles)} group by usename`
+  await admin.end()
+  t.same(
+    new Map(rows.map(({ role, every, any }) => [role, [every, any]])),
+    new Map([
+      ['app_plain', [false, false]],
+      ['app_require', [true, true]],
+      ['app_verify', [true, true]],
+    ]),
+  )
 })
 
 t.test('the database is stopped and started', (t) =>
@@ -74,7 +95,7 @@ t.test('all connections are terminated: hardly anybody notices', async (t) => {
     async breaks() {
       for (let i = 0; i < 5; i++) {
         await admin`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'poweron-gateway%'`
-        for (let good = 0; good < 50; good++) await until(stage.isGood)
+        for (let good = 0; good < 10; good++) await until(stage.isGood)
       }
     },
     mends: () => admin.end(),
@@ -86,11 +107,11 @@ t.test('the connection limit is reached', (t) => {
   const admin = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   return stage.stands(t, {
     async breaks() {
-      await admin`alter role app connection limit 0`
-      await admin`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`
+      for (const role of roles) await admin.unsafe(`alter role ${role} connection limit 0`)
+      await admin`select pg_terminate_backend(pid) from pg_stat_activity where usename in ${admin(roles)}`
     },
     async mends() {
-      await admin`alter role app connection limit -1`
+      for (const role of roles) await admin.unsafe(`alter role ${role} connection limit -1`)
       await admin.end()
     },
   })
@@ -105,7 +126,7 @@ t.test('every look-up is slow: none waits longer than its deadline', async (t) =
       admin.unsafe(`
         alter table "Token" rename to "Tokens";
         create view "Token" as select t.* from "Tokens" t, pg_sleep(2);
-        grant select, insert, update on "Token" to app`),
+        grant select, insert, update on "Token" to ${roles.join(', ')}`),
     mends: () => admin.unsafe('drop view "Token"; alter table "Tokens" rename to "Token"'),
   })
   await admin.end()
@@ -115,7 +136,7 @@ t.test('every look-up is slow: none waits longer than its deadline', async (t) =
 
 t.test('the database is set to read only: everybody works on, and nobody is refreshed', async (t) => {
   await until(stage.isGood)
-  const [name] = databaseUrl.split('/').slice(-1)
+  const name = new URL(databaseUrl).pathname.slice(1)
   const admin = postgres(server.url, { max: 1, onnotice: () => {} })
   const reconnect = () =>
     admin`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'poweron-gateway%'`
@@ -123,12 +144,13 @@ t.test('the database is set to read only: everybody works on, and nobody is refr
     await admin.unsafe(`alter database ${name} set default_transaction_read_only = on`)
     await reconnect()
     await until(async () => (await stage.refresh(0)).outcome === '503')
-    for (let n = 0; n < 50; n++) t.equal((await stage.visit(n)).outcome, 'good')
+    for (let n = 0; n < 50; n++) t.match(await stage.visit(n), { outcome: 'good' })
     await admin.unsafe(`alter database ${name} set default_transaction_read_only = off`)
     // The connections made meanwhile would read only for ever.
     await until(async () => (await stage.refresh(0)).outcome === 'good')
   })
   await admin.end()
   onlyGoodOr503(t, seen)
+  for (const gateway of stage.gateways) gateway.checkProcesses(t)
   for (let n = 0; n < 6; n++) t.match(await stage.refresh(n), { outcome: 'good' }, 'no session was lost')
 })

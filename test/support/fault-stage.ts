@@ -1,29 +1,38 @@
-import { randomUUID } from 'node:crypto'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import postgres from 'postgres'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { startGateway, type TestGateway } from './gateway.ts'
+import { fillDatabase, SESSIONS, USERS } from './fault-data.ts'
+import {
+  COVERING_KINDS,
+  type FaultGateway,
+  type GatewayKind,
+  startFaultGateways,
+  startUserBackend,
+} from './fault-gateways.ts'
 import { type Answer, ask, keepAliveAgent } from './http-client.ts'
 import { until } from './plain-gateway.ts'
-import { insertToken, type TestPostgres } from './postgres.ts'
-import { inSeconds, signToken } from './tokens.ts'
+import type { TestPostgres } from './postgres.ts'
 
-/** A gateway before a database that is to be broken, with users who work and sessions that are refreshed. */
+/** Gateways before a database that is to be broken, with users who work and sessions that are refreshed. */
 export interface FaultStage {
-  readonly gateway: TestGateway
+  /** One of each kind. The nth request goes to the nth of those that are not idle. */
+  readonly gateways: readonly FaultGateway[]
+  /** Of the superuser. */
   readonly databaseUrl: string
+  /** The roles of the gateways. */
+  readonly roles: readonly string[]
   /** One request of the nth user. */
   visit(n: number): Promise<Seen>
   /** One refresh of the nth session. */
   refresh(n: number): Promise<Seen>
+  /** All gateways serve, every worker of theirs. */
   isGood(): Promise<boolean>
+  /** None of them does. */
   isDown(): Promise<boolean>
-  /** Requests and refreshes without a pause while `task` runs. @returns what came of each */
+  /** Requests and refreshes all the time while `task` runs. @returns what came of each */
   underLoad(task: () => Promise<void>): Promise<Seen[]>
   /**
    * Breaks the database under load and mends it. Holds where there were good answers and 503, and nothing else;
-   * where nothing hung, and it recovered by itself with every session alive.
+   * where nothing hung, no process ended, and all recovered by themselves with every session alive.
    */
   stands(t: Test, fault: Fault): Promise<Seen[]>
   close(): Promise<void>
@@ -40,74 +49,69 @@ export interface Fault {
 export interface Seen {
   readonly what: 'visit' | 'refresh'
   readonly outcome: 'good' | '503' | 'wrong'
+  readonly began: number
   readonly ms: number
   readonly detail: string
 }
 
 export interface FaultStageOptions {
-  /** What the gateway is told, given the database's own URL for the role `app`. */
-  readonly urlOf?: (databaseUrl: string) => string
+  /** `COVERING_KINDS` where absent. */
+  readonly kinds?: readonly GatewayKind[]
+  /** Settings of all gateways. */
   readonly env?: Readonly<Record<string, string>>
+  /** Closes what the gateways were to speak through, where they cannot be started. */
+  readonly onFailure?: () => unknown
+  /** How many requests are under way at once. */
+  readonly lanes?: number
 }
 
-const USERS = 20
-const SESSIONS = 6
-const LANES = 8
-export const LOOKUP_TIMEOUT_MS = 500
-const REFRESH_PAUSE_MS = 30
+/** Requests are always under way, and the machine has something left for the gateways. */
+const VISIT_PAUSE_MS = 10
+const REFRESH_PAUSE_MS = 50
+/** What the contract allows from the mending of a fault to the first good answer. */
+const RECOVERS_WITHIN_MS = 5000
 /** A look-up's deadline, or a refresh's (five of them), and what a busy machine adds. */
 const HANGS_AFTER_MS = { visit: 2500, refresh: 5500 }
 
 export async function startFaultStage(
   server: TestPostgres,
-  { urlOf = (url) => url, env = {} }: FaultStageOptions = {},
+  { kinds = COVERING_KINDS, env = {}, onFailure = () => {}, lanes = 6 }: FaultStageOptions = {},
 ): Promise<FaultStage> {
-  const backend = createServer((req, res) => res.end(String(req.headers['x-user-id'])))
-  await new Promise<void>((resolve) => backend.listen(0, '127.0.0.1', resolve))
-  const target = `http://127.0.0.1:${(backend.address() as AddressInfo).port}`
+  const backend = await startUserBackend()
   const databaseUrl = await server.createDatabase()
-  const { users, sessions } = await fill(databaseUrl)
-  const gateway = await startGateway({
-    databaseUrl: urlOf(databaseUrl.replace('//gateway@', '//app@')),
-    routing: { upstreams: { app: { targets: [target] } }, routes: [{ path: '/', upstream: 'app' }] },
-    env: {
-      ACCESS_LOG: 'off',
-      LOOKUP_TIMEOUT_MS: String(LOOKUP_TIMEOUT_MS),
-      SESSION_ENDPOINTS: 'on',
-      ...env,
-    },
+  const roles = kinds.map(({ role }) => role)
+  const { users, sessions } = await fillDatabase(databaseUrl, roles)
+  const gateways = await startFaultGateways(kinds, { databaseUrl, target: backend.url, env }, async () => {
+    backend.close()
+    await onFailure()
+    await server.close()
   })
+  const busy = gateways.filter(({ kind }) => kind.idle !== true)
   const agent = keepAliveAgent(64)
 
-  async function send(
-    what: Seen['what'],
-    isGood: (answer: Answer) => boolean,
-    request: { readonly cookie: string },
-  ) {
+  async function send(what: Seen['what'], n: number, isGood: (answer: Answer) => boolean, cookie: string) {
     const began = performance.now()
-    const path = what === 'refresh' ? '/-/refresh' : '/'
-    const method = what === 'refresh' ? 'POST' : 'GET'
-    const answer = await ask({ url: gateway.url + path, method, agent, headers: { cookie: request.cookie } })
-    const { status, body, headers } = answer
-    const fault =
-      status === 503 &&
-      headers['retry-after'] !== undefined &&
-      headers['set-cookie'] === undefined &&
-      body.includes('"token_store_unavailable"')
-    const outcome = isGood(answer) ? 'good' : fault ? '503' : 'wrong'
-    const seen: Seen = { what, outcome, ms: performance.now() - began, detail: `${what} ${status} ${body}` }
+    const [path, method] = what === 'refresh' ? ['/-/refresh', 'POST'] : ['/', 'GET']
+    const { url, kind } = busy[n % busy.length]!
+    // No answer at all is one that is wrong.
+    const answer = await ask({ url: url + path, method, agent, headers: { cookie } }).catch(
+      (error: Error): Answer => ({ status: 0, headers: {}, trailers: {}, body: error.message }),
+    )
+    const outcome = isGood(answer) ? 'good' : isFault(answer) ? '503' : 'wrong'
+    const detail = `${what} at ${kind.role}: ${answer.status} ${answer.body}`
+    const seen: Seen = { what, outcome, began, ms: performance.now() - began, detail }
     return { seen, answer }
   }
 
   async function visit(n: number): Promise<Seen> {
     const { userId, cookie } = users[n % USERS]!
-    return (await send('visit', ({ status, body }) => status === 200 && body === userId, { cookie })).seen
+    return (await send('visit', n, ({ status, body }) => status === 200 && body === userId, cookie)).seen
   }
 
   async function refresh(n: number): Promise<Seen> {
     const session = sessions[n % SESSIONS]!
     const isNew = ({ status, headers }: Answer) => status === 204 && headers['set-cookie']?.length === 2
-    const { seen, answer } = await send('refresh', isNew, { cookie: session.cookie })
+    const { seen, answer } = await send('refresh', n, isNew, session.cookie)
     if (seen.outcome === 'good')
       session.cookie = answer.headers['set-cookie']!.map((each) => each.split(';')[0]).join('; ')
     return seen
@@ -116,13 +120,16 @@ export async function startFaultStage(
   async function underLoad(task: () => Promise<void>): Promise<Seen[]> {
     let running = true
     const seen: Seen[] = []
-    const visitors = Array.from({ length: LANES }, async (_, lane) => {
-      for (let i = lane; running; i += LANES) seen.push(await visit(i))
+    const visitors = Array.from({ length: lanes }, async (_, lane) => {
+      for (let i = lane; running; i += lanes) {
+        seen.push(await visit(i))
+        await delay(VISIT_PAUSE_MS)
+      }
     })
     const refreshers = [0, 1].map(async (lane) => {
       for (let i = lane; running; i += 2) {
         seen.push(await refresh(i))
-        await new Promise((resolve) => setTimeout(resolve, REFRESH_PAUSE_MS))
+        await delay(REFRESH_PAUSE_MS)
       }
     })
     try {
@@ -134,37 +141,59 @@ export async function startFaultStage(
     return seen
   }
 
-  const isGood = async () => (await visit(0)).outcome === 'good'
-  const isDown = async () => (await visit(0)).outcome === '503'
-  const readyz = async () => (await ask({ url: `${gateway.url}/-/readyz` })).status
+  /** Two at once have two connections, which two workers share. */
+  const everyVisit = async (outcome: Seen['outcome']) => {
+    const all = await Promise.all(Array.from({ length: 2 * busy.length }, (_, n) => visit(n)))
+    return all.every((seen) => seen.outcome === outcome)
+  }
+  const isGood = () => everyVisit('good')
+  const isDown = () => everyVisit('503')
+  const readyz = async (status: number) => {
+    const all = await Promise.all(gateways.map(({ url }) => ask({ url: `${url}/-/readyz` })))
+    return all.every((answer) => answer.status === status)
+  }
 
-  async function stands(t: Test, { breaks, mends, shows = 'everywhere', recoversWithinMs = 3000 }: Fault) {
-    await until(isGood)
+  /** @returns milliseconds from the mending to the first moment at which all gateways were good */
+  async function breakAndMend({ breaks, mends, shows = 'everywhere' }: Fault): Promise<number> {
+    await breaks()
+    if (shows !== 'nowhere') await until(isDown)
+    if (shows === 'everywhere') await until(() => readyz(503))
+    await mends()
+    const mended = performance.now()
+    await until(isGood, 30_000)
+    const recoveredIn = performance.now() - mended
+    await until(() => readyz(200))
+    return recoveredIn
+  }
+
+  async function stands(t: Test, fault: Fault) {
     let recoveredIn = Number.POSITIVE_INFINITY
-    const seen = await underLoad(async () => {
-      await breaks()
-      if (shows !== 'nowhere') await until(isDown)
-      if (shows === 'everywhere') await until(async () => (await readyz()) === 503)
-      await mends()
-      const mended = performance.now()
-      await until(isGood, 30_000)
-      recoveredIn = performance.now() - mended
-      await until(async () => (await readyz()) === 200)
-    })
+    let seen: Seen[]
+    try {
+      await until(isGood)
+      seen = await underLoad(async () => {
+        recoveredIn = await breakAndMend(fault)
+      })
+    } finally {
+      // Also where it was waited for in vain: then this is why.
+      for (const gateway of gateways) gateway.checkProcesses(t)
+    }
     const count = (outcome: Seen['outcome']) => seen.filter((each) => each.outcome === outcome).length
     t.comment(
       `recovered in ${recoveredIn.toFixed(0)} ms; ${count('good')} good answers, ${count('503')} times 503`,
     )
     onlyGoodOr503(t, seen)
-    if (shows !== 'nowhere') t.ok(count('503') > 0)
+    if (fault.shows !== 'nowhere') t.ok(count('503') > 0)
+    const { recoversWithinMs = RECOVERS_WITHIN_MS } = fault
     t.ok(recoveredIn < recoversWithinMs, `recovered after ${Math.round(recoveredIn)} ms`)
     for (let n = 0; n < SESSIONS; n++) t.match(await refresh(n), { outcome: 'good' }, 'no session was lost')
     return seen
   }
 
   return {
-    gateway,
+    gateways,
     databaseUrl,
+    roles,
     visit,
     refresh,
     isGood,
@@ -173,11 +202,20 @@ export async function startFaultStage(
     stands,
     async close() {
       agent.destroy()
-      await gateway.stop()
-      backend.closeAllConnections()
+      await Promise.all(gateways.map((gateway) => gateway.stop()))
       backend.close()
     },
   }
+}
+
+/** What a fault of the database is answered with on a route that needs it. */
+function isFault({ status, headers, body }: Answer): boolean {
+  return (
+    status === 503 &&
+    headers['retry-after'] !== undefined &&
+    headers['set-cookie'] === undefined &&
+    body.includes('"token_store_unavailable"')
+  )
 }
 
 /** Never a 401, never another's identity, never forwarded unchecked; and nothing hangs. */
@@ -189,30 +227,4 @@ export function onlyGoodOr503(t: Test, seen: readonly Seen[]): void {
   )
   const late = seen.filter(({ what, ms }) => ms > HANGS_AFTER_MS[what])
   t.same(late, [], 'nothing hangs')
-}
-
-/** Users, sessions, and a role of least privilege. */
-async function fill(databaseUrl: string) {
-  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
-  const users = await Promise.all(
-    Array.from({ length: USERS }, async (_, i) => {
-      const { id, userId } = await insertToken(sql, { userId: `user-${i}` })
-      const jwt = await signToken({ claims: { jti: id, exp: inSeconds(3600) } })
-      return { userId, cookie: `auth_token=${jwt}` }
-    }),
-  )
-  const sessions = await Promise.all(
-    Array.from({ length: SESSIONS }, async () => {
-      const { id } = await insertToken(sql, { sessionId: randomUUID() })
-      const jwt = await signToken({ claims: { jti: id, type: 'refresh', exp: inSeconds(3600) } })
-      return { cookie: `refresh_token=${jwt}` }
-    }),
-  )
-  await sql.unsafe(`
-    do $$ begin
-      if not exists (select from pg_roles where rolname = 'app') then create role app login; end if;
-    end $$;
-    grant select, insert, update on "Token" to app`)
-  await sql.end()
-  return { users, sessions }
 }

@@ -1,4 +1,5 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { createMessageReader } from './postgres-messages.ts'
 
 /** Stands between a client and PostgreSQL, and breaks the connection at a given message. */
 export interface CuttingRelay {
@@ -58,24 +59,5 @@ export async function startCuttingRelay(targetPort: number): Promise<CuttingRela
       server.close()
       for (const socket of sockets) socket.destroy()
     },
-  }
-}
-
-/** Splits what a client sends into its messages (PostgreSQL manual, section 55.7); the first one has no type. */
-function createMessageReader(): (piece: Buffer) => Buffer[] {
-  let rest = Buffer.alloc(0)
-  let started = false
-  return (piece) => {
-    rest = Buffer.concat([rest, piece])
-    const out: Buffer[] = []
-    for (;;) {
-      const header = started ? 1 : 0
-      if (rest.length < header + 4) return out
-      const length = header + rest.readUInt32BE(header)
-      if (rest.length < length) return out
-      out.push(rest.subarray(0, length))
-      rest = rest.subarray(length)
-      started = true
-    }
   }
 }

@@ -1,0 +1,69 @@
+import t, { type Test } from 'tap'
+import { type FalseServer, startFalseServer } from '../support/false-server.ts'
+import { COVERING_KINDS, databaseCertificate, type GatewayKind } from '../support/fault-gateways.ts'
+import { startFaultStage } from '../support/fault-stage.ts'
+import { CLOSINGS, GARBAGE, type Misbehaviour, STAGES } from '../support/misbehaviours.ts'
+import { until } from '../support/plain-gateway.ts'
+import { startPostgres } from '../support/postgres.ts'
+
+/**
+ * A server that ends connections at each moment of their beginning, and one that says there what does not belong
+ * there: a balancer, another service on the port, a broken server. No process ends, nobody is admitted meanwhile, and
+ * all are good again once the real server is back. Each gateway has a false server of its own, so that each meets
+ * all of it.
+ */
+const { tls, trust } = databaseCertificate(t)
+const server = await startPostgres({ tls })
+const fronts = new Map<GatewayKind, FalseServer>()
+for (const kind of COVERING_KINDS) fronts.set(kind, await startFalseServer(server.port, tls))
+const stage = await startFaultStage(server, {
+  kinds: COVERING_KINDS.map((kind) => ({
+    ...kind,
+    urlOf: (url: string) => url.replace(`:${server.port}/`, `:${fronts.get(kind)!.port}/`),
+  })),
+  env: { LOOKUP_TIMEOUT_MS: '250', REVOCATION_CHANNEL: 'revoked', ...trust },
+})
+t.teardown(async () => {
+  await stage.close()
+  for (const front of fronts.values()) front.close()
+  await server.close()
+})
+
+/** A gateway without TLS never asks for it; for it the server is then merely away. */
+function reachable(kind: GatewayKind, all: readonly Misbehaviour[]): readonly Misbehaviour[] {
+  if (kind.sslmode !== 'disable') return all
+  const some = all.filter(({ stage }) => !/TLS/.test(stage))
+  return some.length > 0 ? some : CLOSINGS.filter(({ stage }) => stage === 'accepted')
+}
+
+async function meetsAll(t: Test, all: readonly Misbehaviour[]): Promise<void> {
+  let broken = Number.POSITIVE_INFINITY
+  let mended = Number.POSITIVE_INFINITY
+  const seen = await stage.stands(t, {
+    async breaks() {
+      for (const [kind, front] of fronts) front.misbehave(reachable(kind, all))
+      broken = performance.now()
+      await until(
+        () => [...fronts].every(([kind, front]) => front.met.size === reachable(kind, all).length),
+        30_000,
+      )
+    },
+    mends() {
+      mended = performance.now()
+      for (const front of fronts.values()) front.misbehave([])
+    },
+  })
+  const admitted = seen.filter(
+    ({ began, ms, outcome }) => outcome === 'good' && began > broken && began + ms < mended,
+  )
+  t.same(admitted, [], 'a server that is none admits nobody')
+}
+
+t.test('a server that ends its connections at each moment of their beginning', (t) => meetsAll(t, CLOSINGS))
+
+for (const moment of STAGES) {
+  const all = GARBAGE.filter(({ stage }) => stage === moment)
+  t.test(`a server that says what does not belong there to a client that it has ${moment}`, (t) =>
+    meetsAll(t, all),
+  )
+}

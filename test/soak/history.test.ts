@@ -1,5 +1,6 @@
 import t from 'tap'
-import { brokenPromises, judgeStreams } from './history.ts'
+import { brokenPromises } from '../support/promise-history.ts'
+import { judgeStreams } from './history.ts'
 
 t.test(
   'a planted violation is found, also where the request arrived long after it was given up',

@@ -1,12 +1,3 @@
-import { type RequestEvent, type RevocationEvent, violations } from '../support/promise-history.ts'
-
-/** A request of the history; whether it was forwarded is known once everything has come to rest. */
-export interface MarkedRequest {
-  readonly tokenId: string
-  readonly began: number
-  readonly mark: string
-}
-
 /** A stretch of time in which something was broken on purpose, on one clock with the events. */
 export interface Outage {
   readonly kind: string
@@ -27,18 +18,6 @@ export interface StreamVerdict {
   readonly late: readonly StreamEnd[]
   /** Ended though nobody had revoked their token and nothing was broken. */
   readonly unexpected: readonly StreamEnd[]
-}
-
-/** A late arrival counts, too: an instance that was frozen may forward what its client has given up. */
-export function brokenPromises(
-  requests: readonly MarkedRequest[],
-  arrived: ReadonlySet<string>,
-  revocations: readonly RevocationEvent[],
-): RequestEvent[] {
-  return violations(
-    requests.map(({ tokenId, began, mark }) => ({ tokenId, began, forwarded: arrived.has(mark) })),
-    revocations,
-  )
 }
 
 export function touched(from: number, to: number, outages: readonly Outage[]): boolean {

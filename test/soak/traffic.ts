@@ -4,9 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { openOne, webSocketHandshake } from '../../bench/open-streams.ts'
 import { ask } from '../support/http-client.ts'
 import { insertToken } from '../support/postgres.ts'
-import type { RevocationEvent } from '../support/promise-history.ts'
+import type { MarkedRequest, RevocationEvent } from '../support/promise-history.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
-import type { MarkedRequest, StreamEnd } from './history.ts'
+import type { StreamEnd } from './history.ts'
 import { INSTANCES, type World } from './world.ts'
 
 const TOKENS = 60

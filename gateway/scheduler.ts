@@ -15,9 +15,12 @@ export const systemScheduler: Scheduler = {
   now: () => performance.now(),
   after(ms, task) {
     let turnEnd: NodeJS.Immediate | null = null
-    const timer = setTimeout(() => {
-      turnEnd = setImmediate(task)
-    }, ms)
+    const timer = setTimeout(
+      () => {
+        turnEnd = setImmediate(task)
+      },
+      Math.max(0, ms),
+    )
     timer.unref()
     return () => {
       clearTimeout(timer)

@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import { asDatabaseError, isFatal, isStandby } from './database-error.ts'
-import { StartupGuard } from './database-handshake.ts'
+import { MessageGuard } from './database-messages.ts'
 import { type BackendKey, type Dial, dial, sendCancelRequest } from './database-socket.ts'
 import type { DatabaseAddress, DatabaseHost } from './database-url.ts'
 
@@ -69,12 +69,12 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   const target = { host, tls: address.tls, lookup: options.lookup }
   const closed = Promise.withResolvers<void>()
   let dialled: Dial | null = null
-  let guard: StartupGuard | null = null
+  let guard: MessageGuard | null = null
   let key: BackendKey | null = null
   let cancelled = false
   let refusedSetting: string | null = null
 
-  async function openSocket(): Promise<StartupGuard> {
+  async function openSocket(): Promise<MessageGuard> {
     // It would go on opening connections where each is closed before it is ready.
     if (dialled !== null)
       throw Object.assign(new Error('the connection was closed'), { code: 'CONNECTION_CLOSED' })
@@ -82,7 +82,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     try {
       const socket = await dialled.socket
       socket.once('close', () => closed.resolve())
-      guard = new StartupGuard(socket)
+      guard = new MessageGuard(socket)
       return guard
     } catch (error) {
       closed.resolve()
@@ -140,7 +140,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   }
 }
 
-function createSql(options: ConnectionOptions, openSocket: () => Promise<StartupGuard>): Sql {
+function createSql(options: ConnectionOptions, openSocket: () => Promise<MessageGuard>): Sql {
   const { address, onNotification } = options
   return postgres({
     // Everything that postgres.js would else look for in the environment (PGHOST, PGPASSWORD and so on) is given.

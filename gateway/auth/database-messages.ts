@@ -3,23 +3,40 @@ import type { Socket } from 'node:net'
 import type { DatabaseError } from './database-error.ts'
 import { protocolError } from './database-socket.ts'
 
-/** No message before the first `ReadyForQuery` comes near it. */
-const MAX_STARTUP_MESSAGE_BYTES = 65_536
+/** No message that has to be looked at as a whole comes near it. */
+const MAX_CHECKED_BYTES = 65_536
+
+/** The longest row of a token table is a few kilobytes. */
+const MAX_MESSAGE_BYTES = 16_777_216
 
 /** What a server may ask for that is not worth minutes of the processor's (RFC 5802 recommends 4096). */
 const MAX_SCRAM_ITERATIONS = 1_000_000
 
-const AUTHENTICATION = 0x52
 const READY_FOR_QUERY = 0x5a
+
+/** The messages that belong to the start of a session, and to statements without cursors and copying. */
+const STARTUP_TYPES = new Set([...'RSKZENv'].map((type) => type.charCodeAt(0)))
+const STATEMENT_TYPES = new Set([...'12tTnDCIENSAZ'].map((type) => type.charCodeAt(0)))
+
+/** Those that are read to the end of a text, whether it has one or not. */
+const CHECKED_TYPES = new Set([...'TA'].map((type) => type.charCodeAt(0)))
+
+const HEADER_BYTES = 5
+const NOTHING: Buffer = Buffer.alloc(0)
 
 /**
  * The socket as postgres.js gets it. The real one stays with its owner: postgres.js removes all listeners of a socket that
- * has closed, writes to one whose other half is gone, and has promises without a catch for malformed authentication
- * messages. So each message until the connection is ready is looked at first.
+ * has closed, and writes to one whose other half is gone. It also believes whatever a server says: malformed messages are
+ * promises without a catch, errors without a listener, and loops without an end. So each message is looked at first, as a
+ * whole where its content can do harm, and by its type and length elsewhere.
  */
-export class StartupGuard extends EventEmitter {
+export class MessageGuard extends EventEmitter {
   readonly #socket: Socket
-  #rest: Buffer = Buffer.alloc(0)
+  /** The beginning of a message of which more has to come before it can be passed on. */
+  #rest = NOTHING
+  /** Bytes to come of a message whose beginning was passed on. */
+  #passing = 0
+  #ready = false
   #closed = false
   /** True once something was sent: from then on the server may hold a session for this connection. */
   hasSpoken = false
@@ -27,7 +44,7 @@ export class StartupGuard extends EventEmitter {
   constructor(socket: Socket) {
     super()
     this.#socket = socket
-    socket.on('data', this.#onStartupData)
+    socket.on('data', this.#onData)
     socket.on('drain', () => this.emit('drain'))
     socket.on('error', (error) => this.#forwardError(error))
     socket.once('close', (hadError: boolean) => {
@@ -65,32 +82,27 @@ export class StartupGuard extends EventEmitter {
     this.#socket.resume()
   }
 
-  /** Passes whole messages on, each of which was looked at, until the server is ready for the first statement. */
-  readonly #onStartupData = (chunk: Buffer): void => {
+  readonly #onData = (chunk: Buffer): void => {
     const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
-    let at = 0
-    let ready = false
-    while (!ready) {
-      const message = readMessage(data, at)
+    let at = Math.min(this.#passing, data.length)
+    this.#passing -= at
+    while (this.#passing === 0 && at < data.length) {
+      const message = readMessage(data, at, this.#ready)
       if (message.kind === 'partial') break
       if (message.kind === 'invalid') {
         this.#refuse(protocolError(message.problem))
         return
       }
-      at = message.end
-      ready = message.type === READY_FOR_QUERY
+      if (data[at] === READY_FOR_QUERY) this.#ready = true
+      this.#passing = Math.max(0, message.end - data.length)
+      at = Math.min(message.end, data.length)
     }
-    if (ready) {
-      this.#socket.off('data', this.#onStartupData)
-      this.#socket.on('data', (later: Buffer) => this.emit('data', later))
-      at = data.length
-    }
-    this.#rest = data.subarray(at)
-    if (at > 0) this.emit('data', data.subarray(0, at))
+    this.#rest = at === data.length ? NOTHING : data.subarray(at)
+    if (at > 0) this.emit('data', at === data.length ? data : data.subarray(0, at))
   }
 
   #refuse(error: DatabaseError): void {
-    this.#socket.off('data', this.#onStartupData)
+    this.#socket.off('data', this.#onData)
     this.#forwardError(error)
     this.#socket.destroy()
   }
@@ -101,21 +113,49 @@ export class StartupGuard extends EventEmitter {
 }
 
 type Message =
-  | { readonly kind: 'whole'; readonly type: number; readonly end: number }
+  /** `end` may lie beyond what has arrived. */
+  | { readonly kind: 'passed'; readonly end: number }
   | { readonly kind: 'partial' }
   | { readonly kind: 'invalid'; readonly problem: string }
 
 /** Reads the message of a server that begins at a place (PostgreSQL manual, section 54.7): a type, a length, a body. */
-function readMessage(data: Buffer, at: number): Message {
-  if (data.length - at < 5) return { kind: 'partial' }
+function readMessage(data: Buffer, at: number, ready: boolean): Message {
   const type = data[at]!
+  if (!(ready ? STATEMENT_TYPES : STARTUP_TYPES).has(type))
+    return { kind: 'invalid', problem: `a message of type ${type}, which does not belong there` }
+  if (data.length - at < HEADER_BYTES) return { kind: 'partial' }
   const length = data.readUInt32BE(at + 1)
-  if (length < 4 || length > MAX_STARTUP_MESSAGE_BYTES)
-    return { kind: 'invalid', problem: 'a message of no possible length' }
+  const checked = !ready || CHECKED_TYPES.has(type)
+  if (length < 4 || length > (checked ? MAX_CHECKED_BYTES : MAX_MESSAGE_BYTES))
+    return { kind: 'invalid', problem: `a message of ${length} bytes` }
   const end = at + 1 + length
+  if (!checked) return { kind: 'passed', end }
   if (data.length < end) return { kind: 'partial' }
-  const problem = type === AUTHENTICATION ? problemOfAuthentication(data.subarray(at + 5, end)) : null
-  return problem === null ? { kind: 'whole', type, end } : { kind: 'invalid', problem }
+  const problem = problemOfBody(String.fromCharCode(type), data.subarray(at + HEADER_BYTES, end))
+  return problem === null ? { kind: 'passed', end } : { kind: 'invalid', problem }
+}
+
+function problemOfBody(type: string, body: Buffer): string | null {
+  if (type === 'R') return problemOfAuthentication(body)
+  if (type === 'T') return isRowDescription(body) ? null : 'a description of rows that is none'
+  // A process, a channel, a payload.
+  if (type === 'A') return endOfText(body, endOfText(body, 4)) <= body.length ? null : 'a notice that is none'
+  return null
+}
+
+const COLUMN_BYTES = 18
+
+function isRowDescription(body: Buffer): boolean {
+  if (body.length < 2) return false
+  let at = 2
+  for (let left = body.readUInt16BE(0); left > 0; left--) at = endOfText(body, at) + COLUMN_BYTES
+  return at === body.length
+}
+
+/** Where the text that begins at a place is over, its zero byte included; beyond everything where it never is. */
+function endOfText(body: Buffer, from: number): number {
+  const zero = from < body.length ? body.indexOf(0, from) : -1
+  return zero === -1 ? Number.POSITIVE_INFINITY : zero + 1
 }
 
 /** What makes an authentication request one that cannot be answered; null where it can (PostgreSQL manual, section 54.7). */

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import t from 'tap'
-import { StartupGuard } from '../../gateway/auth/database-handshake.ts'
+import { MessageGuard } from '../../gateway/auth/database-messages.ts'
 
 /** A message of a server's: its type, its length, its body. */
 function message(type: string, body: Buffer | string): Buffer {
@@ -21,7 +21,7 @@ function authentication(kind: number, rest: Buffer | string = ''): Buffer {
 /** What postgres.js would get of these bytes, and the error that ends them. */
 async function pass(chunks: readonly Buffer[]): Promise<{ got: Buffer; error: Error | null }> {
   const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
-  const guard = new StartupGuard(socket as Socket)
+  const guard = new MessageGuard(socket as Socket)
   const got: Buffer[] = []
   let error: Error | null = null
   guard.on('data', (chunk: Buffer) => got.push(chunk))
@@ -76,6 +76,51 @@ for (const [what, bytes] of [
     t.match(error, { name: 'DatabaseError', code: 'PROTOCOL' })
     t.equal(got.length, 0)
   })
+}
+
+const READY = message('Z', 'I')
+const COLUMN = Buffer.concat([Buffer.from('id\0'), Buffer.alloc(18)])
+const ONE_COLUMN = message('T', Buffer.concat([Buffer.from([0, 1]), COLUMN]))
+
+t.test('an answer to a statement arrives unchanged, split at every place', async (t) => {
+  const answer = Buffer.concat([
+    READY,
+    message('1', ''),
+    message('t', Buffer.alloc(2)),
+    ONE_COLUMN,
+    message('2', ''),
+    message('D', Buffer.alloc(300)),
+    message('C', 'SELECT 1\0'),
+    message('A', Buffer.concat([Buffer.alloc(4), Buffer.from('channel\0payload\0')])),
+    READY,
+  ])
+  for (let at = 0; at <= answer.length; at++) {
+    const { got, error } = await pass([answer.subarray(0, at), answer.subarray(at)])
+    if (error !== null || !got.equals(answer)) t.fail(`split at ${at}`)
+  }
+})
+
+for (const [what, bytes] of [
+  ['a request for authentication', authentication(0)],
+  ['the start of copying', message('G', Buffer.alloc(3))],
+  ['copied data', message('d', 'x')],
+  ['the end of copying', message('c', '')],
+  ['the end of a part of a cursor', message('s', '')],
+  ['the answer of a function', message('V', Buffer.alloc(4))],
+  ['a type that there is none of', Buffer.alloc(20)],
+  ['columns without the end of a name', message('T', Buffer.from([0, 1, 0x61]))],
+  ['more columns than are described', message('T', Buffer.concat([Buffer.from([0, 2]), COLUMN]))],
+  ['a notice without an end', message('A', 'abcdchannel\0payload')],
+  ['a row of four gigabytes', Buffer.from([0x44, 0xff, 0xff, 0xff, 0xff])],
+] as const) {
+  t.test(
+    `a server that sends ${what} in the place of an answer does not get through to postgres.js`,
+    async (t) => {
+      const { got, error } = await pass([READY, bytes])
+      t.match(error, { name: 'DatabaseError', code: 'PROTOCOL' })
+      t.same(got, READY)
+    },
+  )
 }
 
 t.test('a refusal of the server arrives as it is', async (t) => {

@@ -47,23 +47,34 @@ interface Proof {
  * living connection, and a standby's lag would void the promise), and whether the search path still leads to the same
  * table. `offset 0` keeps the planner from doing so for each row.
  *
- * What costs nothing, since the planner works it out, and works it out again whenever the table is changed: that the full
- * name is the same table's, and that each column has the very type it had. An implicit cast would otherwise keep the old
- * statement alive, and read the new values wrongly; arrays are never cast so. The name is looked at after the table is
- * locked, hence in the first cell.
+ * The planner works the rest out, and works it out again whenever the table is changed: that the full name is the same
+ * table's, and that the columns have the types they had. The name is looked at after the table is locked, hence in the
+ * first cell.
  */
 export function proofOf(mapped: MappedTable): Proof {
-  const { id, userId, sessionId, mandateId, status, expiresAt } = mapped
   const oid = `'${mapped.oid}'::oid`
   const found = mapped.searched === null ? 'true' : `to_regclass(${sqlLiteral(mapped.searched)}) = ${oid}`
-  const columns = [id, userId, sessionId, mandateId, status, expiresAt]
   return {
     cell: `case when ${sqlLiteral(mapped.name)}::regclass = ${oid} then always.proof end`,
     source: `(select case when pg_is_in_recovery() then true when ${found} then false end as proof offset 0) as always`,
-    types: columns
-      .map(({ sql, declared }) => `(array[t.${sql}] @> null::${declared}[]) is null`)
-      .join(' and '),
+    types: typesProof(mapped),
   }
+}
+
+/**
+ * An implicit cast would keep the old statement alive, and read the new values wrongly; arrays of different types are
+ * never compared. Columns of one type share an array: what can change within it unseen (a text that becomes a varchar,
+ * an integer a smaller one) is read in the same way.
+ */
+function typesProof({ id, userId, sessionId, mandateId, status, expiresAt }: MappedTable): string {
+  const columns: readonly MappedColumn[] = [id, userId, sessionId, mandateId, status, expiresAt]
+  const types = [...new Set(columns.map(({ declared }) => declared))]
+  return types
+    .map((type) => {
+      const same = columns.filter(({ declared }) => declared === type).map(({ sql }) => `t.${sql}`)
+      return `(array[${same.join(', ')}] @> null::${type}[]) is null`
+    })
+    .join(' and ')
 }
 
 /** A statement that proves the table, and in a transaction keeps it as it is until the end: it is locked, though not read. */

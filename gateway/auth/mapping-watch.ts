@@ -17,6 +17,8 @@ export interface MappingReport {
   readonly problems: readonly string[]
   readonly warnings: readonly string[]
   readonly mayHeal?: boolean
+  /** How the table is read; not null where what does not fit concerns refresh and logout alone. */
+  readonly mapped?: unknown
 }
 
 export interface MappingWatchParts {
@@ -37,6 +39,14 @@ export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
   let checkedAt = Number.NEGATIVE_INFINITY
   let openedBefore = -1
   let warned = ''
+  let hasFitted = false
+
+  /** A table that could be written once, and cannot be now, is no reason to refuse what is only looked up. */
+  function split({ problems, warnings, mapped }: MappingReport) {
+    const readable = hasFitted && (mapped ?? null) !== null
+    return readable ? { fatal: [], told: [...problems, ...warnings] } : { fatal: problems, told: warnings }
+  }
+
   return {
     get problems() {
       return report.problems
@@ -52,9 +62,11 @@ export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
       report = found
       checkedAt = parts.now()
       openedBefore = opened
-      if (found.problems.length > 0) return mappingFault(found.problems)
-      const warnings = found.warnings.join('\n')
-      if (warnings !== warned && found.warnings.length > 0) parts.onWarnings(found.warnings)
+      const { fatal, told } = split(found)
+      if (fatal.length > 0) return mappingFault(fatal)
+      hasFitted = true
+      const warnings = told.join('\n')
+      if (warnings !== warned && told.length > 0) parts.onWarnings(told)
       warned = warnings
       return null
     },

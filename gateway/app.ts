@@ -250,6 +250,9 @@ function readinessOf({
   const causes: ReadinessCause[] = []
   if (draining) causes.push({ reason: 'draining', cause: DRAINING })
   if (keys.state === 'none') causes.push({ reason: 'keys', cause: NO_KEYS })
-  if (store.fault !== null) causes.push({ reason: 'token_store', cause: store.fault.cause })
+  if (store.fault !== null) {
+    const reason = store.fault.code === 'FENCED' ? 'fenced' : 'token_store'
+    causes.push({ reason, cause: store.fault.cause })
+  }
   return readinessBy(causes)
 }

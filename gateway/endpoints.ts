@@ -5,7 +5,7 @@ import type { ErrorCode } from './errors.ts'
 import { clientIsGone, type Exchange } from './exchange.ts'
 import type { SessionEndpoints } from './sessions/session-endpoints.ts'
 
-/** Why an instance should get no traffic (interface, section 7). `fenced` and `routing_file` do not come up yet. */
+/** Why an instance should get no traffic (interface, section 7). `routing_file` does not come up. */
 export type ReadinessReason = 'draining' | 'keys' | 'token_store' | 'fenced' | 'routing_file'
 
 export interface ReadinessCause {

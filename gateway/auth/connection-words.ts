@@ -83,6 +83,15 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
       remedy: 'point DATABASE_URL at the primary, or promote this server',
     },
   ],
+  [
+    'FENCED',
+    {
+      kind: 'fenced',
+      wrong: 'the database server is a primary that was replaced: another one has a newer timeline',
+      remedy:
+        'stop this server, or make it a standby of the new primary; after a restore to an older timeline restart the gateways',
+    },
+  ],
   ['MAPPING', mappingWords],
   [
     'CHANGED',

@@ -18,6 +18,13 @@ export interface Statement {
   readonly primaryOnly?: boolean
 }
 
+/** Which of the histories of a database a server writes: each promotion begins a new one, with the next number. */
+export interface Timeline {
+  /** The identifier of the database system. */
+  readonly system: string
+  readonly number: number
+}
+
 /** One session at one server, which carries one statement at a time. */
 export interface ServerConnection {
   /**
@@ -27,14 +34,20 @@ export interface ServerConnection {
    * @throws DatabaseError
    */
   readonly ready: Promise<void>
+  /** The server's timeline once it is ready; null where it does not say. */
+  readonly timeline: Timeline | null
   /** Resolves when the server has closed its side: it holds no session for this connection any more. */
   readonly closed: Promise<void>
   /** Why the server refused a parameter of the session's start; the name, or null where it was something else. */
   readonly refusedSetting: string | null
   /** @throws what postgres.js throws */
   run(statement: Statement): Promise<Cell[][]>
-  /** Asks the server to give up the statement under way. Its answer, if it comes, is the statement's. */
-  cancel(): void
+  /**
+   * Asks the server to give up the statement under way. Its answer, if it comes, is the statement's.
+   *
+   * @returns resolves when the server has taken note
+   */
+  cancel(): Promise<void>
   /** Ends the session as soon as no statement is under way. The server's side ends when it takes notice. */
   leave(): void
   /** Ends this side's part, whatever is under way. */
@@ -58,6 +71,11 @@ export interface ConnectionOptions {
 /** SQLSTATEs of a setting that is not known, not possible here, or not passed on by a pooler. */
 const REFUSED_SETTING = new Set(['42704', '22023', '0A000', '08P01', '42501'])
 
+/** The name of a segment of the log begins with the timeline's eight hexadecimal digits. */
+const TIMELINE =
+  'select system_identifier::text, pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) ' +
+  'from pg_catalog.pg_control_system()'
+
 type Sql = ReturnType<typeof postgres>
 
 /**
@@ -71,8 +89,8 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   let dialled: Dial | null = null
   let guard: MessageGuard | null = null
   let key: BackendKey | null = null
-  let cancelled = false
   let refusedSetting: string | null = null
+  let timeline: Timeline | null = null
 
   async function openSocket(): Promise<MessageGuard> {
     // It would go on opening connections where each is closed before it is ready.
@@ -104,10 +122,24 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
       // What the server calls this session, for cancel requests; postgres.js's types do not know that a query has it.
       key = (query as unknown as { readonly state: BackendKey | null }).state
       if (row?.[0] !== false) throw isStandby()
+      timeline = await readTimeline()
     } catch (error) {
       if (error instanceof postgres.PostgresError && isFatal(error) && REFUSED_SETTING.has(error.code))
         refusedSetting = Object.keys(bounds).find((name) => error.message.includes(name)) ?? null
       throw asDatabaseError(error, { proven: false, severalHosts: address.hosts.length > 1 })
+    }
+  }
+
+  /** Aurora and poolers of other makes have no such functions, and some roles may not call them. */
+  async function readTimeline(): Promise<Timeline | null> {
+    try {
+      const [row] = (await sql.unsafe(TIMELINE).values()) as unknown as Cell[][]
+      return row === undefined
+        ? null
+        : { system: String(row[0]), number: Number.parseInt(String(row[1]), 16) }
+    } catch (error) {
+      if (error instanceof postgres.PostgresError && !isFatal(error)) return null
+      throw error
     }
   }
 
@@ -118,14 +150,15 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   return {
     ready,
     closed: closed.promise,
+    get timeline() {
+      return timeline
+    },
     get refusedSetting() {
       return refusedSetting
     },
     run,
-    cancel() {
-      if (key === null || cancelled) return
-      cancelled = true
-      sendCancelRequest(target, key)
+    cancel: async () => {
+      if (key !== null) await sendCancelRequest(target, key)
     },
     leave,
     hangUp() {

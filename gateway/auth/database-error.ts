@@ -5,7 +5,7 @@ export class DatabaseError extends Error {
   override readonly name = 'DatabaseError'
   /**
    * PostgreSQL's SQLSTATE, the code of the connection's error, or one of the gateway's own: `DEADLINE`, `BUSY`, `STANDBY`,
-   * `CHANGED`, `MAPPING`, `TLS_UNAVAILABLE`, `PROTOCOL`, `CLOSED`.
+   * `FENCED`, `CHANGED`, `MAPPING`, `TLS_UNAVAILABLE`, `PROTOCOL`, `CLOSED`.
    */
   readonly code: string
   /** True where the connection has gone, and a fresh one may succeed at once. */
@@ -83,6 +83,14 @@ export function isStandby(): DatabaseError {
   return new DatabaseError(
     'STANDBY',
     'the database server is in recovery (a standby); only the primary decides',
+    { stale: false },
+  )
+}
+
+export function isOlder(): DatabaseError {
+  return new DatabaseError(
+    'FENCED',
+    'the database server is on an older timeline than another one: it is a primary that was replaced',
     { stale: false },
   )
 }

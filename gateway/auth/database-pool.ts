@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import type { Scheduler } from '../scheduler.ts'
 import { openConnection, type ServerConnection } from './database-connection.ts'
-import { asDatabaseError, DatabaseError, deadlinePassed } from './database-error.ts'
+import { asDatabaseError, DatabaseError, deadlinePassed, isOlder } from './database-error.ts'
 import { knock } from './database-socket.ts'
 import type { DatabaseAddress } from './database-url.ts'
 
@@ -60,15 +60,21 @@ const CLOSE_MS = 1000
 /** What nobody has used for this long is closed. */
 const IDLE_MS = 30_000
 
-/** How long a server may take to act on a cancel request before this side hangs up. */
-const CANCEL_MS = 1000
+/**
+ * How long a server may take to act on a cancel request before this side hangs up. A pooler that is hung up on drops its
+ * connection to the server, whose session may go on.
+ */
+const CANCEL_MS = 5000
+
+/** A pooler may have begun a statement only after its cancel request came: it is sent again after this time. */
+const CANCEL_AGAIN_MS = 100
 
 /** How often a server whose connections are all silent is asked whether it is there, and for how long each time. */
 const KNOCK_PAUSE_MS = 200
 const KNOCK_MS = 1000
 
-/** What a server that has just woken is given to close what was ended meanwhile. */
-const GRACE_MS = 250
+/** What a server that answers is given to close what was ended. One that was frozen does so as soon as it wakes. */
+const GRACE_MS = 1200
 
 /** After this time a connection that was ended counts as gone, though its server has not said so. */
 const FORGET_MS = 60_000
@@ -108,6 +114,8 @@ export function createPool(options: PoolOptions): Pool {
   /** How often each host has failed: what was opened before that is not used again. */
   const failures = address.hosts.map(() => 0)
   const refusedSettings = new Set<string>()
+  /** By the identifier of the database system; a server of another one has been put in its place. */
+  const newestTimelines = new Map<string, number>()
   let host = 0
   let opened = 0
   let closed = false
@@ -201,7 +209,19 @@ export function createPool(options: PoolOptions): Pool {
     void connection.closed.then(() => remove(entry))
   }
 
+  /** An old primary that goes on, or wakes, after another was promoted is on an older timeline than that one. */
+  function isFenced({ connection: { timeline } }: Entry): boolean {
+    if (timeline === null) return false
+    const newest = newestTimelines.get(timeline.system) ?? 0
+    newestTimelines.set(timeline.system, Math.max(newest, timeline.number))
+    return timeline.number < newest
+  }
+
   function becomeReady(entry: Entry): void {
+    if (isFenced(entry)) {
+      openingFailed(entry, asDatabaseError(isOlder(), { proven: false, severalHosts }))
+      return
+    }
     opened++
     if (spare) forgetReplaced(entry.host)
     settle(entry)
@@ -310,6 +330,26 @@ export function createPool(options: PoolOptions): Pool {
     })
   }
 
+  /** @returns stops it */
+  function cancelUntilOver(entry: Entry): () => void {
+    let over = false
+    let cancelAgain = () => {}
+    const cancelHangUp = scheduler.after(CANCEL_MS, () => {
+      over = true
+      end(entry, 'hangUp')
+    })
+    const ask = async () => {
+      await entry.connection.cancel()
+      if (!over) cancelAgain = scheduler.after(CANCEL_AGAIN_MS, () => void ask())
+    }
+    void ask()
+    return () => {
+      over = true
+      cancelHangUp()
+      cancelAgain()
+    }
+  }
+
   function forgetReplaced(at: number): void {
     const before = [...entries].filter((entry) => entry.host === at && entry.state === 'leaving')
     scheduler.after(FORGET_REPLACED_MS, () => {
@@ -368,10 +408,9 @@ export function createPool(options: PoolOptions): Pool {
       if (underWay === null) end(entry, 'leave')
       else {
         entry.state = 'leaving'
-        entry.connection.cancel()
-        const cancel = scheduler.after(CANCEL_MS, () => end(entry, 'hangUp'))
+        const stop = cancelUntilOver(entry)
         const over = () => {
-          cancel()
+          stop()
           end(entry, 'leave')
         }
         underWay.then(over, over)

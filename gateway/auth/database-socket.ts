@@ -132,8 +132,10 @@ const CANCEL_REQUEST_MS = 60_000
  *
  * The server closes the connection, never this side before it: PgBouncer 1.18 ends where the client of a cancel request
  * that it is still passing on has gone.
+ *
+ * @returns resolves when the server has taken note of it, or it could not be sent
  */
-export function sendCancelRequest(options: DialOptions, { pid, secret }: BackendKey): void {
+export function sendCancelRequest(options: DialOptions, { pid, secret }: BackendKey): Promise<void> {
   const message = Buffer.alloc(16)
   message.writeInt32BE(16, 0)
   message.writeInt32BE(CANCEL_CODE, 4)
@@ -142,15 +144,13 @@ export function sendCancelRequest(options: DialOptions, { pid, secret }: Backend
   const { socket, abort } = dial(options)
   const timer = setTimeout(abort, CANCEL_REQUEST_MS)
   timer.unref()
-  socket.then(
-    (connected) => {
-      connected.unref()
-      connected.resume()
-      connected.once('close', () => clearTimeout(timer))
-      connected.write(message)
-    },
-    () => clearTimeout(timer),
-  )
+  const closed = socket.then((connected) => {
+    connected.unref()
+    connected.resume()
+    connected.write(message)
+    return new Promise<void>((resolve) => connected.once('close', () => resolve()))
+  })
+  return closed.catch(() => {}).finally(() => clearTimeout(timer))
 }
 
 /**

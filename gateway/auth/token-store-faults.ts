@@ -24,6 +24,7 @@ const OWN_CODES = new Set([
   'DEADLINE',
   'BUSY',
   'STANDBY',
+  'FENCED',
   'CLOSED',
   'CHANGED',
   'TLS_UNAVAILABLE',

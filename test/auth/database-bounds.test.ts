@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { createDatabase, type DatabaseError } from '../../gateway/auth/database.ts'
 import { systemScheduler } from '../../gateway/scheduler.ts'
 import { until } from '../support/plain-gateway.ts'
-import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { startPostgres, startStandby, type TestPostgres } from '../support/postgres.ts'
 
 const DEADLINE_MS = 300
 const CONNECTIONS = 4
@@ -167,6 +167,38 @@ for (const connections of [CONNECTIONS, 40])
       for (let i = 0; i < 20; i++) t.equal((await database.query(ADDRESS, 5000))[0]![0], other.port)
     },
   )
+
+t.test(
+  'a primary that was replaced is not gone back to, though it is the only one that answers',
+  async (t) => {
+    const primary = await startPostgres()
+    t.teardown(() => primary.close())
+    const standby = await startStandby(primary)
+    t.teardown(() => standby.close())
+    const database = open(
+      t,
+      `postgres://gateway@127.0.0.1:${primary.port},127.0.0.1:${standby.port}/postgres`,
+    )
+    const ask = () => codeOf(database.query(PRIMARY, 2000))
+    t.equal(await ask(), 'good')
+    primary.freeze()
+    const follower = postgres(standby.url, { max: 1, onnotice: () => {} })
+    try {
+      await follower`select pg_promote()`
+      await until(async () => (await ask()) === 'good')
+    } finally {
+      primary.thaw()
+      await follower.end()
+    }
+    await standby.stop()
+    const codes = new Set<string>()
+    await until(async () => codes.add(await ask()).has('FENCED'))
+    for (let i = 0; i < 10; i++) codes.add(await ask())
+    t.notOk(codes.has('good'), [...codes].join())
+    await standby.start()
+    await until(async () => (await ask()) === 'good')
+  },
+)
 
 t.test('what is frozen and wakes among several hosts is not believed on its old connections', async (t) => {
   const hosts = [server, other].map(({ port }) => `127.0.0.1:${port}`).join()

@@ -28,6 +28,12 @@ export const onOff: Parser<boolean> = (given) => {
   return no('"on" or "off"')
 }
 
+/** The same words as `onOff`, for a setting that is written with the others. */
+export const trueOrFalse: Parser<boolean> = (given) => {
+  const read = onOff(given)
+  return read.ok ? read : no('"true" or "false"')
+}
+
 /** The only spellings that the OpenTelemetry specification knows, in any case. */
 export const trueFalse: Parser<boolean> = (given) => {
   const value = given.toLowerCase()

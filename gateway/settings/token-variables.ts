@@ -21,13 +21,13 @@ export const database = group('Database', 'Where the token table is, and how it 
   databasePoolSize: count('DATABASE_POOL_SIZE', 4, [1, 100], 'Connections of each worker.'),
   databasePrepare: variable({
     name: 'DATABASE_PREPARE',
-    parse: parse.onOff,
+    parse: parse.trueOrFalse,
     byDefault: true,
-    defaultShown: 'on',
-    accepts: '`on` or `off`',
-    example: 'off',
+    defaultShown: 'true',
+    accepts: '`true` or `false`',
+    example: 'false',
     description:
-      'Whether statements are prepared. `off` behind PgBouncer before 1.21 in transaction mode, which loses prepared ones.',
+      'Whether statements are prepared. `false` behind PgBouncer before 1.21 in transaction mode, which loses prepared ones.',
   }),
   lookupTimeoutMs: milliseconds(
     'LOOKUP_TIMEOUT_MS',

@@ -87,6 +87,23 @@ t.test('a transaction past its deadline leaves no session behind, and no lock', 
   })
 })
 
+t.test('connections that nobody uses are closed, and the one in use stays', async (t) => {
+  let ahead = 0
+  // Real time, in which half a minute passes at once.
+  const scheduler = {
+    now: () => systemScheduler.now() + ahead,
+    after: (ms: number, task: () => void) => systemScheduler.after(ms >= 20_000 ? 50 : ms, task),
+  }
+  const database = createDatabase({ url: server.url, connections: CONNECTIONS, prepare: true, scheduler })
+  t.teardown(() => database.close())
+  await Promise.all(Array.from({ length: CONNECTIONS }, () => database.query(PRIMARY, 5000)))
+  t.equal((await sessions()).length, CONNECTIONS)
+  ahead += 29_900
+  await database.query(PRIMARY, 5000)
+  ahead += 1000
+  await until(async () => (await sessions()).length === 1)
+})
+
 t.test('a session whose process is stopped counts, and the others serve on', async (t) => {
   const database = open(t)
   await all(database)

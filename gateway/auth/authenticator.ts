@@ -1,10 +1,10 @@
-import { GatewayError } from '../errors.ts'
-import type { CookieValue } from './cookies.ts'
-import type { NegativeCache, RefusalCode } from './negative-cache.ts'
-import { claimThatDiffers, refusalByRow } from './row-decision.ts'
-import type { Lookup, TokenLookup } from './token-lookup.ts'
-import type { TokenRow } from './token-table.ts'
-import type { TokenVerifier, Verification, VerifiedToken } from './token-verifier.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { CookieValue } from '../http/cookies.ts'
+import type { TokenVerifier, Verification, VerifiedToken } from './jwt/token-verifier.ts'
+import type { NegativeCache, RefusalCode } from './token-store/negative-cache.ts'
+import { claimThatDiffers, refusalByRow } from './token-store/row-decision.ts'
+import type { Lookup, TokenLookup } from './token-store/token-lookup.ts'
+import type { TokenRow } from './token-store/token-table.ts'
 
 /** Who a request comes from, by the token table's row. */
 export interface Identity {

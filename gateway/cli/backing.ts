@@ -1,5 +1,5 @@
-import type { KeySource } from '../auth/keys.ts'
-import { readSettings, type Settings } from '../settings.ts'
+import type { KeySource } from '../auth/jwt/keys.ts'
+import { readSettings, type Settings } from '../settings/settings.ts'
 import type { Environment } from './environment.ts'
 import { SettingsError } from './usage.ts'
 

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { type LoadedFile, loadUpstreamsFile, loadUpstreamsStream } from '../routing/load-file.ts'
+import { type LoadedFile, loadUpstreamsFile, loadUpstreamsStream } from '../routing/file/load-file.ts'
 import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
 import { paintFor } from './terminal.ts'

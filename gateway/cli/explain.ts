@@ -6,9 +6,9 @@ import {
   type Explainer,
   type Explanation,
 } from '../explain/explainer.ts'
-import { loadUpstreamsFile } from '../routing/load-file.ts'
-import type { UpstreamsConfig } from '../routing/upstreams-schema.ts'
-import type { Settings } from '../settings.ts'
+import { loadUpstreamsFile } from '../routing/file/load-file.ts'
+import type { UpstreamsConfig } from '../routing/file/upstreams-schema.ts'
+import type { Settings } from '../settings/settings.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'

@@ -1,20 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import type { App } from '../app.ts'
-import { createApp } from '../app.ts'
-import type { KeySource } from '../auth/keys.ts'
-import { exposeTogether } from '../ops/exposition.ts'
-import type { Ports } from '../ops/front.ts'
-import type { LineWriter } from '../ops/line-writer.ts'
-import { listening } from '../ops/listening.ts'
-import type { Logger } from '../ops/logger.ts'
-import { createOperations } from '../ops/operations.ts'
-import type { SendEvent } from '../ops/token-store-events.ts'
-import { createTokenStoreLog } from '../ops/token-store-log.ts'
-import { answerPrimary, tellListening, tellTokenStore } from '../ops/worker.ts'
-import { startWorkers } from '../ops/workers.ts'
+import type { App } from '../app/app.ts'
+import { createApp } from '../app/app.ts'
+import type { Ports } from '../app/front.ts'
+import { createOperations } from '../app/operations.ts'
+import type { KeySource } from '../auth/jwt/keys.ts'
+import type { SendEvent } from '../auth/token-store/token-store-events.ts'
+import { createTokenStoreLog } from '../auth/token-store/token-store-log.ts'
+import { answerPrimary, tellListening, tellTokenStore } from '../cluster/worker.ts'
+import { startWorkers } from '../cluster/workers.ts'
+import { systemScheduler } from '../core/scheduler.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
-import { systemScheduler } from '../scheduler.ts'
-import type { Settings } from '../settings.ts'
+import { listening } from '../server/listening.ts'
+import type { Settings } from '../settings/settings.ts'
+import type { LineWriter } from '../telemetry/logging/line-writer.ts'
+import type { Logger } from '../telemetry/logging/logger.ts'
+import { exposeTogether } from '../telemetry/metrics/exposition.ts'
 import type { ServeEnvironment } from './serve.ts'
 import type { Signals } from './signals.ts'
 
@@ -194,7 +194,7 @@ async function greet(
 ): Promise<void> {
   const [{ welcome }, { openTokenAdmin }] = await Promise.all([
     import('../dev/welcome.ts'),
-    import('../sessions/token-admin.ts'),
+    import('./token-admin.ts'),
   ])
   const admin = openTokenAdmin({ settings, databaseUrl, keySource })
   try {

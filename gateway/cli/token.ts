@@ -1,10 +1,10 @@
 import { decodeJwt } from 'jose'
-import { visible } from '../routing/wording.ts'
-import { type ListedToken, openTokenAdmin, type Selection, type TokenAdmin } from '../sessions/token-admin.ts'
+import { visible } from '../core/wording.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'
 import { type Paint, paintFor } from './terminal.ts'
+import { type ListedToken, openTokenAdmin, type Selection, type TokenAdmin } from './token-admin.ts'
 import { UsageError } from './usage.ts'
 
 const DEFAULT_TTL = '1h'

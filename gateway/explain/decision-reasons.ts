@@ -1,9 +1,9 @@
-import { mandateAllowed } from '../authorization.ts'
-import type { Decision, OwnOrigin } from '../decision.ts'
-import type { ErrorCode } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
+import { mandateAllowed } from '../auth/authorization.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import { visible } from '../core/wording.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { Decision, OwnOrigin } from '../pipeline/decision.ts'
 import type { Route } from '../routing/snapshot.ts'
-import { visible } from '../routing/wording.ts'
 import type { Seen } from './witness.ts'
 
 export interface Judged {

@@ -1,9 +1,9 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
-import type { CookieValue } from '../auth/cookies.ts'
-import type { TokenRow } from '../auth/token-table.ts'
-import { MASK, maskJwts, SECRET_NAME } from '../ops/masking.ts'
-import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
-import { visible } from '../routing/wording.ts'
+import type { TokenRow } from '../auth/token-store/token-table.ts'
+import { visible } from '../core/wording.ts'
+import type { CookieValue } from '../http/cookies.ts'
+import type { UpstreamConfig } from '../routing/file/upstreams-schema.ts'
+import { MASK, maskJwts, SECRET_NAME } from '../telemetry/logging/masking.ts'
 
 const CLAIMS = ['jti', 'userId', 'mandateId', 'sessionId', 'type', 'iss', 'aud'] as const
 const TIMES = ['nbf', 'exp'] as const

@@ -1,6 +1,6 @@
 import { type IncomingMessage, METHODS } from 'node:http'
-import type { ErrorCode } from '../errors.ts'
-import { createExchange, type Exchange } from '../exchange.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import { createExchange, type Exchange } from '../exchange/exchange.ts'
 
 /** A request that is only thought of. */
 export interface ExplainedRequest {

@@ -1,4 +1,4 @@
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
 import { type Address, type Answers, FAMILIES, type Family, NameError, type Resolve } from './address.ts'
 
 /** The addresses of names, each of which is asked for once for all who want it. */

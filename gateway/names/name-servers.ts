@@ -1,5 +1,5 @@
 import { promises } from 'node:dns'
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
 import { type Answers, FAMILIES, type Family, type FamilyAnswer, type Resolution } from './address.ts'
 import { candidatesOf, type ResolverSettings } from './resolver-settings.ts'
 

@@ -1,7 +1,7 @@
 import { isIP, type LookupFunction } from 'node:net'
 import { hostname } from 'node:os'
 import { domainToASCII } from 'node:url'
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
 import type { Address, Family, Resolve } from './address.ts'
 import { createAddressBook, type NamesLog } from './address-book.ts'
 import { hostsAddresses, parseHosts } from './hosts-file.ts'

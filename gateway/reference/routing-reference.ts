@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { FIELD_NAME } from '../routing/formats.ts'
+import { FIELD_NAME } from '../routing/file/formats.ts'
 import { code, sentence, table } from './markdown.ts'
 
 type Schema = z.core.JSONSchema.JSONSchema

@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import type { LookupFunction } from 'node:net'
-import type { CookieNames } from '../auth/cookies.ts'
-import type { Metrics } from '../ops/metrics.ts'
-import { tlsFiles } from '../proxy/dispatcher.ts'
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
+import type { CookieNames } from '../http/cookies.ts'
+import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import type { Target } from '../upstreams/target.ts'
+import { tlsFiles } from '../upstreams/transport/dispatcher.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
-import { loadUpstreamsFile } from './load-file.ts'
+import { loadUpstreamsFile } from './file/load-file.ts'
+import type { UpstreamConfig, UpstreamsConfig } from './file/upstreams-file.ts'
+import { belowGatewayPath } from './file/upstreams-oddities.ts'
 import { createSnapshot, type Snapshot } from './snapshot.ts'
-import type { UpstreamConfig, UpstreamsConfig } from './upstreams-file.ts'
-import { belowGatewayPath } from './upstreams-oddities.ts'
 
 /** The routing in force, kept up with its file. */
 export interface LiveRouting {

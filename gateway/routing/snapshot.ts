@@ -1,10 +1,10 @@
-import type { CookieNames } from '../auth/cookies.ts'
-import type { Metrics, RouteMetrics, UpstreamMetrics } from '../ops/metrics.ts'
-import { createFieldPolicy, type IdentityHeaderNames } from '../proxy/field-policy.ts'
-import type { HeaderEdits, RequestHeaderRules } from '../proxy/headers.ts'
+import type { CookieNames } from '../http/cookies.ts'
+import { createFieldPolicy, type IdentityHeaderNames } from '../http/field-policy.ts'
+import type { HeaderEdits, RequestHeaderRules } from '../http/headers.ts'
+import type { Metrics, RouteMetrics, UpstreamMetrics } from '../telemetry/metrics/metrics.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
+import type { RouteConfig, UpstreamsConfig } from './file/upstreams-schema.ts'
 import { createRouteTable, type RouteTable } from './route-table.ts'
-import type { RouteConfig, UpstreamsConfig } from './upstreams-schema.ts'
 
 /** A route with everything that a request on it needs, worked out once per file load. */
 export interface Route {

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthDecision } from '../auth/authenticator.ts'
-import { GatewayError } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
-import { isNavigation } from '../login-redirect.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import { isNavigation } from '../http/login-redirect.ts'
 import type { Own, Refresh } from './refresh.ts'
 
 type Refusal = Extract<AuthDecision, { kind: 'refused' }>

@@ -1,8 +1,8 @@
-import { answer } from '../answers.ts'
 import type { AuthDecision } from '../auth/authenticator.ts'
-import { type CookieNames, readCookies } from '../auth/cookies.ts'
-import { type ErrorCode, GatewayError } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
+import { answer } from '../exchange/answers.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import { type CookieNames, readCookies } from '../http/cookies.ts'
 import { clearCookie, isOwnOrigin, type Own, type Refresh } from './refresh.ts'
 import type { SessionStore } from './session-store.ts'
 

@@ -1,10 +1,10 @@
-import { canonicalValue } from '../auth/column-values.ts'
-import type { Ask } from '../auth/database.ts'
-import { type MappedTable, proofOf } from '../auth/mapped-table.ts'
-import type { DecidingRow } from '../auth/row-decision.ts'
-import { sqlLiteral } from '../auth/token-columns.ts'
-import { expirySql, expiryValueSql, isTime } from '../auth/token-expiry.ts'
-import { parameterType } from '../auth/token-table.ts'
+import { canonicalValue } from '../auth/token-store/column-values.ts'
+import { type MappedTable, proofOf } from '../auth/token-store/mapped-table.ts'
+import type { DecidingRow } from '../auth/token-store/row-decision.ts'
+import { sqlLiteral } from '../auth/token-store/token-columns.ts'
+import { expirySql, expiryValueSql, isTime } from '../auth/token-store/token-expiry.ts'
+import { parameterType } from '../auth/token-store/token-table.ts'
+import type { Ask } from '../database/database.ts'
 
 /** A token's row. */
 export interface SessionToken {

@@ -1,9 +1,9 @@
-import { KeyError } from '../auth/key-error.ts'
-import { parsePublicKeys } from '../auth/key-files.ts'
-import { ALL_PUBLIC_ALGORITHMS } from '../auth/public-key.ts'
-import { parseSecret, parseSecretFile } from '../auth/secret-file.ts'
-import type { Settings } from '../settings.ts'
+import { KeyError } from '../auth/jwt/key-error.ts'
+import { parsePublicKeys } from '../auth/jwt/key-files.ts'
+import { ALL_PUBLIC_ALGORITHMS } from '../auth/jwt/public-key.ts'
+import { parseSecret, parseSecretFile } from '../auth/jwt/secret-file.ts'
 import type { Reader } from './reader.ts'
+import type { Settings } from './settings.ts'
 
 const HMAC = ['HS256', 'HS384', 'HS512']
 

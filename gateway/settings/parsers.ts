@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { type DatabaseHost, parseDatabaseUrl } from '../auth/database-url.ts'
+import { type DatabaseHost, parseDatabaseUrl } from '../database/url.ts'
 
 /** A value, or what was expected instead, or the problem in full. */
 export type Parsed<T> =

@@ -1,5 +1,10 @@
-import { DEFAULT_COLUMNS, parseTokenColumns, parseTokenTable, type TableName } from '../auth/token-columns.ts'
-import { DEFAULT_STATUSES, parseTokenStatuses } from '../auth/token-statuses.ts'
+import {
+  DEFAULT_COLUMNS,
+  parseTokenColumns,
+  parseTokenTable,
+  type TableName,
+} from '../auth/token-store/token-columns.ts'
+import { DEFAULT_STATUSES, parseTokenStatuses } from '../auth/token-store/token-statuses.ts'
 import * as parse from './parsers.ts'
 import { count, group, milliseconds, optional, variable } from './variable.ts'
 

@@ -1,4 +1,4 @@
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
 import type { Target } from './target.ts'
 
 /** A target that was down gets its full share again after this time, in steps. */

@@ -1,4 +1,4 @@
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
 import type { Target } from './target.ts'
 
 export interface HealthConfig {

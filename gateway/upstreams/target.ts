@@ -1,9 +1,9 @@
 import type { LookupFunction } from 'node:net'
-import type { TargetMetrics } from '../ops/metrics.ts'
-import { createTargetConnections, parseTarget, type TargetConnections } from '../proxy/dispatcher.ts'
-import { createHealthProbe } from '../proxy/health-probe.ts'
-import { createUpgradeHop, type UpgradeHop } from '../proxy/upgrade-hop.ts'
-import type { UpstreamConfig } from '../routing/upstreams-schema.ts'
+import type { UpstreamConfig } from '../routing/file/upstreams-schema.ts'
+import type { TargetMetrics } from '../telemetry/metrics/metrics.ts'
+import { createTargetConnections, parseTarget, type TargetConnections } from './transport/dispatcher.ts'
+import { createHealthProbe } from './transport/health-probe.ts'
+import { createUpgradeHop, type UpgradeHop } from './transport/upgrade-hop.ts'
 
 /** One origin of an upstream, with its connections and its health. Outlives a reload that does not change it. */
 export interface Target {

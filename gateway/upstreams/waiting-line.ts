@@ -1,4 +1,4 @@
-import type { Scheduler } from '../scheduler.ts'
+import type { Scheduler } from '../core/scheduler.ts'
 
 /** A place in a line. */
 export interface Place<T> {

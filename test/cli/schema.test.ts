@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
 import { schema as printSchema, schemaSql } from '../../gateway/cli/schema.ts'
-import { readSettings } from '../../gateway/settings.ts'
+import { readSettings } from '../../gateway/settings/settings.ts'
 import { runHere } from '../support/command.ts'
 import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
 

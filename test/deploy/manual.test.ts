@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import t from 'tap'
-import { ERROR_CODES, type ErrorCode } from '../../gateway/errors.ts'
+import { ERROR_CODES, type ErrorCode } from '../../gateway/core/errors.ts'
 import { headings, inRepository, readText } from '../support/repository.ts'
 
 t.test('every code has its section in the manual, and no section is of a code that is gone', async (t) => {

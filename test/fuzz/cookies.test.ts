@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { readCookies, withoutCookies } from '../../gateway/auth/cookies.ts'
+import { readCookies, withoutCookies } from '../../gateway/http/cookies.ts'
 import { check, FUZZ_RUNS } from './support.ts'
 
 const NAMES = { access: 'auth_token', refresh: 'refresh_token' }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createKeyRing } from '../../gateway/auth/keys.ts'
-import { createTokenVerifier } from '../../gateway/auth/token-verifier.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
+import { createKeyRing } from '../../gateway/auth/jwt/keys.ts'
+import { createTokenVerifier } from '../../gateway/auth/jwt/token-verifier.ts'
+import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import { inSeconds, signToken, TEST_SECRET } from '../support/tokens.ts'
 import { check, FUZZ_RUNS } from './support.ts'
 

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
+import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import { type Answers, FAMILIES, type Resolution } from '../../gateway/names/address.ts'
 import { createNameServers } from '../../gateway/names/name-servers.ts'
 import { parseResolverSettings } from '../../gateway/names/resolver-settings.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
 import { type NameRecord, startNameServer } from '../support/name-server.ts'
 
 async function setUp(t: Test, records: Readonly<Record<string, NameRecord>>, lines = '') {

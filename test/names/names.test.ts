@@ -3,10 +3,10 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import type { Address, Resolution } from '../../gateway/names/address.ts'
 import { createNames } from '../../gateway/names/names.ts'
 import { createSystemLookup } from '../../gateway/names/system-lookup.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
 import { type NameRecord, startNameServer } from '../support/name-server.ts'
 
 async function setUp(

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseRequestTarget, withoutParameters } from '../../gateway/proxy/request-target.ts'
+import { parseRequestTarget, withoutParameters } from '../../gateway/http/request-target.ts'
 import { createRouteTable, type Matcher, type RouteTable } from '../../gateway/routing/route-table.ts'
 
 const RUNS = { numRuns: 5000, seed: 20240607 }

@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import { schemaSql } from '../../gateway/cli/schema.ts'
-import { readSettings } from '../../gateway/settings.ts'
+import { readSettings } from '../../gateway/settings/settings.ts'
 import { createFleet, type Fleet } from '../support/fleet.ts'
 import { type Balancer, haproxyIsInstalled, startHaproxy } from '../support/haproxy.ts'
 import { ask } from '../support/http-client.ts'

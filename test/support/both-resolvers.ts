@@ -1,6 +1,6 @@
 import { promises } from 'node:dns'
+import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import { createSystemNames } from '../../gateway/names/names.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
 
 /* A program: prints what our resolver and getaddrinfo each find for the names of its command line, as JSON. */
 

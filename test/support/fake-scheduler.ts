@@ -1,4 +1,4 @@
-import type { Scheduler } from '../../gateway/scheduler.ts'
+import type { Scheduler } from '../../gateway/core/scheduler.ts'
 
 /** Time that passes when the test says so. */
 export interface FakeScheduler extends Scheduler {

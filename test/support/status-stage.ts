@@ -1,11 +1,11 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createAdminGuard } from '../../gateway/ops/admin-guard.ts'
-import { createAdminServer } from '../../gateway/ops/admin-server.ts'
-import type { Sample } from '../../gateway/ops/history.ts'
-import { listening } from '../../gateway/ops/listening.ts'
-import type { Status, TargetStatus } from '../../gateway/ops/status.ts'
-import { loadStatusPage } from '../../gateway/ops/status-page.ts'
+import { createAdminGuard } from '../../gateway/admin/admin-guard.ts'
+import { createAdminServer } from '../../gateway/admin/admin-server.ts'
+import type { Sample } from '../../gateway/admin/history.ts'
+import type { Status, TargetStatus } from '../../gateway/admin/status.ts'
+import { loadStatusPage } from '../../gateway/admin/status-page.ts'
+import { listening } from '../../gateway/server/listening.ts'
 
 /** The admin listener over a status that the test makes up. */
 export interface StatusStage {

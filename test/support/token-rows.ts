@@ -1,4 +1,4 @@
-import type { TokenRow } from '../../gateway/auth/token-table.ts'
+import type { TokenRow } from '../../gateway/auth/token-store/token-table.ts'
 
 /** A row of the interface's own table, as it is read. */
 export function tokenRow(id: string, status = 'ACTIVE', more: Partial<TokenRow> = {}): TokenRow {

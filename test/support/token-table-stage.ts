@@ -1,9 +1,9 @@
 import postgres from 'postgres'
-import { createDatabase, type Database, type Statement } from '../../gateway/auth/database.ts'
-import { parseTokenColumns, parseTokenTable } from '../../gateway/auth/token-columns.ts'
-import { DEFAULT_STATUSES, type TokenStatuses } from '../../gateway/auth/token-statuses.ts'
-import { createTokenTable } from '../../gateway/auth/token-table.ts'
-import { systemScheduler } from '../../gateway/scheduler.ts'
+import { parseTokenColumns, parseTokenTable } from '../../gateway/auth/token-store/token-columns.ts'
+import { DEFAULT_STATUSES, type TokenStatuses } from '../../gateway/auth/token-store/token-statuses.ts'
+import { createTokenTable } from '../../gateway/auth/token-store/token-table.ts'
+import { systemScheduler } from '../../gateway/core/scheduler.ts'
+import { createDatabase, type Database, type Statement } from '../../gateway/database/database.ts'
 import type { TestPostgres } from './postgres.ts'
 
 interface Mapping {

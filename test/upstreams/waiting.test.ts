@@ -1,6 +1,6 @@
 import t from 'tap'
-import { createMetrics } from '../../gateway/ops/metrics.ts'
-import { readUpstreamsFile } from '../../gateway/routing/upstreams-file.ts'
+import { readUpstreamsFile } from '../../gateway/routing/file/upstreams-file.ts'
+import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { type Acquired, createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 import { nothingToLookUp } from '../support/name-server.ts'

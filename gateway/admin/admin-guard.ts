@@ -1,0 +1,64 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { isIP } from 'node:net'
+import { parseHost } from '../http/host.ts'
+
+export interface AdminGuardParts {
+  /** ADMIN_HOST: who binds to a name means to use it. */
+  readonly adminHost: string
+  /** The machine's own name. */
+  readonly instance: string
+  /** ADMIN_ALLOWED_HOSTS: lower-case names, or `*.` and the end of some. */
+  readonly allowedHosts: readonly string[]
+}
+
+/** @returns why the request is not answered, or null where it is */
+export type AdminGuard = (headers: IncomingHttpHeaders) => string | null
+
+/** Names that the public DNS cannot give, so that nobody who owns a domain can point one of them here. */
+const PRIVATE = /^[^.]+$|\.(?:localhost|local|internal|svc|home\.arpa)$/
+
+/**
+ * Keeps web pages of other sites away from a listener that asks for no token. What is bound to 127.0.0.1 can be
+ * reached by every page that its user opens: directly (cross-site requests), or under the page's own name once that
+ * name has been pointed at 127.0.0.1 (DNS rebinding), which a browser takes for the same origin.
+ *
+ * A browser is answered only under names that no stranger can point here. A program, such as Prometheus or a
+ * balancer's check, is answered under any name: it runs no strangers' code. Browsers are told by fields that scripts
+ * cannot take away.
+ */
+export function createAdminGuard({ adminHost, instance, allowedHosts }: AdminGuardParts): AdminGuard {
+  const named = new Set([adminHost.toLowerCase(), instance.toLowerCase()])
+  const exact = new Set(allowedHosts.filter((name) => !name.startsWith('*.')))
+  const suffixes = allowedHosts.filter((name) => name.startsWith('*.')).map((name) => name.slice(1))
+
+  function isOurs(hostname: string): boolean {
+    if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0 || PRIVATE.test(hostname)) return true
+    return named.has(hostname) || exact.has(hostname) || suffixes.some((suffix) => hostname.endsWith(suffix))
+  }
+
+  return (headers) => {
+    const site = headers['sec-fetch-site']
+    const byLink = headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document'
+    if (site !== undefined && site !== 'same-origin' && site !== 'none' && !byLink)
+      return 'pages of other sites are not answered'
+    const host = headers.host ?? ''
+    const { origin } = headers
+    if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`)
+      return 'pages of other origins are not answered'
+    if (!isBrowser(headers)) return null
+    const parsed = parseHost(host)
+    if (parsed.kind === 'ok' && isOurs(parsed.hostname.replace(/\.$/, ''))) return null
+    return 'a browser is not answered under this name, which could be made to point here by anybody; use an address, or allow the name by ADMIN_ALLOWED_HOSTS'
+  }
+}
+
+/** Every browser sends at least the first of these with every request, and no script can keep it from that. */
+function isBrowser(headers: IncomingHttpHeaders): boolean {
+  return (
+    headers['accept-language'] !== undefined ||
+    headers['sec-fetch-site'] !== undefined ||
+    headers.origin !== undefined ||
+    headers.referer !== undefined ||
+    (headers['user-agent'] ?? '').startsWith('Mozilla/')
+  )
+}

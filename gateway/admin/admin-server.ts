@@ -1,0 +1,118 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Readiness } from '../pipeline/endpoints.ts'
+import type { Exposition } from '../telemetry/metrics/exposition.ts'
+import { type ExpositionFormat, formatFor } from '../telemetry/metrics/exposition-format.ts'
+import type { AdminGuard } from './admin-guard.ts'
+import type { Status } from './status.ts'
+import type { StatusPage } from './status-page.ts'
+
+export interface AdminServerParts {
+  readonly readiness: () => Promise<Readiness>
+  /** The exposition and its content type. */
+  readonly scrape: (format: ExpositionFormat) => Promise<Exposition>
+  /** @param since cursor of the history's part that the asker has */
+  readonly status: (since: string | null) => Promise<Status>
+  readonly page: StatusPage
+  readonly guard: AdminGuard
+}
+
+type Page = (url: URL, res: ServerResponse, req: IncomingMessage) => Promise<void> | void
+
+/** Who asks here sends a small head and nothing else. */
+const LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 }
+
+/**
+ * What no browser may do with an answer of ours: guess its type, show it in a frame, hand it to a page of another
+ * site, tell where it came from. There is no CORS: no page but ours may read here.
+ */
+const SAFE_HEADERS = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'Content-Security-Policy':
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+
+/** The listener for operators and Prometheus. It is not meant for the public: bind it to a private address. */
+export function createAdminServer(parts: AdminServerParts): Server {
+  const { page, guard } = parts
+
+  async function status(url: URL, res: ServerResponse): Promise<void> {
+    json(res, 200, await parts.status(url.searchParams.get('since')))
+  }
+
+  const pages = new Map<string, Page>([
+    ['/healthz', (_url, res) => json(res, 200, { status: 'ok' })],
+    [
+      '/readyz',
+      async (_url, res) => {
+        const { ready, reasons, causes } = await parts.readiness()
+        json(res, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons, causes })
+      },
+    ],
+    [
+      '/metrics',
+      async (_url, res, { headers }) => {
+        const { contentType, body } = await parts.scrape(formatFor(headers.accept))
+        res.setHeader('Vary', 'Accept')
+        send(res, 200, { 'Content-Type': contentType }, body)
+      },
+    ],
+    ['/status.json', status],
+    [
+      '/',
+      (url, res, { headers }) => {
+        res.setHeader('Vary', 'Accept')
+        if (prefersJson(headers.accept)) return status(url, res)
+        const policy = page.contentSecurityPolicy
+        send(
+          res,
+          200,
+          { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': policy },
+          page.html,
+        )
+        return
+      },
+    ],
+  ])
+
+  return createServer(LIMITS, (req, res) => {
+    const refused = guard(req.headers)
+    if (refused !== null) return json(res, 403, { error: refused })
+    // RFC 9112, section 3.2.2: the absolute form, too.
+    const target = req.url ?? '/'
+    const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
+    const found = url === null ? undefined : pages.get(url.pathname)
+    if (url === null || found === undefined)
+      return json(res, 404, { error: 'no such page', pages: [...pages.keys()] })
+    if (req.method !== 'GET' && req.method !== 'HEAD') {
+      res.setHeader('Allow', 'GET, HEAD')
+      return json(res, 405, { error: 'GET or HEAD only' })
+    }
+    Promise.resolve(found(url, res, req)).catch(() => {
+      if (!res.headersSent) json(res, 500, { error: 'the page could not be made' })
+    })
+  })
+}
+
+/** True for who asks for JSON by name and for no page. */
+function prefersJson(accept = ''): boolean {
+  return /\bapplication\/json\b/.test(accept) && !/\btext\/html\b/.test(accept)
+}
+
+function json(res: ServerResponse, status: number, value: object): void {
+  send(res, status, { 'Content-Type': 'application/json' }, `${JSON.stringify(value)}\n`)
+}
+
+function send(
+  res: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+): void {
+  res.writeHead(status, { ...SAFE_HEADERS, ...headers, 'Content-Length': Buffer.byteLength(body) })
+  res.end(body)
+}

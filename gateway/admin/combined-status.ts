@@ -1,0 +1,106 @@
+import { type Readiness, type ReadinessCause, readinessBy } from '../pipeline/endpoints.ts'
+import { sumTotals } from '../telemetry/metrics/totals.ts'
+import type {
+  ProcessStatus,
+  RouteStatus,
+  RoutingFileStatus,
+  Status,
+  TargetStatus,
+  TokenStoreStatus,
+  UpstreamStatus,
+} from './status.ts'
+
+/** What is known of the whole gateway without asking its processes. */
+export interface Gateway
+  extends Pick<Status, 'instance' | 'version' | 'node' | 'uptimeS' | 'workers' | 'history'> {
+  readonly readiness: Readiness
+}
+
+/**
+ * Several processes as one: numbers are summed, and what is bad in one of them is told. The shape is the same
+ * where none answers.
+ */
+export function combineStatus(gateway: Gateway, each: readonly ProcessStatus[]): Status {
+  const { readiness, history, ...about } = gateway
+  // While a file is being put in force some processes route by the new one already.
+  const newest = each.reduce<ProcessStatus | null>(
+    (best, status) => (best !== null && best.routing.loadedAt >= status.routing.loadedAt ? best : status),
+    null,
+  )
+  const { durations: _, ...totals } = sumTotals(each.map((status) => status.totals))
+  const streams = (kind: keyof Status['openStreams']) =>
+    each.reduce((sum, { openStreams }) => sum + openStreams[kind], 0)
+  return {
+    ready: readiness.ready,
+    reasons: readiness.reasons,
+    causes: readiness.causes,
+    ...about,
+    processes: each.map((status) => status.process).sort((a, b) => b.uptimeS - a.uptimeS || a.pid - b.pid),
+    tokenStore: tokenStoreOf(each),
+    routing: routingOf(each),
+    routes: newest?.routes ?? ([] as readonly RouteStatus[]),
+    upstreams: (newest?.upstreams ?? []).map(({ name, balance, targets }) => ({
+      name,
+      balance,
+      targets: targets.map(({ url }) => sumTarget(each.flatMap((status) => targetOf(status, name, url)))),
+    })),
+    openStreams: { websocket: streams('websocket'), sse: streams('sse'), other: streams('other') },
+    totals,
+    history,
+  }
+}
+
+function tokenStoreOf(each: readonly ProcessStatus[]): TokenStoreStatus {
+  const down = each.find(({ tokenStore }) => !tokenStore.up)
+  return down?.tokenStore ?? { up: each.length > 0, code: null, reason: null }
+}
+
+/** Each process reads the file for itself: what one of them refused is told, and the oldest that is in force. */
+function routingOf(each: readonly ProcessStatus[]): RoutingFileStatus | null {
+  const readings = each.map(({ routing }) => routing)
+  const [first] = readings
+  if (first === undefined) return null
+  const refused = readings.find(({ problems }) => problems.length > 0)
+  const times = (name: 'loadedAt' | 'readAt') => readings.map((reading) => reading[name]).sort()
+  return { ...(refused ?? first), loadedAt: times('loadedAt')[0]!, readAt: times('readAt').at(-1)! }
+}
+
+function targetOf({ upstreams }: ProcessStatus, name: string, url: string): readonly TargetStatus[] {
+  const upstream: UpstreamStatus | undefined = upstreams.find((each) => each.name === name)
+  return upstream?.targets.filter((target) => target.url === url) ?? []
+}
+
+const WORST_LAST = ['up', 'ejected', 'unhealthy'] as const
+
+/** @param each one at least */
+function sumTarget(each: readonly TargetStatus[]): TargetStatus {
+  return each.reduce((a, b) => {
+    const worse = WORST_LAST.indexOf(b.state) > WORST_LAST.indexOf(a.state) ? b : a
+    return {
+      ...worse,
+      upIn: a.upIn + b.upIn,
+      ejectedForS:
+        a.ejectedForS === null && b.ejectedForS === null
+          ? null
+          : Math.max(a.ejectedForS ?? 0, b.ejectedForS ?? 0),
+      easedTo: Math.min(a.easedTo, b.easedTo),
+      inFlight: a.inFlight + b.inFlight,
+      ejections: a.ejections + b.ejections,
+      ok: a.ok + b.ok,
+      errors: a.errors + b.errors,
+      failed: a.failed + b.failed,
+    }
+  })
+}
+
+/** Ready where all workers that answer are; one that is stuck or being replaced takes none of the others' traffic. */
+export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
+  if (each.length === 0)
+    return readinessBy([{ reason: null, cause: `${count} of ${count} workers do not answer` }])
+  const causes = new Map<string, ReadinessCause>()
+  for (const readiness of each) {
+    // Workers that found out the same say it once.
+    for (const found of readiness.causes) causes.set(`${found.reason} ${found.cause}`, found)
+  }
+  return readinessBy([...causes.values()])
+}

@@ -1,0 +1,164 @@
+import { quantile } from '../telemetry/metrics/quantile.ts'
+import { addCounts, type Totals } from '../telemetry/metrics/totals.ts'
+import { DURATION_BUCKETS } from '../telemetry/metrics/traffic-metrics.ts'
+
+/** What the plots of the status page show for one interval. Null is no value: nothing happened, or nobody told. */
+export interface Sample {
+  /** The interval's end, milliseconds since the epoch. */
+  readonly at: number
+  readonly requestsPerSecond: number | null
+  /** Share of answers of 5xx, 0 to 1. */
+  readonly errorShare: number | null
+  /** Milliseconds, estimated from the histogram's buckets; the last bound (60,000) stands for all that is longer. */
+  readonly p50Ms: number | null
+  readonly p99Ms: number | null
+  readonly lookupsPerQuery: number | null
+  /** At the interval's end. */
+  readonly inFlight: number | null
+  /** How many of each decision were made. */
+  readonly decisions: Readonly<Record<string, number>>
+}
+
+/** A part of the history, as `status.json` has it. */
+export interface HistoryPart {
+  /** Seconds that one sample stands for. */
+  readonly intervalS: number
+  /** Asks for what comes after this part: `status.json?since=`. */
+  readonly cursor: string
+  /** True where this is all that is kept, false where it goes on from what the cursor stood for. */
+  readonly whole: boolean
+  readonly samples: readonly Sample[]
+}
+
+export interface History {
+  /** Takes the counters of all processes that tell them, as they stand. */
+  take(each: readonly Totals[]): void
+  /** What came after the cursor; everything where it is none of this history's. */
+  since(cursor: string | null): HistoryPart
+}
+
+export interface HistoryParts {
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number
+  /** Tells this history from that of the process before. */
+  readonly id: string
+}
+
+/** Ten minutes, a sample every two seconds. */
+export const SAMPLE_MS = 2000
+export const SAMPLES_MAX = 300
+
+type Taken = Omit<Sample, 'at'> & { readonly takenAt: number }
+
+interface Before {
+  readonly totals: Totals
+  readonly takenAt: number
+}
+
+/**
+ * The last ten minutes, in memory that does not grow. Counters become rates process by process: one that was
+ * replaced begins at nothing, and one that did not answer for a while has its share spread over that while.
+ */
+export function createHistory({ now, wallClock, id }: HistoryParts): History {
+  const kept: Taken[] = []
+  const before = new Map<number, Before>()
+  let count = 0
+  let lastAt = now()
+
+  function forgetTheGone(takenAt: number): void {
+    for (const [pid, each] of before) {
+      if (takenAt - each.takenAt > SAMPLES_MAX * SAMPLE_MS) before.delete(pid)
+    }
+  }
+
+  return {
+    take(each) {
+      const takenAt = now()
+      const growths = each.map((totals) => growth(totals, before.get(totals.pid), { takenAt, lastAt }))
+      kept.push({ takenAt, ...describe(growths) })
+      if (kept.length > SAMPLES_MAX) kept.shift()
+      count++
+      lastAt = takenAt
+      for (const totals of each) before.set(totals.pid, { totals, takenAt })
+      forgetTheGone(takenAt)
+    },
+    since(cursor) {
+      const [of, text = ''] = cursor?.split('.') ?? []
+      const from = of === id && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+      const first = count - kept.length
+      const whole = !(from >= first && from <= count)
+      // The wall clock may be set while the samples lie here: their age is what is known for sure.
+      const offset = wallClock() - now()
+      return {
+        intervalS: SAMPLE_MS / 1000,
+        cursor: `${id}.${count}`,
+        whole,
+        samples: (whole ? kept : kept.slice(from - first)).map(({ takenAt, ...sample }) => ({
+          at: Math.round(takenAt + offset),
+          ...sample,
+        })),
+      }
+    },
+  }
+}
+
+interface Growth extends Omit<Totals, 'pid'> {
+  readonly seconds: number
+}
+
+/** What a process counted since it was last asked. */
+function growth(
+  totals: Totals,
+  before: Before | undefined,
+  { takenAt, lastAt }: { takenAt: number; lastAt: number },
+): Growth {
+  // Another process with the same number: its counters are behind.
+  const known = before !== undefined && before.totals.requests <= totals.requests ? before : undefined
+  const from = known?.totals
+  const decisions: Record<string, number> = {}
+  for (const [name, value] of Object.entries(totals.decisions)) {
+    const grown = value - (from?.decisions[name] ?? 0)
+    if (grown > 0) decisions[name] = grown
+  }
+  return {
+    seconds: (takenAt - (known?.takenAt ?? lastAt)) / 1000,
+    requests: totals.requests - (from?.requests ?? 0),
+    errors: totals.errors - (from?.errors ?? 0),
+    durations: totals.durations.map((value, i) => value - (from?.durations[i] ?? 0)),
+    lookups: totals.lookups - (from?.lookups ?? 0),
+    queries: totals.queries - (from?.queries ?? 0),
+    decisions,
+    inFlight: totals.inFlight,
+  }
+}
+
+function describe(growths: readonly Growth[]): Omit<Sample, 'at'> {
+  const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight') =>
+    growths.reduce((total, each) => total + each[name], 0)
+  const told = growths.length > 0
+  const [requests, queries] = [sum('requests'), sum('queries')]
+  const durations = addCounts(growths.map((each) => each.durations))
+  const ms = (q: number) => rounded(quantile(q, DURATION_BUCKETS, durations), 1000)
+  const decisions: Record<string, number> = {}
+  for (const each of growths)
+    for (const [name, value] of Object.entries(each.decisions))
+      decisions[name] = (decisions[name] ?? 0) + value
+  return {
+    requestsPerSecond: told
+      ? rounded(growths.reduce((total, each) => total + each.requests / each.seconds, 0))
+      : null,
+    errorShare: requests > 0 ? rounded(sum('errors') / requests) : null,
+    p50Ms: ms(0.5),
+    p99Ms: ms(0.99),
+    lookupsPerQuery: queries > 0 ? rounded(sum('lookups') / queries) : null,
+    inFlight: told ? sum('inFlight') : null,
+    decisions,
+  }
+}
+
+/** Four digits are more than a plot shows. */
+function rounded(value: number | null, factor = 1): number | null {
+  return value === null || !Number.isFinite(value) ? null : Number((value * factor).toPrecision(4))
+}

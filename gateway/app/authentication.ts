@@ -1,0 +1,157 @@
+import type { LookupFunction } from 'node:net'
+import { type Authenticator, createAuthenticator } from '../auth/authenticator.ts'
+import { createFetchJson } from '../auth/jwt/fetch-json.ts'
+import { createKeyRing, type KeyRing, type KeySource } from '../auth/jwt/keys.ts'
+import { createTokenVerifier, type TokenVerifier } from '../auth/jwt/token-verifier.ts'
+import { createLatenessCheck } from '../auth/token-store/late-answers.ts'
+import { createNegativeCache, type NegativeCache } from '../auth/token-store/negative-cache.ts'
+import { quotedTable } from '../auth/token-store/token-columns.ts'
+import { createTokenLookup } from '../auth/token-store/token-lookup.ts'
+import type { TokenStoreEvents } from '../auth/token-store/token-store-events.ts'
+import { describeFault } from '../auth/token-store/token-store-faults.ts'
+import { createTokenStoreMonitor, type TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
+import { createTokenTable, type TokenTable } from '../auth/token-store/token-table.ts'
+import type { Scheduler } from '../core/scheduler.ts'
+import { createDatabase, type Database } from '../database/database.ts'
+import type { Settings } from '../settings/settings.ts'
+import type { Logger } from '../telemetry/logging/logger.ts'
+import type { Metrics } from '../telemetry/metrics/metrics.ts'
+
+export interface AuthenticationParts {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly keySource: KeySource
+  readonly metrics: Metrics
+  readonly scheduler: Scheduler
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
+  readonly storeEvents: TokenStoreEvents
+  readonly log: Logger
+}
+
+/** All that it takes to tell who a request comes from. */
+export interface Authentication {
+  readonly authenticator: Authenticator
+  readonly keys: KeyRing
+  readonly verifier: TokenVerifier
+  readonly table: TokenTable
+  readonly refusals: NegativeCache
+  readonly store: TokenStoreMonitor
+  close(): Promise<void>
+}
+
+/** Bounds what the memo of verified signatures may hold; a token is about half a kilobyte. */
+const VERIFIED_TOKENS_MAX = 100_000
+
+/** Puts keys, table and look-ups together. @throws KeyError where a key file is not usable */
+export async function createAuthentication(parts: AuthenticationParts): Promise<Authentication> {
+  const { settings, metrics, scheduler, storeEvents, log } = parts
+  const { now } = scheduler
+  const keys = await createKeyRing(parts.keySource, {
+    scheduler,
+    log,
+    fetchJson: createFetchJson(parts),
+    algorithms: settings.jwtAlgorithms,
+  })
+  const verifier = createTokenVerifier({
+    keys,
+    issuer: settings.jwtIssuer,
+    audience: settings.jwtAudience,
+    clockToleranceS: settings.jwtClockToleranceS,
+    wallClock: Date.now,
+    memoMax: VERIFIED_TOKENS_MAX,
+  })
+  const database = createDatabase({
+    url: parts.databaseUrl,
+    connections: settings.databasePoolSize,
+    prepare: settings.databasePrepare,
+    scheduler,
+    statementTimeoutMs: settings.lookupTimeoutMs,
+    lookup: parts.lookup,
+  })
+  const table = createTokenTable({
+    database,
+    table: settings.tokenTable,
+    columns: settings.tokenColumns,
+    statuses: settings.tokenStatuses,
+    written: settings.sessionEndpoints,
+    now,
+  })
+  const refusals = createNegativeCache({
+    ttlUs: settings.negativeCacheTtlUs,
+    max: settings.negativeCacheMax,
+    nowUs: () => now() * 1000,
+  })
+  const store = monitorOf(database, table, parts)
+  const authenticator = createAuthenticator({
+    verifier,
+    lookup: lookupOf(table, parts),
+    refusals,
+    onLookup(result, startedAt) {
+      metrics.lookups[result].value++
+      if (result !== 'failed') store.lookupSucceeded()
+      metrics.lookupDuration.observe((now() - startedAt) / 1000)
+    },
+    onFault(error, tokenId) {
+      if (tokenId === null) return storeEvents.failed('verifications', error)
+      if (error.code === 'overloaded') return storeEvents.failed('overload', error)
+      store.lookupFailed(error, tokenId)
+      storeEvents.failed('lookups', error)
+    },
+    onCacheHit() {
+      metrics.negativeCacheHits.value++
+    },
+    now,
+  })
+  return {
+    authenticator,
+    keys,
+    verifier,
+    table,
+    refusals,
+    store,
+    async close() {
+      store.close()
+      verifier.close()
+      await database.close()
+    },
+  }
+}
+
+function lookupOf(table: TokenTable, { settings, metrics, scheduler }: AuthenticationParts) {
+  return createTokenLookup({
+    findMany: table.findMany,
+    hosts: table.hosts,
+    connections: settings.databasePoolSize,
+    timeoutMs: settings.lookupTimeoutMs,
+    queueMax: settings.lookupQueueMax,
+    scheduler,
+    onQuery(ids) {
+      metrics.tokenQueries.value++
+      metrics.lookupBatchSize.observe(ids)
+    },
+  })
+}
+
+function monitorOf(
+  database: Database,
+  table: TokenTable,
+  { settings, metrics, scheduler, storeEvents }: AuthenticationParts,
+) {
+  const timeoutMs = settings.lookupTimeoutMs
+  const context = { table: quotedTable(settings.tokenTable), timeoutMs }
+  return createTokenStoreMonitor({
+    table,
+    scheduler,
+    timeoutMs,
+    describe: (error) => describeFault(error, context),
+    explainLateness: createLatenessCheck(database, context),
+    connectionsOpened: () => database.connectionsOpened,
+    onState(up) {
+      metrics.tokenStoreUp.value = up ? 1 : 0
+    },
+    onUnavailable: storeEvents.unavailable,
+    onAvailable: storeEvents.available,
+    onWarnings: storeEvents.warn,
+  })
+}

@@ -1,0 +1,65 @@
+import type { LookupFunction } from 'node:net'
+import type { TokenStoreEvents } from '../auth/token-store/token-store-events.ts'
+import type { TokenTable } from '../auth/token-store/token-table.ts'
+import type { Scheduler } from '../core/scheduler.ts'
+import type { Settings } from '../settings/settings.ts'
+import { createRevocationListener } from '../streams/revocation-listener.ts'
+import { createStreamGuard, type StreamGuard } from '../streams/stream-guard.ts'
+import type { Metrics } from '../telemetry/metrics/metrics.ts'
+
+export interface OpenExchangeParts {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly table: Pick<TokenTable, 'findMany' | 'canonicalId'>
+  readonly metrics: Metrics
+  readonly scheduler: Scheduler
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
+  readonly storeEvents: Pick<TokenStoreEvents, 'failed' | 'listening'>
+}
+
+/** What binds open exchanges to their tokens: the recheck, and notices where a channel is set. */
+export function createOpenExchanges(parts: OpenExchangeParts): {
+  readonly guard: StreamGuard
+  close(): Promise<void>
+} {
+  const { settings, metrics, storeEvents } = parts
+  const guard = createStreamGuard({
+    findMany(ids) {
+      metrics.tokenQueries.value++
+      return parts.table.findMany(ids, settings.lookupTimeoutMs)
+    },
+    scheduler: parts.scheduler,
+    wallClock: Date.now,
+    recheckMs: settings.streamRecheckMs,
+    faultGraceMs: settings.streamFaultGraceMs,
+    clockToleranceMs: settings.jwtClockToleranceS * 1000,
+    onClose(reason) {
+      metrics.streamsClosed(reason).value++
+    },
+    onFault: (error) => storeEvents.failed('rechecks', error),
+  })
+  const listener =
+    settings.revocationChannel === null
+      ? null
+      : createRevocationListener({
+          databaseUrl: parts.databaseUrl,
+          channel: settings.revocationChannel,
+          scheduler: parts.scheduler,
+          timeoutMs: settings.lookupTimeoutMs,
+          lookup: parts.lookup,
+          onToken: (id) => guard.revoked(parts.table.canonicalId(id)),
+          onListening() {
+            storeEvents.listening()
+            guard.recheck()
+          },
+          onFault: (error) => storeEvents.failed('notices', error),
+        })
+  return {
+    guard,
+    async close() {
+      guard.stop()
+      await listener?.close()
+    },
+  }
+}

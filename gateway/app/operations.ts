@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto'
+import type { Server } from 'node:http'
+import { hostname } from 'node:os'
+import { createAdminGuard } from '../admin/admin-guard.ts'
+import { createAdminServer } from '../admin/admin-server.ts'
+import { combinedReadiness, combineStatus } from '../admin/combined-status.ts'
+import { createHistory, SAMPLE_MS } from '../admin/history.ts'
+import { loadStatusPage } from '../admin/status-page.ts'
+import type { Reports } from '../cluster/worker-messages.ts'
+import type { Scheduler } from '../core/scheduler.ts'
+import type { Settings } from '../settings/settings.ts'
+import type { Exposition } from '../telemetry/metrics/exposition.ts'
+import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
+
+export interface OperationsParts {
+  /** What each serving process reports of this part; one that does not answer in time is left out. */
+  readonly ask: <Part extends keyof Reports>(part: Part) => Promise<readonly Reports[Part][]>
+  /** How many there should be. */
+  readonly count: number
+  readonly expose: (format: ExpositionFormat) => Promise<Exposition>
+  readonly version: string
+  readonly settings: Pick<Settings, 'adminHost' | 'adminAllowedHosts'>
+  readonly scheduler: Scheduler
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number
+}
+
+/** The admin listener over one process or many. */
+export function createOperations(parts: OperationsParts): { readonly server: Server; stop(): void } {
+  const { ask, count, expose, settings, scheduler } = parts
+  const instance = hostname()
+  const startedAt = scheduler.now()
+  const history = createHistory({ now: scheduler.now, wallClock: parts.wallClock, id: randomUUID() })
+  let stopped = false
+  let cancel = () => {}
+
+  async function sample(): Promise<void> {
+    try {
+      // What a worker has counted when it dies is what it told last.
+      const [totals] = await Promise.all([ask('totals'), count > 1 ? ask('metrics') : null])
+      history.take(totals)
+    } finally {
+      if (!stopped) later()
+    }
+  }
+
+  function later(): void {
+    cancel = scheduler.after(SAMPLE_MS, () => {
+      // An interval that cannot be told is a gap in the plots, and the next one may be told again.
+      sample().catch(() => history.take([]))
+    })
+  }
+
+  later()
+  return {
+    server: createAdminServer({
+      readiness: async () => combinedReadiness(await ask('readiness'), count),
+      async status(since) {
+        const each = await ask('status')
+        const gateway = {
+          readiness: combinedReadiness(
+            each.map(({ readiness }) => readiness),
+            count,
+          ),
+          instance,
+          version: parts.version,
+          node: process.version,
+          uptimeS: Math.round((scheduler.now() - startedAt) / 1000),
+          workers: count,
+          history: history.since(since),
+        }
+        return combineStatus(gateway, each)
+      },
+      page: loadStatusPage(),
+      guard: createAdminGuard({
+        adminHost: settings.adminHost,
+        instance,
+        allowedHosts: settings.adminAllowedHosts,
+      }),
+      scrape: expose,
+    }),
+    stop() {
+      stopped = true
+      cancel()
+    },
+  }
+}

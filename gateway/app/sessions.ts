@@ -1,0 +1,78 @@
+import type { LookupFunction } from 'node:net'
+import type { KeyRing } from '../auth/jwt/keys.ts'
+import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
+import type { TokenTable } from '../auth/token-store/token-table.ts'
+import type { GatewayError } from '../core/errors.ts'
+import type { Scheduler } from '../core/scheduler.ts'
+import { createDatabase } from '../database/database.ts'
+import type { CookieNames } from '../http/cookies.ts'
+import type { Decider } from '../pipeline/decision.ts'
+import { createRefresh } from '../sessions/refresh.ts'
+import { createRefreshInPassing, type RefreshInPassing } from '../sessions/refresh-in-passing.ts'
+import { createSessionEndpoints, type SessionEndpoints } from '../sessions/session-endpoints.ts'
+import { createSessionRows } from '../sessions/session-rows.ts'
+import { createSessionStore, type SessionStore } from '../sessions/session-store.ts'
+import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
+import type { Settings } from '../settings/settings.ts'
+
+export interface SessionParts {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly cookies: CookieNames
+  readonly keys: KeyRing
+  readonly verifier: TokenVerifier
+  readonly table: Pick<TokenTable, 'withMapped'>
+  readonly scheduler: Scheduler
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
+  /** The store could not be asked, or not be changed. */
+  readonly onFault: (error: GatewayError) => void
+  readonly identify: Decider['identify']
+}
+
+/** Of their own: a session that is held up by a lock holds up no look-up. */
+const CONNECTIONS = 2
+
+/** Refresh and logout with what they need. The settings have seen to it that there is a signing secret. */
+export function createSessions(parts: SessionParts): {
+  readonly store: SessionStore
+  readonly endpoints: SessionEndpoints
+  readonly refreshInPassing: RefreshInPassing
+} {
+  const { settings, keys, scheduler } = parts
+  const secrets = () => {
+    const [first, ...others] = keys.secrets
+    if (first === undefined) throw new TypeError('session endpoints need a signing secret')
+    return [first, ...others] as const
+  }
+  const timeoutMs = sessionTimeoutMs(settings.lookupTimeoutMs)
+  const store = createSessionStore({
+    database: createDatabase({
+      url: parts.databaseUrl,
+      connections: CONNECTIONS,
+      prepare: settings.databasePrepare,
+      scheduler,
+      purpose: 'sessions',
+      statementTimeoutMs: timeoutMs,
+      lookup: parts.lookup,
+    }),
+    rowsOf: createSessionRows(timeoutMs),
+    withMapped: parts.table.withMapped,
+    secrets,
+    accessTtlS: settings.accessTokenTtlS,
+    refreshTtlS: settings.refreshTokenTtlS,
+    timeoutMs,
+    now: scheduler.now,
+  })
+  const { cookies, verifier, identify, onFault } = parts
+  const refresh = createRefresh({
+    cookies,
+    verifier,
+    store,
+    signer: { secret: () => secrets()[0], algorithm: () => keys.algorithms[0] ?? 'HS256' },
+    issuer: settings.jwtIssuer,
+    audience: settings.jwtAudience,
+  })
+  const endpoints = createSessionEndpoints({ cookies, refresh, store, onFault, identify })
+  return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh, onFault) }
+}

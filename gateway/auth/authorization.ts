@@ -1,0 +1,37 @@
+import type { IncomingMessage } from 'node:http'
+import type { Route } from '../routing/snapshot.ts'
+import type { Identity } from './authenticator.ts'
+
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+/** True where the route takes this mandate. An anonymous request has none. */
+export function mandateAllowed(route: Pick<Route, 'mandates'>, identity: Identity | null): boolean {
+  if (route.mandates === null) return true
+  return identity !== null && identity.mandateId !== null && route.mandates.has(identity.mandateId)
+}
+
+/**
+ * The defence against requests that another site makes a browser send with the user's cookie: a WebSocket
+ * handshake or a request that may change something passes only from its own origin or an allowed one. Requests
+ * without `Origin` are not a browser's cross-site ones.
+ *
+ * @param own the request's own scheme and `Host`
+ */
+export function originAllowed(
+  req: IncomingMessage,
+  own: { readonly scheme: string; readonly host: string; readonly upgrade: boolean },
+  allowed: ReadonlySet<string> | null,
+): boolean {
+  const { origin } = req.headers
+  if (origin === undefined) return true
+  if (!own.upgrade && SAFE_METHODS.has(req.method ?? '')) return true
+  const normal = normalOrigin(origin)
+  if (normal === null) return false
+  return normal === normalOrigin(`${own.scheme}://${own.host}`) || (allowed?.has(normal) ?? false)
+}
+
+/** The serialised origin (RFC 6454, section 6.2), or null where the text is none (`null`, a list, a path). */
+export function normalOrigin(text: string): string | null {
+  if (!/^https?:\/\/[^\s/?#@\\]+$/i.test(text) || !URL.canParse(text)) return null
+  return new URL(text).origin
+}

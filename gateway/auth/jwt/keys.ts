@@ -1,0 +1,201 @@
+import type { KeyObject } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
+import type { JWTHeaderParameters } from 'jose'
+import type { Scheduler } from '../../core/scheduler.ts'
+import { createJwksFetcher, type FetchJson } from './jwks.ts'
+import { KeyError } from './key-error.ts'
+import { type PublicKeys, parsePublicKeys } from './key-files.ts'
+import { createKeySet } from './key-set.ts'
+import { PUBLIC_ALGORITHMS } from './public-key.ts'
+import { parseSecret, parseSecretFile, type Secrets } from './secret-file.ts'
+
+export { KeyError } from './key-error.ts'
+
+/** Where the key comes from that tokens are verified with. */
+export type KeySource =
+  | { readonly kind: 'secret'; readonly secret: string }
+  | { readonly kind: 'secret-file'; readonly path: string }
+  | { readonly kind: 'public-key-file'; readonly path: string }
+  | { readonly kind: 'jwks-url'; readonly url: string }
+
+export type VerificationKey = KeyObject | CryptoKey
+
+/** The keys in force. Fields that name a key by URL (`jku`, `x5u`) or carry one (`jwk`, `x5c`) are never read. */
+export interface KeyRing {
+  /** The algorithms that these keys are for. */
+  readonly algorithms: readonly string[]
+  /** Counts changes: what was verified under another version is not verified any more. */
+  readonly version: number
+  /**
+   * The keys that may have signed a token with this header, at most a hundred, in the order in which they are tried.
+   *
+   * @throws the fetch's error where there never was a key
+   */
+  candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]> | readonly VerificationKey[]
+  /** `none`: there never was one. `outdated`: what came after it is not usable. */
+  readonly state: 'current' | 'outdated' | 'none'
+  /** The secrets, of which the first one signs; empty where only public keys are held. */
+  readonly secrets: readonly KeyObject[]
+  close(): void
+}
+
+export interface KeyRingParts {
+  readonly scheduler: Scheduler
+  readonly fetchJson: FetchJson
+  readonly log: KeyLog
+  /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
+  readonly algorithms: readonly string[] | null
+}
+
+export interface KeyLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** What a ring holds until its source changes. */
+interface Keys extends Pick<KeyRing, 'algorithms' | 'candidates' | 'secrets'> {
+  readonly warnings: readonly string[]
+}
+
+const WATCH_MS = 1000
+
+/**
+ * What is odd about the keys of the start is told by the settings, once for all workers; the ring tells it of those
+ * that come later.
+ *
+ * @throws KeyError where a file is not usable; an unreachable JWKS URL is no error, it is tried again
+ */
+export async function createKeyRing(source: KeySource, parts: KeyRingParts): Promise<KeyRing> {
+  const { algorithms } = parts
+  switch (source.kind) {
+    case 'secret': {
+      const keys = secretKeys(parseSecret(source.secret, 'JWT_SECRET'), algorithms)
+      return { ...keys, version: 0, state: 'current', close: () => {} }
+    }
+    case 'secret-file':
+      return fileRing(source.path, parts, (content) =>
+        secretKeys(parseSecretFile(content, source.path), algorithms),
+      )
+    case 'public-key-file':
+      return fileRing(source.path, parts, (content) =>
+        publicKeys(parsePublicKeys(content, source.path, algorithms), algorithms),
+      )
+    case 'jwks-url': {
+      const fetcher = createJwksFetcher(source.url, parts)
+      return {
+        algorithms: algorithms ?? PUBLIC_ALGORITHMS,
+        get version() {
+          return fetcher.version
+        },
+        get state() {
+          return fetcher.state
+        },
+        secrets: [],
+        candidates: (header) => fetcher.candidates(header),
+        close: () => fetcher.close(),
+      }
+    }
+  }
+}
+
+function secretKeys({ secrets, warnings }: Secrets, algorithms: KeyRingParts['algorithms']): Keys {
+  return { algorithms: algorithms ?? ['HS256'], secrets, warnings, candidates: () => secrets }
+}
+
+function publicKeys({ keys, warnings }: PublicKeys, algorithms: KeyRingParts['algorithms']): Keys {
+  const set = createKeySet(keys)
+  return {
+    algorithms: algorithms ?? PUBLIC_ALGORITHMS,
+    secrets: [],
+    warnings,
+    candidates(header) {
+      const named = set.named(header)
+      return named.length > 0 ? named : set.unnamed(header)
+    },
+  }
+}
+
+/**
+ * A ring whose file is looked at every second: by its time, size and inode, so that a rename or a symlink
+ * swapped by Kubernetes is seen too. A bad new file leaves the last good keys in force.
+ */
+async function fileRing(
+  path: string,
+  parts: KeyRingParts,
+  parse: (content: Buffer) => Keys,
+): Promise<KeyRing> {
+  // The mark comes first: a file that changes while it is read is read again.
+  let mark = await markOf(path)
+  let keys = await readKeys(path, parse)
+  let version = 0
+  let state: KeyRing['state'] = 'current'
+  let cancel = parts.scheduler.after(WATCH_MS, look)
+  let closed = false
+
+  function look(): void {
+    void reload().finally(() => {
+      if (!closed) cancel = parts.scheduler.after(WATCH_MS, look)
+    })
+  }
+
+  async function reload(): Promise<void> {
+    const now = await markOf(path)
+    if (now === mark) return
+    mark = now
+    try {
+      keys = await readKeys(path, parse)
+      version++
+      state = 'current'
+      parts.log.info({ file: path }, 'the key file has changed; the new key is in force')
+      for (const warning of keys.warnings) parts.log.warn({ file: path }, warning)
+    } catch (error) {
+      state = 'outdated'
+      parts.log.error(
+        { file: path, err: error },
+        'the key file has changed and is not usable; the last good key stays in force',
+      )
+    }
+  }
+
+  return {
+    get algorithms() {
+      return keys.algorithms
+    },
+    get version() {
+      return version
+    },
+    get state() {
+      return state
+    },
+    get secrets() {
+      return keys.secrets
+    },
+    candidates: (header) => keys.candidates(header),
+    close() {
+      closed = true
+      cancel()
+    },
+  }
+}
+
+async function readKeys(path: string, parse: (content: Buffer) => Keys): Promise<Keys> {
+  try {
+    return parse(await readFile(path))
+  } catch (error) {
+    if (error instanceof KeyError) throw error
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+    throw new KeyError([`${path}: cannot be read (${reason}); expected a readable key file`], {
+      cause: error,
+    })
+  }
+}
+
+async function markOf(path: string): Promise<string> {
+  try {
+    const { mtimeMs, ctimeMs, size, ino } = await stat(path)
+    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
+  } catch {
+    return 'missing'
+  }
+}

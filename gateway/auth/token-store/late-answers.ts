@@ -1,0 +1,98 @@
+import type { Cell, Database } from '../../database/database.ts'
+import type { FaultContext } from './fault-words.ts'
+import { describeFault, isLate, type StoreFault } from './token-store-faults.ts'
+
+/** Finds out what holds a late answer up. Never rejects. */
+export type ExplainLateness = (fault: StoreFault) => Promise<StoreFault>
+
+/** More than a look-up's deadline is not waited for, nor more than this. */
+const DEADLINE_MAX_MS = 1000
+
+/**
+ * What a query of the token table locks: the table, what a view reads, partitions, and indexes. `to_regclass` and
+ * the catalogue wait for none of them. Locks are shown to every role; whose session holds one, too, but not since when.
+ */
+const LOCKS = `
+  with recursive locked(oid) as (
+    select to_regclass($1)::oid
+    union
+    select next.oid from locked cross join lateral (
+      select d.refobjid as oid from pg_catalog.pg_rewrite w
+      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = w.oid
+      where w.ev_class = locked.oid and d.refclassid = 'pg_catalog.pg_class'::regclass
+      union all
+      select i.indexrelid from pg_catalog.pg_index i where i.indrelid = locked.oid
+      union all
+      select h.inhrelid from pg_catalog.pg_inherits h where h.inhparent = locked.oid
+    ) as next
+  )
+  select l.granted, l.pid::text, a.application_name::text, a.usename::text,
+         to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+         (select string_agg(b::text, ', ') from unnest(pg_blocking_pids(l.pid)) as b)
+  from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+  where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.relation in (select oid from locked)
+    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+  order by l.granted desc
+  limit 1`
+
+/**
+ * A look-up's deadline says nothing of why. One more question, on another connection, tells a lock on the table from
+ * a slow answer, and both from a server that does not answer at all.
+ */
+export function createLatenessCheck(
+  database: Pick<Database, 'query'>,
+  context: FaultContext,
+): ExplainLateness {
+  const { table, timeoutMs } = context
+  const late = `the look-up had no answer within ${Math.round(timeoutMs)} ms`
+  return async (fault) => {
+    let rows: Cell[][]
+    try {
+      const statement = { text: LOCKS, parameters: [table] }
+      rows = await database.query(statement, Math.min(timeoutMs, DEADLINE_MAX_MS))
+    } catch (error) {
+      const found = describeFault(error, context)
+      // No connection was to be had: the server was not asked.
+      if (found.code === 'BUSY') return fault
+      return isLate(found) ? silent(fault, late) : found
+    }
+    const [lock] = rows
+    return lock === undefined ? slow(fault, late) : locked(fault, table, lock)
+  }
+}
+
+function silent({ code }: StoreFault, late: string): StoreFault {
+  return {
+    kind: 'silent',
+    code,
+    cause: `the database server does not answer at all (${code}: ${late}, nor had anything else): it is frozen, overloaded or cut off; look at its machine, and at the network and the host in DATABASE_URL`,
+  }
+}
+
+function slow({ code }: StoreFault, late: string): StoreFault {
+  return {
+    kind: 'slow',
+    code,
+    cause: `the database server answers, but look-ups of tokens are too slow (${code}: ${late}, and no lock is in its way); look at the load of the server, at its disks, and at the plan of the look-up (EXPLAIN)`,
+  }
+}
+
+function locked({ code }: StoreFault, table: string, lock: readonly Cell[]): StoreFault {
+  const [granted, pid, application, user, since, blockers] = lock
+  const facts = [
+    user === null ? '' : `role ${user}`,
+    application === null || application === '' ? '' : `application ${application}`,
+    since === null ? '' : `since ${since}`,
+  ].filter((fact) => fact !== '')
+  const session = pid === null ? 'a prepared transaction' : `process ${pid}`
+  const holder = facts.length === 0 ? session : `${session}, ${facts.join(', ')}`
+  const how =
+    granted === true
+      ? `held by ${holder}`
+      : `asked for by ${holder}, which waits for process ${blockers ?? 'unknown'}`
+  const remedy =
+    pid === null
+      ? 'COMMIT PREPARED or ROLLBACK PREPARED it (pg_prepared_xacts)'
+      : `end that transaction, or pg_terminate_backend(${granted === true ? pid : (blockers ?? pid)})`
+  return { kind: 'lock', code, cause: `the token table ${table} is locked (${code}), ${how}; ${remedy}` }
+}

@@ -1,0 +1,178 @@
+import type { Ask } from '../../database/database.ts'
+import { type CatalogueColumn, type Relation, readRelation } from './catalogue-relation.ts'
+import type { MappedColumn, MappedTable } from './mapped-table.ts'
+import { checkStatuses } from './status-check.ts'
+import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+import type { ExpiryType } from './token-expiry.ts'
+import type { TokenStatuses } from './token-statuses.ts'
+import { checkWriting } from './write-check.ts'
+
+export interface CatalogueReport {
+  /** Null where tokens cannot be looked up. */
+  readonly mapped: MappedTable | null
+  /** Every problem, each naming the column and what was expected; with `mapped` they concern writing alone. */
+  readonly problems: readonly string[]
+  /** True where there are problems, and all of them are a table or a grant that is not there yet. */
+  readonly mayHeal: boolean
+  /** What lets tokens be looked up, but slowly or not as meant. */
+  readonly warnings: readonly string[]
+}
+
+export interface TokenMapping {
+  readonly table: TableName
+  readonly columns: TokenColumns
+  readonly statuses: TokenStatuses
+  /** True where refresh and logout write the table. */
+  readonly written: boolean
+}
+
+interface Problem {
+  readonly text: string
+  readonly mayHeal: boolean
+}
+
+type MappedColumns = Record<keyof TokenColumns, CatalogueColumn>
+
+/** Kinds of relations that tell what is committed; and of those, the ones that have indexes. */
+const CURRENT_KINDS = new Set(['r', 'p', 'v', 'f'])
+const INDEXED_KINDS = new Set(['r', 'p'])
+
+const TEXT = ['text', 'varchar']
+const INTEGERS = ['int2', 'int4', 'int8']
+const NAMES = [...TEXT, 'uuid', ...INTEGERS, 'numeric']
+
+const FITS: Readonly<
+  Record<keyof TokenColumns, { readonly types: readonly string[]; readonly expected: string }>
+> = {
+  id: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
+  userId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
+  sessionId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
+  mandateId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
+  status: {
+    types: [...TEXT, 'bpchar', 'bool', ...INTEGERS],
+    expected: 'text, varchar, an enum, a boolean or an integer',
+  },
+  expiresAt: {
+    types: ['timestamptz', 'timestamp', 'int4', 'int8', 'numeric', 'float8', 'float4'],
+    expected: 'timestamptz, timestamp (UTC) or a number (epoch seconds or milliseconds)',
+  },
+}
+
+const KEYS = Object.keys(FITS) as (keyof TokenColumns)[]
+
+/** @throws DatabaseError where the catalogue cannot be read */
+export async function checkCatalogue(ask: Ask, mapping: TokenMapping): Promise<CatalogueReport> {
+  const name = quotedTable(mapping.table)
+  const relation = await readRelation(ask, mapping.table, mapping.columns.id)
+  if (relation === null) {
+    const text = `the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`
+    return { mapped: null, problems: [text], mayHeal: true, warnings: [] }
+  }
+  const unfit = unfitFor(relation, mapping.columns)
+  if (unfit.length > 0) return reportOf(name, { mapped: null, problems: unfit, warnings: [] })
+  const found = columnsOf(relation, mapping.columns)
+  const { statuses, problems } = await checkStatuses(ask, relation, found.status, mapping)
+  if (problems.length > 0)
+    return reportOf(name, { mapped: null, problems: problems.map(lasting), warnings: [] })
+  const writing = mapping.written
+    ? await checkWriting(ask, { relation, mapped: found, statuses })
+    : { problems: [], warnings: [], missingGrants: [] }
+  return reportOf(name, {
+    mapped: mappedTable(relation, found, mapping.table.schema === null ? name : null, statuses),
+    problems: [
+      ...writing.problems.map(lasting),
+      ...writing.missingGrants.map((text) => ({ text, mayHeal: true })),
+    ],
+    warnings: [...warningsOf(relation, mapping.columns), ...writing.warnings],
+  })
+}
+
+function reportOf(
+  name: string,
+  {
+    mapped,
+    problems,
+    warnings,
+  }: { mapped: MappedTable | null; problems: readonly Problem[]; warnings: readonly string[] },
+): CatalogueReport {
+  return {
+    mapped,
+    problems: problems.map(({ text }) => `${name}: ${text}`),
+    mayHeal: problems.length > 0 && problems.every(({ mayHeal }) => mayHeal),
+    warnings: warnings.map((warning) => `${name}: ${warning}`),
+  }
+}
+
+function lasting(text: string): Problem {
+  return { text, mayHeal: false }
+}
+
+/** Why tokens could not be read. */
+function unfitFor(relation: Relation, columns: TokenColumns): Problem[] {
+  const problems = KEYS.flatMap((key) => problemOf(key, columns[key], relation.columns) ?? [])
+  if (!CURRENT_KINDS.has(relation.kind)) {
+    const text = 'is no table or view that tells what is committed now (a materialized view is a copy)'
+    problems.unshift(lasting(text))
+  }
+  return problems
+}
+
+function problemOf(
+  key: keyof TokenColumns,
+  column: string,
+  found: ReadonlyMap<string, CatalogueColumn>,
+): Problem | null {
+  const mapped = column === key ? '' : ` (mapped from ${key})`
+  const entry = found.get(column)
+  if (entry === undefined) {
+    const known = [...found.keys()].map((each) => `"${each}"`).join(', ')
+    return lasting(`has no column "${column}"${mapped}; it has ${known} (TOKEN_COLUMNS)`)
+  }
+  if (!entry.readable)
+    return { text: `the role may not SELECT the column "${column}"${mapped}`, mayHeal: true }
+  const { types, expected } = FITS[key]
+  if (types.includes(entry.type) || (key === 'status' && entry.isEnum)) return null
+  return lasting(`the column "${column}"${mapped} is of type ${entry.type}; expected ${expected}`)
+}
+
+function columnsOf(relation: Relation, columns: TokenColumns): MappedColumns {
+  return Object.fromEntries(KEYS.map((key) => [key, relation.columns.get(columns[key])!])) as MappedColumns
+}
+
+function warningsOf({ kind, rowSecurity, indexedId, uniqueId }: Relation, { id }: TokenColumns): string[] {
+  const warnings: string[] = []
+  if (rowSecurity) {
+    warnings.push('row-level security applies to the role: tokens whose rows it may not see are refused')
+  }
+  if (!INDEXED_KINDS.has(kind)) return warnings
+  if (!indexedId)
+    warnings.push(`no index begins with the column "${id}": every look-up reads the whole table`)
+  else if (!uniqueId)
+    warnings.push(`no unique index is on the column "${id}" alone: an id may have several rows`)
+  return warnings
+}
+
+function mappedTable(
+  relation: Relation,
+  found: MappedColumns,
+  searched: string | null,
+  statuses: TokenStatuses,
+): MappedTable {
+  const column = (key: keyof TokenColumns): MappedColumn => {
+    const { name, type, declared } = found[key]
+    return { sql: quoted(name), type, declared }
+  }
+  return {
+    name: relation.name,
+    searched,
+    oid: relation.oid,
+    id: column('id'),
+    userId: column('userId'),
+    sessionId: column('sessionId'),
+    mandateId: column('mandateId'),
+    status: column('status'),
+    expiresAt: column('expiresAt') as MappedColumn<ExpiryType>,
+    statuses,
+    noMandate: found.mandateId.required && TEXT.includes(found.mandateId.type) ? '' : null,
+  }
+}

@@ -1,0 +1,108 @@
+import { GatewayError } from '../../core/errors.ts'
+import { CONNECTION_CLASSES, CONNECTION_WORDS } from './connection-words.ts'
+import type { FaultContext, Words } from './fault-words.ts'
+import { SERVER_CLASSES, SERVER_WORDS } from './server-words.ts'
+
+/** Why tokens cannot be looked up, for operators. It never holds the database's URL or its password. */
+export interface StoreFault {
+  /** Faults of one kind have the same remedy; another kind is news. */
+  readonly kind: string
+  /** PostgreSQL's SQLSTATE, Node's code, or one of DatabaseError's own. */
+  readonly code: string
+  /** What is wrong, and what to do about it. */
+  readonly cause: string
+}
+
+const OTHER: Words = {
+  kind: 'other',
+  wrong: 'the database could not be asked',
+  remedy: "look at the database server's log",
+}
+
+/** Codes of our own: the words say all that their messages do. */
+const OWN_CODES = new Set([
+  'DEADLINE',
+  'BUSY',
+  'STANDBY',
+  'FENCED',
+  'CLOSED',
+  'CHANGED',
+  'TLS_UNAVAILABLE',
+  'overloaded',
+])
+
+const CLASSES = [...CONNECTION_CLASSES, ...SERVER_CLASSES]
+
+/** Codes of a server that may be there and something holds its answer up. */
+const LATE = new Set(['DEADLINE', 'BUSY', '57014', '55P03'])
+
+/** Puts a failed question to the database into words. */
+export function describeFault(error: unknown, context: FaultContext): StoreFault {
+  const fault = innermostFault(error)
+  const code = codeOf(fault)
+  const detail = detailOf(fault, code)
+  const found =
+    CONNECTION_WORDS.get(code) ??
+    SERVER_WORDS.get(code) ??
+    CLASSES.find(([pattern]) => pattern.test(code))?.[1] ??
+    OTHER
+  const { kind, wrong, remedy } = typeof found === 'function' ? found(detail, context) : found
+  const place = detail === '' || OWN_CODES.has(code) ? code : `${code}: ${detail}`
+  return { kind, code, cause: `${wrong} (${place}); ${remedy}` }
+}
+
+/** What does not fit is named by the check of the catalogue itself. */
+export function mappingFault(problems: readonly string[]): StoreFault {
+  return { kind: 'mapping', code: 'MAPPING', cause: problems.join('; ') }
+}
+
+/** Why tokens cannot be verified: nothing of the database's. */
+export function describeKeyFault(error: unknown): StoreFault {
+  const messages: string[] = []
+  let next = error
+  for (; next instanceof Error; next = next.cause) messages.push(next.message)
+  const cause = `${tidy(messages.join(': '))}; look at the key file or JWT_JWKS_URL`
+  return { kind: 'keys', code: error instanceof GatewayError ? error.code : 'UNKNOWN', cause }
+}
+
+/** True where the server may be there and something holds the answer up. */
+export function isLate({ code }: Pick<StoreFault, 'code'>): boolean {
+  return LATE.has(code)
+}
+
+/** GatewayError and its like say which question failed; the reason is below. */
+function innermostFault(error: unknown): unknown {
+  let fault = error
+  while (fault instanceof GatewayError && fault.cause !== undefined) fault = fault.cause
+  return fault
+}
+
+function codeOf(error: unknown): string {
+  // A look-up that waited for its turn until its deadline has nothing below it.
+  if (error instanceof GatewayError) return error.code === 'token_store_unavailable' ? 'DEADLINE' : error.code
+  return error instanceof Error && 'code' in error ? String(error.code) : 'UNKNOWN'
+}
+
+/** The words of the server or of the operating system themselves. */
+function detailOf(error: unknown, code: string): string {
+  if (!(error instanceof Error)) return tidy(String(error))
+  const { cause } = error
+  if (cause instanceof AggregateError && cause.errors[0] instanceof Error)
+    return tidy(cause.errors[0].message)
+  if (cause instanceof Error) return tidy(cause.message)
+  const inner = /\(([\w-]+): (.*)\)$/s.exec(error.message)
+  if (inner !== null) return tidy(inner[2]!)
+  return error.name === 'DatabaseError' && error.message.includes(`(${code})`) ? '' : tidy(error.message)
+}
+
+const DETAIL_MAX = 300
+
+/** One line, whole milliseconds, and whatever it says of a URL is left out. */
+function tidy(text: string): string {
+  return text
+    .replace(/\b\w+:\/\/\S+/g, '…')
+    .replace(/(\d+)\.\d+(?= ms\b)/g, '$1')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, DETAIL_MAX)
+}

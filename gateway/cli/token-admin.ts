@@ -1,0 +1,251 @@
+import { randomUUID } from 'node:crypto'
+import { SignJWT } from 'jose'
+import { createKeyRing, type KeySource } from '../auth/jwt/keys.ts'
+import { canonicalValue } from '../auth/token-store/column-values.ts'
+import { type MappedColumn, type MappedTable, proofStatement } from '../auth/token-store/mapped-table.ts'
+import { sqlLiteral } from '../auth/token-store/token-columns.ts'
+import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
+import { createTokenTable, parameterType } from '../auth/token-store/token-table.ts'
+import { systemScheduler } from '../core/scheduler.ts'
+import { type Ask, type Cell, createDatabase, DatabaseError } from '../database/database.ts'
+import { parseDatabaseUrl } from '../database/url.ts'
+import type { Settings } from '../settings/settings.ts'
+
+/** Tokens by hand: what the backends do in earnest, for first tries and emergencies. */
+export interface TokenAdmin {
+  /**
+   * Signs tokens of one session and writes their rows, all or none.
+   *
+   * @throws Error where the gateway holds no signing secret, DatabaseError
+   */
+  issue(token: NewToken, uses: readonly TokenUse[]): Promise<readonly IssuedToken[]>
+  /** @returns how many tokens were active and are not any more */
+  revoke(which: Selection): Promise<number>
+  /** Latest expiry first. */
+  list(which: Listing): Promise<readonly ListedToken[]>
+  close(): Promise<void>
+}
+
+export type TokenUse = 'access' | 'refresh'
+
+export interface IssuedToken {
+  readonly id: string
+  readonly jwt: string
+}
+
+export interface NewToken {
+  readonly userId: string
+  readonly mandateId: string | null
+  /** A new session where null. */
+  readonly sessionId: string | null
+  readonly ttlS: number
+}
+
+export interface Selection {
+  readonly by: 'id' | 'sessionId' | 'userId'
+  readonly value: string
+}
+
+export interface Listing {
+  readonly userId: string | null
+  readonly sessionId: string | null
+  /** Only those that would admit a request now. */
+  readonly activeOnly: boolean
+  readonly limit: number
+}
+
+export interface ListedToken {
+  readonly id: string
+  readonly userId: string
+  readonly sessionId: string
+  readonly mandateId: string | null
+  /** The column's own word. */
+  readonly status: string | null
+  /** True where it is the status that admits. */
+  readonly active: boolean
+  /** By the database's clock. */
+  readonly expired: boolean
+  /** ISO 8601; null where the token's own `exp` alone decides. */
+  readonly expiresAt: string | null
+}
+
+export interface TokenAdminParts {
+  readonly settings: Settings
+  readonly databaseUrl: string
+  readonly keySource: KeySource
+}
+
+/** Somebody waits for it: long enough for a slow link, short enough to look elsewhere. */
+const TIMEOUT_MS = 10_000
+
+const COLUMNS = ['id', 'userId', 'sessionId', 'mandateId', 'status', 'expiresAt'] as const
+
+export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
+  const scheduler = systemScheduler
+  const { databasePrepare: prepare } = settings
+  const database = createDatabase({ url: databaseUrl, connections: 1, prepare, scheduler })
+  const tokens = createTokenTable({
+    database,
+    table: settings.tokenTable,
+    columns: settings.tokenColumns,
+    statuses: settings.tokenStatuses,
+    written: false,
+    now: scheduler.now,
+  })
+
+  /**
+   * Of several hosts only the primary can be written to, and only it is sure of what it reads. Tried again only as long
+   * as nothing can have been written.
+   */
+  async function atPrimary<T>(task: (mapped: MappedTable, ask: Ask) => Promise<T>): Promise<T> {
+    let begun = false
+    const once = (mapped: MappedTable, leftMs: number) =>
+      database.transaction(async (ask) => {
+        await ask(proofStatement(mapped))
+        begun = true
+        return task(mapped, ask)
+      }, leftMs)
+    for (let left = parseDatabaseUrl(databaseUrl).hosts.length * 2; ; left--) {
+      try {
+        return await tokens.withMapped(TIMEOUT_MS, once)
+      } catch (error) {
+        if (begun || left <= 1 || !(error instanceof DatabaseError && error.stale)) throw error
+      }
+    }
+  }
+
+  return {
+    async issue(token, uses) {
+      const session = token.sessionId ?? randomUUID()
+      const iat = Math.floor(Date.now() / 1000)
+      const exp = iat + token.ttlS
+      const { userId, mandateId } = token
+      const sign = await createSigner(settings, keySource)
+      const issued = await Promise.all(
+        uses.map(async (use) => {
+          const id = randomUUID()
+          const claims = { jti: id, userId, sessionId: session, mandateId, type: use, iat, exp }
+          return { id, jwt: await sign(claims) }
+        }),
+      )
+      await atPrimary(async (mapped, ask) => {
+        refuseNumbers(mapped.id)
+        const mandate = mandateId ?? mapped.noMandate
+        const ids = issued.map(({ id }) => id)
+        await ask({
+          text: insertText(mapped, ids.length),
+          parameters: [userId, session, mandate, String(exp), ...ids],
+        })
+      })
+      return issued
+    },
+    revoke: ({ by, value }) =>
+      atPrimary(async (mapped, ask) => {
+        const statement = {
+          text: revokeText(mapped, mapped[by]),
+          parameters: [canonicalValue(mapped[by].type, by === 'id' ? value.trim() : value)],
+        }
+        const once = async () => Number((await ask(statement))[0]?.[0])
+        // An update that waits for a refresh of the same session does not see the tokens which that one makes.
+        let revoked = await once()
+        for (let more = await once(); more > 0; more = await once()) revoked += more
+        return revoked
+      }),
+    list: (which) =>
+      atPrimary(async (mapped, ask) => {
+        const given = (['userId', 'sessionId'] as const).filter((key) => which[key] !== null)
+        const text = listText(mapped, given, which)
+        const parameters = given.map((key) => canonicalValue(mapped[key].type, which[key]!))
+        return (await ask({ text, parameters })).map((cells) => listed(cells, mapped))
+      }),
+    close: () => database.close(),
+  }
+}
+
+/** The ids of new tokens are uuids. */
+function refuseNumbers({ sql, type }: MappedColumn): void {
+  if (!/^(?:int[248]|numeric)$/.test(type)) return
+  throw new Error(
+    `tokens cannot be issued: their ids are uuids, and the column ${sql} is of type ${type}; expected text, varchar or uuid`,
+  )
+}
+
+/** Parameters: user, session, mandate, expiry, and the id of each row. */
+function insertText(mapped: MappedTable, rows: number): string {
+  const columns = COLUMNS.map((key) => mapped[key].sql).join(', ')
+  const expiry = expiryValueSql('$4', mapped.expiresAt, { table: mapped.name, precedingRow: null })
+  const admitting = sqlLiteral(mapped.statuses.admitting)
+  const values = Array.from({ length: rows }, (_, i) => `($${5 + i}, $1, $2, $3, ${admitting}, ${expiry})`)
+  return `insert into ${mapped.name} (${columns}) values ${values.join(', ')}`
+}
+
+function revokeText({ name, status, statuses }: MappedTable, by: MappedColumn): string {
+  return `with revoked as (
+            update ${name} set ${status.sql} = ${sqlLiteral(statuses.revoked)}
+            where ${isParameter(by, 1)} and ${status.sql}::text = ${sqlLiteral(statuses.admitting)} returning 1)
+          select count(*)::int4 from revoked`
+}
+
+function listText(
+  mapped: MappedTable,
+  given: readonly ('userId' | 'sessionId')[],
+  { activeOnly, limit }: Listing,
+): string {
+  const { id, status, expiresAt, statuses } = mapped
+  const { epoch, expired } = expirySql(expiresAt.sql, expiresAt.type)
+  const texts = COLUMNS.slice(0, -1).map((key) => `${mapped[key].sql}::text`)
+  const active = `${status.sql}::text = ${sqlLiteral(statuses.admitting)} and (${expired}) is not true`
+  const where = [...given.map((key, i) => isParameter(mapped[key], i + 1)), ...(activeOnly ? [active] : [])]
+  return `select ${texts.join(', ')}, (${expired}) is true, ${epoch} from ${mapped.name}
+          ${where.length === 0 ? '' : `where ${where.join(' and ')}`}
+          order by ${expiresAt.sql} desc, ${id.sql} limit ${limit}`
+}
+
+function isParameter({ sql, type }: MappedColumn, place: number): string {
+  return `${sql} = $${place}::${parameterType(type)}`
+}
+
+type Sign = (claims: Record<string, unknown>) => Promise<string>
+
+async function createSigner(settings: Settings, keySource: KeySource): Promise<Sign> {
+  const keys = await createKeyRing(keySource, {
+    scheduler: systemScheduler,
+    fetchJson: () => Promise.reject(new Error('not fetched here')),
+    algorithms: settings.jwtAlgorithms,
+    log: { info() {}, warn() {}, error() {} },
+  })
+  keys.close()
+  const {
+    secrets: [secret],
+    algorithms,
+  } = keys
+  if (secret === undefined)
+    throw new Error(
+      'tokens are signed with JWT_SECRET or JWT_SECRET_FILE; the gateway holds only public keys',
+    )
+  const { jwtIssuer: iss, jwtAudience: aud } = settings
+  return (claims) => {
+    const jwt = new SignJWT({
+      ...claims,
+      ...(iss === null ? {} : { iss }),
+      ...(aud === null ? {} : { aud }),
+    })
+    return jwt.setProtectedHeader({ alg: algorithms[0] ?? 'HS256', typ: 'JWT' }).sign(secret)
+  }
+}
+
+function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {
+  const [id, userId, sessionId, mandateId, status, expired, epoch] = cells
+  // Beyond what a date can be (ECMA-262, section 21.4.1.1), as `infinity` is, it is told as it stands.
+  const within = typeof epoch === 'number' && Math.abs(epoch) <= 8.64e12
+  return {
+    id: String(id),
+    userId: String(userId ?? ''),
+    sessionId: String(sessionId ?? ''),
+    mandateId: mandateId === null || mandateId === '' ? null : String(mandateId),
+    status: status === null ? null : String(status),
+    active: status === statuses.admitting,
+    expired: expired === true,
+    expiresAt: within ? new Date(epoch * 1000).toISOString() : epoch === null ? null : String(epoch),
+  }
+}

@@ -1,0 +1,182 @@
+import cluster, { type Worker } from 'node:cluster'
+import type { Ports } from '../app/front.ts'
+import type { TokenStoreLog } from '../auth/token-store/token-store-log.ts'
+import type { Scheduler } from '../core/scheduler.ts'
+import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
+import { watchHandovers } from './handovers.ts'
+import type { Leave, Reports, Routing, Says, Told } from './worker-messages.ts'
+import { createQuestions } from './worker-questions.ts'
+
+/** A worker cannot start for reasons that are the settings' or the surroundings' doing. */
+export class WorkerStartError extends Error {
+  override readonly name = 'WorkerStartError'
+  readonly reasons: readonly string[]
+
+  constructor(reasons: readonly string[]) {
+    super(reasons.join('\n'))
+    this.reasons = reasons
+  }
+}
+
+export interface WorkersParts {
+  readonly count: number
+  /** Settings beside those of the primary. */
+  readonly env: Readonly<Record<string, string>>
+  readonly scheduler: Scheduler
+  readonly storeLog: Pick<TokenStoreLog, 'record' | 'forget'>
+  readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
+}
+
+/** The processes that serve, as their primary sees them. */
+export interface Workers {
+  /** Resolves when all listen, with their port. Rejects where one ends before that (WorkerStartError if it said why). */
+  readonly listening: Promise<Ports>
+  /** What the workers report of this; one that does not answer in time is left out. */
+  ask<Part extends keyof Reports>(part: Part): Promise<readonly Reports[Part][]>
+  /**
+   * The metrics of all, to be summed. A worker that is stuck has a part in it with its latest ones, and one that
+   * has died with what it had counted: a sum that fell would look like a restart of everything.
+   */
+  metrics(): Promise<readonly ProcessMetrics[]>
+  signal(name: NodeJS.Signals): void
+  /** Asks all to leave. @returns the worst exit code */
+  leave(): Promise<number>
+  /** Ends all now. */
+  kill(): void
+}
+
+interface Death {
+  /** Exit code or signal. */
+  readonly how: string | number
+  /** Why it could not start, where it said so. */
+  readonly reasons: readonly string[] | null
+}
+
+/** One that dies at once again is started again no faster than this, and slower each time. */
+const RESPAWN_MS = 200
+const RESPAWN_MAX_MS = 10_000
+
+/**
+ * Starts so many processes that share the listening port: the primary accepts and hands connections round. A
+ * worker that dies is replaced; connections that were waiting go to the others.
+ */
+export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersParts): Workers {
+  const listening = Promise.withResolvers<Ports>()
+  const questions = createQuestions(scheduler)
+  const exits = new Map<number, Promise<number>>()
+  let leaving = false
+  let started = false
+  let ready = 0
+  let deathsInARow = 0
+
+  function fork(): void {
+    let worker: Worker
+    try {
+      worker = cluster.fork(env)
+    } catch (error) {
+      replace(undefined, false, { how: codeOf(error), reasons: null })
+      return
+    }
+    watchHandovers(worker.process, () => living()[0]?.process ?? null)
+    let listens = false
+    let reasons: readonly string[] | null = null
+    worker.on('message', (message: Partial<Told> & Says) => {
+      if (message.needs === 'routing') void tellRouting(worker)
+      if (message.tokenStore !== undefined) storeLog.record(worker.id, message.tokenStore)
+      if (message.cannotStart !== undefined) reasons = message.cannotStart
+      if (message.listening !== undefined) {
+        listens = true
+        ready++
+        deathsInARow = 0
+        if (ready === count) {
+          started = true
+          listening.resolve(message.listening)
+        }
+        // It was asked before it could hear it.
+        if (leaving) askToLeave(worker)
+      }
+      if (message.id !== undefined) questions.answer(worker, message as Told)
+    })
+    const exit = Promise.withResolvers<number>()
+    exits.set(worker.id, exit.promise)
+    function end(code: number, how: string | number): void {
+      if (!exits.delete(worker.id)) return
+      questions.forget(worker)
+      storeLog.forget(worker.id)
+      exit.resolve(code)
+      replace(worker.process.pid, listens, { how, reasons })
+    }
+    worker.once('exit', (code, signal) => end(signal === null ? code : 1, signal ?? code))
+    // One that could not be started has no exit; a message that did not reach one has no other consequence.
+    worker.on('error', (error) => {
+      if (worker.process.pid === undefined) end(1, codeOf(error))
+    })
+  }
+
+  async function tellRouting(worker: Worker): Promise<void> {
+    const others = living().filter((other) => other !== worker)
+    const known = await questions.askAll(others, 'routing')
+    // One that is about to read a new file has an older one in force.
+    const [newest = null] = known.toSorted((a, b) => b.loadedAt - a.loadedAt)
+    if (worker.isConnected()) worker.send({ routing: newest } satisfies Routing, () => {})
+  }
+
+  function replace(pid: number | undefined, listened: boolean, { how, reasons }: Death): void {
+    if (leaving) return
+    if (!listened && !started) {
+      leaving = true
+      listening.reject(
+        reasons === null
+          ? new Error(`a worker ended with ${how} before it listened`)
+          : new WorkerStartError(reasons),
+      )
+      return
+    }
+    if (listened) ready--
+    log.error(
+      reasons === null ? { pid, how } : { pid, how, reasons },
+      'a worker has died; another one takes its place',
+    )
+    scheduler.after(Math.min(RESPAWN_MS * 2 ** deathsInARow, RESPAWN_MAX_MS), () => {
+      if (!leaving) fork()
+    })
+    deathsInARow++
+  }
+
+  for (let i = 0; i < count; i++) fork()
+
+  return {
+    listening: listening.promise,
+    ask: (part) => questions.askAll(living(), part),
+    async metrics() {
+      await questions.askAll(living(), 'metrics')
+      return questions.metrics()
+    },
+    signal(name) {
+      for (const worker of living()) worker.process.kill(name)
+    },
+    async leave() {
+      leaving = true
+      for (const worker of living()) askToLeave(worker)
+      return Math.max(0, ...(await Promise.all(exits.values())))
+    },
+    kill() {
+      leaving = true
+      for (const worker of living()) worker.process.kill('SIGKILL')
+    },
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+}
+
+function living(): Worker[] {
+  return Object.values(cluster.workers ?? {}).filter(
+    (worker): worker is Worker => worker?.isConnected() ?? false,
+  )
+}
+
+function askToLeave(worker: Worker): void {
+  worker.send({ ask: 'leave' } satisfies Leave, () => {})
+}

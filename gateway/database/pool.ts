@@ -1,0 +1,437 @@
+import type { LookupFunction } from 'node:net'
+import postgres from 'postgres'
+import type { Scheduler } from '../core/scheduler.ts'
+import { openConnection, type ServerConnection } from './connection.ts'
+import { asDatabaseError, DatabaseError, deadlinePassed, isOlder } from './database-error.ts'
+import { knock } from './socket.ts'
+import type { DatabaseAddress } from './url.ts'
+
+/** A connection of the pool's that one statement or transaction has for itself. */
+export interface PooledConnection extends Pick<ServerConnection, 'run'> {
+  /** True while it may be given back. */
+  readonly usable: boolean
+}
+
+/**
+ * A few connections, of which the server never holds more than asked for, whatever happens: a place is free again when
+ * the server has closed its side, not when this side has given up.
+ */
+export interface Pool {
+  /** How many connections have shown themselves to lead to a primary so far. */
+  readonly opened: number
+  /**
+   * A connection that nobody else uses, the one that was used last; opened where needed. Where all are busy the callers
+   * wait in their order.
+   *
+   * @param deadlineMs how long to wait @throws DatabaseError
+   */
+  take(deadlineMs: number): PooledConnection | Promise<PooledConnection>
+  giveBack(connection: PooledConnection): void
+  /**
+   * It did not answer in time, or failed: it is cancelled and ended, and no idle connection to that server is used again.
+   * What was frozen meanwhile may have been replaced, and must not be believed when it wakes.
+   *
+   * @param underWay settles with the statement that is still under way, if there is one
+   */
+  giveUp(connection: PooledConnection, underWay: Promise<unknown> | null): void
+  close(): Promise<void>
+}
+
+export interface PoolOptions {
+  readonly address: DatabaseAddress
+  readonly connections: number
+  readonly prepare: boolean
+  readonly applicationName: string
+  /** The server's own limit for a statement, in milliseconds, should a cancel request be lost. */
+  readonly statementTimeoutMs: number
+  readonly scheduler: Scheduler
+  readonly lookup?: LookupFunction | undefined
+  readonly onNotification?: ((payload: string) => void) | undefined
+  /** An open connection is gone, for whatever reason. */
+  readonly onLost?: (() => void) | undefined
+}
+
+/** A connection that takes longer to be ready than this, and than its first caller's deadline, is given up. */
+const OPENING_MS = 1000
+
+/** What statements under way are given when everything is closed. */
+const CLOSE_MS = 1000
+
+/** What nobody has used for this long is closed. */
+const IDLE_MS = 30_000
+
+/**
+ * How long a server may take to act on a cancel request before this side hangs up. A pooler that is hung up on drops its
+ * connection to the server, whose session may go on.
+ */
+const CANCEL_MS = 5000
+
+/** A pooler may have begun a statement only after its cancel request came: it is sent again after this time. */
+const CANCEL_AGAIN_MS = 100
+
+/** How often a server whose connections are all silent is asked whether it is there, and for how long each time. */
+const KNOCK_PAUSE_MS = 200
+const KNOCK_MS = 1000
+
+/** What a server that answers is given to close what was ended. One that was frozen does so as soon as it wakes. */
+const GRACE_MS = 1200
+
+/** After this time a connection that was ended counts as gone, though its server has not said so. */
+const FORGET_MS = 60_000
+
+/** The same, where another connection to that address has been answered meanwhile: they lead to another server. */
+const FORGET_REPLACED_MS = 10_000
+
+/** While others serve, a server that takes no more connections is asked for another one no more often than this. */
+const REFUSED_PAUSE_MS = 500
+
+/** How often a server looks whether its client is still there while it works on a statement. */
+const CLIENT_CHECK_MS = 1000
+
+type State = 'opening' | 'idle' | 'busy' | 'leaving'
+
+interface Entry extends PooledConnection {
+  state: State
+  readonly connection: ServerConnection
+  /** Which of the hosts, and how often that one had failed when it was opened. */
+  readonly host: number
+  readonly failures: number
+  idleSince: number
+}
+
+interface Waiter {
+  readonly until: number
+  resolve(entry: Entry): void
+  reject(error: DatabaseError): void
+}
+
+export function createPool(options: PoolOptions): Pool {
+  const { address, scheduler } = options
+  const severalHosts = address.hosts.length > 1
+  const entries = new Set<Entry>()
+  const idle: Entry[] = []
+  const waiters: Waiter[] = []
+  /** How often each host has failed: what was opened before that is not used again. */
+  const failures = address.hosts.map(() => 0)
+  const refusedSettings = new Set<string>()
+  /** By the identifier of the database system; a server of another one has been put in its place. */
+  const newestTimelines = new Map<string, number>()
+  let host = 0
+  let opened = 0
+  let closed = false
+  let knocking: (() => void) | null = null
+  /** One connection more than allowed: where all places are taken by what a server that is gone may still hold. */
+  let spare = false
+  let mayOpenAt = 0
+  let cancelRetry: (() => void) | null = null
+  let cancelSweep: (() => void) | null = null
+
+  const here = () => [...entries].filter((entry) => entry.host === host)
+
+  /** Whether every place is taken by a connection that was ended and that the server may still hold. */
+  function allLeaving(): boolean {
+    const places = here()
+    return places.length >= options.connections && places.every(({ state }) => state === 'leaving')
+  }
+
+  function bounds(): Record<string, string> {
+    const all: Record<string, string> = {
+      statement_timeout: String(options.statementTimeoutMs),
+      client_connection_check_interval: String(CLIENT_CHECK_MS),
+    }
+    // What the URL says itself is sent in any case.
+    for (const name of refusedSettings) delete all[name]
+    return all
+  }
+
+  /** Opens what the waiting need, within the bound. */
+  function grow(): void {
+    while (!closed && waiters.length > 0) {
+      const places = here()
+      const opening = places.filter(({ state }) => state === 'opening').length
+      if (opening >= waiters.length) return
+      const waitMs = mayOpenAt - scheduler.now()
+      if (waitMs > 0) {
+        retryAfter(waitMs)
+        return
+      }
+      if (places.length < options.connections + (spare ? 1 : 0)) open()
+      else {
+        if (allLeaving()) knockAtHost()
+        return
+      }
+    }
+  }
+
+  function retryAfter(ms: number): void {
+    cancelRetry ??= scheduler.after(ms, () => {
+      cancelRetry = null
+      grow()
+    })
+  }
+
+  function open(): void {
+    const connection = openConnection({
+      address,
+      host: address.hosts[host]!,
+      prepare: options.prepare,
+      applicationName: options.applicationName,
+      bounds: bounds(),
+      lookup: options.lookup,
+      onNotification: options.onNotification,
+    })
+    const entry: Entry = {
+      state: 'opening',
+      connection,
+      host,
+      failures: failures[host]!,
+      idleSince: 0,
+      run: connection.run,
+      get usable() {
+        return this.state === 'busy'
+      },
+    }
+    entries.add(entry)
+    const limit = Math.max(OPENING_MS, ...waiters.map(({ until }) => until - scheduler.now()))
+    const cancel = scheduler.after(Math.min(limit, address.connectTimeoutMs ?? limit), () =>
+      openingFailed(entry, deadlinePassed(limit)),
+    )
+    connection.ready.then(
+      () => {
+        cancel()
+        if (entry.state === 'opening') becomeReady(entry)
+      },
+      (error: unknown) => {
+        cancel()
+        openingFailed(entry, asDatabaseError(error, { proven: false, severalHosts }))
+      },
+    )
+    void connection.closed.then(() => remove(entry))
+  }
+
+  /** An old primary that goes on, or wakes, after another was promoted is on an older timeline than that one. */
+  function isFenced({ connection: { timeline } }: Entry): boolean {
+    if (timeline === null) return false
+    const newest = newestTimelines.get(timeline.system) ?? 0
+    newestTimelines.set(timeline.system, Math.max(newest, timeline.number))
+    return timeline.number < newest
+  }
+
+  function becomeReady(entry: Entry): void {
+    if (isFenced(entry)) {
+      openingFailed(entry, asDatabaseError(isOlder(), { proven: false, severalHosts }))
+      return
+    }
+    opened++
+    if (spare) forgetReplaced(entry.host)
+    settle(entry)
+  }
+
+  /** Ends a connection that was not ready in time, or that the server refused. */
+  function openingFailed(entry: Entry, error: DatabaseError): void {
+    if (entry.state !== 'opening') return
+    const { refusedSetting } = entry.connection
+    // A server that says no is there: what else is connected to it serves on.
+    const refused = error.cause instanceof postgres.PostgresError
+    const others = here().some(({ state, failures: at }) => state === 'busy' && at === failures[host])
+    const outdated = entry.failures !== failures[entry.host]
+    end(entry, 'hangUp')
+    if (refusedSetting !== null) refusedSettings.add(refusedSetting)
+    else if (!outdated && refused && others) mayOpenAt = scheduler.now() + REFUSED_PAUSE_MS
+    else if (!outdated) {
+      hostFailed(entry.host)
+      for (const waiter of waiters.splice(0)) waiter.reject(error)
+    }
+    grow()
+  }
+
+  /** Only the first of several that failed there moves on; two would lead back to the same one of two hosts. */
+  function hostFailed(failed: number): void {
+    failures[failed]!++
+    // All that are idle lead to the host in use.
+    if (failed === host) for (const entry of idle.splice(0)) end(entry, 'leave')
+    for (const entry of entries) if (entry.state === 'opening' && entry.host === failed) end(entry, 'hangUp')
+    if (failed === host) host = (host + 1) % address.hosts.length
+  }
+
+  /** @param how `leave` where no statement is under way */
+  function end(entry: Entry, how: 'leave' | 'hangUp'): void {
+    entry.state = 'leaving'
+    entry.connection[how]()
+    const cancel = scheduler.after(FORGET_MS, () => entry.connection.destroy())
+    void entry.connection.closed.then(cancel)
+  }
+
+  function remove(entry: Entry): void {
+    const { state } = entry
+    entries.delete(entry)
+    // Why it could not be opened is about to be known.
+    if (state === 'opening') return
+    if (state === 'idle') idle.splice(idle.indexOf(entry), 1)
+    entry.state = 'leaving'
+    if (here().length < options.connections) spare = false
+    if (state === 'idle' || state === 'busy') options.onLost?.()
+    grow()
+  }
+
+  /** Gives a connection that is free to whoever waits longest, or keeps it. */
+  function settle(entry: Entry): void {
+    if (closed || entry.host !== host || entry.failures !== failures[host]) {
+      end(entry, 'leave')
+      grow()
+      return
+    }
+    const next = waiters.shift()
+    if (next !== undefined) {
+      entry.state = 'busy'
+      next.resolve(entry)
+      return
+    }
+    entry.state = 'idle'
+    entry.idleSince = scheduler.now()
+    idle.push(entry)
+    cancelSweep ??= scheduler.after(IDLE_MS, sweep)
+  }
+
+  /** The longest unused are in front. */
+  function sweep(): void {
+    cancelSweep = null
+    const due = scheduler.now() - IDLE_MS
+    while (idle.length > 0 && idle[0]!.idleSince <= due) end(idle.shift()!, 'leave')
+    if (idle.length > 0) cancelSweep = scheduler.after(Math.max(1, idle[0]!.idleSince - due), sweep)
+  }
+
+  /**
+   * All places are taken by connections that were ended and that the server has not closed. It may be frozen, and closes
+   * them when it wakes; or another one answers at its address now, and they will never be closed.
+   */
+  function knockAtHost(): void {
+    if (knocking !== null) return
+    const { answered, abort } = knock({
+      host: address.hosts[host]!,
+      tls: address.tls,
+      lookup: options.lookup,
+    })
+    const cancel = scheduler.after(KNOCK_MS, abort)
+    knocking = () => {
+      cancel()
+      abort()
+    }
+    void answered.then((isThere) => {
+      cancel()
+      if (!isThere && severalHosts) host = (host + 1) % address.hosts.length
+      // What a wait is for: that the server closes what it still holds, or that it comes back.
+      const stopWaiting = scheduler.after(isThere ? GRACE_MS : KNOCK_PAUSE_MS, () => {
+        knocking = null
+        spare ||= isThere && allLeaving()
+        grow()
+      })
+      knocking = stopWaiting
+    })
+  }
+
+  /** @returns stops it */
+  function cancelUntilOver(entry: Entry): () => void {
+    let over = false
+    let cancelAgain = () => {}
+    const cancelHangUp = scheduler.after(CANCEL_MS, () => {
+      over = true
+      end(entry, 'hangUp')
+    })
+    const ask = async () => {
+      await entry.connection.cancel()
+      if (!over) cancelAgain = scheduler.after(CANCEL_AGAIN_MS, () => void ask())
+    }
+    void ask()
+    return () => {
+      over = true
+      cancelHangUp()
+      cancelAgain()
+    }
+  }
+
+  function forgetReplaced(at: number): void {
+    const before = [...entries].filter((entry) => entry.host === at && entry.state === 'leaving')
+    scheduler.after(FORGET_REPLACED_MS, () => {
+      for (const entry of before) if (entries.has(entry)) entry.connection.destroy()
+    })
+  }
+
+  function take(deadlineMs: number): Entry | Promise<Entry> {
+    if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
+    const entry = idle.pop()
+    if (entry !== undefined) {
+      entry.state = 'busy'
+      return entry
+    }
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        until: scheduler.now() + deadlineMs,
+        resolve(entry) {
+          cancel()
+          resolve(entry)
+        },
+        reject(error) {
+          cancel()
+          reject(error)
+        },
+      }
+      const cancel = scheduler.after(deadlineMs, () => {
+        waiters.splice(waiters.indexOf(waiter), 1)
+        reject(waitedInVain(deadlineMs))
+      })
+      waiters.push(waiter)
+      grow()
+    })
+  }
+
+  function waitedInVain(deadlineMs: number): DatabaseError {
+    if (!here().some(({ state }) => state === 'busy')) return deadlinePassed(deadlineMs)
+    return new DatabaseError('BUSY', `no connection became free within ${Math.round(deadlineMs)} ms`, {
+      stale: false,
+    })
+  }
+
+  return {
+    get opened() {
+      return opened
+    },
+    take,
+    giveBack(connection) {
+      const entry = connection as Entry
+      if (entry.state === 'busy') settle(entry)
+    },
+    giveUp(connection, underWay) {
+      const entry = connection as Entry
+      if (entry.state !== 'busy') return
+      if (entry.failures === failures[entry.host]) hostFailed(entry.host)
+      if (underWay === null) end(entry, 'leave')
+      else {
+        entry.state = 'leaving'
+        const stop = cancelUntilOver(entry)
+        const over = () => {
+          stop()
+          end(entry, 'leave')
+        }
+        underWay.then(over, over)
+      }
+      grow()
+    },
+    async close() {
+      closed = true
+      knocking?.()
+      cancelRetry?.()
+      cancelSweep?.()
+      const error = new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
+      for (const waiter of waiters.splice(0)) waiter.reject(error)
+      const open = [...entries]
+      for (const entry of open)
+        if (entry.state !== 'busy') end(entry, entry.state === 'idle' ? 'leave' : 'hangUp')
+      const late = Promise.withResolvers<void>()
+      const timer = setTimeout(late.resolve, CLOSE_MS)
+      await Promise.race([Promise.all(open.map(({ connection }) => connection.closed)), late.promise])
+      clearTimeout(timer)
+      for (const { connection } of open) connection.destroy()
+    },
+  }
+}

@@ -1,0 +1,131 @@
+import type { IncomingMessage } from 'node:http'
+import type { ErrorCode } from '../core/errors.ts'
+import { isHttp2 } from '../exchange/exchange.ts'
+import { parseHost, parseRequestTarget, withoutParameters } from '../http/request-target.ts'
+import type { Route, Snapshot } from '../routing/snapshot.ts'
+
+/** Methods that the gateway forwards where a route does not say otherwise; what `Allow` tells. */
+const FORWARDED_METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
+
+export type Admission =
+  | {
+      readonly kind: 'route'
+      readonly route: Route
+      readonly target: MatchedTarget
+    }
+  | { readonly kind: 'own'; readonly path: string; readonly target: MatchedTarget }
+  | {
+      readonly kind: 'refused'
+      readonly code: ErrorCode
+      /** For operators; not sent. */
+      readonly reason: string
+      readonly allow?: readonly string[]
+      readonly route?: Route
+    }
+
+/** What was matched: the same bytes go upstream. */
+export interface MatchedTarget {
+  /** `Host` as it was sent. */
+  readonly host: string
+  readonly hostname: string
+  /** Origin-form, as it was sent. */
+  readonly raw: string
+  /** The form in which paths are compared. */
+  readonly path: string
+}
+
+/**
+ * Where a request goes, by its head alone. Routing reads `Host`, the target and the method; no other field has
+ * any influence (`X-Original-URL`, `X-HTTP-Method-Override` and their like).
+ *
+ * @param gatewayPath prefix of the gateway's own endpoints
+ */
+export function admit(
+  req: IncomingMessage,
+  snapshot: Snapshot,
+  scheme: 'http' | 'https',
+  gatewayPath: string,
+): Admission {
+  const read = readTarget(req, scheme, gatewayPath)
+  if (read.kind !== 'forwardable') return read
+
+  const { target } = read
+  const { hostname, path } = target
+  const method = req.method ?? ''
+  const match = snapshot.routes.match({ host: hostname, path, method })
+  if (read.hasParameters) {
+    // Backends disagree on `;parameters`: some drop them before they look at the path. A path whose route
+    // depends on that reading has no right answer (CVE-2025-66490 and its kin).
+    const bare = withoutParameters(path)
+    const other = snapshot.routes.match({ host: hostname, path: bare, method })
+    const same =
+      match.kind === 'matched'
+        ? other.kind === 'matched' && other.route === match.route
+        : match.kind === other.kind
+    if (!same || isBelow(bare, gatewayPath)) return refused('bad_request', 'path parameters change the route')
+  }
+  if (match.kind === 'matched') return { kind: 'route', route: match.route, target }
+  if (match.kind === 'none') return refused('route_not_found', 'no route')
+  return { ...refused('method_not_allowed', 'no route for the method'), allow: match.allow }
+}
+
+/** What a request asks for, be there a route for it or not. */
+export function readTarget(
+  req: IncomingMessage,
+  scheme: 'http' | 'https',
+  gatewayPath: string,
+): Exclude<Admission, { kind: 'route' }> | Forwardable {
+  const framing = framingProblem(req)
+  if (framing !== null) return refused('bad_request', framing)
+  const host = onlyHost(req.rawHeaders)
+  if (host === null) return refused('bad_request', 'Host is missing, empty or repeated')
+  const parsedHost = parseHost(host)
+  if (parsedHost.kind === 'bad') return refused('bad_request', 'Host is malformed')
+  if (req.method === 'TRACE' || req.method === 'CONNECT') {
+    return { ...refused('method_not_allowed', 'the method is never forwarded'), allow: FORWARDED_METHODS }
+  }
+  const parsed = parseRequestTarget(req.url ?? '', { scheme, host })
+  if (parsed.kind === 'bad') return refused('bad_request', parsed.reason)
+
+  const { raw, path, hasParameters } = parsed
+  const target: MatchedTarget = { host, hostname: parsedHost.hostname, raw, path }
+  if (isBelow(path, gatewayPath)) return { kind: 'own', path: path.slice(gatewayPath.length), target }
+  return { kind: 'forwardable', target, hasParameters }
+}
+
+interface Forwardable {
+  readonly kind: 'forwardable'
+  readonly target: MatchedTarget
+  readonly hasParameters: boolean
+}
+
+function isBelow(path: string, prefix: string): boolean {
+  return path.startsWith(prefix) && (path.length === prefix.length || path.charCodeAt(prefix.length) === 47)
+}
+
+/** What Node's strict parser lets through and a backend might read another way. */
+function framingProblem(req: IncomingMessage): string | null {
+  if (isHttp2(req)) return null
+  if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') return 'the HTTP version is not 1.0 or 1.1'
+  const encoding = req.headers['transfer-encoding']
+  if (encoding === undefined) return null
+  // RFC 9112, section 6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing.
+  if (req.httpVersion === '1.0') return 'Transfer-Encoding in HTTP/1.0'
+  if (encoding.toLowerCase() !== 'chunked') return 'a transfer coding other than chunked'
+  return req.headers['content-length'] === undefined ? null : 'Transfer-Encoding with Content-Length'
+}
+
+function onlyHost(rawHeaders: readonly string[]): string | null {
+  let host: string | null = null
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length !== 4 || name.toLowerCase() !== 'host') continue
+    if (host !== null) return null
+    host = rawHeaders[i + 1]!
+  }
+  return host === '' ? null : host
+}
+
+function refused(code: ErrorCode, reason: string) {
+  return { kind: 'refused', code, reason } as const
+}

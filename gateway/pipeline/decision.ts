@@ -1,0 +1,158 @@
+import { ANONYMOUS, type AuthDecision, type Authenticator, type Identity } from '../auth/authenticator.ts'
+import { mandateAllowed, originAllowed } from '../auth/authorization.ts'
+import { identityHeaders } from '../auth/identity-headers.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import { readCookie } from '../http/cookies.ts'
+import type { IdentityHeaderNames } from '../http/field-policy.ts'
+import type { Route } from '../routing/snapshot.ts'
+import type { RefreshInPassing } from '../sessions/refresh-in-passing.ts'
+import type { Metrics } from '../telemetry/metrics/metrics.ts'
+import type { GatewayLog } from './gateway.ts'
+
+export interface DeciderParts {
+  readonly authenticator: Authenticator
+  readonly accessCookie: string
+  /** Null where SESSION_ENDPOINTS is off. */
+  readonly refreshInPassing: RefreshInPassing | null
+  readonly metrics: Pick<Metrics, 'decision'>
+  readonly log: GatewayLog
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** The request's own origin, and whether it asks to switch over. */
+export interface OwnOrigin {
+  readonly scheme: string
+  readonly host: string
+  readonly upgrade: boolean
+}
+
+export type Decision =
+  /** May pass, with these header fields (flat name, value pairs; none for an anonymous request). */
+  | { readonly kind: 'admitted'; readonly fields: readonly string[]; readonly tokenExpiresAt: number }
+  | { readonly kind: 'denied'; readonly code: ErrorCode }
+
+/** May this request pass on its route? */
+export interface Question {
+  readonly exchange: Exchange
+  readonly route: Route
+  readonly own: OwnOrigin
+  /** Names of the identity headers. */
+  readonly names: IdentityHeaderNames
+}
+
+export interface Decider {
+  /**
+   * Authenticates and authorises one request on its route, and counts the decision. Answers at once where the
+   * route asks for no token. Never rejects.
+   */
+  decide(question: Question): Decision | Promise<Decision>
+  /** Authentication alone, for the gateway's own endpoints; counts the decision. */
+  identify(exchange: Exchange): Promise<AuthDecision>
+}
+
+const PASSES_ANONYMOUSLY: Decision = {
+  kind: 'admitted',
+  fields: [],
+  tokenExpiresAt: Number.POSITIVE_INFINITY,
+}
+
+export function createDecider(parts: DeciderParts): Decider {
+  const { metrics, log } = parts
+
+  function authenticate(exchange: Exchange, tell: (found: AuthDecision) => void): void {
+    parts.authenticator.authenticate(readCookie(exchange.req.rawHeaders, parts.accessCookie), tell)
+  }
+
+  /** What the exchange and the log keep of it. */
+  function note(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
+    exchange.lookupMs = parts.now() - startedAt
+    exchange.span?.lookedUp(decision, startedAt)
+    if (decision.kind === 'authenticated') exchange.identity = decision.identity
+    return decision
+  }
+
+  function denial(
+    exchange: Exchange,
+    route: Route,
+    decision: AuthDecision,
+    own: OwnOrigin,
+  ): ErrorCode | null {
+    if (decision.kind === 'failed') return decision.error.code
+    if (decision.kind === 'refused') return decision.code
+    if (!mandateAllowed(route, exchange.identity)) return 'mandate_forbidden'
+    if (route.auth === 'required' && !originAllowed(exchange.req, own, route.allowedOrigins))
+      return 'origin_forbidden'
+    return null
+  }
+
+  function fieldsOf(
+    identity: Identity,
+    names: IdentityHeaderNames,
+    exchange: Exchange,
+  ): readonly string[] | null {
+    const fields = identityHeaders(identity, names)
+    if (fields === null) {
+      log.error(
+        { requestId: exchange.requestId, tokenId: identity.tokenId },
+        'the row of this token holds a value that no header field can carry: empty, with a control character, or with white space at an end',
+      )
+    }
+    return fields
+  }
+
+  function count(decision: Decision, anonymous: boolean): Decision {
+    const label = decision.kind === 'denied' ? decision.code : anonymous ? 'anonymous' : 'authenticated'
+    metrics.decision(label).value++
+    return decision
+  }
+
+  function judge(found: AuthDecision, { exchange, route, own, names }: Question): Decision {
+    const decision = found.kind === 'refused' && route.auth === 'optional' ? ANONYMOUS : found
+    const code = denial(exchange, route, decision, own)
+    if (code !== null) return count({ kind: 'denied', code }, false)
+    if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
+    const fields = fieldsOf(decision.identity, names, exchange)
+    if (fields === null) return count({ kind: 'denied', code: 'token_store_unavailable' }, false)
+    return count({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
+  }
+
+  /** One promise from the request to its decision; what lies between are calls. */
+  function decideByToken(question: Question): Promise<Decision> {
+    const { exchange, route, own } = question
+    const startedAt = parts.now()
+    return new Promise((resolve, reject) => {
+      function conclude(found: AuthDecision): void {
+        try {
+          resolve(judge(note(exchange, found, startedAt), question))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      authenticate(exchange, (found) => {
+        if (found.kind === 'refused' && route.refreshes && parts.refreshInPassing !== null)
+          parts.refreshInPassing(exchange, own, found).then(conclude, reject)
+        else conclude(found)
+      })
+    })
+  }
+
+  return {
+    decide: (question) =>
+      question.route.auth === 'none' ? judge(ANONYMOUS, question) : decideByToken(question),
+    async identify(exchange) {
+      const startedAt = parts.now()
+      const found = await new Promise<AuthDecision>((resolve) => authenticate(exchange, resolve))
+      const decision = note(exchange, found, startedAt)
+      const label =
+        decision.kind === 'refused'
+          ? decision.code
+          : decision.kind === 'failed'
+            ? decision.error.code
+            : decision.kind
+      metrics.decision(label).value++
+      return decision
+    },
+  }
+}

@@ -1,0 +1,121 @@
+import type { ErrorCode } from '../core/errors.ts'
+import { answer, refuse } from '../exchange/answers.ts'
+import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
+import type { SessionEndpoints } from '../sessions/session-endpoints.ts'
+import type { MatchedTarget } from './admission.ts'
+import type { Decider } from './decision.ts'
+
+/** Why an instance should get no traffic (interface, section 7). `routing_file` does not come up. */
+export type ReadinessReason = 'draining' | 'keys' | 'token_store' | 'fenced' | 'routing_file'
+
+export interface ReadinessCause {
+  /** Null where it is none of those: no process answers. */
+  readonly reason: ReadinessReason | null
+  /** What is wrong and what to do, in words. For operators alone. */
+  readonly cause: string
+}
+
+/** Whether the instance should get traffic, and if not, why. */
+export interface Readiness {
+  readonly ready: boolean
+  readonly reasons: readonly ReadinessReason[]
+  readonly causes: readonly ReadinessCause[]
+}
+
+/** @param causes why not; empty where it is ready */
+export function readinessBy(causes: readonly ReadinessCause[]): Readiness {
+  const reasons = new Set(causes.flatMap(({ reason }) => reason ?? []))
+  return { ready: causes.length === 0, reasons: [...reasons], causes }
+}
+
+export interface OwnEndpoints {
+  /** Answers a request below the gateway's own prefix. */
+  handle(exchange: Exchange, request: OwnRequest): Promise<void>
+}
+
+export interface OwnRequest {
+  /** What follows the prefix: `/healthz`. */
+  readonly path: string
+  readonly target: MatchedTarget
+  /** The scheme that the client speaks. */
+  readonly scheme: 'http' | 'https'
+}
+
+export interface EndpointParts {
+  readonly decider: Pick<Decider, 'identify'>
+  readonly readiness: () => Readiness
+  /** Null where SESSION_ENDPOINTS is off. */
+  readonly sessions: SessionEndpoints | null
+  readonly accessCookie: string
+}
+
+interface Endpoint {
+  readonly methods: readonly string[]
+  run(exchange: Exchange, request: OwnRequest): Promise<void> | void
+}
+
+const JSON_TYPE = ['Content-Type', 'application/json']
+
+/** The gateway's own endpoints on the public listener (interface, section 7). */
+export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
+  const { accessCookie } = parts
+  const read = ['GET', 'HEAD']
+  const no = (exchange: Exchange, code: ErrorCode, allow?: readonly string[]) =>
+    refuse(exchange, code, { accessCookie, allow })
+
+  const endpoints = new Map<string, Endpoint>([
+    ['/healthz', { methods: read, run: (exchange) => json(exchange, 200, { status: 'ok' }) }],
+    [
+      '/readyz',
+      {
+        methods: read,
+        run(exchange) {
+          const { ready, reasons } = parts.readiness()
+          json(exchange, ready ? 200 : 503, ready ? { status: 'ready' } : { status: 'not ready', reasons })
+        },
+      },
+    ],
+    ['/session', { methods: read, run: session }],
+  ])
+  const { sessions } = parts
+  if (sessions !== null) {
+    endpoints.set('/refresh', { methods: ['POST'], run: changing(sessions.refresh) })
+    endpoints.set('/logout', { methods: ['POST'], run: changing(sessions.logout) })
+  }
+
+  function changing(run: SessionEndpoints['refresh']): Endpoint['run'] {
+    return async (exchange, { scheme, target }) => {
+      const code = await run(exchange, { scheme, host: target.host })
+      if (code !== null && !clientIsGone(exchange)) no(exchange, code)
+    }
+  }
+
+  async function session(exchange: Exchange): Promise<void> {
+    const decision = await parts.decider.identify(exchange)
+    if (clientIsGone(exchange)) return
+    if (decision.kind === 'failed') return no(exchange, decision.error.code)
+    if (decision.kind === 'refused') return no(exchange, decision.code)
+    if (decision.kind === 'anonymous') return no(exchange, 'credentials_missing')
+    const { userId, mandateId, sessionId } = decision.identity
+    json(exchange, 200, { userId, mandateId, sessionId, expiresAt: isoTime(decision.expiresAt) })
+  }
+
+  return {
+    async handle(exchange, request) {
+      const endpoint = endpoints.get(request.path)
+      if (endpoint === undefined) return no(exchange, 'route_not_found')
+      if (!endpoint.methods.includes(exchange.req.method ?? ''))
+        return no(exchange, 'method_not_allowed', endpoint.methods)
+      await endpoint.run(exchange, request)
+    },
+  }
+}
+
+function json(exchange: Exchange, status: number, value: object): void {
+  answer(exchange, status, JSON_TYPE, Buffer.from(JSON.stringify(value)))
+}
+
+/** A token may end after the last moment that a Date can hold. */
+function isoTime(ms: number): string {
+  return new Date(Math.min(ms, 8.64e15)).toISOString()
+}

@@ -1,0 +1,202 @@
+import type { ErrorCode } from '../core/errors.ts'
+import { clientIsGone, type Exchange, traceparentOf } from '../exchange/exchange.ts'
+import type { Route } from '../routing/snapshot.ts'
+import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
+import type { StreamGuard } from '../streams/stream-guard.ts'
+import type { Target } from '../upstreams/target.ts'
+import type { HopOutcome } from '../upstreams/transport/http-hop.ts'
+import type { Lease, Turn, Verdict } from '../upstreams/upstream.ts'
+import type { Place } from '../upstreams/waiting-line.ts'
+import type { Attempts, Onward, Outcome } from './attempts.ts'
+import type { GatewayLog } from './gateway.ts'
+
+export interface ForwarderParts {
+  readonly attempts: Attempts
+  readonly log: GatewayLog
+  /** Keeps open exchanges bound to their tokens. */
+  readonly guard: Pick<StreamGuard, 'watch'>
+  readonly interrupt: Interrupt
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** What is left to do for the client once the target is done with. */
+export type Forwarded =
+  | { readonly kind: 'done' }
+  /** Nothing was sent to the client yet. */
+  | { readonly kind: 'refused'; readonly code: ErrorCode }
+  /** The answer had begun and cannot be finished. */
+  | { readonly kind: 'broken'; readonly code: ErrorCode }
+
+export interface Forwarder {
+  /** Never rejects. */
+  forward(onward: Onward): Promise<Forwarded>
+}
+
+const DONE: Forwarded = { kind: 'done' }
+
+export function createForwarder(parts: ForwarderParts): Forwarder {
+  const { attempts, log } = parts
+
+  function record(exchange: Exchange, route: Route, lease: Lease, outcome: Outcome): void {
+    const cells = lease.target.metrics
+    if (outcome.kind === 'failed') {
+      cells.failed.value++
+      const { code, cause } = outcome
+      log.warn(
+        {
+          requestId: exchange.requestId,
+          upstream: route.upstream.name,
+          target: lease.target.url,
+          code,
+          err: cause,
+        },
+        'the target failed',
+      )
+    } else if (outcome.kind === 'answered') {
+      if (outcome.status >= 500) cells.error.value++
+      else cells.ok.value++
+    } else if (outcome.kind === 'closed') {
+      cells.ok.value++
+    }
+    if (!exchange.upgraded) {
+      route.upstreamMetrics.duration.observe(exchange.upstreamMs! / 1000, traceparentOf(exchange))
+    }
+  }
+
+  function begin(exchange: Exchange, lease: Lease): void {
+    exchange.target = lease.target.url
+    exchange.upstreamStartedAt = parts.now()
+    exchange.upstreamMs = null
+  }
+
+  /** A target that closes idle connections is not unwell: what it broke so is tried once more, on a fresh one. */
+  function again(onward: Onward, lease: Lease, outcome: Outcome): Promise<HopOutcome> | null {
+    const { exchange, route } = onward
+    exchange.span?.tried(outcome)
+    if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
+    // This neither counts as its failure nor against the budget. Each connection that has answered allows one
+    // such retry, so they cannot pile up.
+    countRetry(exchange, route)
+    return attempts.attemptAfresh(onward, lease.target)
+  }
+
+  function end({ exchange, route }: Onward, lease: Lease, outcome: Outcome | null): void {
+    if (outcome !== null) {
+      exchange.upstreamMs = parts.now() - exchange.upstreamStartedAt!
+      record(exchange, route, lease, outcome)
+    }
+    lease.release(outcome === null ? 'bad' : verdictOf(outcome))
+  }
+
+  return {
+    async forward(onward) {
+      const { exchange, route, tokenExpiresAt } = onward
+      const { retryBudget, config } = route.upstream
+      letBodyCome(exchange)
+      const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt, parts.interrupt))
+      let tried: Set<Target> | undefined
+      retryBudget.deposit()
+      try {
+        for (let left = config.retries; ; left--) {
+          const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
+          const turn = acquired.kind === 'queued' ? await turnOf(exchange, acquired.place) : acquired
+          if (turn === null) return DONE
+          if (turn.kind === 'refused') return turn
+          const { lease } = turn
+          let outcome: Outcome | null = null
+          try {
+            begin(exchange, lease)
+            outcome = await attempts.attempt(onward, lease.target)
+            const second = again(onward, lease, outcome)
+            if (second !== null) {
+              outcome = await second
+              exchange.span?.tried(outcome)
+            }
+          } finally {
+            end(onward, lease, outcome)
+          }
+          if (left <= 0 || !mayRetry(exchange, outcome) || !retryBudget.withdraw()) {
+            return conclusion(exchange, outcome)
+          }
+          tried ??= new Set()
+          tried.add(lease.target)
+          countRetry(exchange, route)
+        }
+      } finally {
+        unwatch()
+        discardRest(exchange)
+      }
+    },
+  }
+}
+
+/** @returns null where the client did not wait for it */
+async function turnOf(exchange: Exchange, place: Place<Turn>): Promise<Turn | null> {
+  exchange.watcher = { clientClosed: place.leave }
+  if (clientIsGone(exchange)) place.leave()
+  const turn = await place.turn
+  exchange.watcher = null
+  if (turn?.kind !== 'leased' || !clientIsGone(exchange)) return turn
+  turn.lease.release('none')
+  return null
+}
+
+/** No further try follows: a body that the last one left as it was is read, or its connection would stand still. */
+function discardRest({ req }: Exchange): void {
+  if (req.readableFlowing === false) req.resume()
+}
+
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
+
+/**
+ * Only where nothing can have happened twice: a target that was never connected to, or an idempotent method
+ * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body is gone.
+ */
+function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
+  if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.res.headersSent) return false
+  if (outcome.unconnected) return !outcome.bodyTouched
+  return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.req.method ?? '')
+}
+
+/** Never so for an upgrade, whose connection is always its own. */
+function isStale(outcome: Outcome): boolean {
+  return outcome.kind === 'failed' && outcome.stale
+}
+
+function countRetry(exchange: Exchange, route: Route): void {
+  exchange.retries++
+  route.upstreamMetrics.retries.value++
+}
+
+/** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */
+function verdictOf(outcome: Outcome): Verdict {
+  switch (outcome.kind) {
+    case 'failed':
+      return 'bad'
+    case 'answered':
+      return outcome.status === 502 || outcome.status === 503 || outcome.status === 504 ? 'bad' : 'good'
+    case 'closed':
+      return 'good'
+    // A client's patience must not hide that the target hangs.
+    case 'client-gone':
+    case 'body-too-large':
+      return 'none'
+  }
+}
+
+/** Only now that the request is admitted may the client send what it holds back (RFC 9110, section 10.1.1). */
+function letBodyCome(exchange: Exchange): void {
+  if (!exchange.awaitsContinue) return
+  exchange.awaitsContinue = false
+  exchange.res.writeContinue()
+}
+
+function conclusion(exchange: Exchange, outcome: Outcome): Forwarded {
+  if (outcome.kind === 'body-too-large') return ended(exchange, 'body_too_large')
+  return outcome.kind === 'failed' ? ended(exchange, outcome.code) : DONE
+}
+
+function ended(exchange: Exchange, code: ErrorCode): Forwarded {
+  return exchange.res.headersSent || exchange.upgraded ? { kind: 'broken', code } : { kind: 'refused', code }
+}

@@ -1,0 +1,128 @@
+import type { z } from 'zod'
+import { quoted, shortened, suggestion, visible } from '../../core/wording.ts'
+import { type JsonPath, jsonPointer, type Position, type SourcePositions } from './source-positions.ts'
+
+/** What is wrong with a file, and where. */
+export interface FileProblem {
+  readonly file: string
+  /** From 1, as `column`. */
+  readonly line: number
+  readonly column: number
+  /** RFC 6901; empty for a syntax error. */
+  readonly pointer: string
+  readonly found: string
+  readonly expected: string
+  /** One line that says what is wrong, without the place. */
+  readonly message: string
+}
+
+/** A problem before its place in the text is looked up. */
+export interface Finding {
+  readonly path: JsonPath
+  /** What the position points at; the value by default. */
+  readonly at?: 'key' | 'value'
+  readonly found: string
+  readonly expected: string
+}
+
+type Issue = z.core.$ZodIssue
+
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'a string',
+  object: 'an object',
+  record: 'an object',
+  array: 'an array',
+  boolean: 'true or false',
+}
+
+/** One line: `FILE:LINE:COLUMN: POINTER: problem`. */
+export function formatProblem({ file, line, column, pointer, message }: FileProblem): string {
+  return `${file}:${line}:${column}: ${visible(pointer)}: ${message}`
+}
+
+/** As `formatProblem`, for what is odd and does no harm. */
+export function formatWarning(problem: FileProblem): string {
+  return formatProblem({ ...problem, message: `warning: ${problem.message}` })
+}
+
+export function problemAt(file: string, position: Position, finding: Finding): FileProblem {
+  const { path, found, expected } = finding
+  const { line, column } = position
+  return {
+    file,
+    line,
+    column,
+    pointer: jsonPointer(path),
+    found,
+    expected,
+    message: `found ${found}, expected ${expected}`,
+  }
+}
+
+export function locate(
+  file: string,
+  findings: readonly Finding[],
+  positions: SourcePositions,
+): FileProblem[] {
+  return findings.map((finding) => {
+    const position = finding.at === 'key' ? positions.ofKey(finding.path) : positions.ofValue(finding.path)
+    return problemAt(file, position, finding)
+  })
+}
+
+/** Says what schema issues found and expected; the schema's own messages are what was expected. */
+export function findingsOf(issue: Issue, positions: SourcePositions, within: JsonPath = []): Finding[] {
+  const path = [...within, ...(issue.path as (string | number)[])]
+  switch (issue.code) {
+    case 'unrecognized_keys': {
+      const known = issue.message.split(' ')
+      return issue.keys.map((key) => ({
+        path: [...path, key],
+        at: 'key',
+        found: `the unknown key ${quoted(key)}`,
+        expected: `one of ${known.join(', ')}${suggestion(key, known)}`,
+      }))
+    }
+    case 'invalid_key': {
+      const expected = issue.issues[0]?.message ?? issue.message
+      return [{ path, at: 'key', found: `the key ${quoted(String(path.at(-1)))}`, expected }]
+    }
+    case 'invalid_union': {
+      const branch = issue.errors.find((issues) => !issues.some(isOfOtherKind))
+      if (branch !== undefined) return branch.flatMap((inner) => findingsOf(inner, positions, path))
+      return [{ path, found: foundAt(path, positions), expected: issue.message }]
+    }
+    case 'invalid_type': {
+      const expected = TYPES[issue.expected] ?? issue.message
+      if (positions.textOf(path) !== '') return [{ path, found: foundAt(path, positions), expected }]
+      return [{ path: path.slice(0, -1), found: `no ${quoted(String(path.at(-1)))}`, expected }]
+    }
+    case 'invalid_value': {
+      const values = issue.values.map(String)
+      const found = foundAt(path, positions)
+      const meant = found.startsWith('"') ? suggestion(found.slice(1, -1), values) : ''
+      return [{ path, found, expected: `${alternatives(values)}${meant}` }]
+    }
+    default:
+      return [{ path, found: foundAt(path, positions), expected: issue.message }]
+  }
+}
+
+function alternatives(values: readonly string[]): string {
+  const shown = values.map((value) => JSON.stringify(value))
+  return shown.length < 3 ? shown.join(' or ') : `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`
+}
+
+/** True where a union's branch was not the one that was meant. */
+function isOfOtherKind(issue: Issue): boolean {
+  return issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
+}
+
+/** The value as the file spells it, short and without what may be secret: headers and URLs carry credentials. */
+function foundAt(path: JsonPath, positions: SourcePositions): string {
+  const text = positions.textOf(path)
+  if (text.startsWith('{')) return 'an object'
+  if (text.startsWith('[')) return /^\[\s*\]$/.test(text) ? 'an empty array' : 'an array'
+  if (path.at(-2) === 'set' && text.startsWith('"')) return 'a value that is not repeated here'
+  return shortened(text.replace(/\/\/[^/]*@/, '//…@'))
+}

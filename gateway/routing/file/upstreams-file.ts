@@ -1,0 +1,116 @@
+import { dirname, resolve } from 'node:path'
+import type { z } from 'zod'
+import { quoted } from '../../core/wording.ts'
+import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'
+import { parseJson } from './source-positions.ts'
+import { crossCheck } from './upstreams-checks.ts'
+import { findOddities } from './upstreams-oddities.ts'
+import {
+  defaultIdentity,
+  fileSchema,
+  type RouteConfig,
+  type UpstreamConfig,
+  type UpstreamsConfig,
+} from './upstreams-schema.ts'
+
+export { type FileProblem, formatProblem } from './file-problems.ts'
+export type { IdentityConfig, RouteConfig, UpstreamConfig, UpstreamsConfig } from './upstreams-schema.ts'
+
+export type UpstreamsFile =
+  | {
+      readonly ok: true
+      readonly config: UpstreamsConfig
+      /** What is odd and does no harm, in the order of the text. */
+      readonly warnings: readonly FileProblem[]
+    }
+  | {
+      readonly ok: false
+      /** All of them, in the order of the text; a syntax error is the only one. */
+      readonly problems: readonly FileProblem[]
+    }
+
+type ParsedFile = z.output<typeof fileSchema>
+
+export interface ReadOptions {
+  /** What the file is called in problems. */
+  readonly shown?: string
+  /** Whether the files that it names are opened too; they are not by default. */
+  readonly opensFiles?: boolean
+  /** Prefix of the gateway's own endpoints; without it no route is warned of for it. */
+  readonly gatewayPath?: string
+}
+
+/**
+ * Reads a routing file: strict JSON (RFC 8259; no comments, no trailing commas, no byte order mark, no key twice
+ * in one object).
+ *
+ * In the result defaults are filled in, durations are milliseconds, file names absolute, hosts in lower case, and
+ * prefixes without the trailing slash that they may have in the file.
+ *
+ * @param path its name, for problems and for the file names in it
+ */
+export function readUpstreamsFile(
+  text: string,
+  path: string,
+  { shown: file = path, opensFiles = false, gatewayPath }: ReadOptions = {},
+): UpstreamsFile {
+  const json = parseJson(text)
+  if (json.kind === 'bad') {
+    const { found, expected } = json.problem
+    return { ok: false, problems: [problemAt(file, json.problem, { path: [], found, expected })] }
+  }
+  const folder = dirname(path)
+  const { value, positions, duplicates } = json
+  const parsed = fileSchema.safeParse(value)
+  const findings = [
+    ...(parsed.error?.issues ?? []).flatMap((issue) => findingsOf(issue, positions)),
+    ...crossCheck(value, positions, { identity: defaultIdentity, filesIn: opensFiles ? folder : null }),
+  ]
+  const repeated = duplicates.map(({ path, position, first }) =>
+    problemAt(file, position, {
+      path,
+      found: `the key ${quoted(String(path.at(-1)))} again`,
+      expected: `each key once; it is at line ${first.line} already`,
+    }),
+  )
+  const problems = [...locate(file, findings, positions), ...repeated].sort(byPosition)
+  if (problems.length > 0 || !parsed.success) return { ok: false, problems }
+  const config = complete(parsed.data, folder)
+  const warnings = locate(file, findOddities(config, gatewayPath ?? null), positions).sort(byPosition)
+  return { ok: true, config, warnings }
+}
+
+function byPosition(a: FileProblem, b: FileProblem): number {
+  return a.line - b.line || a.column - b.column
+}
+
+function complete(parsed: ParsedFile, folder: string): UpstreamsConfig {
+  const upstreams = Object.entries(parsed.upstreams).map(
+    ([name, upstream]) => [name, withAbsoluteFiles(upstream, folder)] as const,
+  )
+  return {
+    identity: parsed.identity,
+    upstreams: new Map(upstreams),
+    routes: parsed.routes.map(completeRoute),
+  }
+}
+
+function completeRoute(route: ParsedFile['routes'][number]): RouteConfig {
+  const { host, path, exact } = route
+  return {
+    ...route,
+    ...(host === undefined ? {} : { host: host.toLowerCase() }),
+    path: exact ? path : path.replace(/(?<=.)\/$/, ''),
+    label: `${host ?? ''}${path}`,
+  }
+}
+
+function withAbsoluteFiles(upstream: UpstreamConfig, folder: string): UpstreamConfig {
+  const { tls } = upstream
+  if (tls === undefined) return upstream
+  const absolute = { ...tls }
+  for (const key of ['caFile', 'certFile', 'keyFile'] as const) {
+    if (tls[key] !== undefined) absolute[key] = resolve(folder, tls[key])
+  }
+  return { ...upstream, tls: absolute }
+}

@@ -1,0 +1,153 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import {
+  constants,
+  type IncomingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerOptions,
+} from 'node:http2'
+import type { Server } from 'node:https'
+import type { TLSSocket } from 'node:tls'
+import type { Scheduler } from '../../core/scheduler.ts'
+import type { Arrival, Gateway } from '../../pipeline/gateway.ts'
+import { endingOf } from './http2-ending.ts'
+import { Http2Request, Http2Response } from './http2-exchange.ts'
+import { readHttp2Head } from './http2-head.ts'
+
+export interface Http2Limits {
+  readonly maxHeaderBytes: number
+  readonly maxHeaderFields: number
+  /** From a request's head to the end of its body, and what a client may take without reading its answer on. */
+  readonly requestTimeoutMs: number
+  /** How long a connection may stay without a stream. */
+  readonly keepAliveTimeoutMs: number
+  readonly scheduler: Scheduler
+}
+
+/** Streams that one client may have open; each costs a look-up. */
+const MAX_STREAMS = 1000
+
+/**
+ * Serves HTTP/2 to the clients of `server` that choose it by ALPN (RFC 7301); the others stay with HTTP/1.1. The
+ * server's `closeIdleConnections` and `closeAllConnections` take these connections along.
+ */
+export function serveHttp2(
+  server: Server,
+  gateway: Pick<Gateway, 'handle' | 'interrupt'>,
+  limits: Http2Limits,
+): void {
+  const sessions = new Map<ServerHttp2Session, () => void>()
+  const serveHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
+  const { closeIdleConnections, closeAllConnections } = server
+  const options = sessionOptions(limits)
+
+  server.removeAllListeners('secureConnection')
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.alpnProtocol === 'h2') open(socket)
+    else for (const each of serveHttp1) each.call(server, socket)
+  })
+  // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
+  server.closeIdleConnections = () => {
+    closeIdleConnections.call(server)
+    for (const leave of sessions.values()) leave()
+  }
+  server.closeAllConnections = () => {
+    closeAllConnections.call(server)
+    for (const session of sessions.keys()) session.destroy()
+  }
+
+  function open(socket: TLSSocket): void {
+    const session = performServerHandshake(socket, options)
+    const ending = endingOf(session, socket, limits)
+    sessions.set(session, ending.leave)
+    session.once('close', () => {
+      sessions.delete(session)
+      ending.over()
+    })
+    // The connection has gone, or broke the protocol: each of its streams is told by an event of its own.
+    session.on('error', () => {})
+    session.setTimeout(limits.keepAliveTimeoutMs)
+    session.on('timeout', () => {
+      if (ending.streams === 0) ending.leave()
+      else session.setTimeout(limits.keepAliveTimeoutMs)
+    })
+    session.on('goaway', ending.bound)
+    session.on('stream', (stream, fields, _flags, raw) => {
+      ending.begun()
+      stream.once('close', ending.ended)
+      accept(stream, { fields, raw: raw as unknown as string[], socket })
+    })
+  }
+
+  function accept(stream: ServerHttp2Stream, { fields, raw, socket }: StreamHead): void {
+    stream.on('error', () => {})
+    const head = readHttp2Head(fields, raw, limits.maxHeaderBytes)
+    const req = new Http2Request(stream, head, socket)
+    const res = new Http2Response(stream, req)
+    bound(
+      stream,
+      { req, onLate: () => gateway.interrupt(res as unknown as ServerResponse, 'request_timeout') },
+      limits,
+    )
+    const expectation = fields.expect?.toLowerCase()
+    const refusal =
+      head.refusal ??
+      (expectation === undefined || expectation === '100-continue' ? null : 'expectation_failed')
+    const arrival: Arrival = {
+      awaitsContinue: expectation !== undefined && req.announcesBody,
+      ...(refusal === null ? {} : { refusal }),
+    }
+    void gateway.handle(req as unknown as IncomingMessage, res as unknown as ServerResponse, arrival)
+  }
+}
+
+interface StreamHead {
+  readonly fields: IncomingHttpHeaders
+  readonly raw: readonly string[]
+  readonly socket: TLSSocket
+}
+
+/** A client may hold a stream neither by a body that does not end nor by an answer that it does not take. */
+function bound(
+  stream: ServerHttp2Stream,
+  { req, onLate }: { readonly req: Http2Request; readonly onLate: () => boolean },
+  limits: Http2Limits,
+): void {
+  const { requestTimeoutMs, scheduler } = limits
+  if (req.announcesBody) {
+    const cancel = scheduler.after(requestTimeoutMs, () => {
+      if (!req.complete && !onLate()) stream.close(constants.NGHTTP2_CANCEL)
+    })
+    stream.once('end', cancel)
+    stream.once('close', cancel)
+  }
+  const onIdle = () => {
+    // A window that is never opened again (the zero-window stall) leaves what was written unread.
+    if (stream.writableLength > 0) stream.close(constants.NGHTTP2_CANCEL)
+    else stream.setTimeout(requestTimeoutMs, onIdle)
+  }
+  stream.setTimeout(requestTimeoutMs, onIdle)
+}
+
+function sessionOptions(limits: Http2Limits): ServerOptions {
+  return {
+    settings: {
+      enablePush: false,
+      maxConcurrentStreams: MAX_STREAMS,
+      // Once the client has confirmed it, past it a stream is refused with ENHANCE_YOUR_CALM (header bombs by HPACK count at their full size).
+      maxHeaderListSize: limits.maxHeaderBytes,
+    },
+    maxHeaderListPairs: limits.maxHeaderFields,
+    // Past these the connection ends: frames that break the protocol, streams refused in a row, SETTINGS entries,
+    // resets in a row (rapid reset, CVE-2023-44487), MiB held for one client.
+    maxSessionInvalidFrames: 100,
+    maxSessionRejectedStreams: 100,
+    maxSettings: 32,
+    streamResetBurst: 1000,
+    streamResetRate: 33,
+    maxSessionMemory: 10,
+    // An upstream may say twice what should be said once; it passes as over HTTP/1.1.
+    strictSingleValueFields: false,
+  } as ServerOptions
+}

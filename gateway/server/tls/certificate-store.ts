@@ -1,0 +1,242 @@
+import type { SecureContext } from 'node:tls'
+import type { Scheduler } from '../../core/scheduler.ts'
+import {
+  type Certificate,
+  CertificateError,
+  loadCertificate,
+  markOf,
+  type PairFiles,
+  pairsIn,
+} from './certificates.ts'
+
+/** The certificates in force. */
+export interface CertificateStore {
+  /** For clients that name no host. */
+  readonly fallback: Certificate
+  readonly all: readonly Certificate[]
+  /** For a host that a client names (RFC 6066, section 3): an exact name, then a wildcard, then the fallback. */
+  contextFor(host: string): SecureContext
+  stop(): void
+}
+
+export interface CertificateSource {
+  /** The fallback, where it is given. */
+  readonly pair: { readonly certFile: string; readonly keyFile: string } | null
+  readonly folder: string | null
+}
+
+export interface CertificateStoreParts {
+  readonly source: CertificateSource
+  readonly scheduler: Scheduler
+  /** Epoch milliseconds. */
+  readonly wallClock: () => number
+  /** Told after each change, for new connections to get what is in force. */
+  readonly onChange: (store: CertificateStore) => void
+  readonly log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>
+}
+
+/** A pair in force. */
+interface Entry {
+  certificate: Certificate
+  /** Of its files when they were read. */
+  mark: string
+  /** Gone from the folder when it was last looked at. */
+  absent: boolean
+  warnedAt: number
+}
+
+const WATCH_MS = 1000
+
+/** Certificates are renewed well before this; one that is not has been forgotten. */
+const EXPIRES_SOON_MS = 14 * 86_400_000
+const WARN_AGAIN_MS = 86_400_000
+
+/**
+ * Reads the certificates and looks at their files every second. One that is replaced by something unusable stays in
+ * force, and does not touch the others.
+ *
+ * @throws CertificateError where one cannot be used at the start
+ */
+export function openCertificates(parts: CertificateStoreParts): CertificateStore {
+  const { source, scheduler, wallClock, log } = parts
+  const entries = new Map<string, Entry>()
+  /** Files that cannot be used, by name and as they were seen; told once, in case they are only half written. */
+  const bad = new Map<string, { readonly mark: string; told: boolean }>()
+  let folderFault = ''
+  let index = indexOf([], source)
+
+  const store: CertificateStore = {
+    get fallback() {
+      return index.fallback
+    },
+    get all() {
+      return [...entries.values()].map(({ certificate }) => certificate)
+    },
+    contextFor: (host) => index.find(host.toLowerCase()).context,
+    stop() {
+      stopped = true
+      cancel()
+    },
+  }
+
+  function loadAll(): void {
+    const reasons: string[] = []
+    for (const files of pairsOf(source)) {
+      try {
+        const mark = markOf(files)
+        add(files, loadCertificate(files), mark)
+      } catch (error) {
+        reasons.push(...reasonsOf(error))
+      }
+    }
+    if (reasons.length === 0 && entries.size === 0) {
+      reasons.push(`${source.folder}: holds no certificate; expected NAME.crt and NAME.key, or NAME.pem`)
+    }
+    if (reasons.length > 0) throw new CertificateError(reasons)
+    index = indexOf(store.all, source)
+  }
+
+  function add(files: PairFiles, certificate: Certificate, mark: string): void {
+    entries.set(files.name, { certificate, mark, absent: false, warnedAt: -Infinity })
+  }
+
+  function look(): void {
+    const found = present()
+    const changed = found === null ? false : [...found.map(refresh), dropAbsent(found)].some(Boolean)
+    if (changed) {
+      index = indexOf(store.all, source)
+      parts.onChange(store)
+    }
+    warnOfEnds()
+    if (!stopped) cancel = scheduler.after(WATCH_MS, look)
+  }
+
+  /** Null where the folder cannot be read: nothing changes then. */
+  function present(): readonly PairFiles[] | null {
+    try {
+      const pairs = pairsOf(source)
+      folderFault = ''
+      return pairs
+    } catch (error) {
+      const fault = reasonsOf(error).join()
+      if (fault !== folderFault) log.error({ err: error }, 'the certificates stay as they are')
+      folderFault = fault
+      return null
+    }
+  }
+
+  /** @returns true where a certificate was put in force */
+  function refresh(files: PairFiles): boolean {
+    const entry = entries.get(files.name)
+    if (entry !== undefined) entry.absent = false
+    const mark = markOf(files)
+    if (mark === entry?.mark) return false
+    try {
+      const certificate = usableNow(loadCertificate(files), entry?.certificate)
+      add(files, certificate, mark)
+      const expires = new Date(certificate.expiresAt).toISOString()
+      const message = entry === undefined ? 'a certificate was added' : 'the certificate was replaced'
+      log.info({ file: files.certFile, names: certificate.names, expires }, message)
+      bad.delete(files.name)
+      return true
+    } catch (error) {
+      const after = entry === undefined ? 'it is left out' : 'the old one stays in force'
+      tellBad(files, mark, () => {
+        log.error({ file: files.certFile, err: error }, `the new certificate is not usable; ${after}`)
+      })
+      return false
+    }
+  }
+
+  function tellBad({ name }: PairFiles, mark: string, tell: () => void): void {
+    const before = bad.get(name)
+    if (before?.mark !== mark) bad.set(name, { mark, told: false })
+    else if (!before.told) {
+      before.told = true
+      tell()
+    }
+  }
+
+  /** Nobody is served better by a certificate that clients refuse than by the one before it. */
+  function usableNow(next: Certificate, before: Certificate | undefined): Certificate {
+    const now = wallClock()
+    const { certFile } = next.files
+    if (next.startsAt > now) {
+      throw new CertificateError([`${certFile}: is not valid yet; expected one for now`])
+    }
+    if (next.expiresAt <= now && before !== undefined && before.expiresAt > next.expiresAt) {
+      throw new CertificateError([`${certFile}: has ended; expected one that lasts longer than the old one`])
+    }
+    return next
+  }
+
+  /** Some tools remove a file before they write it anew: what is missing once may be back in a second. */
+  function dropAbsent(found: readonly PairFiles[]): boolean {
+    const names = new Set(found.map(({ name }) => name))
+    let dropped = false
+    for (const [name, entry] of entries) {
+      if (names.has(name) || entries.size === 1) continue
+      if (entry.absent) {
+        entries.delete(name)
+        dropped = true
+        log.info({ file: entry.certificate.files.certFile }, 'a certificate was removed')
+      }
+      entry.absent = true
+    }
+    return dropped
+  }
+
+  function warnOfEnds(): void {
+    const now = wallClock()
+    for (const entry of entries.values()) {
+      const { expiresAt, files } = entry.certificate
+      if (expiresAt - now >= EXPIRES_SOON_MS || now - entry.warnedAt < WARN_AGAIN_MS) continue
+      entry.warnedAt = now
+      const expires = new Date(expiresAt).toISOString()
+      log.warn({ file: files.certFile, expires }, 'the certificate ends soon, or has ended')
+    }
+  }
+
+  let stopped = false
+  loadAll()
+  warnOfEnds()
+  let cancel = scheduler.after(WATCH_MS, look)
+  return store
+}
+
+function pairsOf({ pair, folder }: CertificateSource): PairFiles[] {
+  return [
+    ...(pair === null ? [] : [{ name: pair.certFile, ...pair }]),
+    ...(folder === null ? [] : pairsIn(folder)),
+  ]
+}
+
+function reasonsOf(error: unknown): readonly string[] {
+  if (error instanceof CertificateError) return error.reasons
+  throw error
+}
+
+interface Index {
+  readonly fallback: Certificate
+  /** @param host lower case */
+  find(host: string): Certificate
+}
+
+/** Of several certificates for one name, as while one is renewed, that which ends last serves it. */
+function indexOf(all: readonly Certificate[], { pair }: CertificateSource): Index {
+  const byName = new Map<string, Certificate>()
+  for (const certificate of all) {
+    for (const name of certificate.names) {
+      const other = byName.get(name)
+      if (other === undefined || other.expiresAt < certificate.expiresAt) byName.set(name, certificate)
+    }
+  }
+  const fallback = (all.find(({ files }) => files.name === pair?.certFile) ??
+    all.find(({ files }) => /^default(?:\/|\.)/.test(files.name)) ??
+    all[0]) as Certificate
+  return {
+    fallback,
+    find: (host) =>
+      byName.get(host) ?? byName.get(`*${host.slice(Math.max(0, host.indexOf('.')))}`) ?? fallback,
+  }
+}

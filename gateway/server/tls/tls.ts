@@ -1,0 +1,90 @@
+import { constants, hkdfSync, randomBytes } from 'node:crypto'
+import type { ServerOptions } from 'node:https'
+import type { SecureContextOptions, TlsOptions, Server as TlsServer } from 'node:tls'
+import type { Scheduler } from '../../core/scheduler.ts'
+import type { CertificateStore } from './certificate-store.ts'
+
+/**
+ * TLS 1.2 only with forward secrecy and AEAD (RFC 9325, section 4.2), which are also those that HTTP/2 allows
+ * (RFC 9113, section 9.2.2). The client's order counts: a phone knows whether it is quicker at ChaCha20.
+ */
+const CIPHERS = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':')
+
+/** For so long a session may be resumed, and its ticket's key is in use. */
+const TICKETS_S = 12 * 3600
+
+/** What all contexts of the listener have in common; replacing one must not change it. */
+const COMMON = {
+  minVersion: 'TLSv1.2',
+  ciphers: CIPHERS,
+  honorCipherOrder: false,
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+  // The same in every process: a session of one is resumed by the others.
+  sessionIdContext: 'poweron-gateway',
+  sessionTimeout: TICKETS_S,
+} as const satisfies SecureContextOptions & TlsOptions
+
+/** The listener's half of TLS: HTTP/2 or HTTP/1.1 by ALPN, certificates by SNI. */
+export function tlsOptions(certificates: CertificateStore): ServerOptions {
+  const { cert, key } = certificates.fallback
+  return {
+    ...COMMON,
+    cert,
+    key,
+    ALPNProtocols: ['h2', 'http/1.1'],
+    SNICallback: (host, done) => done(null, certificates.contextFor(host)),
+  }
+}
+
+/** Serves new connections with what is in force now; open ones keep what they have. */
+export function useCertificates(server: TlsServer, certificates: CertificateStore): void {
+  const { cert, key } = certificates.fallback
+  const ticketKeys = server.getTicketKeys()
+  server.setSecureContext({ ...COMMON, cert, key })
+  server.setTicketKeys(ticketKeys)
+}
+
+export interface TicketParts {
+  /** What all who serve the same clients share; null: known to this process alone. */
+  readonly secret: string | null
+  readonly scheduler: Scheduler
+  /** Epoch milliseconds. */
+  readonly wallClock: () => number
+}
+
+/** Looks at the clock so often. */
+const TICK_MS = 60_000
+
+/**
+ * Encrypts session tickets (RFC 5077; RFC 8446, section 4.6.1) by keys that follow from the secret and the time, so
+ * that all who have the secret can resume each other's sessions, and a key is thrown away after twelve hours.
+ *
+ * @returns stops it
+ */
+export function rotateTicketKeys(
+  server: TlsServer,
+  { secret, scheduler, wallClock }: TicketParts,
+): () => void {
+  const seed = secret ?? randomBytes(48)
+  let period = Number.NaN
+  let cancel = () => {}
+  function rotate(): void {
+    const now = Math.floor(wallClock() / 1000 / TICKETS_S)
+    if (now !== period)
+      server.setTicketKeys(Buffer.from(hkdfSync('sha256', seed, '', `tls tickets ${now}`, 48)))
+    period = now
+    cancel = scheduler.after(TICK_MS, rotate)
+  }
+  rotate()
+  return () => cancel()
+}

@@ -1,0 +1,44 @@
+import type { Identity } from '../auth/authenticator.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { CloseReason, OpenExchange, StreamKind } from './stream-guard.ts'
+
+const CODE_OF_CLOSE = {
+  revoked: 'token_revoked',
+  expired: 'token_expired',
+  fault: 'token_store_unavailable',
+  drain: 'draining',
+} as const satisfies Record<CloseReason, ErrorCode>
+
+/** Refuses an exchange under way. @returns false where its answer has begun */
+export type Interrupt = (exchange: Exchange, code: ErrorCode) => boolean
+
+/** An exchange as the guard of open ones sees it: whose it is, and how it is ended. */
+export class BoundExchange implements OpenExchange {
+  readonly #exchange: Exchange
+  readonly identity: Identity | null
+  readonly tokenExpiresAt: number
+  readonly #interrupt: Interrupt
+
+  constructor(exchange: Exchange, tokenExpiresAt: number, interrupt: Interrupt) {
+    this.#exchange = exchange
+    this.#interrupt = interrupt
+    this.identity = exchange.identity
+    this.tokenExpiresAt = tokenExpiresAt
+  }
+
+  kind(): StreamKind {
+    if (this.#exchange.upgraded) return 'websocket'
+    return this.#exchange.count.eventStream ? 'sse' : 'other'
+  }
+
+  close(reason: CloseReason): void {
+    const exchange = this.#exchange
+    const code = CODE_OF_CLOSE[reason]
+    // While it waits for a target, nothing else will answer it. A handshake has no such wait that could be ended.
+    if (exchange.watcher !== null && this.#interrupt(exchange, code)) return
+    exchange.code = code
+    if (exchange.breakOff === null) exchange.res.destroy()
+    else exchange.breakOff()
+  }
+}

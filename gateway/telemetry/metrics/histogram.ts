@@ -1,0 +1,133 @@
+import { isSampled, traceIdOf } from '../../http/traceparent.ts'
+import type { Exemplar, RegistryMetric, RegistryMetricValues } from './series.ts'
+
+/** Cells of one label set: plain numbers, so that an observation costs a few nanoseconds, not a hash of labels. */
+export interface HistogramCells {
+  /** @param traceparent of the exchange: the observation may become the bucket's exemplar */
+  observe(value: number, traceparent?: string): void
+}
+
+export interface LabelledHistogram {
+  /** The cells of one label value; keep them, look them up once per file load and not per request. */
+  cells(label?: string): HistogramCells
+  /** Counts of all labels together, for each bucket alone, and last what is beyond the last bound. */
+  counts(): number[]
+  /** What prom-client's registry asks of a metric. */
+  readonly metric: RegistryMetric
+}
+
+export interface HistogramOptions {
+  readonly name: string
+  readonly help: string
+  /** Upper bounds, ascending, without +Inf. */
+  readonly buckets: readonly number[]
+  readonly label?: string
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number
+}
+
+/** How far a bucket's exemplar stands against being replaced. */
+const REPLACEABLE = 0
+const UNSAMPLED = 1
+const SAMPLED = 2
+
+/** The counts of one label set, and for each bucket one trace that fell into it. */
+class Cells implements HistogramCells {
+  readonly #buckets: readonly number[]
+  readonly #wallClock: () => number
+  readonly counts: Float64Array
+  readonly exemplars: (Exemplar | undefined)[]
+  readonly #kept: Uint8Array
+  sum = 0
+
+  constructor({ buckets, wallClock }: HistogramOptions) {
+    this.#buckets = buckets
+    this.#wallClock = wallClock
+    this.counts = new Float64Array(buckets.length + 1)
+    this.exemplars = new Array(buckets.length + 1).fill(undefined)
+    this.#kept = new Uint8Array(buckets.length + 1)
+  }
+
+  observe(value: number, traceparent?: string): void {
+    const buckets = this.#buckets
+    let i = 0
+    while (i < buckets.length && value > buckets[i]!) i++
+    this.counts[i]!++
+    this.sum += value
+    // One a scrape will do, and a trace that was recorded rather than one that is only in the log.
+    if (traceparent === undefined || this.#kept[i] === SAMPLED) return
+    const sampled = isSampled(traceparent) ? SAMPLED : UNSAMPLED
+    if (sampled > this.#kept[i]!) this.#keep(i, value, traceparent, sampled)
+  }
+
+  #keep(i: number, value: number, traceparent: string, sampled: number): void {
+    this.#kept[i] = sampled
+    const timestamp = this.#wallClock() / 1000
+    this.exemplars[i] = { labelSet: { trace_id: traceIdOf(traceparent) }, value, timestamp }
+  }
+
+  /** From now on each bucket takes the next trace. */
+  letExemplarsGo(): void {
+    this.#kept.fill(REPLACEABLE)
+  }
+}
+
+/**
+ * A histogram with at most one label. prom-client's own costs about 0.9 microseconds an observation with
+ * labels; this one fills an array and makes the exposition when scraped.
+ */
+export function createHistogram(options: HistogramOptions): LabelledHistogram {
+  const { name, help, buckets, label } = options
+  const byLabel = new Map<string, Cells>()
+
+  function samples(value: string, cells: Cells) {
+    const labels: Record<string, string> = label === undefined ? {} : { [label]: value }
+    const out: RegistryMetricValues['values'][number][] = []
+    let cumulative = 0
+    for (let i = 0; i <= buckets.length; i++) {
+      cumulative += cells.counts[i]!
+      const exemplar = cells.exemplars[i]
+      out.push({
+        labels: { le: buckets[i] ?? '+Inf', ...labels },
+        value: cumulative,
+        metricName: `${name}_bucket`,
+        ...(exemplar === undefined ? {} : { exemplar }),
+      })
+    }
+    out.push({ labels, value: cells.sum, metricName: `${name}_sum` })
+    out.push({ labels, value: cumulative, metricName: `${name}_count` })
+    cells.letExemplarsGo()
+    return out
+  }
+
+  return {
+    cells(value = '') {
+      let cells = byLabel.get(value)
+      if (cells === undefined) {
+        cells = new Cells(options)
+        byLabel.set(value, cells)
+      }
+      return cells
+    },
+    counts() {
+      const sums = new Array<number>(buckets.length + 1).fill(0)
+      for (const cells of byLabel.values()) {
+        for (let i = 0; i < sums.length; i++) sums[i]! += cells.counts[i]!
+      }
+      return sums
+    },
+    metric: {
+      name,
+      help,
+      type: 'histogram',
+      aggregator: 'sum',
+      async get() {
+        const values = [...byLabel].flatMap(([value, cells]) => samples(value, cells))
+        return { name, help, type: 'histogram', aggregator: 'sum', values }
+      },
+      reset() {
+        byLabel.clear()
+      },
+    },
+  }
+}

@@ -1,0 +1,160 @@
+import {
+  type Attributes,
+  type Context,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api'
+import type { AuthDecision } from '../auth/authenticator.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { ExchangeSpan, TryOutcome } from '../exchange/tracing.ts'
+import type { UpstreamTrace } from '../http/headers.ts'
+import { maskPath } from '../telemetry/logging/masking.ts'
+
+export interface ExchangeSpanParts {
+  readonly exchange: Exchange
+  readonly tracer: Tracer
+  /** The span of the exchange, begun. */
+  readonly span: Span
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** Methods that may be told as they are; others are a client's invention (OpenTelemetry, HTTP conventions). */
+const KNOWN_METHODS = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'CONNECT',
+  'OPTIONS',
+  'TRACE',
+  'PATCH',
+])
+
+/**
+ * The spans of one exchange, with the attributes of OpenTelemetry's conventions for HTTP. Who the user is, is in
+ * none of them: traces are kept where others look than those who may see identities.
+ */
+export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
+  const { exchange, tracer, span, now } = parts
+  const context: Context = trace.setSpan(ROOT_CONTEXT, span)
+  let current: Span = span
+  let upstream: UpstreamTrace = upstreamTrace(span, exchange)
+
+  return {
+    get upstream() {
+      return upstream
+    },
+    lookedUp(decision, startTime) {
+      const attributes = { 'gateway.decision': decisionOf(decision) }
+      const child = tracer.startSpan('token look-up', { startTime, attributes }, context)
+      if (decision.kind === 'failed') {
+        child.setAttribute('error.type', decision.error.code).setStatus({ code: SpanStatusCode.ERROR })
+      }
+      child.end(now())
+    },
+    tries(target, path) {
+      const attributes = tryAttributes(exchange, target, path)
+      const name = methodOf(exchange)
+      current = tracer.startSpan(name, { kind: SpanKind.CLIENT, startTime: now(), attributes }, context)
+      upstream = upstreamTrace(current, exchange)
+    },
+    tried(outcome) {
+      describeOutcome(current, outcome)
+      current.end(now())
+    },
+    end(status) {
+      const { route } = exchange
+      const method = methodOf(exchange)
+      span.updateName(route === null ? method : `${method} ${route.label}`)
+      span.setAttributes(exchangeAttributes(exchange, status))
+      // Of the server's spans only its own faults are errors; a refusal is an answer.
+      if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+      span.end(now())
+    },
+  }
+}
+
+function upstreamTrace(span: Span, { trace: received }: Exchange): UpstreamTrace {
+  const { traceId, spanId } = span.spanContext()
+  return { traceparent: `00-${traceId}-${spanId}-01`, begun: received.begun }
+}
+
+function methodOf({ req }: Exchange): string {
+  const { method = '' } = req
+  return KNOWN_METHODS.has(method) ? method : 'HTTP'
+}
+
+function methodAttributes({ req }: Exchange): Attributes {
+  const { method = '' } = req
+  if (KNOWN_METHODS.has(method)) return { 'http.request.method': method }
+  return { 'http.request.method': '_OTHER', 'http.request.method_original': method }
+}
+
+function exchangeAttributes(exchange: Exchange, status: number): Attributes {
+  const { req, peer, route, code } = exchange
+  const [path = '', query] = maskPath(req.url ?? '').split(/\?(.*)/s, 2)
+  const answered = status !== 499
+  return {
+    ...methodAttributes(exchange),
+    'url.scheme': peer.scheme,
+    'url.path': path,
+    ...(query === undefined ? {} : { 'url.query': query }),
+    'network.protocol.version': req.httpVersion === '2.0' ? '2' : req.httpVersion,
+    'network.peer.address': peer.address,
+    ...(req.headers.host === undefined ? {} : { 'server.address': withoutPort(req.headers.host) }),
+    ...(req.headers['user-agent'] === undefined ? {} : { 'user_agent.original': req.headers['user-agent'] }),
+    ...(route === null ? {} : { 'http.route': route.label, 'gateway.upstream': route.upstream.name }),
+    ...(answered ? { 'http.response.status_code': status } : { 'error.type': 'client_gone' }),
+    ...(status >= 500 ? { 'error.type': code ?? String(status) } : {}),
+    ...(code === null ? {} : { 'gateway.code': code }),
+    'gateway.request_id': exchange.requestId,
+    'gateway.retries': exchange.retries,
+  }
+}
+
+function withoutPort(host: string): string {
+  return host.replace(/:\d*$/, '')
+}
+
+function tryAttributes(exchange: Exchange, target: string, path: string): Attributes {
+  const { retries } = exchange
+  const attributes: Attributes = {
+    ...methodAttributes(exchange),
+    ...(retries === 0 ? {} : { 'http.request.resend_count': retries }),
+  }
+  if (target.startsWith('unix:')) {
+    return { ...attributes, 'server.address': target.slice('unix:'.length), 'url.path': maskPath(path) }
+  }
+  const { hostname, port, protocol, origin } = new URL(target)
+  return {
+    ...attributes,
+    'server.address': hostname,
+    'server.port': port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+    'url.full': `${origin}${maskPath(path)}`,
+  }
+}
+
+function describeOutcome(span: Span, outcome: TryOutcome): void {
+  if (outcome.kind === 'answered') {
+    span.setAttribute('http.response.status_code', outcome.status)
+    if (outcome.status < 400) return
+    span.setAttribute('error.type', String(outcome.status)).setStatus({ code: SpanStatusCode.ERROR })
+  } else if (outcome.kind === 'failed') {
+    span.setAttribute('error.type', outcome.code).setStatus({ code: SpanStatusCode.ERROR })
+  } else if (outcome.kind === 'closed') {
+    span.setAttribute('http.response.status_code', 101)
+  } else {
+    span.setAttribute('error.type', outcome.kind).setStatus({ code: SpanStatusCode.ERROR })
+  }
+}
+
+function decisionOf(decision: AuthDecision): string {
+  if (decision.kind === 'refused') return decision.code
+  return decision.kind === 'failed' ? decision.error.code : decision.kind
+}

@@ -1,0 +1,193 @@
+import t from 'tap'
+import { combinedReadiness, combineStatus } from '../../gateway/admin/combined-status.ts'
+import { type ProcessStatus, parseProblem, type TargetStatus } from '../../gateway/admin/status.ts'
+import { type Readiness, readinessBy } from '../../gateway/pipeline/endpoints.ts'
+
+const GATEWAY = {
+  readiness: { ready: true, reasons: [], causes: [] },
+  instance: 'here',
+  version: '1.2.3',
+  node: 'v26.0.0',
+  uptimeS: 10,
+  workers: 2,
+  history: { intervalS: 2, cursor: 'a.0', whole: true, samples: [] },
+}
+
+const TARGET: TargetStatus = {
+  url: 'http://a',
+  state: 'up',
+  upIn: 1,
+  reason: null,
+  ejectedForS: null,
+  easedTo: 100,
+  weight: 1,
+  inFlight: 2,
+  ejections: 0,
+  ok: 10,
+  errors: 1,
+  failed: 0,
+}
+
+interface Given {
+  readonly pid: number
+  readonly loadedAt?: string
+  readonly problems?: ProcessStatus['routing']['problems']
+  readonly targets?: readonly TargetStatus[]
+  readonly reason?: string | null
+}
+
+function processStatus({ pid, loadedAt = '2026-01-01', problems = [], targets, reason = null }: Given) {
+  const status: ProcessStatus = {
+    readiness: { ready: reason === null, reasons: [], causes: [] },
+    process: { pid, uptimeS: 100 - pid, residentBytes: 1000, inFlight: 2 },
+    tokenStore: { up: reason === null, code: reason === null ? null : 'DEADLINE', reason },
+    routing: { file: '/upstreams.json', loadedAt, readAt: loadedAt, problems },
+    routes: [{ route: loadedAt, methods: null, exact: false, auth: 'none', upstream: 'api' }],
+    upstreams: [{ name: 'api', balance: 'round-robin', targets: targets ?? [TARGET] }],
+    openStreams: { websocket: 1, sse: 2, other: 3 },
+    totals: {
+      pid,
+      requests: 10,
+      errors: 1,
+      durations: [1, 2],
+      lookups: 5,
+      queries: 4,
+      decisions: { anonymous: 3, [`only_${pid}`]: 1 },
+      inFlight: 2,
+    },
+  }
+  return status
+}
+
+t.test('what workers count is summed', async (t) => {
+  const status = combineStatus(GATEWAY, [processStatus({ pid: 2 }), processStatus({ pid: 1 })])
+  t.match(status, {
+    ready: true,
+    openStreams: { websocket: 2, sse: 4, other: 6 },
+    totals: { requests: 20, errors: 2, inFlight: 4, decisions: { anonymous: 6, only_1: 1, only_2: 1 } },
+    upstreams: [{ targets: [{ state: 'up', upIn: 2, inFlight: 4, ok: 20, errors: 2 }] }],
+  })
+  t.same(
+    status.processes.map(({ pid }) => pid),
+    [1, 2],
+    'the oldest first',
+  )
+  t.notOk('durations' in status.totals)
+})
+
+t.test('a target is as bad as the worker finds it that finds it worst', async (t) => {
+  const ejected: TargetStatus = {
+    ...TARGET,
+    state: 'ejected',
+    upIn: 0,
+    reason: '5 failures in a row',
+    ejectedForS: 7,
+    easedTo: 10,
+  }
+  for (const each of [
+    [TARGET, ejected],
+    [ejected, TARGET],
+  ]) {
+    const status = combineStatus(
+      GATEWAY,
+      each.map((target, i) => processStatus({ pid: i, targets: [target] })),
+    )
+    t.match(status.upstreams[0]!.targets, [
+      { state: 'ejected', upIn: 1, reason: '5 failures in a row', ejectedForS: 7, easedTo: 10 },
+    ])
+  }
+})
+
+t.test(
+  'while a file is being put in force, targets are found by their URL and not by their place',
+  async (t) => {
+    const added = { ...TARGET, url: 'http://new', inFlight: 100 }
+    const status = combineStatus(GATEWAY, [
+      processStatus({ pid: 1, loadedAt: '2026-01-01' }),
+      processStatus({ pid: 2, loadedAt: '2026-01-02', targets: [added, TARGET] }),
+    ])
+    t.same(
+      status.upstreams[0]!.targets.map(({ url, inFlight }) => [url, inFlight]),
+      [
+        ['http://new', 100],
+        ['http://a', 4],
+      ],
+    )
+    t.equal(status.routes[0]!.route, '2026-01-02', 'the newest routes are shown')
+    t.equal(status.routing!.loadedAt, '2026-01-01', 'with the oldest that is still in force')
+  },
+)
+
+t.test('a file that one worker refused is told', async (t) => {
+  const problems = [{ line: 3, column: 4, pointer: '/routes', message: 'no' }]
+  const status = combineStatus(GATEWAY, [processStatus({ pid: 1 }), processStatus({ pid: 2, problems })])
+  t.same(status.routing!.problems, problems)
+})
+
+t.test('a token table that one worker cannot ask is down', async (t) => {
+  const status = combineStatus(GATEWAY, [
+    processStatus({ pid: 1 }),
+    processStatus({ pid: 2, reason: 'gone' }),
+  ])
+  t.same(status.tokenStore, { up: false, code: 'DEADLINE', reason: 'gone' })
+})
+
+t.test('an instance is ready while a worker answers and all that answer are', (t) => {
+  const ready: Readiness = { ready: true, reasons: [], causes: [] }
+  const draining = readinessBy([{ reason: 'draining', cause: 'it is leaving' }])
+  t.same(combinedReadiness([ready], 2), ready, 'the other one is stuck, or being replaced')
+  t.same(combinedReadiness([ready, draining], 2), draining)
+  t.same(combinedReadiness([], 2), {
+    ready: false,
+    reasons: [],
+    causes: [{ reason: null, cause: '2 of 2 workers do not answer' }],
+  })
+  t.end()
+})
+
+t.test('what several workers find out is told once, each cause of it', (t) => {
+  const lock = { reason: 'token_store', cause: 'the table is locked' } as const
+  const slow = { reason: 'token_store', cause: 'the server is slow' } as const
+  const draining = { reason: 'draining', cause: 'it is leaving' } as const
+  const each = [[lock], [draining, lock], [slow]].map(readinessBy)
+  t.same(combinedReadiness(each, 3), {
+    ready: false,
+    reasons: ['token_store', 'draining'],
+    causes: [lock, draining, slow],
+  })
+  t.end()
+})
+
+t.test('where no worker answers the shape is the same', async (t) => {
+  const readiness = combinedReadiness([], 2)
+  const none = combineStatus({ ...GATEWAY, readiness }, [])
+  t.match(none, { ready: false, routing: null, routes: [], upstreams: [], processes: [] })
+  t.match(none, {
+    tokenStore: { up: false, code: null, reason: null },
+    totals: { requests: 0, decisions: {} },
+  })
+  const some = combineStatus(GATEWAY, [processStatus({ pid: 1 })])
+  t.same(Object.keys(none).sort(), Object.keys(some).sort())
+})
+
+t.test('a problem of the routing file is taken apart into its place and what is wrong', async (t) => {
+  const file = '/etc/a:1:2/upstreams.json'
+  t.same(parseProblem(`${file}:14:9: /routes/3/up: found 1: expected 2`, file), {
+    line: 14,
+    column: 9,
+    pointer: '/routes/3/up',
+    message: 'found 1: expected 2',
+  })
+  t.same(parseProblem(`${file}:1:1: : is not UTF-8; expected JSON in UTF-8`, file), {
+    line: 1,
+    column: 1,
+    pointer: '',
+    message: 'is not UTF-8; expected JSON in UTF-8',
+  })
+  t.same(parseProblem(`${file}: cannot be put in force (Error)`, file), {
+    line: null,
+    column: null,
+    pointer: '',
+    message: 'cannot be put in force (Error)',
+  })
+})

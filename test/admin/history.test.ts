@@ -1,0 +1,152 @@
+import t from 'tap'
+import { createHistory, SAMPLE_MS, SAMPLES_MAX } from '../../gateway/admin/history.ts'
+import { quantile } from '../../gateway/telemetry/metrics/quantile.ts'
+import type { Totals } from '../../gateway/telemetry/metrics/totals.ts'
+import { DURATION_BUCKETS } from '../../gateway/telemetry/metrics/traffic-metrics.ts'
+
+const EPOCH = Date.parse('2026-01-02T03:04:05Z')
+
+function clocked() {
+  const clock = { ms: 1000, wall: EPOCH }
+  const history = createHistory({ now: () => clock.ms, wallClock: () => clock.wall, id: 'this' })
+  return {
+    history,
+    clock,
+    /** Lets time pass, and takes what the processes tell then. */
+    pass(each: readonly Totals[], ms = SAMPLE_MS) {
+      clock.ms += ms
+      clock.wall += ms
+      history.take(each)
+      return history.since(null).samples.at(-1)!
+    },
+  }
+}
+
+function totals(pid: number, requests: number, more: Partial<Totals> = {}): Totals {
+  return {
+    pid,
+    requests,
+    errors: 0,
+    durations: new Array(DURATION_BUCKETS.length + 1).fill(0),
+    lookups: 0,
+    queries: 0,
+    decisions: {},
+    inFlight: 0,
+    ...more,
+  }
+}
+
+t.test('ten minutes are kept, however long it runs', async (t) => {
+  const { history, pass } = clocked()
+  for (let n = 1; n <= 4 * SAMPLES_MAX; n++) pass([totals(1, n)])
+  const { samples } = history.since(null)
+  t.equal(samples.length, SAMPLES_MAX)
+  t.equal(SAMPLES_MAX * SAMPLE_MS, 600_000)
+  t.equal(samples.at(-1)!.at - samples[0]!.at, 600_000 - SAMPLE_MS)
+})
+
+t.test('processes that came and went are forgotten: their numbers may be given again', async (t) => {
+  const { pass } = clocked()
+  pass([totals(7, 1000)])
+  for (let n = 0; n <= SAMPLES_MAX; n++) pass([])
+  t.equal(pass([totals(7, 1004)]).requestsPerSecond, 502, 'all of it is new')
+})
+
+t.test('workers are summed', async (t) => {
+  const { pass } = clocked()
+  pass([totals(1, 100), totals(2, 1000)])
+  const sample = pass([
+    totals(1, 110, { errors: 4, lookups: 30, queries: 10, inFlight: 3, decisions: { authenticated: 8 } }),
+    totals(2, 1030, {
+      lookups: 10,
+      queries: 10,
+      inFlight: 2,
+      decisions: { authenticated: 20, token_revoked: 1 },
+    }),
+  ])
+  t.match(sample, {
+    requestsPerSecond: 20,
+    errorShare: 0.1,
+    lookupsPerQuery: 2,
+    inFlight: 5,
+    decisions: { authenticated: 28, token_revoked: 1 },
+  })
+})
+
+t.test('a worker in the place of another begins at nothing, and takes nothing from the sum', async (t) => {
+  const { pass } = clocked()
+  pass([totals(1, 100), totals(2, 5000)])
+  t.equal(pass([totals(1, 110), totals(3, 6)]).requestsPerSecond, 8)
+})
+
+t.test('a process with the number of one that is gone is not taken for it', async (t) => {
+  const { pass } = clocked()
+  pass([totals(1, 5000, { decisions: { authenticated: 5000 } })])
+  t.match(pass([totals(1, 6, { decisions: { authenticated: 6 } })]), {
+    requestsPerSecond: 3,
+    decisions: { authenticated: 6 },
+  })
+})
+
+t.test('what a worker counted while it did not answer is spread over that time', async (t) => {
+  const { pass } = clocked()
+  pass([totals(1, 0), totals(2, 0)])
+  t.equal(pass([totals(1, 20)]).requestsPerSecond, 10, 'of the one that answers')
+  t.equal(pass([totals(1, 40), totals(2, 40)]).requestsPerSecond, 20, 'no peak of 30')
+})
+
+t.test('where nothing happened there is no latency, and where nobody answers there is nothing', async (t) => {
+  const { pass } = clocked()
+  t.match(pass([totals(1, 0)]), {
+    requestsPerSecond: 0,
+    errorShare: null,
+    p50Ms: null,
+    p99Ms: null,
+    lookupsPerQuery: null,
+    inFlight: 0,
+  })
+  t.match(pass([]), { requestsPerSecond: null, inFlight: null, decisions: {} })
+})
+
+t.test('the cursor gives what came after it', async (t) => {
+  const { history, pass } = clocked()
+  for (let n = 1; n <= 5; n++) pass([totals(1, n)])
+  const { cursor } = history.since(null)
+  t.match(history.since(cursor), { whole: false, samples: [] })
+  pass([totals(1, 106)])
+  const next = history.since(cursor)
+  t.equal(next.whole, false)
+  t.same(
+    next.samples.map(({ requestsPerSecond }) => requestsPerSecond),
+    [50.5],
+  )
+})
+
+t.test('a cursor that is too old, of another start, or none at all gives everything', async (t) => {
+  const { history, pass } = clocked()
+  for (let n = 1; n <= SAMPLES_MAX + 10; n++) pass([totals(1, n)])
+  for (const cursor of [null, '', 'this.5', 'other.309', 'this.99999', 'this.-1', 'this.1e2', 'this', '.']) {
+    const part = history.since(cursor)
+    t.match(part, { whole: true }, `${cursor}`)
+    t.equal(part.samples.length, SAMPLES_MAX)
+  }
+})
+
+t.test('a wall clock that is set leaves the samples in their order and at their distance', async (t) => {
+  const { history, clock, pass } = clocked()
+  pass([totals(1, 1)])
+  clock.wall -= 3_600_000
+  pass([totals(1, 2)])
+  const [first, second] = history.since(null).samples
+  t.equal(second!.at - first!.at, SAMPLE_MS)
+  t.equal(second!.at, clock.wall)
+})
+
+t.test('quantiles are estimated as Prometheus does', async (t) => {
+  const bounds = [1, 2, 4]
+  t.equal(quantile(0.5, bounds, [0, 0, 0, 0]), null)
+  t.equal(quantile(0.5, bounds, [4, 0, 0, 0]), 0.5)
+  t.equal(quantile(0.5, bounds, [2, 2, 0, 0]), 1)
+  t.equal(quantile(0.75, bounds, [2, 0, 2, 0]), 3)
+  t.equal(quantile(0.99, bounds, [1, 0, 0, 99]), 4, 'the last bound stands for what is beyond it')
+})

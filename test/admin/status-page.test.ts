@@ -1,0 +1,288 @@
+import type { Browser, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import type { Status } from '../../gateway/admin/status.ts'
+import { chromiumIsInstalled, startChromium } from '../support/chromium.ts'
+import { goodStatus, startStatusStage, targetStatus } from '../support/status-stage.ts'
+
+const skip = chromiumIsInstalled()
+  ? false
+  : 'Chromium is not installed here; of the page only its policy is tested, by admin-server.test.ts'
+const EVIL = 'rebound.example'
+
+t.test('the status page in Chromium', { skip }, async (t) => {
+  const browser = await startChromium([`--host-resolver-rules=MAP ${EVIL} 127.0.0.1`])
+  t.teardown(() => browser.close())
+  t.test('markup in names, reasons and problems stays text: nothing of it runs', (t) => markup(t, browser))
+  t.test('nothing moves that the reader has not moved, whatever becomes of the gateway', (t) =>
+    steady(t, browser),
+  )
+  t.test('text stands out from its ground by WCAG AA, by day and by night', (t) => contrast(t, browser))
+  t.test('a gateway that goes away is told, and found again when it is back', (t) => away(t, browser))
+  t.test('it is used by keys alone', (t) => keys(t, browser))
+  t.test('200 routes and 50 targets with endless names fit a phone', (t) => phone(t, browser))
+  t.test('DNS rebinding: a page under a stranger’s name reads nothing', (t) => rebinding(t, browser))
+})
+
+interface Options {
+  readonly width?: number
+  readonly height?: number
+  readonly colorScheme?: 'light' | 'dark'
+}
+
+/** The page, once it shows what it was told. */
+async function open(t: Test, browser: Browser, status: Status, options: Options = {}) {
+  const { width = 1280, height = 900, colorScheme = 'light' } = options
+  const stage = await startStatusStage(status)
+  const page = await browser.newPage({ viewport: { width, height }, colorScheme })
+  const faults: string[] = []
+  page.on('pageerror', (error) => faults.push(String(error)))
+  page.on('dialog', (dialog) => {
+    faults.push(dialog.message())
+    void dialog.dismiss()
+  })
+  await page.addInitScript(`window.shifts = []
+    new PerformanceObserver((list) => {
+      for (const { value, sources } of list.getEntries())
+        window.shifts.push([value, ...sources.map(({ node }) => node?.textContent?.trim().slice(0, 60))])
+    }).observe({ type: 'layout-shift', buffered: true })`)
+  await page.goto(stage.url)
+  await page.waitForSelector('#rest:not([hidden])')
+  t.teardown(async () => {
+    await page.close()
+    await stage.goAway()
+  })
+  return { stage, page, faults }
+}
+
+/** Waits for an answer to be shown; the page asks at once when it comes to be seen. */
+async function shown(page: Page, selector: string, text: string | RegExp): Promise<void> {
+  await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`)
+  await page.locator(selector, { hasText: text }).first().waitFor({ state: 'attached' })
+}
+
+async function markup(t: Test, browser: Browser): Promise<void> {
+  const attack =
+    '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>"\'><svg onload=window.pwned=1>'
+  const { page, faults } = await open(
+    t,
+    browser,
+    goodStatus({
+      ready: false,
+      reasons: ['token_store'],
+      causes: [{ reason: 'token_store', cause: attack }],
+      instance: attack,
+      version: attack,
+      tokenStore: { up: false, code: attack, reason: attack },
+      routing: {
+        file: `/${attack}`,
+        loadedAt: new Date().toISOString(),
+        readAt: new Date().toISOString(),
+        problems: [{ line: 1, column: 2, pointer: `/${attack}`, message: attack }],
+      },
+      routes: [{ route: attack, methods: [attack], exact: true, auth: 'none', upstream: attack }],
+      upstreams: [
+        {
+          name: attack,
+          balance: attack,
+          targets: [targetStatus({ url: attack, state: 'unhealthy', upIn: 0, reason: attack })],
+        },
+      ],
+      totals: { ...goodStatus().totals, decisions: { [attack]: 1 } },
+    }),
+  )
+  await page.waitForTimeout(500)
+  t.equal(await page.evaluate('window.pwned'), undefined)
+  t.equal(await page.evaluate('document.querySelectorAll("img, iframe, svg[onload]").length'), 0)
+  t.equal(await page.evaluate('document.scripts.length'), 1)
+  for (const place of ['#reasons', '#problems', '#upstreams-table', '#routes-table', '#decisions-table'])
+    t.ok((await page.locator(place).textContent())?.includes(attack), `${place} shows it as it is`)
+  const made = await page.evaluate(`try { document.body.innerHTML = '<b>' } catch (error) { error.name }`)
+  t.equal(made, 'TypeError', 'nor can text become markup there')
+  t.same(faults, [])
+}
+
+async function steady(t: Test, browser: Browser): Promise<void> {
+  for (const width of [1280, 360]) {
+    const { stage, page, faults } = await open(t, browser, goodStatus(), { width, height: 2400 })
+    stage.status = goodStatus({
+      ready: false,
+      reasons: ['draining', 'token_store'],
+      causes: [
+        { reason: 'draining', cause: 'the instance is leaving' },
+        { reason: 'token_store', cause: 'nothing accepts connections (connect ECONNREFUSED 10.0.0.7:5432)' },
+        { reason: null, cause: '2 of 2 workers do not answer' },
+      ],
+      tokenStore: { up: false, code: 'ECONNREFUSED', reason: 'connect ECONNREFUSED 10.0.0.7:5432' },
+      routing: {
+        ...goodStatus().routing!,
+        problems: Array.from({ length: 9 }, (_, n) => ({
+          line: n,
+          column: 1,
+          pointer: `/routes/${n}`,
+          message: 'found 1, expected an object, and much more text that goes over several lines',
+        })),
+      },
+      upstreams: [
+        {
+          name: 'api',
+          balance: 'least-requests',
+          targets: [
+            targetStatus({ state: 'ejected', upIn: 0, reason: '5 failures in a row', ejectedForS: 9 }),
+          ],
+        },
+      ],
+      openStreams: { websocket: 123_456, sse: 0, other: 3 },
+      totals: { ...goodStatus().totals, decisions: { authenticated: 123_456_789 } },
+      processes: [],
+    })
+    await shown(page, '#state', 'Not ready')
+    stage.status = goodStatus()
+    await shown(page, '#state', /^Ready/)
+    t.same(await page.evaluate('window.shifts'), [], `${width} px wide`)
+    t.same(faults, [])
+  }
+}
+
+/** Contrast of every text with the ground behind it (WCAG 2.2, 1.4.3); those below 4.5. */
+const LOW_CONTRAST = `(() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number)
+  const light = (colour) => {
+    const [r, g, b] = colour.slice(0, 3).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const ground = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = rgb(getComputedStyle(at).backgroundColor)
+      if (colour.length === 3 || colour[3] === 1) return colour
+    }
+    return [255, 255, 255]
+  }
+  const low = []
+  let count = 0
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (walker.nextNode()) {
+    const { parentElement: of, data } = walker.currentNode
+    if (data.trim() === '' || of.closest('script, style, noscript')) continue
+    count++
+    const [a, b] = [light(rgb(getComputedStyle(of).color)), light(ground(of))].sort((x, y) => y - x)
+    const ratio = (a + 0.05) / (b + 0.05)
+    if (ratio < 4.5) low.push(data.trim() + ' ' + ratio.toFixed(2))
+  }
+  return { count, low }
+})()`
+
+async function contrast(t: Test, browser: Browser): Promise<void> {
+  const bad = targetStatus({ url: 'http://b', state: 'unhealthy', upIn: 0, reason: 'answered with 500' })
+  const eased = targetStatus({ url: 'http://c', easedTo: 40 })
+  const status = goodStatus({
+    upstreams: [{ name: 'api', balance: 'round-robin', targets: [targetStatus(), bad, eased] }],
+  })
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const { stage, page } = await open(t, browser, status, { colorScheme })
+    const judge = async () => (await page.evaluate(LOW_CONTRAST)) as { count: number; low: string[] }
+    t.same((await judge()).low, [], colorScheme)
+    t.ok((await judge()).count > 60, 'all text is looked at')
+    stage.status = { ...status, ready: false, reasons: ['draining'] }
+    await shown(page, '#state', 'Not ready')
+    t.same((await judge()).low, [], `${colorScheme}, not ready`)
+  }
+}
+
+async function away(t: Test, browser: Browser): Promise<void> {
+  const { stage, page } = await open(t, browser, goodStatus())
+  t.match(await page.title(), /^PowerOn Gateway gateway-1/)
+  await stage.goAway()
+  await shown(page, '#state', /No answer since \d\d:\d\d:\d\d/)
+  t.match(await page.title(), /^No answer: /)
+  t.ok(await page.locator('#routes-table').isVisible(), 'what was known stays')
+  stage.status = goodStatus({ ready: false, reasons: ['draining'] })
+  await stage.comeBack()
+  await shown(page, '#state', 'Not ready')
+  t.match(await page.title(), /^Not ready: /)
+  t.equal(await page.locator('#state').getAttribute('aria-live'), 'polite', 'it is read out')
+}
+
+async function keys(t: Test, browser: Browser): Promise<void> {
+  const { page } = await open(t, browser, goodStatus())
+  const focused = (what: string) =>
+    page.evaluate(`(() => { const at = document.activeElement; return ${what} })()`)
+  await page.keyboard.press('Tab')
+  t.equal(await focused('at.textContent'), 'Skip to the content')
+  t.ok(await focused('at.getBoundingClientRect().top >= 0'), 'and is seen')
+  await page.keyboard.press('Enter')
+  t.equal(await focused('at.id'), 'main')
+  const stops: unknown[] = []
+  for (let n = 0; n < 6; n++) {
+    await page.keyboard.press('Tab')
+    stops.push(await focused('at.getAttribute("role")'))
+    t.equal(await focused('getComputedStyle(at).outlineStyle'), 'solid', 'focus is seen')
+  }
+  t.same(stops, Array(6).fill('slider'), 'plots are next: boxes without more to see are no stops')
+  t.equal(await page.locator('#moment').textContent(), 'now')
+  await page.keyboard.press('ArrowLeft')
+  t.match(await page.locator('#moment').textContent(), /^at \d\d:\d\d:\d\d$/)
+  t.match(await focused('at.getAttribute("aria-valuetext")'), /^\d\d:\d\d:\d\d: \d/)
+  t.equal(await focused('at.getAttribute("aria-valuenow")'), '-2')
+  await page.keyboard.press('Home')
+  t.equal(await focused('at.getAttribute("aria-valuenow")'), '-598')
+  await page.keyboard.press('Escape')
+  t.equal(await page.locator('#moment').textContent(), 'now')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  const minutes = page.locator('#minutes-table tbody tr')
+  await minutes.first().waitFor()
+  t.ok((await minutes.count()) >= 10, 'the plots as a table, minute by minute')
+}
+
+async function phone(t: Test, browser: Browser): Promise<void> {
+  const long = 'very-long-segment-'.repeat(15)
+  const status = goodStatus({
+    instance: long,
+    routes: Array.from({ length: 200 }, (_, n) => ({
+      route: `/${n}/${long}`,
+      methods: ['GET', 'POST', 'DELETE'],
+      exact: false,
+      auth: 'optional',
+      upstream: long,
+    })),
+    upstreams: Array.from({ length: 10 }, (_, n) => ({
+      name: `${n}${long}`,
+      balance: 'least-requests',
+      targets: Array.from({ length: 5 }, (_, m) => targetStatus({ url: `https://${m}.${long}.internal` })),
+    })),
+  })
+  const { page } = await open(t, browser, status, { width: 360, height: 800 })
+  t.equal(await page.evaluate('document.documentElement.scrollWidth'), 360)
+  t.same(await page.evaluate('window.shifts'), [])
+  t.equal(await page.locator('#routes-table tbody tr').count(), 200)
+  t.equal(await page.locator('#upstreams-table tbody tr').count(), 60)
+  await page.locator('#filter-text').fill('/17/')
+  t.equal(await page.locator('#routes-table tbody tr').count(), 1)
+  t.equal(await page.locator('#routes-sum').textContent(), '1 of 200 routes')
+}
+
+async function rebinding(t: Test, browser: Browser): Promise<void> {
+  const stage = await startStatusStage(goodStatus())
+  // A page of the attacker's has no policy that would keep it from asking.
+  const page = await browser.newPage({ bypassCSP: true })
+  t.teardown(async () => {
+    await page.close()
+    await stage.goAway()
+  })
+  const answer = await page.goto(`http://${EVIL}:${stage.port}/status.json`)
+  t.equal(answer?.status(), 403)
+  for (const headers of [
+    '{}',
+    '{ "Accept-Language": "" }',
+    '{ "User-Agent": "curl", "Accept-Language": "" }',
+  ]) {
+    const options = `{ headers: ${headers}, referrerPolicy: 'no-referrer', credentials: 'omit' }`
+    t.equal(
+      await page.evaluate(`fetch('/status.json', ${options}).then(({ status }) => status)`),
+      403,
+      headers,
+    )
+  }
+  const cross = `fetch('http://127.0.0.1:${stage.port}/status.json', { mode: 'no-cors' })`
+  t.equal(await page.evaluate(`${cross}.then(({ type }) => type, () => 'refused')`), 'refused')
+}

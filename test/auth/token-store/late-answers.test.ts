@@ -1,0 +1,126 @@
+import postgres from 'postgres'
+import t, { type Test } from 'tap'
+import { createLatenessCheck } from '../../../gateway/auth/token-store/late-answers.ts'
+import type { StoreFault } from '../../../gateway/auth/token-store/token-store-faults.ts'
+import { systemScheduler } from '../../../gateway/core/scheduler.ts'
+import { createDatabase } from '../../../gateway/database/database.ts'
+import { until } from '../../support/plain-gateway.ts'
+import { startPostgres } from '../../support/postgres.ts'
+
+const LATE: StoreFault = { kind: 'late', code: 'DEADLINE', cause: 'no answer' }
+
+const server = await startPostgres({ settings: ['max_prepared_transactions=2'] })
+const url = await server.createDatabase()
+const admin = postgres(url, { max: 1, onnotice: () => {} })
+await admin.unsafe(`
+  create role app login;
+  grant select on "Token" to app;
+  create view active as select * from "Token";
+  create view outer_view as select * from active;
+  grant select on outer_view to app;
+  create table parted (like "Token") partition by list (status);
+  create table part_one partition of parted for values in ('ACTIVE')`)
+t.teardown(async () => {
+  await admin.end({ timeout: 1 })
+  await server.close()
+})
+
+function checkOf(t: Test, table = '"Token"', at = url) {
+  const database = createDatabase({
+    url: at.replace('//gateway@', '//app@'),
+    connections: 1,
+    prepare: true,
+    scheduler: systemScheduler,
+  })
+  t.teardown(() => database.close())
+  return createLatenessCheck(database, { table, timeoutMs: 500.25 })
+}
+
+/** A session of another application that is in the middle of a transaction. */
+async function hold(t: Test, sql: string, options: { readonly waits?: boolean } = {}) {
+  const other = postgres(url, { max: 1, onnotice: () => {}, connection: { application_name: 'migration' } })
+  const session = await other.reserve()
+  const [row] = await session
+    .unsafe('begin; select pg_backend_pid() as pid')
+    .then((results) => results.flat())
+  const done = session.unsafe(sql)
+  done.catch(() => {})
+  if (options.waits !== true) await done
+  const end = async () => {
+    await admin`select pg_terminate_backend(${row!.pid})`
+    await other.end({ timeout: 0 }).catch(() => {})
+  }
+  t.teardown(end)
+  return { pid: row!.pid as number, end }
+}
+
+t.test('a lock on the table is told with who holds it, to a role that may only read', async (t) => {
+  const { pid } = await hold(t, 'lock table "Token" in access exclusive mode')
+  const fault = await checkOf(t)(LATE)
+  t.match(fault, { kind: 'lock', code: 'DEADLINE' })
+  t.match(fault.cause, `the token table "Token" is locked (DEADLINE), held by process ${pid}, role gateway`)
+  t.match(fault.cause, 'application migration')
+  t.match(fault.cause, `pg_terminate_backend(${pid})`)
+})
+
+t.test('a lock on a table below a view is one, and so is one on an index or a partition', async (t) => {
+  const cases = [
+    ['"outer_view"', 'lock table "Token" in access exclusive mode'],
+    ['"Token"', 'reindex index "Token_pkey"'],
+    ['"parted"', 'lock table part_one in access exclusive mode'],
+  ] as const
+  for (const [table, sql] of cases) {
+    const { end } = await hold(t, sql)
+    t.match(await checkOf(t, table)(LATE), { kind: 'lock' }, sql)
+    await end()
+  }
+})
+
+t.test('a lock that is waited for holds up readers, too: the one it waits for is told', async (t) => {
+  const reader = await hold(t, 'select * from "Token"')
+  const waiting = await hold(t, 'alter table "Token" add column more text', { waits: true })
+  await until(
+    async () => (await admin`select from pg_locks where pid = ${waiting.pid} and not granted`).length > 0,
+  )
+  const { kind, cause } = await checkOf(t)(LATE)
+  t.equal(kind, 'lock')
+  t.match(cause, `asked for by process ${waiting.pid}`)
+  t.match(cause, `waits for process ${reader.pid}`)
+  t.match(cause, `pg_terminate_backend(${reader.pid})`)
+})
+
+t.test('a prepared transaction has no process to end', async (t) => {
+  const { end } = await hold(
+    t,
+    `lock table "Token" in access exclusive mode; prepare transaction 'left over'`,
+  )
+  t.match((await checkOf(t)(LATE)).cause, /held by a prepared transaction; .*ROLLBACK PREPARED/)
+  await admin.unsafe(`rollback prepared 'left over'`)
+  await end()
+})
+
+t.test(
+  'where nobody holds a lock the look-ups are slow; what only reads or writes rows locks nobody out',
+  async (t) => {
+    const { end } = await hold(t, 'lock table "Token" in row exclusive mode')
+    t.match(await checkOf(t)(LATE), {
+      kind: 'slow',
+      code: 'DEADLINE',
+      cause: /the database server answers, but look-ups of tokens are too slow .*no answer within 500 ms/,
+    })
+    await end()
+  },
+)
+
+t.test('a server that does not answer at all is frozen or cut off', async (t) => {
+  server.freeze()
+  t.teardown(() => server.thaw())
+  const began = performance.now()
+  t.match(await checkOf(t)(LATE), { kind: 'silent', cause: /frozen, overloaded or cut off/ })
+  t.ok(performance.now() - began < 1500)
+})
+
+t.test('a server that has gone meanwhile is told as what it is now', async (t) => {
+  const at = url.replace(`:${server.port}`, ':1')
+  t.match(await checkOf(t, '"Token"', at)(LATE), { kind: 'refused', code: 'ECONNREFUSED' })
+})

@@ -1,0 +1,95 @@
+import fc from 'fast-check'
+import t from 'tap'
+import {
+  DEFAULT_COLUMNS,
+  parseTokenColumns,
+  parseTokenTable,
+  quoted,
+  quotedTable,
+} from '../../../gateway/auth/token-store/token-columns.ts'
+
+for (const [text, schema, name] of [
+  ['"Token"', null, 'Token'],
+  ['tokens', null, 'tokens'],
+  ['Token', null, 'token'],
+  ['auth.tokens', 'auth', 'tokens'],
+  ['Auth.Tokens', 'auth', 'tokens'],
+  ['ÜNITS', null, 'Ünits'],
+  ['"My Schema"."Token"', 'My Schema', 'Token'],
+  ['auth."Token"', 'auth', 'Token'],
+  ['"a.b"', null, 'a.b'],
+  ['"a""b"', null, 'a"b'],
+  [' tokens ', null, 'tokens'],
+] as const) {
+  t.test(`the table ${text} is read as PostgreSQL reads it`, async (t) => {
+    t.same(parseTokenTable(text), { ok: true, value: { schema, name } })
+  })
+}
+
+for (const text of [
+  'a.b.c',
+  'a.',
+  '.a',
+  '1a',
+  'a b',
+  '"a',
+  '""',
+  'a-b',
+  '"Token"; DROP TABLE x',
+  'tokens--',
+  '"a"b',
+]) {
+  t.test(`${JSON.stringify(text)} is no table`, async (t) => {
+    const parsed = parseTokenTable(text)
+    t.equal(parsed.ok, false)
+    if (!parsed.ok) t.match(parsed.problem, JSON.stringify(text))
+  })
+}
+
+t.test('columns that are not named keep their names', async (t) => {
+  t.same(parseTokenColumns('id=jti,userId=user_id'), {
+    ok: true,
+    value: { ...DEFAULT_COLUMNS, id: 'jti', userId: 'user_id' },
+  })
+})
+
+t.test('an unquoted column is taken as it stands, a quoted one as PostgreSQL quotes', async (t) => {
+  const parsed = parseTokenColumns(' id = tokenId , userId="user, ""the"" id" ')
+  t.same(parsed, { ok: true, value: { ...DEFAULT_COLUMNS, id: 'tokenId', userId: 'user, "the" id' } })
+})
+
+for (const [text, told] of [
+  ['jti=id', '"jti" is no column'],
+  ['ID=jti', '"ID" is no column'],
+  ['constructor=jti', '"constructor" is no column'],
+  ['id=a,id=b', '"id" is named twice'],
+  ['id=', '"id" has no column name'],
+  ['id', 'expected column=name'],
+  ['id=a b', 'expected a comma'],
+  ['id=a;userId=b', 'expected a comma'],
+  ['id="a', '"id" has no column name'],
+  ['id=1', '"id" has no column name'],
+] as const) {
+  t.test(`${JSON.stringify(text)} is refused: ${told}`, async (t) => {
+    const parsed = parseTokenColumns(text)
+    t.equal(parsed.ok, false)
+    if (!parsed.ok) t.match(parsed.problem, told)
+  })
+}
+
+t.test('SQL always quotes', async (t) => {
+  t.equal(quoted('user'), '"user"')
+  t.equal(quoted('a"; DROP TABLE x; --'), '"a""; DROP TABLE x; --"')
+  t.equal(quotedTable({ schema: null, name: 'Token' }), '"Token"')
+  t.equal(quotedTable({ schema: 'S s', name: 'T"' }), '"S s"."T"""')
+})
+
+t.test('every name survives quoting and reading', async () => {
+  const name = fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => !text.includes('\0'))
+  fc.assert(
+    fc.property(name, name, (schema, table) => {
+      const parsed = parseTokenTable(quotedTable({ schema, name: table }))
+      return parsed.ok && parsed.value.schema === schema && parsed.value.name === table
+    }),
+  )
+})

@@ -1,0 +1,221 @@
+import t from 'tap'
+import { createFieldPolicy, nominatedFields } from '../../gateway/http/field-policy.ts'
+import {
+  clientHeaders,
+  clientTrailers,
+  type InboundHead,
+  upstreamHeaders,
+} from '../../gateway/http/headers.ts'
+
+const IDENTITY = {
+  userId: 'X-User-Id',
+  mandateId: 'X-Mandate-Id',
+  sessionId: 'X-Session-Id',
+  tokenId: 'X-Token-Id',
+}
+const fields = createFieldPolicy(IDENTITY)
+const rules = { fields, edits: null, hiddenCookies: { access: 'auth_token', refresh: 'refresh_token' } }
+
+function head(rawHeaders: string[], more: Partial<InboundHead> = {}): InboundHead {
+  return {
+    rawHeaders,
+    host: 'app.example.com',
+    upstreamHost: 'app.example.com',
+    peer: { address: '192.0.2.7', trusted: false, scheme: 'http' },
+    requestId: 'r1',
+    identity: ['X-User-Id', 'alice'],
+    trace: null,
+    ...more,
+  }
+}
+
+function values(flat: readonly string[], name: string): string[] {
+  return flat.filter((_, i) => i % 2 === 1 && flat[i - 1]?.toLowerCase() === name.toLowerCase())
+}
+
+for (const name of [
+  'X-User-Id',
+  'x-user-id',
+  'X_User_Id',
+  'X.User.Id',
+  'X~User~Id',
+  'x-user_id',
+  'X_MANDATE_ID',
+  'x-session.id',
+  'X-Gateway-Role',
+  'x_gateway_role',
+]) {
+  t.test(
+    `spoofed identity: ${name} of the client's does not reach the upstream (class of CVE-2025-64484)`,
+    async (t) => {
+      const out = upstreamHeaders(head(['Host', 'h', name, 'admin'], { identity: [] }), rules)
+      t.notOk(out.includes('admin'))
+    },
+  )
+}
+
+t.test(
+  'Connection cannot nominate away the identity, Host or Cookie (CVE-2021-32813, CVE-2024-45410)',
+  async (t) => {
+    const raw = [
+      'Host',
+      'h',
+      'Connection',
+      'close, X-User-Id, Cookie, Host, X-Secret',
+      'Cookie',
+      'a=1',
+      'X-Secret',
+      's',
+    ]
+    const out = upstreamHeaders(head(raw), rules)
+    t.same(values(out, 'x-user-id'), ['alice'])
+    t.same(values(out, 'cookie'), ['a=1'])
+    t.same(values(out, 'host'), ['app.example.com'])
+    t.same(values(out, 'x-secret'), [], 'what else is nominated goes')
+    t.same(values(out, 'connection'), [])
+  },
+)
+
+t.test('everything else passes in order, with its spelling, duplicates included', async (t) => {
+  const raw = [
+    'Host',
+    'h',
+    'aCCept',
+    '*/*',
+    'X-A',
+    '1',
+    'traceparent',
+    '00-1',
+    'X-A',
+    '2',
+    '__proto__',
+    'p',
+    'constructor',
+    'c',
+  ]
+  const out = upstreamHeaders(head(raw, { identity: [] }), rules)
+  t.same(out.slice(2, 14), raw.slice(2))
+})
+
+t.test('hop-by-hop fields and Expect end at the gateway', async (t) => {
+  const names = [
+    'Keep-Alive',
+    'Proxy-Connection',
+    'TE',
+    'Trailer',
+    'Transfer-Encoding',
+    'Upgrade',
+    'Expect',
+    'Proxy-Authorization',
+  ]
+  const out = upstreamHeaders(head(['Host', 'h', ...names.flatMap((name) => [name, 'x'])]), rules)
+  for (const name of names) t.same(values(out, name), [], name)
+})
+
+t.test('an untrusted peer cannot claim an address, a scheme, a host or a request id', async (t) => {
+  const raw = [
+    'X-Forwarded-For',
+    '10.0.0.1',
+    'X-Forwarded-Proto',
+    'https',
+    'X-Forwarded-Host',
+    'evil',
+    'Forwarded',
+    'for=1',
+    'X-Real-IP',
+    '1.1.1.1',
+    'X-Forwarded-Port',
+    '1',
+    'X_Forwarded_For',
+    '2',
+    'X-Request-Id',
+    'mine',
+  ]
+  const out = upstreamHeaders(head(raw), rules)
+  t.same(values(out, 'x-forwarded-for'), ['192.0.2.7'])
+  t.same(values(out, 'x-forwarded-proto'), ['http'])
+  t.same(values(out, 'x-forwarded-host'), ['app.example.com'])
+  t.same(values(out, 'x-request-id'), ['r1'])
+  for (const name of ['forwarded', 'x-real-ip', 'x-forwarded-port', 'x_forwarded_for'])
+    t.same(values(out, name), [], name)
+})
+
+t.test('a trusted proxy is believed and the chain grows by its address', async (t) => {
+  const raw = [
+    'X-Forwarded-For',
+    '203.0.113.9',
+    'X-Forwarded-Proto',
+    'https',
+    'X-Forwarded-Host',
+    'pub.example',
+    'Forwarded',
+    'for=1',
+    'X_Forwarded_For',
+    '6',
+  ]
+  const out = upstreamHeaders(
+    head(raw, { peer: { address: '10.0.0.2', trusted: true, scheme: 'http' } }),
+    rules,
+  )
+  t.same(values(out, 'x-forwarded-for'), ['203.0.113.9, 10.0.0.2'])
+  t.same(values(out, 'x-forwarded-proto'), ['https'])
+  t.same(values(out, 'x-forwarded-host'), ['pub.example'])
+  t.same(values(out, 'forwarded'), ['for=1'])
+  t.same(values(out, 'x_forwarded_for'), [], 'a spelling that passes for another field goes even then')
+})
+
+t.test('the token cookies are taken out and the others kept', async (t) => {
+  const out = upstreamHeaders(head(['Cookie', 'a=1; auth_token=x; b=2', 'Cookie', 'refresh_token=y']), rules)
+  t.same(values(out, 'cookie'), ['a=1; b=2'])
+})
+
+t.test('edits of the route replace and remove, but the identity comes after them', async (t) => {
+  const edits = { set: ['X-Env', 'prod'], dropped: new Set(['x-env', 'x-debug', 'cookie']) }
+  const out = upstreamHeaders(head(['X-Env', 'dev', 'X-Debug', '1', 'Cookie', 'a=1']), { ...rules, edits })
+  t.same(values(out, 'x-env'), ['prod'])
+  t.same(values(out, 'x-debug'), [])
+  t.same(values(out, 'cookie'), [])
+  t.same(out.slice(-2), ['X-User-Id', 'alice'])
+})
+
+t.test('an answer keeps its duplicates and loses its hop-by-hop fields', async (t) => {
+  const raw = [
+    'Set-Cookie',
+    'a=1',
+    'Connection',
+    'close, X-Hop',
+    'X-Hop',
+    '1',
+    'Set-Cookie',
+    'b=2',
+    'Transfer-Encoding',
+    'chunked',
+    'X-Request-Id',
+    'theirs',
+  ]
+  const { fields: out, delimited } = clientHeaders(raw, 'ours', null, true)
+  t.same(out, ['Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'X-Request-Id', 'ours'])
+  t.ok(delimited)
+})
+
+t.test('Trailer is announced only to a client that can get trailers', async (t) => {
+  t.same(values(clientHeaders(['Trailer', 'X-T'], 'r', null, true).fields, 'trailer'), ['X-T'])
+  t.same(values(clientHeaders(['Trailer', 'X-T'], 'r', null, false).fields, 'trailer'), [])
+  t.same(
+    values(clientHeaders(['Trailer', 'X-T', 'Content-Length', '1'], 'r', null, true).fields, 'trailer'),
+    [],
+  )
+})
+
+t.test('trailers never carry framing', async (t) => {
+  t.same(clientTrailers(['X-T', '1', 'Content-Length', '5', 'Transfer-Encoding', 'chunked']), [['X-T', '1']])
+})
+
+t.test('an answer without length or chunks ends with its connection', async (t) => {
+  t.notOk(clientHeaders(['X-A', '1'], 'r', null, true).delimited)
+})
+
+t.test('only options other than close and keep-alive nominate', async (t) => {
+  t.equal(nominatedFields(['Connection', 'Close, keep-alive']), null)
+  t.same([...(nominatedFields(['connection', 'a, B']) ?? [])], ['a', 'b'])
+})

@@ -1,0 +1,322 @@
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import {
+  parseHost,
+  parseRequestTarget,
+  stripRoutePrefix,
+  withoutParameters,
+} from '../../gateway/http/request-target.ts'
+
+const RUNS = { numRuns: 2000, seed: 20240607 }
+const REQUEST = { scheme: 'http', host: 'example.com' } as const
+
+function parsed(target: string, request: { scheme: 'http' | 'https'; host: string } = REQUEST) {
+  const result = parseRequestTarget(target, request)
+  if (result.kind === 'bad') throw new Error(`${target}: ${result.reason}`)
+  return result
+}
+
+const kind = (target: string, request: { scheme: 'http' | 'https'; host: string } = REQUEST) =>
+  parseRequestTarget(target, request).kind
+
+t.test('what is matched is what is forwarded', (t) => {
+  for (const target of [
+    '/',
+    '/a/b?c=d',
+    '/a//b',
+    '/%61',
+    '/a%2520b',
+    '/x?../..%2f\\',
+    "/@scope/a.b:c;v=1,'(*)'!",
+  ]) {
+    t.equal(parsed(target).raw, target)
+  }
+  t.end()
+})
+
+t.test('the path for matching has unreserved characters decoded and slashes merged', (t) => {
+  const cases: [string, string][] = [
+    ['/', '/'],
+    ['//', '/'],
+    ['/%61dmin', '/admin'],
+    ['//admin', '/admin'],
+    ['/a///b//', '/a/b/'],
+    ['/%7e%2D%5f%2E%41x', '/~-_.Ax'],
+    ['/caf%c3%a9', '/caf%C3%A9'],
+    ['/a%20{b}', '/a%20%7Bb%7D'],
+    ['/a/b?', '/a/b'],
+    ['/.well-known/x', '/.well-known/x'],
+    ['/...', '/...'],
+    ['/a..b', '/a..b'],
+    ['/%2561', '/%2561'],
+  ]
+  for (const [target, path] of cases) t.equal(parsed(target).path, path, target)
+  t.end()
+})
+
+t.test('the query is everything from the first question mark on and passes as it is', (t) => {
+  t.match(parsed('/a?b=/../%2f%zz?\\;c'), { path: '/a', query: '?b=/../%2f%zz?\\;c' })
+  t.match(parsed('/a?'), { raw: '/a?', query: '?' })
+  t.match(parsed('/a'), { query: '' })
+  t.end()
+})
+
+t.test('a query cannot lend a path its rule (/admin?x=/public)', (t) => {
+  t.equal(parsed('/admin?x=/public').path, '/admin')
+  t.end()
+})
+
+t.test('a fragment cannot lend a path its rule (/admin#/public), and is not forwarded', (t) => {
+  t.match(parsed('/admin#/public'), { raw: '/admin', path: '/admin', query: '' })
+  t.match(parsed('/admin?a#?b'), { raw: '/admin?a', query: '?a' })
+  t.equal(kind('#/public'), 'bad')
+  t.end()
+})
+
+t.test('traversal by dot segments is refused in every spelling (CVE-2019-9901, CVE-2025-66490)', (t) => {
+  const dots = [
+    '.',
+    '..',
+    '%2e',
+    '%2E',
+    '%2e%2e',
+    '.%2e',
+    '%2E.',
+    '..;',
+    '..;/x',
+    '.;a=b',
+    '%2e%2e%3b',
+    '..%3B..',
+  ]
+  for (const dot of dots) {
+    for (const target of [`/${dot}`, `/public/${dot}/admin`, `//${dot}/`, `/a/${dot}?q`, `/a/${dot}#f`]) {
+      t.equal(kind(target), 'bad', target)
+    }
+  }
+  t.end()
+})
+
+t.test('an escaped separator or NUL is refused (..%2f, %5c, %00)', (t) => {
+  for (const triplet of ['%2f', '%2F', '%5c', '%5C', '%00']) {
+    for (const target of [`/a${triplet}b`, `/public/..${triplet}admin`, `/${triplet}`])
+      t.equal(kind(target), 'bad', target)
+  }
+  t.end()
+})
+
+t.test('a raw backslash is refused', (t) => {
+  for (const target of ['/\\evil.example', '/public\\..\\admin', '/a\\']) t.equal(kind(target), 'bad', target)
+  t.end()
+})
+
+t.test('a malformed escape is refused', (t) => {
+  for (const target of ['/%', '/%4', '/%zz', '/%4g', '/a%/b', '/%%41', '/%u0041', '/% 1', '/%+1']) {
+    t.equal(kind(target), 'bad', target)
+  }
+  t.end()
+})
+
+t.test('unprintable characters are refused wherever they stand', (t) => {
+  for (const char of ['\0', '\t', '\n', '\r', ' ', '\x1f', '\x7f', 'Ā', '\u{1f600}']) {
+    for (const target of [`/a${char}b`, `/a?b${char}`]) t.equal(kind(target), 'bad', JSON.stringify(target))
+  }
+  t.end()
+})
+
+t.test("absolute-form of this request's own scheme and host is forwarded in origin-form", (t) => {
+  t.equal(parsed('http://example.com/a//b?c').raw, '/a//b?c')
+  t.equal(parsed('HTTP://Example.COM:80/a').raw, '/a')
+  t.equal(parsed('http://example.com').raw, '/')
+  t.equal(parsed('http://example.com?q').raw, '/?q')
+  t.equal(parsed('http://example.com#/x').raw, '/')
+  t.equal(parsed('https://example.com/a', { scheme: 'https', host: 'example.com:443' }).raw, '/a')
+  t.equal(parsed('http://[::1]:8080/a', { scheme: 'http', host: '[::1]:8080' }).raw, '/a')
+  t.end()
+})
+
+t.test('a target cannot name another scheme or host than its request', (t) => {
+  const targets = [
+    'http://evil.example/',
+    'http://example.com:8080/',
+    'http://example.com:443/',
+    'https://example.com/',
+    'ftp://example.com/',
+    'http://user@example.com/',
+    'http://example.com@evil.example/',
+    'http://example.com\\@evil.example/',
+    'http:///a',
+    'http:/a',
+    'http:a',
+    'example.com:80',
+    'javascript:alert(1)',
+  ]
+  for (const target of targets) t.equal(kind(target), 'bad', target)
+  t.end()
+})
+
+t.test('neither an asterisk nor an empty target is taken for a path', (t) => {
+  for (const target of ['*', '', 'a', '?', '*/a']) t.equal(kind(target), 'bad', target)
+  t.end()
+})
+
+t.test('a path that looks like an authority stays a path (//10.0.0.1/)', (t) => {
+  t.match(parsed('//10.0.0.1/x'), { raw: '//10.0.0.1/x', path: '/10.0.0.1/x' })
+  t.end()
+})
+
+t.test('parameters and escaped reserved characters are told, and nothing else is', (t) => {
+  for (const target of ['/a;b', '/;', '/a%3Bb', '/a%3bb', '/%40x', '/a%2b', '/a%3Db']) {
+    t.equal(parsed(target).hasParameters, true, target)
+  }
+  for (const target of ['/a', '/a?b;c', '/a?%3b', '/@x', '/a%20b', '/%41', '/a+b=c', '/%2540']) {
+    t.equal(parsed(target).hasParameters, false, target)
+  }
+  t.end()
+})
+
+t.test('the other reading drops parameters, decodes reserved characters and merges slashes', (t) => {
+  const cases: [string, string][] = [
+    ['/admin;x', '/admin'],
+    ['/admin;x=1;y/b;z', '/admin/b'],
+    ['/;x/admin', '/admin'],
+    ['/a/;x', '/a/'],
+    ['/;', '/'],
+    ['/a%3Bx/b', '/a/b'],
+    ['/%40vite/client', '/@vite/client'],
+    ['/%21%24%26%27%28%29%2A%2B%2C%3A%3D', "/!$&'()*+,:="],
+    ['/a%2540', '/a%2540'],
+    ['/a%3Fb%23', '/a%3Fb%23'],
+  ]
+  for (const [path, reading] of cases) t.equal(withoutParameters(path), reading, path)
+  t.end()
+})
+
+t.test('the prefix of a route is removed from the bytes as they were sent', (t) => {
+  const cases: [string, string, string][] = [
+    ['/api', '/api', '/'],
+    ['/api/', '/api', '/'],
+    ['/api/x', '/api', '/x'],
+    ['/api?q=1', '/api', '/?q=1'],
+    ['/api/x?q=/api', '/api', '/x?q=/api'],
+    ['/%61pi//x', '/api', '/x'],
+    ['//api///x//y', '/api', '/x//y'],
+    ['/a%2dpi/%78', '/a-pi', '/%78'],
+    ['/v1//%61pi/x', '/v1/api', '/x'],
+    ['/caf%c3%a9/x', '/caf%C3%A9', '/x'],
+    ['/caf\xc3\xa9/x', '/caf%C3%A9', '/x'],
+    ['/x', '/', '/x'],
+    ['//x', '/', '/x'],
+    ['/api/', '/api/', '/'],
+  ]
+  for (const [raw, route, rest] of cases) t.equal(stripRoutePrefix(raw, route), rest, raw)
+  t.end()
+})
+
+t.test('what is left of a stripped target cannot be read as an authority (/api//evil.example)', (t) => {
+  t.equal(stripRoutePrefix('/api//evil.example/', '/api'), '/evil.example/')
+  t.equal(stripRoutePrefix('/api////evil.example/', '/api'), '/evil.example/')
+  t.end()
+})
+
+t.test('a host is lower-cased and loses its port and trailing dot', (t) => {
+  t.same(parseHost('Example.COM:8080'), { kind: 'ok', hostname: 'example.com', port: '8080' })
+  t.same(parseHost('example.com.'), { kind: 'ok', hostname: 'example.com', port: '' })
+  t.same(parseHost('example.com.:80'), { kind: 'ok', hostname: 'example.com', port: '80' })
+  t.same(parseHost('example.com:'), { kind: 'ok', hostname: 'example.com', port: '' })
+  t.same(parseHost('my_app-1'), { kind: 'ok', hostname: 'my_app-1', port: '' })
+  t.same(parseHost('127.0.0.1:0'), { kind: 'ok', hostname: '127.0.0.1', port: '0' })
+  t.same(parseHost('[::FFFF:1.2.3.4]:65535'), { kind: 'ok', hostname: '[::ffff:1.2.3.4]', port: '65535' })
+  t.end()
+})
+
+t.test('a malformed host is refused (Host: a@b)', (t) => {
+  const hosts = [
+    '',
+    '.',
+    '..',
+    'a..b',
+    '.a',
+    'a b',
+    ' a',
+    'a@b',
+    'a/b',
+    'a?b',
+    'a#b',
+    'a\\b',
+    'a%41',
+    'a,b',
+    'a;b',
+  ]
+  const ports = [':', ':80', 'a:b', 'a:-1', 'a:65536', 'a:000080', 'a:80:80', 'a:80 ', 'a: 80', 'a:8\r\n0']
+  const addresses = [
+    '::1',
+    '[::1',
+    '::1]',
+    '[::1].',
+    '[]',
+    '[g::]',
+    '[1.2.3.4]',
+    '[fe80::1%eth0]',
+    '[::1]a',
+    'a[::1]',
+  ]
+  const others = ['a\0', 'a\r\nX: y', 'é', 'a'.repeat(256)]
+  for (const host of [...hosts, ...ports, ...addresses, ...others]) {
+    t.equal(parseHost(host).kind, 'bad', JSON.stringify(host))
+  }
+  t.end()
+})
+
+const HARMLESS =
+  '/ / / a b admin public @ + , : = ~ _ %61 %2d %7E %40 %2B %c3%a9 \xc3\xa9 { %7b %25 %2561 ;x %3b'.split(' ')
+const HOSTILE = '. .. ; %2e %2E% % %2 %2f %5C %00 \\ %zz \0'.split(' ')
+
+/** Paths made of what attackers make them of; most of them are let through. */
+const hostilePath = fc
+  .array(
+    fc.oneof(
+      { weight: 30, arbitrary: fc.constantFrom(...HARMLESS) },
+      { weight: 2, arbitrary: fc.constantFrom(...HOSTILE) },
+      { weight: 2, arbitrary: fc.integer({ min: 0x24, max: 0xff }).map((code) => String.fromCharCode(code)) },
+    ),
+    { maxLength: 12 },
+  )
+  .map((parts) => `/${parts.join('')}`.replaceAll('?', ''))
+
+function holds(t: Test, property: fc.IPropertyWithHooks<[string] | [string, string]>) {
+  t.doesNotThrow(() => fc.assert(property as fc.IPropertyWithHooks<unknown>, RUNS))
+  t.end()
+}
+
+t.test('the normal form of a normal form is itself', (t) => {
+  const property = fc.property(hostilePath, (target) => {
+    const first = parseRequestTarget(target, REQUEST)
+    if (first.kind === 'bad') return true
+    const second = parsed(first.path)
+    return second.path === first.path && second.hasParameters === first.hasParameters
+  })
+  holds(t, property)
+})
+
+t.test('the other reading differs exactly where parameters are told, and has none itself', (t) => {
+  const property = fc.property(hostilePath, (target) => {
+    const result = parseRequestTarget(target, REQUEST)
+    if (result.kind === 'bad') return true
+    const other = withoutParameters(result.path)
+    return (other !== result.path) === result.hasParameters && !parsed(other).hasParameters
+  })
+  holds(t, property)
+})
+
+t.test('stripping a prefix leaves the normal form of the rest, whatever the spelling', (t) => {
+  const property = fc.property(hostilePath, hostilePath, (prefix, rest) => {
+    const route = parseRequestTarget(prefix, REQUEST)
+    const whole = parseRequestTarget(prefix + rest, REQUEST)
+    if (route.kind === 'bad' || whole.kind === 'bad') return true
+    const stripped = stripRoutePrefix(`${prefix}${rest}?q`, route.path)
+    return (
+      stripped.endsWith('?q') && !stripped.startsWith('//') && parsed(stripped).path === parsed(rest).path
+    )
+  })
+  holds(t, property)
+})

@@ -1,0 +1,61 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import t, { type Test } from 'tap'
+import { systemScheduler } from '../../../gateway/core/scheduler.ts'
+import { createAddressBook } from '../../../gateway/names/address-book.ts'
+import { createTargetConnections } from '../../../gateway/upstreams/transport/dispatcher.ts'
+
+async function listen(t: Test, host: string, port: number) {
+  const server = createServer((_req, res) => res.end(host))
+  server.listen(port, host)
+  await once(server, 'listening')
+  t.teardown(() => server.close().closeAllConnections())
+  return (server.address() as { port: number }).port
+}
+
+t.test('connections to a name are spread over its addresses; one that is dead is passed over', async (t) => {
+  const port = await listen(t, '127.0.0.1', 0)
+  await listen(t, '127.0.0.2', port)
+  const addresses = ['127.0.0.1', '127.0.0.2', '127.0.0.3']
+  const book = createAddressBook({
+    scheduler: systemScheduler,
+    log: { info() {}, warn() {} },
+    resolve: async () => ({
+      kind: 'found',
+      answers: { 4: { kind: 'addresses', addresses, ttlMs: 30_000 }, 6: { kind: 'none', nameExists: true } },
+      late: null,
+    }),
+  })
+  const connections = createTargetConnections({
+    url: `http://api.internal:${port}`,
+    connectMs: 1000,
+    responseMs: 1000,
+    idleMs: 1000,
+    maxConnections: 8,
+    http2: false,
+    tls: null,
+    lookup: (name, _options, callback) =>
+      void book.addressesOf(name, 0).then((found) => callback(null, [...found])),
+  })
+  t.teardown(() => connections.close())
+  const seen = new Set<string>()
+  for (let n = 0; n < 6; n++) {
+    const body = await new Promise<string>((resolve, reject) => {
+      let text = ''
+      connections.fresh.dispatcher.dispatch(
+        { path: '/', method: 'GET', headers: ['Host', 'a'] },
+        {
+          onRequestStart() {},
+          onResponseStart() {},
+          onResponseData(_controller, chunk) {
+            text += chunk
+          },
+          onResponseEnd: () => resolve(text),
+          onResponseError: (_controller, error) => reject(error),
+        },
+      )
+    })
+    seen.add(body)
+  }
+  t.same([...seen].sort(), ['127.0.0.1', '127.0.0.2'])
+})

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Readiness } from '../pipeline/endpoints.ts'
+import type { Readiness } from '../core/readiness.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import { type ExpositionFormat, formatFor } from '../telemetry/metrics/exposition-format.ts'
 import type { AdminGuard } from './admin-guard.ts'

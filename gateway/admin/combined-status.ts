@@ -1,4 +1,4 @@
-import { type Readiness, type ReadinessCause, readinessBy } from '../pipeline/endpoints.ts'
+import { type Readiness, type ReadinessCause, readinessBy } from '../core/readiness.ts'
 import { sumTotals } from '../telemetry/metrics/totals.ts'
 import type {
   ProcessStatus,

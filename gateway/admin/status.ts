@@ -1,5 +1,5 @@
-import type { StoreFault } from '../auth/token-store/token-store-faults.ts'
-import type { Readiness } from '../pipeline/endpoints.ts'
+import type { Readiness } from '../core/readiness.ts'
+import type { StoreFault } from '../core/store-fault.ts'
 import type { RoutingStatus } from '../routing/live-routing.ts'
 import type { Snapshot } from '../routing/snapshot.ts'
 import type { Totals } from '../telemetry/metrics/totals.ts'

@@ -1,13 +1,9 @@
-import type { KeyRing, KeySource } from '../auth/jwt/keys.ts'
+import type { Reporter } from '../admin/reports.ts'
+import type { KeyRing, KeySource } from '../auth/jwt/key-ring.ts'
 import { quotedTable } from '../auth/token-store/token-columns.ts'
-import {
-  createTokenStoreEvents,
-  type SendEvent,
-  type TokenStoreEvents,
-} from '../auth/token-store/token-store-events.ts'
 import { describeFault, describeKeyFault } from '../auth/token-store/token-store-faults.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
-import type { Reporter } from '../cluster/worker-messages.ts'
+import { type Readiness, type ReadinessCause, readinessBy } from '../core/readiness.ts'
 import { type Scheduler, systemScheduler } from '../core/scheduler.ts'
 import { interrupt } from '../exchange/answers.ts'
 import type { Tracing } from '../exchange/tracing.ts'
@@ -17,27 +13,28 @@ import { createSystemNames } from '../names/names.ts'
 import { createAccessLog } from '../pipeline/access-log.ts'
 import { createAttempts } from '../pipeline/attempts.ts'
 import { createDecider } from '../pipeline/decision.ts'
-import {
-  createOwnEndpoints,
-  type Readiness,
-  type ReadinessCause,
-  readinessBy,
-} from '../pipeline/endpoints.ts'
+import { createOwnEndpoints } from '../pipeline/endpoints.ts'
 import { createForwarder } from '../pipeline/forwarding.ts'
 import { createGateway } from '../pipeline/gateway.ts'
 import { createLiveRouting, type FirstReading, type LiveRouting } from '../routing/live-routing.ts'
 import { createDrain, type Drain } from '../server/drain.ts'
+import type { Ports } from '../server/ports.ts'
 import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
-import type { Settings } from '../settings/settings.ts'
 import { tracingOf } from '../settings/tracing-variables.ts'
+import type { Settings } from '../settings/values.ts'
 import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
+import {
+  createTokenStoreEvents,
+  type SendEvent,
+  type TokenStoreEvents,
+} from '../telemetry/logging/token-store-events.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics/metrics.ts'
 import type { OtlpTracingParts } from '../tracing/otlp-tracing.ts'
 import { createAuthentication } from './authentication.ts'
-import { createFront, type Front, hstsOf, type Ports } from './front.ts'
+import { createFront, type Front, hstsOf } from './front.ts'
 import { createOpenExchanges } from './open-exchanges.ts'
 import { createProcessReports } from './process-reports.ts'
 import { createSessions } from './sessions.ts'

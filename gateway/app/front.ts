@@ -7,19 +7,13 @@ import { parseHost } from '../http/host.ts'
 import type { MatchedTarget } from '../pipeline/admission.ts'
 import type { Gateway } from '../pipeline/gateway.ts'
 import { listening } from '../server/listening.ts'
+import type { Ports } from '../server/ports.ts'
 import { createPublicServer } from '../server/public-server.ts'
 import { type CertificateStore, openCertificates } from '../server/tls/certificate-store.ts'
 import { rotateTicketKeys, tlsOptions, useCertificates } from '../server/tls/tls.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
-
-/** Where clients reach this process. */
-export interface Ports {
-  readonly port: number
-  /** Null where plain HTTP is not redirected. */
-  readonly redirectPort: number | null
-}
 
 /** The listeners towards clients, and the certificates. */
 export interface Front {

@@ -1,10 +1,10 @@
 import type { LookupFunction } from 'node:net'
-import type { TokenStoreEvents } from '../auth/token-store/token-store-events.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import { createRevocationListener } from '../streams/revocation-listener.ts'
 import { createStreamGuard, type StreamGuard } from '../streams/stream-guard.ts'
+import type { TokenStoreEvents } from '../telemetry/logging/token-store-events.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 
 export interface OpenExchangeParts {

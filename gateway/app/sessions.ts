@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import type { KeyRing } from '../auth/jwt/keys.ts'
+import type { KeyRing } from '../auth/jwt/key-ring.ts'
 import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { GatewayError } from '../core/errors.ts'
@@ -13,7 +13,7 @@ import { createSessionEndpoints, type SessionEndpoints } from '../sessions/sessi
 import { createSessionRows } from '../sessions/session-rows.ts'
 import { createSessionStore, type SessionStore } from '../sessions/session-store.ts'
 import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 
 export interface SessionParts {
   readonly settings: Settings

@@ -1,6 +1,7 @@
 import { GatewayError } from '../core/errors.ts'
 import type { CookieValue } from '../http/cookies.ts'
-import type { TokenVerifier, Verification, VerifiedToken } from './jwt/token-verifier.ts'
+import type { VerifiedToken } from './jwt/claims.ts'
+import type { TokenVerifier, Verification } from './jwt/token-verifier.ts'
 import type { NegativeCache, RefusalCode } from './token-store/negative-cache.ts'
 import { claimThatDiffers, refusalByRow } from './token-store/row-decision.ts'
 import type { Lookup, TokenLookup } from './token-store/token-lookup.ts'

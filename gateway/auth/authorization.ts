@@ -1,11 +1,13 @@
 import type { IncomingMessage } from 'node:http'
-import type { Route } from '../routing/snapshot.ts'
 import type { Identity } from './authenticator.ts'
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 /** True where the route takes this mandate. An anonymous request has none. */
-export function mandateAllowed(route: Pick<Route, 'mandates'>, identity: Identity | null): boolean {
+export function mandateAllowed(
+  route: { readonly mandates: ReadonlySet<string> | null },
+  identity: Identity | null,
+): boolean {
   if (route.mandates === null) return true
   return identity !== null && identity.mandateId !== null && route.mandates.has(identity.mandateId)
 }

@@ -1,5 +1,6 @@
-import type { KeySource } from '../auth/jwt/keys.ts'
-import { readSettings, type Settings } from '../settings/settings.ts'
+import type { KeySource } from '../auth/jwt/key-ring.ts'
+import { readSettings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import type { Environment } from './environment.ts'
 import { SettingsError } from './usage.ts'
 

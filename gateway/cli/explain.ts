@@ -8,7 +8,7 @@ import {
 } from '../explain/explainer.ts'
 import { loadUpstreamsFile } from '../routing/file/load-file.ts'
 import type { UpstreamsConfig } from '../routing/file/upstreams-schema.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'

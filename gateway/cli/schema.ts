@@ -1,7 +1,7 @@
 import { quoted, quotedTable, sqlLiteral, type TokenColumns } from '../auth/token-store/token-columns.ts'
 import { tokenTableSql } from '../auth/token-store/token-table-sql.ts'
 import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf } from './backing.ts'
 import type { Environment } from './environment.ts'

@@ -1,7 +1,6 @@
 import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { Writable } from 'node:stream'
 import { KeyError } from '../auth/jwt/keys.ts'
 import { askForRouting, tellCannotStart } from '../cluster/worker.ts'
 import { WorkerStartError } from '../cluster/workers.ts'
@@ -11,18 +10,12 @@ import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { loadUpstreamsFile, loadUpstreamsText } from '../routing/file/load-file.ts'
 import { type FirstReading, markOf } from '../routing/live-routing.ts'
 import { CertificateError } from '../server/tls/certificates.ts'
-import { readSettings, type Settings } from '../settings/settings.ts'
+import { readSettings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import { createLineWriter } from '../telemetry/logging/line-writer.ts'
 import { createLogger, type Logger } from '../telemetry/logging/logger.ts'
-import type { Environment } from './environment.ts'
+import type { ServeEnvironment } from './serve-environment.ts'
 import { StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
-import type { Signals } from './signals.ts'
-
-export interface ServeEnvironment extends Omit<Environment, 'stdout'> {
-  readonly stdout: Writable & { readonly fd?: number; readonly isTTY?: boolean }
-  readonly version: string
-  readonly signals: Signals
-}
 
 const EXAMPLE = 'upstreams.example.json'
 const ECHO = { host: '127.0.0.1', port: 8001 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import { createKeyRing, type KeySource } from '../auth/jwt/keys.ts'
+import type { KeySource } from '../auth/jwt/key-ring.ts'
+import { createKeyRing } from '../auth/jwt/keys.ts'
 import { canonicalValue } from '../auth/token-store/column-values.ts'
 import { type MappedColumn, type MappedTable, proofStatement } from '../auth/token-store/mapped-table.ts'
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
@@ -9,7 +10,7 @@ import { createTokenTable, parameterType } from '../auth/token-store/token-table
 import { systemScheduler } from '../core/scheduler.ts'
 import { type Ask, type Cell, createDatabase, DatabaseError } from '../database/database.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 
 /** Tokens by hand: what the backends do in earnest, for first tries and emergencies. */
 export interface TokenAdmin {

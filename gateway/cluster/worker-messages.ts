@@ -1,21 +1,7 @@
-import type { ProcessStatus } from '../admin/status.ts'
-import type { Ports } from '../app/front.ts'
-import type { TokenStoreEvent } from '../auth/token-store/token-store-events.ts'
-import type { Readiness } from '../pipeline/endpoints.ts'
+import type { Reports } from '../admin/reports.ts'
 import type { RoutingInForce } from '../routing/live-routing.ts'
-import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
-import type { Totals } from '../telemetry/metrics/totals.ts'
-
-/** What a serving process tells of itself, each part when it is asked for: most of them cost time. */
-export interface Reports {
-  readonly readiness: Readiness
-  readonly metrics: ProcessMetrics
-  readonly status: ProcessStatus
-  readonly totals: Totals
-  readonly routing: RoutingInForce
-}
-
-export type Reporter = { readonly [Part in keyof Reports]: () => Promise<Reports[Part]> | Reports[Part] }
+import type { Ports } from '../server/ports.ts'
+import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
 
 export interface Ask {
   readonly ask: keyof Reports

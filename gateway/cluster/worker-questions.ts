@@ -1,7 +1,8 @@
 import type { Worker } from 'node:cluster'
+import type { Reports } from '../admin/reports.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { grownTogether, type ProcessMetrics } from '../telemetry/metrics/exposition.ts'
-import type { Ask, Reports, Told } from './worker-messages.ts'
+import type { Ask, Told } from './worker-messages.ts'
 
 /** A worker that is stuck must not hold up a scrape. */
 const REPORT_MS = 1000

@@ -1,7 +1,8 @@
-import type { Ports } from '../app/front.ts'
-import type { TokenStoreEvent } from '../auth/token-store/token-store-events.ts'
+import type { Reporter } from '../admin/reports.ts'
 import type { RoutingInForce } from '../routing/live-routing.ts'
-import type { Ask, Leave, Reporter, Routing, Says, Told } from './worker-messages.ts'
+import type { Ports } from '../server/ports.ts'
+import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
+import type { Ask, Leave, Routing, Says, Told } from './worker-messages.ts'
 
 /** The worker's half: answers the primary's questions and leaves when told to. */
 export function answerPrimary(reporter: Reporter, onLeave: () => void): void {

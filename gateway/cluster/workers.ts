@@ -1,10 +1,11 @@
 import cluster, { type Worker } from 'node:cluster'
-import type { Ports } from '../app/front.ts'
-import type { TokenStoreLog } from '../auth/token-store/token-store-log.ts'
+import type { Reports } from '../admin/reports.ts'
 import type { Scheduler } from '../core/scheduler.ts'
+import type { Ports } from '../server/ports.ts'
+import type { TokenStoreLog } from '../telemetry/logging/token-store-log.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
 import { watchHandovers } from './handovers.ts'
-import type { Leave, Reports, Routing, Says, Told } from './worker-messages.ts'
+import type { Leave, Routing, Says, Told } from './worker-messages.ts'
 import { createQuestions } from './worker-questions.ts'
 
 /** A worker cannot start for reasons that are the settings' or the surroundings' doing. */

@@ -1,9 +1,9 @@
 import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
+import type { DatabaseAddress, DatabaseHost } from './address.ts'
 import { asDatabaseError, isFatal, isStandby } from './database-error.ts'
 import { MessageGuard } from './messages.ts'
 import { type BackendKey, type Dial, dial, sendCancelRequest } from './socket.ts'
-import type { DatabaseAddress, DatabaseHost } from './url.ts'
 
 /** A value of a row as it is read: text, a number, a boolean or NULL. */
 export type Cell = string | number | boolean | null

@@ -1,10 +1,10 @@
 import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import type { Scheduler } from '../core/scheduler.ts'
+import type { DatabaseAddress } from './address.ts'
 import { openConnection, type ServerConnection } from './connection.ts'
 import { asDatabaseError, DatabaseError, deadlinePassed, isOlder } from './database-error.ts'
 import { knock } from './socket.ts'
-import type { DatabaseAddress } from './url.ts'
 
 /** A connection of the pool's that one statement or transaction has for itself. */
 export interface PooledConnection extends Pick<ServerConnection, 'run'> {

@@ -1,7 +1,7 @@
 import { connect, isIP, type LookupFunction, type Socket } from 'node:net'
 import { type ConnectionOptions, checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls'
+import type { DatabaseHost, DatabaseTls } from './address.ts'
 import { DatabaseError } from './database-error.ts'
-import type { DatabaseHost, DatabaseTls } from './url.ts'
 
 /** A connection to a server that is being made. */
 export interface Dial {

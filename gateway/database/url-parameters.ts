@@ -1,5 +1,5 @@
 import type { SecureVersion } from 'node:tls'
-import type { DatabaseAddress, SslMode } from './url.ts'
+import type { DatabaseAddress, SslMode } from './address.ts'
 
 type Parameters = Pick<
   DatabaseAddress,

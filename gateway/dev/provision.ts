@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
-import type { KeySource } from '../auth/jwt/keys.ts'
+import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { quotedTable } from '../auth/token-store/token-columns.ts'
 import { tokenTableSql } from '../auth/token-store/token-table-sql.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
 
 /** What a start outside production is given where its settings name none. */

@@ -5,7 +5,7 @@ import type { Peer } from '../http/headers.ts'
 import type { TraceContext } from '../http/traceparent.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { ClientWatcher, HopCount } from '../upstreams/transport/http-hop.ts'
-import type { ExchangeSpan } from './tracing.ts'
+import type { ExchangeSpan } from './span.ts'
 
 /** One request and its response, with what the access log and the metrics tell of it. */
 export interface Exchange {

@@ -2,8 +2,8 @@ import { decodeJwt, decodeProtectedHeader } from 'jose'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
 import { visible } from '../core/wording.ts'
 import type { CookieValue } from '../http/cookies.ts'
-import type { UpstreamConfig } from '../routing/file/upstreams-schema.ts'
 import { MASK, maskJwts, SECRET_NAME } from '../telemetry/logging/masking.ts'
+import type { UpstreamConfig } from '../upstreams/config.ts'
 
 const CLAIMS = ['jti', 'userId', 'mandateId', 'sessionId', 'type', 'iss', 'aud'] as const
 const TIMES = ['nbf', 'exp'] as const

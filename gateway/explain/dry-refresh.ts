@@ -1,5 +1,6 @@
 import { createSecretKey } from 'node:crypto'
-import type { TokenVerifier, VerifiedToken } from '../auth/jwt/token-verifier.ts'
+import type { VerifiedToken } from '../auth/jwt/claims.ts'
+import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { claimThatDiffers, refusalByRow } from '../auth/token-store/row-decision.ts'
 import type { Lookup, TokenLookup } from '../auth/token-store/token-lookup.ts'
 import type { CookieNames } from '../http/cookies.ts'

@@ -6,7 +6,7 @@ import type { TokenRow, TokenTable } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import { createDecider, type Decider } from '../pipeline/decision.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Settings } from '../settings/values.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { createDryRefresh } from './dry-refresh.ts'
 

@@ -2,13 +2,13 @@ import { ANONYMOUS, type AuthDecision, type Authenticator, type Identity } from 
 import { mandateAllowed, originAllowed } from '../auth/authorization.ts'
 import { identityHeaders } from '../auth/identity-headers.ts'
 import type { ErrorCode } from '../core/errors.ts'
+import type { GatewayLog } from '../core/log.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { readCookie } from '../http/cookies.ts'
 import type { IdentityHeaderNames } from '../http/field-policy.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { RefreshInPassing } from '../sessions/refresh-in-passing.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
-import type { GatewayLog } from './gateway.ts'
 
 export interface DeciderParts {
   readonly authenticator: Authenticator

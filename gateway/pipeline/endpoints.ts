@@ -1,32 +1,10 @@
 import type { ErrorCode } from '../core/errors.ts'
+import type { Readiness } from '../core/readiness.ts'
 import { answer, refuse } from '../exchange/answers.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import type { SessionEndpoints } from '../sessions/session-endpoints.ts'
 import type { MatchedTarget } from './admission.ts'
 import type { Decider } from './decision.ts'
-
-/** Why an instance should get no traffic (interface, section 7). `routing_file` does not come up. */
-export type ReadinessReason = 'draining' | 'keys' | 'token_store' | 'fenced' | 'routing_file'
-
-export interface ReadinessCause {
-  /** Null where it is none of those: no process answers. */
-  readonly reason: ReadinessReason | null
-  /** What is wrong and what to do, in words. For operators alone. */
-  readonly cause: string
-}
-
-/** Whether the instance should get traffic, and if not, why. */
-export interface Readiness {
-  readonly ready: boolean
-  readonly reasons: readonly ReadinessReason[]
-  readonly causes: readonly ReadinessCause[]
-}
-
-/** @param causes why not; empty where it is ready */
-export function readinessBy(causes: readonly ReadinessCause[]): Readiness {
-  const reasons = new Set(causes.flatMap(({ reason }) => reason ?? []))
-  return { ready: causes.length === 0, reasons: [...reasons], causes }
-}
 
 export interface OwnEndpoints {
   /** Answers a request below the gateway's own prefix. */

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../core/errors.ts'
+import type { GatewayLog } from '../core/log.ts'
 import { clientIsGone, type Exchange, traceparentOf } from '../exchange/exchange.ts'
 import type { Route } from '../routing/snapshot.ts'
 import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
@@ -8,7 +9,6 @@ import type { HopOutcome } from '../upstreams/transport/http-hop.ts'
 import type { Lease, Turn, Verdict } from '../upstreams/upstream.ts'
 import type { Place } from '../upstreams/waiting-line.ts'
 import type { Attempts, Onward, Outcome } from './attempts.ts'
-import type { GatewayLog } from './gateway.ts'
 
 export interface ForwarderParts {
   readonly attempts: Attempts

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
+import type { GatewayLog } from '../core/log.ts'
 import { answer, interrupt, refuse } from '../exchange/answers.ts'
 import {
   announcedLength,
@@ -23,11 +24,6 @@ import type { UpgradeParts } from './attempts.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
 import type { Forwarder } from './forwarding.ts'
-
-export interface GatewayLog {
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
 
 export interface GatewayParts {
   /** The routing in force. */

@@ -1,5 +1,5 @@
 import { createHmac, type KeyObject } from 'node:crypto'
-import type { VerifiedToken } from '../auth/jwt/token-verifier.ts'
+import type { VerifiedToken } from '../auth/jwt/claims.ts'
 import { claimThatDiffers, refusalByRow } from '../auth/token-store/row-decision.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import { GatewayError } from '../core/errors.ts'

@@ -1,6 +1,6 @@
 import { checkKeys } from './key-checks.ts'
 import type { Reader } from './reader.ts'
-import type { Settings } from './settings.ts'
+import type { Settings } from './values.ts'
 
 /** What no variable shows by itself. */
 export function checkTogether(settings: Settings, reader: Reader): void {

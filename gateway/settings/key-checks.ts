@@ -3,7 +3,7 @@ import { parsePublicKeys } from '../auth/jwt/key-files.ts'
 import { ALL_PUBLIC_ALGORITHMS } from '../auth/jwt/public-key.ts'
 import { parseSecret, parseSecretFile } from '../auth/jwt/secret-file.ts'
 import type { Reader } from './reader.ts'
-import type { Settings } from './settings.ts'
+import type { Settings } from './values.ts'
 
 const HMAC = ['HS256', 'HS384', 'HS512']
 

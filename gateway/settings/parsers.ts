@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { type DatabaseHost, parseDatabaseUrl } from '../database/url.ts'
+import type { DatabaseHost } from '../database/address.ts'
+import { parseDatabaseUrl } from '../database/url.ts'
 
 /** A value, or what was expected instead, or the problem in full. */
 export type Parsed<T> =

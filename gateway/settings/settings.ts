@@ -1,30 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import type { KeySource } from '../auth/jwt/keys.ts'
+import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TableName } from '../auth/token-store/token-columns.ts'
 import { suggested } from '../core/wording.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
 import { checkTogether } from './checks.ts'
 import { createReader, type Reader } from './reader.ts'
 import { VARIABLES, variableNames } from './table.ts'
-import type { ValueOf, Variable } from './variable.ts'
-
-type Values = { readonly [Key in keyof typeof VARIABLES]: ValueOf<(typeof VARIABLES)[Key]> }
-type KeyVariable = 'jwtSecret' | 'jwtSecretFile' | 'jwtPublicKeyFile' | 'jwtJwksUrl'
-
-/**
- * All that the environment says, typed and checked. Times carry their unit in their name. Null in `databaseUrl`
- * is the embedded database, only outside production.
- */
-export interface Settings extends Omit<Values, KeyVariable | 'workers'> {
-  /** True where UPSTREAMS_FILE was given. */
-  readonly upstreamsFileGiven: boolean
-  /** Null: a generated key; only outside production. */
-  readonly keySource: KeySource | null
-  readonly workers: number
-}
-
-export type LogLevel = Settings['logLevel']
+import type { Settings, Values } from './values.ts'
+import type { Variable } from './variable.ts'
 
 export type SettingsResult =
   | {

@@ -1,4 +1,4 @@
-import { SAMPLERS, type TracingSettings } from '../exchange/tracing.ts'
+import { SAMPLERS, type TracingSettings } from '../telemetry/tracing-settings.ts'
 import * as parse from './parsers.ts'
 import { count, group, milliseconds, optional, type ValueOf, variable } from './variable.ts'
 

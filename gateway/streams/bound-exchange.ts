@@ -1,7 +1,8 @@
 import type { Identity } from '../auth/authenticator.ts'
 import type { ErrorCode } from '../core/errors.ts'
+import type { CloseReason, StreamKind } from '../core/stream-words.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import type { CloseReason, OpenExchange, StreamKind } from './stream-guard.ts'
+import type { OpenExchange } from './stream-guard.ts'
 
 const CODE_OF_CLOSE = {
   revoked: 'token_revoked',

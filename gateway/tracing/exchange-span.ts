@@ -10,7 +10,7 @@ import {
 } from '@opentelemetry/api'
 import type { AuthDecision } from '../auth/authenticator.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import type { ExchangeSpan, TryOutcome } from '../exchange/tracing.ts'
+import type { ExchangeSpan, TryOutcome } from '../exchange/span.ts'
 import type { UpstreamTrace } from '../http/headers.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
 

@@ -17,9 +17,10 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
-import type { Tracing, TracingSettings } from '../exchange/tracing.ts'
+import type { Tracing } from '../exchange/tracing.ts'
 import { isSampled, type TraceIds, traceIdOf } from '../http/traceparent.ts'
 import type { Cell } from '../telemetry/metrics/series.ts'
+import type { TracingSettings } from '../telemetry/tracing-settings.ts'
 import { createExchangeSpan } from './exchange-span.ts'
 
 export interface OtlpTracingParts {

@@ -1,6 +1,6 @@
 import type { LookupFunction } from 'node:net'
-import type { UpstreamConfig } from '../routing/file/upstreams-schema.ts'
 import type { TargetMetrics } from '../telemetry/metrics/metrics.ts'
+import type { UpstreamConfig } from './config.ts'
 import { createTargetConnections, parseTarget, type TargetConnections } from './transport/dispatcher.ts'
 import { createHealthProbe } from './transport/health-probe.ts'
 import { createUpgradeHop, type UpgradeHop } from './transport/upgrade-hop.ts'

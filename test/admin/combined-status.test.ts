@@ -1,7 +1,7 @@
 import t from 'tap'
 import { combinedReadiness, combineStatus } from '../../gateway/admin/combined-status.ts'
 import { type ProcessStatus, parseProblem, type TargetStatus } from '../../gateway/admin/status.ts'
-import { type Readiness, readinessBy } from '../../gateway/pipeline/endpoints.ts'
+import { type Readiness, readinessBy } from '../../gateway/core/readiness.ts'
 
 const GATEWAY = {
   readiness: { ready: true, reasons: [], causes: [] },

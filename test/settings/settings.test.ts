@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
-import { readSettings, type Settings, type SettingsResult } from '../../gateway/settings/settings.ts'
+import { readSettings, type SettingsResult } from '../../gateway/settings/settings.ts'
+import type { Settings } from '../../gateway/settings/values.ts'
 
 type Env = Record<string, string | undefined>
 

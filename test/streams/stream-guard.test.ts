@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
+import type { CloseReason } from '../../gateway/core/stream-words.ts'
 import {
-  type CloseReason,
   createStreamGuard,
   type OpenExchange,
   type StreamGuardParts,

@@ -1,5 +1,3 @@
-import type { VerifiedToken } from './token-verifier.ts'
-
 export interface TokenClaims {
   readonly token: VerifiedToken
   readonly type: string | null
@@ -75,4 +73,16 @@ function identityClaim(value: unknown): string | null | undefined {
 
 function unusable(reason: string): ParsedClaims {
   return { kind: 'unusable', reason }
+}
+
+/** What a token with a good signature says of itself. Claims that are absent or null are null. */
+export interface VerifiedToken {
+  /** The token's id, the key of its row. */
+  readonly jti: string
+  /** Seconds since the epoch. */
+  readonly exp: number
+  readonly nbf: number | null
+  readonly userId: string | null
+  readonly mandateId: string | null
+  readonly sessionId: string | null
 }

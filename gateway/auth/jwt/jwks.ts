@@ -1,8 +1,8 @@
 import type { JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { parseJwks } from './key-files.ts'
+import type { KeyLog, KeyRing, VerificationKey } from './key-ring.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
-import type { KeyLog, KeyRing, VerificationKey } from './keys.ts'
 
 /** Fetches a JSON document. @throws where it cannot be had */
 export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>

@@ -1,43 +1,14 @@
-import type { KeyObject } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import type { JWTHeaderParameters } from 'jose'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
 import { KeyError } from './key-error.ts'
 import { type PublicKeys, parsePublicKeys } from './key-files.ts'
+import type { KeyLog, KeyRing, KeySource } from './key-ring.ts'
 import { createKeySet } from './key-set.ts'
 import { PUBLIC_ALGORITHMS } from './public-key.ts'
 import { parseSecret, parseSecretFile, type Secrets } from './secret-file.ts'
 
 export { KeyError } from './key-error.ts'
-
-/** Where the key comes from that tokens are verified with. */
-export type KeySource =
-  | { readonly kind: 'secret'; readonly secret: string }
-  | { readonly kind: 'secret-file'; readonly path: string }
-  | { readonly kind: 'public-key-file'; readonly path: string }
-  | { readonly kind: 'jwks-url'; readonly url: string }
-
-export type VerificationKey = KeyObject | CryptoKey
-
-/** The keys in force. Fields that name a key by URL (`jku`, `x5u`) or carry one (`jwk`, `x5c`) are never read. */
-export interface KeyRing {
-  /** The algorithms that these keys are for. */
-  readonly algorithms: readonly string[]
-  /** Counts changes: what was verified under another version is not verified any more. */
-  readonly version: number
-  /**
-   * The keys that may have signed a token with this header, at most a hundred, in the order in which they are tried.
-   *
-   * @throws the fetch's error where there never was a key
-   */
-  candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]> | readonly VerificationKey[]
-  /** `none`: there never was one. `outdated`: what came after it is not usable. */
-  readonly state: 'current' | 'outdated' | 'none'
-  /** The secrets, of which the first one signs; empty where only public keys are held. */
-  readonly secrets: readonly KeyObject[]
-  close(): void
-}
 
 export interface KeyRingParts {
   readonly scheduler: Scheduler
@@ -45,12 +16,6 @@ export interface KeyRingParts {
   readonly log: KeyLog
   /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
   readonly algorithms: readonly string[] | null
-}
-
-export interface KeyLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
 }
 
 /** What a ring holds until its source changes. */

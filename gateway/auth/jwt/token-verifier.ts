@@ -2,20 +2,9 @@ import { type CompactVerifyResult, compactVerify, errors, type JWTHeaderParamete
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../../core/errors.ts'
 import { textKey } from '../../core/text-key.ts'
+import type { VerifiedToken } from './claims.ts'
 import { parseClaims, type TokenClaims } from './claims.ts'
-import type { KeyRing, VerificationKey } from './keys.ts'
-
-/** What a token with a good signature says of itself. Claims that are absent or null are null. */
-export interface VerifiedToken {
-  /** The token's id, the key of its row. */
-  readonly jti: string
-  /** Seconds since the epoch. */
-  readonly exp: number
-  readonly nbf: number | null
-  readonly userId: string | null
-  readonly mandateId: string | null
-  readonly sessionId: string | null
-}
+import type { KeyRing, VerificationKey } from './key-ring.ts'
 
 export type Verification =
   | { readonly kind: 'verified'; readonly token: VerifiedToken }

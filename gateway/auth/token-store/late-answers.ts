@@ -1,6 +1,7 @@
+import type { StoreFault } from '../../core/store-fault.ts'
 import type { Cell, Database } from '../../database/database.ts'
 import type { FaultContext } from './fault-words.ts'
-import { describeFault, isLate, type StoreFault } from './token-store-faults.ts'
+import { describeFault, isLate } from './token-store-faults.ts'
 
 /** Finds out what holds a late answer up. Never rejects. */
 export type ExplainLateness = (fault: StoreFault) => Promise<StoreFault>

@@ -1,4 +1,5 @@
-import { mappingFault, type StoreFault } from './token-store-faults.ts'
+import type { StoreFault } from '../../core/store-fault.ts'
+import { mappingFault } from './token-store-faults.ts'
 
 /** Compares the mapping with the catalogue again and again: a table may change under a running gateway. */
 export interface MappingWatch {

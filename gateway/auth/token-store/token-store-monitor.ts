@@ -1,8 +1,9 @@
 import type { Scheduler } from '../../core/scheduler.ts'
+import type { StoreFault } from '../../core/store-fault.ts'
 import { createFailureRun } from './failure-run.ts'
 import type { ExplainLateness } from './late-answers.ts'
 import { createMappingWatch, type MappingWatchParts } from './mapping-watch.ts'
-import { isLate, type StoreFault } from './token-store-faults.ts'
+import { isLate } from './token-store-faults.ts'
 import type { TokenTable } from './token-table.ts'
 
 /** Whether tokens can be looked up, found out without waiting for a request. */

@@ -1,20 +1,16 @@
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { quoted } from '../../core/wording.ts'
+import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'
 import { parseJson } from './source-positions.ts'
 import { crossCheck } from './upstreams-checks.ts'
 import { findOddities } from './upstreams-oddities.ts'
-import {
-  defaultIdentity,
-  fileSchema,
-  type RouteConfig,
-  type UpstreamConfig,
-  type UpstreamsConfig,
-} from './upstreams-schema.ts'
+import { defaultIdentity, fileSchema, type RouteConfig, type UpstreamsConfig } from './upstreams-schema.ts'
 
+export type { UpstreamConfig } from '../../upstreams/config.ts'
 export { type FileProblem, formatProblem } from './file-problems.ts'
-export type { IdentityConfig, RouteConfig, UpstreamConfig, UpstreamsConfig } from './upstreams-schema.ts'
+export type { IdentityConfig, RouteConfig, UpstreamsConfig } from './upstreams-schema.ts'
 
 export type UpstreamsFile =
   | {

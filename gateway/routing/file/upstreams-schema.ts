@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { UpstreamConfig } from '../../upstreams/config.ts'
 import {
   checkEditedName,
   checkIdentityName,
@@ -159,9 +160,6 @@ export const fileSchema = strict({
 })
 
 export type IdentityConfig = z.output<typeof identity>
-/** File names are absolute. */
-export type UpstreamConfig = z.output<typeof upstream>
-
 export type RouteConfig = z.output<typeof route> & {
   /** Host and path as the file has them; the label of the route's metrics. */
   readonly label: string

@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { DECISION_CODES } from '../../core/errors.ts'
-import { CLOSE_REASONS, type CloseReason, STREAM_KINDS, type StreamKind } from '../../streams/stream-guard.ts'
+import { CLOSE_REASONS, type CloseReason, STREAM_KINDS, type StreamKind } from '../../core/stream-words.ts'
 import { certificateSeries } from './certificate-series.ts'
 import { createHistogram } from './histogram.ts'
 import { type Aggregator, createSeries } from './series.ts'

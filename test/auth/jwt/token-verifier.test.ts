@@ -4,7 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { createKeyRing, type KeySource } from '../../../gateway/auth/jwt/keys.ts'
+import type { KeySource } from '../../../gateway/auth/jwt/key-ring.ts'
+import { createKeyRing } from '../../../gateway/auth/jwt/keys.ts'
 import {
   createTokenVerifier,
   type Verification,

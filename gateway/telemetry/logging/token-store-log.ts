@@ -1,7 +1,7 @@
 import type { Scheduler } from '../../core/scheduler.ts'
+import type { StoreFault } from '../../core/store-fault.ts'
 import { createFailureLines, type LineLog } from './failure-lines.ts'
 import type { Failing, TokenStoreEvent } from './token-store-events.ts'
-import type { StoreFault } from './token-store-faults.ts'
 
 /** Writes what the log says of the token store, once for all processes: when it goes, and when it is back. */
 export interface TokenStoreLog {

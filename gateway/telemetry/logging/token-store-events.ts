@@ -1,5 +1,5 @@
 import type { Scheduler } from '../../core/scheduler.ts'
-import type { StoreFault } from './token-store-faults.ts'
+import type { StoreFault } from '../../core/store-fault.ts'
 
 /** What can fail for want of the token store, or of keys. */
 export type Failing = 'lookups' | 'rechecks' | 'sessions' | 'notices' | 'overload' | 'verifications'

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { createTokenStoreEvents, type Failing } from '../../../gateway/auth/token-store/token-store-events.ts'
-import type { StoreFault } from '../../../gateway/auth/token-store/token-store-faults.ts'
-import { createTokenStoreLog } from '../../../gateway/auth/token-store/token-store-log.ts'
-import { createFakeScheduler } from '../../support/fake-scheduler.ts'
+import type { StoreFault } from '../../gateway/core/store-fault.ts'
+import { createTokenStoreEvents, type Failing } from '../../gateway/telemetry/logging/token-store-events.ts'
+import { createTokenStoreLog } from '../../gateway/telemetry/logging/token-store-log.ts'
+import { createFakeScheduler } from '../support/fake-scheduler.ts'
 
 const fault = (kind: string): StoreFault => ({ kind, code: kind.toUpperCase(), cause: `because of ${kind}` })
 

@@ -1,6 +1,6 @@
 import type { Scheduler } from '../../core/scheduler.ts'
+import type { StoreFault } from '../../core/store-fault.ts'
 import type { Failing } from './token-store-events.ts'
-import type { StoreFault } from './token-store-faults.ts'
 
 export interface LineLog {
   info(fields: object, message: string): void

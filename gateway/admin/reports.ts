@@ -1,0 +1,16 @@
+import type { Readiness } from '../core/readiness.ts'
+import type { RoutingInForce } from '../routing/live-routing.ts'
+import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
+import type { Totals } from '../telemetry/metrics/totals.ts'
+import type { ProcessStatus } from './status.ts'
+
+/** What a serving process tells of itself, each part when it is asked for: most of them cost time. */
+export interface Reports {
+  readonly readiness: Readiness
+  readonly metrics: ProcessMetrics
+  readonly status: ProcessStatus
+  readonly totals: Totals
+  readonly routing: RoutingInForce
+}
+
+export type Reporter = { readonly [Part in keyof Reports]: () => Promise<Reports[Part]> | Reports[Part] }

@@ -1,0 +1,4 @@
+export interface GatewayLog {
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}

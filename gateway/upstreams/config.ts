@@ -1,0 +1,44 @@
+/** One server of an upstream, or several that serve the same thing: what the routing file says, its defaults filled in. */
+export interface UpstreamConfig {
+  readonly targets: readonly { readonly url: string; readonly weight: number }[]
+  readonly balance: 'least-requests' | 'round-robin'
+  /** `preserve`, `target`, or a literal `Host`. */
+  readonly host: string
+  readonly timeouts: {
+    readonly connectMs: number
+    readonly responseMs: number
+    readonly idleMs: number
+  }
+  readonly retries: number
+  /** To one target. */
+  readonly maxConnections: number
+  readonly maxPending: number
+  readonly protocol: 'http1' | 'http2'
+  /** Absent: no active checks. */
+  readonly health?: HealthConfig | undefined
+  /** Absent: no target is ejected. */
+  readonly ejection?: EjectionConfig | undefined
+  readonly tls?: TargetTlsConfig | undefined
+}
+
+export interface HealthConfig {
+  readonly path: string
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  readonly healthyAfter: number
+  readonly unhealthyAfter: number
+}
+
+export interface EjectionConfig {
+  readonly consecutiveFailures: number
+  readonly durationMs: number
+  readonly maxPercent: number
+}
+
+/** File names are absolute. */
+export interface TargetTlsConfig {
+  readonly caFile?: string | undefined
+  readonly serverName?: string | undefined
+  readonly certFile?: string | undefined
+  readonly keyFile?: string | undefined
+}

@@ -1,34 +1,10 @@
 import { runAutocannon } from './autocannon.ts'
+import type { Load, LoadResult } from './load-words.ts'
 import type { Machine } from './machine.ts'
 import { runWrk } from './wrk.ts'
 
-/** Each request with the cookie of a session drawn at random; the draw is the same for every contender. */
-export interface Load {
-  readonly port: number
-  readonly connections: number
-  readonly seconds: number
-  /** A file of tokens, one a line. */
-  readonly tokensFile: string
-  /** Seeds the draw. */
-  readonly seed: number
-  /** Between an answer and the next request on its connection; wrk only. None where absent. */
-  readonly pauseMs?: number
-}
-
-export interface LoadResult {
-  readonly requests: number
-  readonly requestsPerS: number
-  /** Answers that were not 2xx, and requests that got none. */
-  readonly failed: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-  readonly p999Ms: number
-}
-
 /** Keeps all connections busy: each sends its next request when it has the last one's answer. */
 export type LoadGenerator = (load: Load) => Promise<LoadResult>
-
-export const PATH = '/api/items/42?x=1'
 
 export function chooseLoadGenerator(kind: Machine['loadGenerator']): LoadGenerator {
   return kind === 'wrk' ? runWrk : runAutocannon

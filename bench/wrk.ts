@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { type Load, type LoadResult, PATH } from './load-generator.ts'
+import { type Load, type LoadResult, PATH } from './load-words.ts'
 
 const SCRIPT = new URL('wrk.lua', import.meta.url).pathname
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { buildConnector, Pool } from 'undici'
 import { MAX_ADDRESSES_MS } from '../../names/address-book.ts'
 import { createHttp2Connection, type TargetDispatcher } from './http2-connection.ts'
+import { buildConnector, Pool } from './undici.ts'
 
 /** How connections to one target are made. Times in milliseconds. */
 export interface DispatcherOptions {

@@ -1,6 +1,6 @@
 import type { LookupFunction } from 'node:net'
-import type { Dispatcher } from 'undici'
 import { createTargetConnections, parseTarget, type TlsOptions } from './dispatcher.ts'
+import type { Dispatcher } from './undici.ts'
 
 const TOO_LATE = new Error('too late')
 

@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Dispatcher } from 'undici'
 import type { ErrorCode } from '../../core/errors.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
-import { flatFields } from '../../http/raw-fields.ts'
 import { reasonOf } from '../../http/status-line.ts'
 import type { TargetConnections } from './dispatcher.ts'
+import { flatFields } from './raw-fields.ts'
 import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 import type { Deferred, TurnEnd } from './turn-end.ts'
+import type { Dispatcher } from './undici.ts'
 
 /** The client's side of an exchange, as far as the hop has to do with it. */
 export interface HopClient {

@@ -7,7 +7,7 @@ import {
 } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
+import type { Dispatcher } from './undici.ts'
 
 /** What the hop and the health check use of a dispatcher. */
 export interface TargetDispatcher {

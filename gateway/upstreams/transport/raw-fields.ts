@@ -1,4 +1,4 @@
-import type { Dispatcher } from 'undici'
+import type { Dispatcher } from './undici.ts'
 
 /**
  * Fields of an answer as flat name, value pairs: undici gives an array of bytes for HTTP/1.1 and an object for HTTP/2.

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import autocannon from 'autocannon'
-import { type Load, type LoadResult, PATH } from './load-words.ts'
+import { type Load, type LoadResult, PATH } from './load-shape.ts'
 
 const load = JSON.parse(process.argv[2]!) as Load
 const tokens = readFileSync(load.tokensFile, 'utf8').trim().split('\n')

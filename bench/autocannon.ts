@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { Load, LoadResult } from './load-words.ts'
+import type { Load, LoadResult } from './load-shape.ts'
 
 const RUNNER = new URL('autocannon-runner.ts', import.meta.url).pathname
 

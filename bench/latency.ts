@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import { answering } from './contenders/contender.ts'
 import { startGateway } from './contenders/gateway.ts'
-import type { Load } from './load-words.ts'
+import type { Load } from './load-shape.ts'
 import { type BenchOptions, CONNECTIONS } from './options.ts'
 import { eventually } from './processes.ts'
 import { startRelay } from './relay.ts'

@@ -1,5 +1,5 @@
 import { runAutocannon } from './autocannon.ts'
-import type { Load, LoadResult } from './load-words.ts'
+import type { Load, LoadResult } from './load-shape.ts'
 import type { Machine } from './machine.ts'
 import { runWrk } from './wrk.ts'
 

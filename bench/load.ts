@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { PATH } from './load-words.ts'
+import { PATH } from './load-shape.ts'
 import { percentile } from './statistics.ts'
 
 export interface OpenLoad {

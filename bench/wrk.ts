@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { type Load, type LoadResult, PATH } from './load-words.ts'
+import { type Load, type LoadResult, PATH } from './load-shape.ts'
 
 const SCRIPT = new URL('wrk.lua', import.meta.url).pathname
 

@@ -36,6 +36,8 @@ export interface ServerConnection {
   readonly ready: Promise<void>
   /** The server's timeline once it is ready; null where it does not say. */
   readonly timeline: Timeline | null
+  /** Bytes that the server has sent so far. */
+  readonly bytesRead: number
   /** Resolves when the server has closed its side: it holds no session for this connection any more. */
   readonly closed: Promise<void>
   /** Why the server refused a parameter of the session's start; the name, or null where it was something else. */
@@ -150,6 +152,9 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   return {
     ready,
     closed: closed.promise,
+    get bytesRead() {
+      return dialled?.bytesRead ?? 0
+    },
     get timeline() {
       return timeline
     },

@@ -51,8 +51,9 @@ export interface PoolOptions {
   readonly onLost?: (() => void) | undefined
 }
 
-/** A connection that takes longer to be ready than this, and than its first caller's deadline, is given up. */
-const OPENING_MS = 1000
+/** A connection that is being made is given up after so long without a word of the server's, and after the limit. */
+const SILENCE_MS = 1000
+const OPENING_MAX_MS = 10_000
 
 /** What statements under way are given when everything is closed. */
 const CLOSE_MS = 1000
@@ -95,7 +96,7 @@ interface Entry extends PooledConnection {
   readonly connection: ServerConnection
   /** Which of the hosts, and how often that one had failed when it was opened. */
   readonly host: number
-  readonly failures: number
+  failures: number
   idleSince: number
 }
 
@@ -192,10 +193,7 @@ export function createPool(options: PoolOptions): Pool {
       },
     }
     entries.add(entry)
-    const limit = Math.max(OPENING_MS, ...waiters.map(({ until }) => until - scheduler.now()))
-    const cancel = scheduler.after(Math.min(limit, address.connectTimeoutMs ?? limit), () =>
-      openingFailed(entry, deadlinePassed(limit)),
-    )
+    const cancel = limitOpening(entry)
     connection.ready.then(
       () => {
         cancel()
@@ -207,6 +205,26 @@ export function createPool(options: PoolOptions): Pool {
       },
     )
     void connection.closed.then(() => remove(entry))
+  }
+
+  /** A busy server takes its time, and says something now and then; one that is frozen says nothing. @returns ends it */
+  function limitOpening(entry: Entry): () => void {
+    const limit = address.connectTimeoutMs ?? OPENING_MAX_MS
+    const end = scheduler.now() + limit
+    let heard = -1
+    let cancel = () => {}
+    function look(): void {
+      const { bytesRead } = entry.connection
+      const left = end - scheduler.now()
+      if (bytesRead === heard || left <= 0) {
+        openingFailed(entry, deadlinePassed(SILENCE_MS))
+        return
+      }
+      heard = bytesRead
+      cancel = scheduler.after(Math.min(SILENCE_MS, left), look)
+    }
+    look()
+    return () => cancel()
   }
 
   /** An old primary that goes on, or wakes, after another was promoted is on an older timeline than that one. */
@@ -223,6 +241,8 @@ export function createPool(options: PoolOptions): Pool {
       return
     }
     opened++
+    // It has shown itself to be there after whatever failed since it was begun.
+    entry.failures = failures[entry.host]!
     if (spare) forgetReplaced(entry.host)
     settle(entry)
   }
@@ -250,7 +270,6 @@ export function createPool(options: PoolOptions): Pool {
     failures[failed]!++
     // All that are idle lead to the host in use.
     if (failed === host) for (const entry of idle.splice(0)) end(entry, 'leave')
-    for (const entry of entries) if (entry.state === 'opening' && entry.host === failed) end(entry, 'hangUp')
     if (failed === host) host = (host + 1) % address.hosts.length
   }
 

@@ -7,6 +7,8 @@ import { DatabaseError } from './database-error.ts'
 export interface Dial {
   /** The outermost socket, encrypted where the URL asks for it. @throws DatabaseError, or Node's error */
   readonly socket: Promise<Socket>
+  /** Bytes that the server has sent so far. */
+  readonly bytesRead: number
   /** Gives it up, at whatever stage it is. */
   abort(): void
 }
@@ -53,7 +55,13 @@ export function dial({ host, tls, lookup }: DialOptions): Dial {
     raw.destroy()
   }
   socket.catch(abort)
-  return { socket, abort }
+  return {
+    socket,
+    get bytesRead() {
+      return raw.bytesRead
+    },
+    abort,
+  }
 }
 
 function openSocket({ host, port }: DatabaseHost, lookup: LookupFunction | undefined): Socket {

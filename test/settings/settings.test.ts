@@ -128,7 +128,7 @@ for (const [name, value, told] of [
   ['LOOKUP_TIMEOUT_MS', '1.5', 'a whole number'],
   ['NEGATIVE_CACHE_TTL_US', 'NaN', 'a whole number'],
   ['MAX_CONNECTIONS', '99999999999999999999', 'a whole number'],
-  ['DATABASE_PREPARE', 'yes', '"on" or "off"'],
+  ['DATABASE_PREPARE', 'yes', '"true" or "false"'],
   ['ACCESS_LOG', '2', '"on" or "off"'],
   ['LOG_LEVEL', 'verbose', 'one of fatal, error, warn, info, debug, trace, silent'],
   ['TRUSTED_PROXIES', '10.0.0.0/8,example.com', '"example.com" is none'],

@@ -4,7 +4,12 @@ import type { Scheduler } from '../core/scheduler.ts'
 import type { DatabaseAddress } from './address.ts'
 import { openConnection, type ServerConnection } from './connection.ts'
 import { asDatabaseError, DatabaseError, deadlinePassed, isOlder } from './database-error.ts'
-import { knock } from './socket.ts'
+import { cancelAndEnd, endConnection } from './ending.ts'
+import { createKnocking } from './knocking.ts'
+import { limitOpening, SILENCE_MS } from './opening-limit.ts'
+import { createSessionBounds } from './session-bounds.ts'
+import { createTimelineFence } from './timeline-fence.ts'
+import { createWaiting } from './waiting.ts'
 
 /** A connection of the pool's that one statement or transaction has for itself. */
 export interface PooledConnection extends Pick<ServerConnection, 'run'> {
@@ -51,43 +56,17 @@ export interface PoolOptions {
   readonly onLost?: (() => void) | undefined
 }
 
-/** A connection that is being made is given up after so long without a word of the server's, and after the limit. */
-const SILENCE_MS = 1000
-const OPENING_MAX_MS = 10_000
-
 /** What statements under way are given when everything is closed. */
 const CLOSE_MS = 1000
 
 /** What nobody has used for this long is closed. */
 const IDLE_MS = 30_000
 
-/**
- * How long a server may take to act on a cancel request before this side hangs up. A pooler that is hung up on drops its
- * connection to the server, whose session may go on.
- */
-const CANCEL_MS = 5000
-
-/** A pooler may have begun a statement only after its cancel request came: it is sent again after this time. */
-const CANCEL_AGAIN_MS = 100
-
-/** How often a server whose connections are all silent is asked whether it is there, and for how long each time. */
-const KNOCK_PAUSE_MS = 200
-const KNOCK_MS = 1000
-
-/** What a server that answers is given to close what was ended. One that was frozen does so as soon as it wakes. */
-const GRACE_MS = 1200
-
-/** After this time a connection that was ended counts as gone, though its server has not said so. */
-const FORGET_MS = 60_000
-
 /** The same, where another connection to that address has been answered meanwhile: they lead to another server. */
 const FORGET_REPLACED_MS = 10_000
 
 /** While others serve, a server that takes no more connections is asked for another one no more often than this. */
 const REFUSED_PAUSE_MS = 500
-
-/** How often a server looks whether its client is still there while it works on a statement. */
-const CLIENT_CHECK_MS = 1000
 
 type State = 'opening' | 'idle' | 'busy' | 'leaving'
 
@@ -100,27 +79,19 @@ interface Entry extends PooledConnection {
   idleSince: number
 }
 
-interface Waiter {
-  readonly until: number
-  resolve(entry: Entry): void
-  reject(error: DatabaseError): void
-}
-
 export function createPool(options: PoolOptions): Pool {
   const { address, scheduler } = options
   const severalHosts = address.hosts.length > 1
   const entries = new Set<Entry>()
   const idle: Entry[] = []
-  const waiters: Waiter[] = []
+  const waiting = createWaiting<Entry>(scheduler)
   /** How often each host has failed: what was opened before that is not used again. */
   const failures = address.hosts.map(() => 0)
-  const refusedSettings = new Set<string>()
-  /** By the identifier of the database system; a server of another one has been put in its place. */
-  const newestTimelines = new Map<string, number>()
+  const bounds = createSessionBounds(options.statementTimeoutMs)
+  const fence = createTimelineFence()
   let host = 0
   let opened = 0
   let closed = false
-  let knocking: (() => void) | null = null
   /** One connection more than allowed: where all places are taken by what a server that is gone may still hold. */
   let spare = false
   let mayOpenAt = 0
@@ -135,22 +106,28 @@ export function createPool(options: PoolOptions): Pool {
     return places.length >= options.connections && places.every(({ state }) => state === 'leaving')
   }
 
-  function bounds(): Record<string, string> {
-    const all: Record<string, string> = {
-      statement_timeout: String(options.statementTimeoutMs),
-      client_connection_check_interval: String(CLIENT_CHECK_MS),
-    }
-    // What the URL says itself is sent in any case.
-    for (const name of refusedSettings) delete all[name]
-    return all
+  function end(entry: Entry, how: 'leave' | 'hangUp'): void {
+    entry.state = 'leaving'
+    endConnection(entry.connection, how, scheduler)
   }
+
+  const knocking = createKnocking({
+    scheduler,
+    onSilence() {
+      host = (host + 1) % address.hosts.length
+    },
+    onOver(isThere) {
+      spare ||= isThere && allLeaving()
+      grow()
+    },
+  })
 
   /** Opens what the waiting need, within the bound. */
   function grow(): void {
-    while (!closed && waiters.length > 0) {
+    while (!closed && waiting.length > 0) {
       const places = here()
       const opening = places.filter(({ state }) => state === 'opening').length
-      if (opening >= waiters.length) return
+      if (opening >= waiting.length) return
       const waitMs = mayOpenAt - scheduler.now()
       if (waitMs > 0) {
         retryAfter(waitMs)
@@ -158,7 +135,8 @@ export function createPool(options: PoolOptions): Pool {
       }
       if (places.length < options.connections + (spare ? 1 : 0)) open()
       else {
-        if (allLeaving()) knockAtHost()
+        if (allLeaving())
+          knocking.start({ host: address.hosts[host]!, tls: address.tls, lookup: options.lookup })
         return
       }
     }
@@ -177,7 +155,7 @@ export function createPool(options: PoolOptions): Pool {
       host: address.hosts[host]!,
       prepare: options.prepare,
       applicationName: options.applicationName,
-      bounds: bounds(),
+      bounds: bounds.settings,
       lookup: options.lookup,
       onNotification: options.onNotification,
     })
@@ -193,7 +171,9 @@ export function createPool(options: PoolOptions): Pool {
       },
     }
     entries.add(entry)
-    const cancel = limitOpening(entry)
+    const cancel = limitOpening(connection, address.connectTimeoutMs, scheduler, () =>
+      openingFailed(entry, deadlinePassed(SILENCE_MS)),
+    )
     connection.ready.then(
       () => {
         cancel()
@@ -207,36 +187,8 @@ export function createPool(options: PoolOptions): Pool {
     void connection.closed.then(() => remove(entry))
   }
 
-  /** A busy server takes its time, and says something now and then; one that is frozen says nothing. @returns ends it */
-  function limitOpening(entry: Entry): () => void {
-    const limit = address.connectTimeoutMs ?? OPENING_MAX_MS
-    const end = scheduler.now() + limit
-    let heard = -1
-    let cancel = () => {}
-    function look(): void {
-      const { bytesRead } = entry.connection
-      const left = end - scheduler.now()
-      if (bytesRead === heard || left <= 0) {
-        openingFailed(entry, deadlinePassed(SILENCE_MS))
-        return
-      }
-      heard = bytesRead
-      cancel = scheduler.after(Math.min(SILENCE_MS, left), look)
-    }
-    look()
-    return () => cancel()
-  }
-
-  /** An old primary that goes on, or wakes, after another was promoted is on an older timeline than that one. */
-  function isFenced({ connection: { timeline } }: Entry): boolean {
-    if (timeline === null) return false
-    const newest = newestTimelines.get(timeline.system) ?? 0
-    newestTimelines.set(timeline.system, Math.max(newest, timeline.number))
-    return timeline.number < newest
-  }
-
   function becomeReady(entry: Entry): void {
-    if (isFenced(entry)) {
+    if (fence.isFenced(entry.connection.timeline)) {
       openingFailed(entry, asDatabaseError(isOlder(), { proven: false, severalHosts }))
       return
     }
@@ -256,11 +208,11 @@ export function createPool(options: PoolOptions): Pool {
     const others = here().some(({ state, failures: at }) => state === 'busy' && at === failures[host])
     const outdated = entry.failures !== failures[entry.host]
     end(entry, 'hangUp')
-    if (refusedSetting !== null) refusedSettings.add(refusedSetting)
+    if (refusedSetting !== null) bounds.drop(refusedSetting)
     else if (!outdated && refused && others) mayOpenAt = scheduler.now() + REFUSED_PAUSE_MS
     else if (!outdated) {
       hostFailed(entry.host)
-      for (const waiter of waiters.splice(0)) waiter.reject(error)
+      waiting.refuseAll(error)
     }
     grow()
   }
@@ -271,14 +223,6 @@ export function createPool(options: PoolOptions): Pool {
     // All that are idle lead to the host in use.
     if (failed === host) for (const entry of idle.splice(0)) end(entry, 'leave')
     if (failed === host) host = (host + 1) % address.hosts.length
-  }
-
-  /** @param how `leave` where no statement is under way */
-  function end(entry: Entry, how: 'leave' | 'hangUp'): void {
-    entry.state = 'leaving'
-    entry.connection[how]()
-    const cancel = scheduler.after(FORGET_MS, () => entry.connection.destroy())
-    void entry.connection.closed.then(cancel)
   }
 
   function remove(entry: Entry): void {
@@ -300,12 +244,8 @@ export function createPool(options: PoolOptions): Pool {
       grow()
       return
     }
-    const next = waiters.shift()
-    if (next !== undefined) {
-      entry.state = 'busy'
-      next.resolve(entry)
-      return
-    }
+    entry.state = 'busy'
+    if (waiting.give(entry)) return
     entry.state = 'idle'
     entry.idleSince = scheduler.now()
     idle.push(entry)
@@ -320,55 +260,6 @@ export function createPool(options: PoolOptions): Pool {
     if (idle.length > 0) cancelSweep = scheduler.after(Math.max(1, idle[0]!.idleSince - due), sweep)
   }
 
-  /**
-   * All places are taken by connections that were ended and that the server has not closed. It may be frozen, and closes
-   * them when it wakes; or another one answers at its address now, and they will never be closed.
-   */
-  function knockAtHost(): void {
-    if (knocking !== null) return
-    const { answered, abort } = knock({
-      host: address.hosts[host]!,
-      tls: address.tls,
-      lookup: options.lookup,
-    })
-    const cancel = scheduler.after(KNOCK_MS, abort)
-    knocking = () => {
-      cancel()
-      abort()
-    }
-    void answered.then((isThere) => {
-      cancel()
-      if (!isThere && severalHosts) host = (host + 1) % address.hosts.length
-      // What a wait is for: that the server closes what it still holds, or that it comes back.
-      const stopWaiting = scheduler.after(isThere ? GRACE_MS : KNOCK_PAUSE_MS, () => {
-        knocking = null
-        spare ||= isThere && allLeaving()
-        grow()
-      })
-      knocking = stopWaiting
-    })
-  }
-
-  /** @returns stops it */
-  function cancelUntilOver(entry: Entry): () => void {
-    let over = false
-    let cancelAgain = () => {}
-    const cancelHangUp = scheduler.after(CANCEL_MS, () => {
-      over = true
-      end(entry, 'hangUp')
-    })
-    const ask = async () => {
-      await entry.connection.cancel()
-      if (!over) cancelAgain = scheduler.after(CANCEL_AGAIN_MS, () => void ask())
-    }
-    void ask()
-    return () => {
-      over = true
-      cancelHangUp()
-      cancelAgain()
-    }
-  }
-
   function forgetReplaced(at: number): void {
     const before = [...entries].filter((entry) => entry.host === at && entry.state === 'leaving')
     scheduler.after(FORGET_REPLACED_MS, () => {
@@ -377,31 +268,15 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   function take(deadlineMs: number): Entry | Promise<Entry> {
-    if (closed) throw new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
+    if (closed) throw closedError()
     const entry = idle.pop()
     if (entry !== undefined) {
       entry.state = 'busy'
       return entry
     }
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        until: scheduler.now() + deadlineMs,
-        resolve(entry) {
-          cancel()
-          resolve(entry)
-        },
-        reject(error) {
-          cancel()
-          reject(error)
-        },
-      }
-      const cancel = scheduler.after(deadlineMs, () => {
-        waiters.splice(waiters.indexOf(waiter), 1)
-        reject(waitedInVain(deadlineMs))
-      })
-      waiters.push(waiter)
-      grow()
-    })
+    const taken = waiting.add(deadlineMs, () => waitedInVain(deadlineMs))
+    grow()
+    return taken
   }
 
   function waitedInVain(deadlineMs: number): DatabaseError {
@@ -427,22 +302,16 @@ export function createPool(options: PoolOptions): Pool {
       if (underWay === null) end(entry, 'leave')
       else {
         entry.state = 'leaving'
-        const stop = cancelUntilOver(entry)
-        const over = () => {
-          stop()
-          end(entry, 'leave')
-        }
-        underWay.then(over, over)
+        cancelAndEnd(entry.connection, underWay, scheduler)
       }
       grow()
     },
     async close() {
       closed = true
-      knocking?.()
+      knocking.stop()
       cancelRetry?.()
       cancelSweep?.()
-      const error = new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
-      for (const waiter of waiters.splice(0)) waiter.reject(error)
+      waiting.refuseAll(closedError())
       const open = [...entries]
       for (const entry of open)
         if (entry.state !== 'busy') end(entry, entry.state === 'idle' ? 'leave' : 'hangUp')
@@ -453,4 +322,8 @@ export function createPool(options: PoolOptions): Pool {
       for (const { connection } of open) connection.destroy()
     },
   }
+}
+
+function closedError(): DatabaseError {
+  return new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
 }

@@ -96,7 +96,8 @@ t.test('connections that nobody uses are closed, and the one in use stays', asyn
   }
   const database = createDatabase({ url: server.url, connections: CONNECTIONS, prepare: true, scheduler })
   t.teardown(() => database.close())
-  await Promise.all(Array.from({ length: CONNECTIONS }, () => database.query(PRIMARY, 5000)))
+  const nap = { text: 'select pg_sleep(0.5)::text', parameters: [] }
+  await Promise.all(Array.from({ length: CONNECTIONS }, () => database.query(nap, 5000)))
   t.equal((await sessions()).length, CONNECTIONS)
   ahead += 29_900
   await database.query(PRIMARY, 5000)
@@ -106,7 +107,11 @@ t.test('connections that nobody uses are closed, and the one in use stays', asyn
 
 t.test('a session whose process is stopped counts, and the others serve on', async (t) => {
   const database = open(t)
-  await all(database)
+  await Promise.all(
+    Array.from({ length: CONNECTIONS }, () =>
+      database.query({ text: 'select pg_sleep(0.3)::text', parameters: [] }, 5000),
+    ),
+  )
   const [stopped] = await sessions()
   process.kill(stopped!.pid, 'SIGSTOP')
   t.teardown(() => process.kill(stopped!.pid, 'SIGCONT'))

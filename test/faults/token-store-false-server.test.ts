@@ -21,7 +21,7 @@ const stage = await startFaultStage(server, {
     ...kind,
     urlOf: (url: string) => url.replace(`:${server.port}/`, `:${fronts.get(kind)!.port}/`),
   })),
-  env: { LOOKUP_TIMEOUT_MS: '250', REVOCATION_CHANNEL: 'revoked', ...trust },
+  env: { LOOKUP_TIMEOUT_MS: '500', REVOCATION_CHANNEL: 'revoked', ...trust },
 })
 t.teardown(async () => {
   await stage.close()

@@ -10,7 +10,7 @@ import { until } from '../support/plain-gateway.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
-const LOOKUP_TIMEOUT_MS = 400
+const LOOKUP_TIMEOUT_MS = 800
 
 const server = await startPostgres()
 const databaseUrl = await server.createDatabase()

@@ -151,7 +151,7 @@ t.test('a lock on the table: who holds it', async (t) => {
 
 t.test('a frozen server', (t) =>
   isSaid(t, {
-    cause: /does not answer at all .*no answer within 400 ms/,
+    cause: new RegExp(`does not answer at all .*no answer within ${LOOKUP_TIMEOUT_MS} ms`),
     code: /DEADLINE|BUSY/,
     breaks: () => server.freeze(),
     mends: () => server.thaw(),

@@ -68,11 +68,19 @@ async function storeStatus(): Promise<Readonly<Record<'code' | 'reason', string 
   return ((await answer.json()) as { tokenStore: Record<'code' | 'reason', string | null> }).tokenStore
 }
 
-/** What the log says beyond what was said before, of the store. */
+/**
+ * What the log says beyond what was said before, of the store's outage. A fault that is a change of the table is named as
+ * an oddity of the table, too, and look-ups that fail before a probe does have a line of their own.
+ */
 const storeLines = (from: number) =>
   gateway.lines
     .slice(from)
-    .filter(({ msg, level }) => /token|session|exchange|revocation/.test(msg) && level !== 'debug')
+    .filter(
+      ({ msg, level }) =>
+        /token|session|exchange|revocation/.test(msg) &&
+        level !== 'debug' &&
+        !/not as it should be|could not be looked up/.test(msg),
+    )
 
 interface FaultInWords {
   readonly cause: RegExp
@@ -164,7 +172,7 @@ t.test('look-ups that are slow for tokens that exist: the store is away though i
     code: /DEADLINE|BUSY/,
     breaks: () =>
       admin.unsafe(`
-        create function slow(text) returns text language sql volatile as 'select $1 from pg_sleep(1)';
+        create function slow(text) returns text language sql volatile as 'select $1 from pg_sleep(3)';
         alter table "Token" rename to "Tokens";
         create view "Token" as select "id", slow("userId") as "userId", "sessionId", "mandateId", "status", "expiresAt"
           from "Tokens";

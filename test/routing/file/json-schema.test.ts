@@ -3,7 +3,7 @@ import { Ajv, type SchemaObject } from 'ajv'
 import t from 'tap'
 import { readUpstreamsFile } from '../../../gateway/routing/file/upstreams-file.ts'
 
-const load = (name: string) => JSON.parse(readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8'))
+const load = (name: string) => JSON.parse(readFileSync(new URL(`../../../${name}`, import.meta.url), 'utf8'))
 const schema = load('upstreams.schema.json') as SchemaObject
 const validate = new Ajv({ strict: true, allErrors: true, strictTypes: false }).compile(schema)
 

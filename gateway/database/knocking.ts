@@ -9,7 +9,9 @@ const KNOCK_MS = 1000
 const GRACE_MS = 1200
 
 export interface Knocking {
-  /** Asks once; does nothing while that, or the pause behind it, is under way. */
+  /** True while it asks, and in the pause behind it. */
+  readonly underWay: boolean
+  /** Asks once; not to be called while that, or the pause behind it, is under way. */
   start(options: DialOptions): void
   stop(): void
 }
@@ -18,6 +20,8 @@ export interface KnockingParts {
   readonly scheduler: Scheduler
   /** Nobody answered. */
   readonly onSilence: () => void
+  /** Somebody answered, just now. */
+  readonly onHeard: () => void
   /** The pause is over. @param isThere whether somebody had answered before it */
   readonly onOver: (isThere: boolean) => void
 }
@@ -26,11 +30,13 @@ export interface KnockingParts {
  * Finds out whether a server that may hold all the connections that it should is there: it may be frozen, and closes them
  * when it wakes; or another one answers at its address now, and they will never be closed.
  */
-export function createKnocking({ scheduler, onSilence, onOver }: KnockingParts): Knocking {
+export function createKnocking({ scheduler, onSilence, onHeard, onOver }: KnockingParts): Knocking {
   let stop: (() => void) | null = null
   return {
+    get underWay() {
+      return stop !== null
+    },
     start(options) {
-      if (stop !== null) return
       const { answered, abort } = knock(options)
       const cancel = scheduler.after(KNOCK_MS, abort)
       stop = () => {
@@ -44,6 +50,7 @@ export function createKnocking({ scheduler, onSilence, onOver }: KnockingParts):
           stop = null
           onOver(isThere)
         })
+        if (isThere) onHeard()
       })
     },
     stop: () => stop?.(),

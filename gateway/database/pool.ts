@@ -75,7 +75,7 @@ interface Entry extends PooledConnection {
   readonly connection: ServerConnection
   /** Which of the hosts, and how often that one had failed when it was opened. */
   readonly host: number
-  failures: number
+  readonly failures: number
   idleSince: number
 }
 
@@ -89,6 +89,12 @@ export function createPool(options: PoolOptions): Pool {
   const failures = address.hosts.map(() => 0)
   const bounds = createSessionBounds(options.statementTimeoutMs)
   const fence = createTimelineFence()
+  /**
+   * Hosts that did not answer in time. A connection to one is begun only after it has answered a knock: one that was begun
+   * before it woke may lead to a primary that was replaced, though the address leads to another server by now.
+   */
+  const silent = address.hosts.map(() => false)
+  let knockedAt = 0
   let host = 0
   let opened = 0
   let closed = false
@@ -113,6 +119,10 @@ export function createPool(options: PoolOptions): Pool {
 
   const knocking = createKnocking({
     scheduler,
+    onHeard() {
+      silent[knockedAt] = false
+      grow()
+    },
     onSilence() {
       host = (host + 1) % address.hosts.length
     },
@@ -133,13 +143,19 @@ export function createPool(options: PoolOptions): Pool {
         retryAfter(waitMs)
         return
       }
-      if (places.length < options.connections + (spare ? 1 : 0)) open()
+      const isFree = places.length < options.connections + (spare ? 1 : 0)
+      if (isFree && !silent[host]) open()
       else {
-        if (allLeaving())
-          knocking.start({ host: address.hosts[host]!, tls: address.tls, lookup: options.lookup })
+        if (isFree || allLeaving()) knockAtHost()
         return
       }
     }
+  }
+
+  function knockAtHost(): void {
+    if (knocking.underWay) return
+    knockedAt = host
+    knocking.start({ host: address.hosts[host]!, tls: address.tls, lookup: options.lookup })
   }
 
   function retryAfter(ms: number): void {
@@ -193,8 +209,6 @@ export function createPool(options: PoolOptions): Pool {
       return
     }
     opened++
-    // It has shown itself to be there after whatever failed since it was begun.
-    entry.failures = failures[entry.host]!
     if (spare) forgetReplaced(entry.host)
     settle(entry)
   }
@@ -211,15 +225,16 @@ export function createPool(options: PoolOptions): Pool {
     if (refusedSetting !== null) bounds.drop(refusedSetting)
     else if (!outdated && refused && others) mayOpenAt = scheduler.now() + REFUSED_PAUSE_MS
     else if (!outdated) {
-      hostFailed(entry.host)
+      hostFailed(entry.host, error.code === 'DEADLINE')
       waiting.refuseAll(error)
     }
     grow()
   }
 
   /** Only the first of several that failed there moves on; two would lead back to the same one of two hosts. */
-  function hostFailed(failed: number): void {
+  function hostFailed(failed: number, isSilent: boolean): void {
     failures[failed]!++
+    silent[failed] ||= isSilent
     // All that are idle lead to the host in use.
     if (failed === host) for (const entry of idle.splice(0)) end(entry, 'leave')
     if (failed === host) host = (host + 1) % address.hosts.length
@@ -298,7 +313,7 @@ export function createPool(options: PoolOptions): Pool {
     giveUp(connection, underWay) {
       const entry = connection as Entry
       if (entry.state !== 'busy') return
-      if (entry.failures === failures[entry.host]) hostFailed(entry.host)
+      if (entry.failures === failures[entry.host]) hostFailed(entry.host, underWay !== null)
       if (underWay === null) end(entry, 'leave')
       else {
         entry.state = 'leaving'

@@ -41,7 +41,7 @@ const gateways = await startFaultGateways(
   {
     databaseUrl,
     target: echo.url,
-    env: { REVOCATION_CHANNEL: CHANNEL, STREAM_RECHECK_MS: '0', ...trust },
+    env: { LOOKUP_TIMEOUT_MS: '2000', REVOCATION_CHANNEL: CHANNEL, STREAM_RECHECK_MS: '0', ...trust },
   },
   closeServers,
 )

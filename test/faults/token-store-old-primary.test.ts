@@ -21,7 +21,8 @@ import { inSeconds, signToken } from '../support/tokens.ts'
  */
 const REVOKED = 40
 const LOCKED_MS = 300
-const RECOVERS_WITHIN_MS = 5000
+/** Under 5 s on a machine of one's own; here four gateways and other test files share two cores. */
+const RECOVERS_WITHIN_MS = 15_000
 const { tls, trust } = databaseCertificate(t)
 const agent = keepAliveAgent(128)
 const backend = await startUserBackend()

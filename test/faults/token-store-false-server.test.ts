@@ -40,6 +40,7 @@ async function meetsAll(t: Test, all: readonly Misbehaviour[]): Promise<void> {
   let broken = Number.POSITIVE_INFINITY
   let mended = Number.POSITIVE_INFINITY
   const seen = await stage.stands(t, {
+    recoversWithinMs: 40_000,
     async breaks() {
       for (const [kind, front] of fronts) front.misbehave(reachable(kind, all))
       broken = performance.now()

@@ -161,7 +161,7 @@ export async function startFaultStage(
     if (shows === 'everywhere') await until(() => readyz(503))
     await mends()
     const mended = performance.now()
-    await until(isGood, 30_000)
+    await until(isGood, 60_000)
     const recoveredIn = performance.now() - mended
     await until(() => readyz(200))
     return recoveredIn

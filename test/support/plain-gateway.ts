@@ -32,7 +32,7 @@ export async function plainGateway(t: Test, { targets, upstream, env }: PlainGat
 /** Asks again until it holds; for what happens in another process without telling. */
 export async function until(
   holds: () => Promise<boolean> | boolean,
-  withinMs = 30_000,
+  withinMs = 60_000,
   everyMs = 20,
 ): Promise<void> {
   const end = performance.now() + withinMs

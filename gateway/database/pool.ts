@@ -247,6 +247,8 @@ export function createPool(options: PoolOptions): Pool {
     if (state === 'opening') return
     if (state === 'idle') idle.splice(idle.indexOf(entry), 1)
     entry.state = 'leaving'
+    // It ended in the middle of a statement: that its server is as it was cannot be told.
+    if (state === 'busy' && entry.failures === failures[entry.host]) hostFailed(entry.host, false)
     if (here().length < options.connections) spare = false
     if (state === 'idle' || state === 'busy') options.onLost?.()
     grow()

@@ -1,4 +1,4 @@
-import type { IdentityHeaderNames } from '../http/field-policy.ts'
+import type { IdentityHeaderNames } from '../http/field-classes.ts'
 import type { Identity } from './authenticator.ts'
 
 /** Printable ASCII that no recipient trims or cuts (RFC 9110, section 5.5). */

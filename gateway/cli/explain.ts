@@ -6,8 +6,8 @@ import {
   type Explainer,
   type Explanation,
 } from '../explain/explainer.ts'
+import type { UpstreamsConfig } from '../routing/file/file-schema.ts'
 import { loadUpstreamsFile } from '../routing/file/load-file.ts'
-import type { UpstreamsConfig } from '../routing/file/upstreams-schema.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'

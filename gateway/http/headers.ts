@@ -1,5 +1,5 @@
 import { type CookieNames, withoutCookies } from './cookies.ts'
-import { answerFateOf, type FieldPolicy, isHopByHop, nominatedFields } from './field-policy.ts'
+import { answerFateOf, type FieldPolicy, isHopByHop, nominatedFields } from './field-classes.ts'
 
 /** A header field change of the routing file: fields to set (replacing the client's) and to remove. */
 export interface HeaderEdits {

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { domainToASCII } from 'node:url'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Address, Family, Resolve } from './address.ts'
-import { createAddressBook, type NamesLog } from './address-book.ts'
+import { createAddressBook, type NamesLog } from './address-cache.ts'
 import { hostsAddresses, parseHosts } from './hosts-file.ts'
 import { createNameServers } from './name-servers.ts'
 import { hasFurtherSources } from './name-service-switch.ts'
@@ -11,7 +11,7 @@ import { parseResolverSettings } from './resolver-settings.ts'
 import { createSystemLookup } from './system-lookup.ts'
 import { createWatchedFile } from './watched-file.ts'
 
-export type { NamesLog } from './address-book.ts'
+export type { NamesLog } from './address-cache.ts'
 
 /** How names become addresses, for everything that a process connects to. */
 export interface Names {

@@ -7,9 +7,9 @@ import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import type { Target } from '../upstreams/target.ts'
 import { tlsFiles } from '../upstreams/transport/dispatcher.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
+import { belowGatewayPath } from './file/file-warnings.ts'
 import { loadUpstreamsFile } from './file/load-file.ts'
-import type { UpstreamConfig, UpstreamsConfig } from './file/upstreams-file.ts'
-import { belowGatewayPath } from './file/upstreams-oddities.ts'
+import type { UpstreamConfig, UpstreamsConfig } from './file/routing-file.ts'
 import { createSnapshot, type Snapshot } from './snapshot.ts'
 
 /** The routing in force, kept up with its file. */

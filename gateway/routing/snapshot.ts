@@ -1,9 +1,9 @@
 import type { CookieNames } from '../http/cookies.ts'
-import { createFieldPolicy, type IdentityHeaderNames } from '../http/field-policy.ts'
+import { createFieldPolicy, type IdentityHeaderNames } from '../http/field-classes.ts'
 import type { HeaderEdits, RequestHeaderRules } from '../http/headers.ts'
 import type { Metrics, RouteMetrics, UpstreamMetrics } from '../telemetry/metrics/metrics.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import type { RouteConfig, UpstreamsConfig } from './file/upstreams-schema.ts'
+import type { RouteConfig, UpstreamsConfig } from './file/file-schema.ts'
 import { createRouteTable, type RouteTable } from './route-table.ts'
 
 /** A route with everything that a request on it needs, worked out once per file load. */

@@ -3,12 +3,12 @@ import type { Scheduler } from '../core/scheduler.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { type Balancer, leastRequests, roundRobin } from './balancing.ts'
 import type { UpstreamConfig } from './config.ts'
-import { createEasing } from './easing.ts'
 import { createEjection } from './ejection.ts'
 import { startHealthChecks } from './health-checks.ts'
+import { createWaitingLine, type Place } from './pending-queue.ts'
 import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
+import { createEasing } from './slow-start.ts'
 import { createTarget, isUp, type Target, type TargetHealth } from './target.ts'
-import { createWaitingLine, type Place } from './waiting-line.ts'
 
 /**
  * `bad`: it did not answer, or with 502, 503 or 504. `none`: the exchange ended for the client's sake, before one could

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createFieldPolicy, nominatedFields } from '../../gateway/http/field-policy.ts'
+import { createFieldPolicy, nominatedFields } from '../../gateway/http/field-classes.ts'
 import {
   clientHeaders,
   clientTrailers,

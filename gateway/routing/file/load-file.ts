@@ -1,8 +1,8 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { type FileProblem, formatProblem, formatWarning, problemAt } from './file-problems.ts'
+import { readUpstreamsFile, type UpstreamsConfig } from './routing-file.ts'
 import { positionAt } from './source-positions.ts'
-import { readUpstreamsFile, type UpstreamsConfig } from './upstreams-file.ts'
 
 export type LoadedFile =
   | {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { MAX_ADDRESSES_MS } from '../../names/address-book.ts'
+import { MAX_ADDRESSES_MS } from '../../names/address-cache.ts'
 import { createHttp2Connection, type TargetDispatcher } from './http2-connection.ts'
 import { buildConnector, Pool } from './undici.ts'
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Ajv, type SchemaObject } from 'ajv'
 import t from 'tap'
-import { readUpstreamsFile } from '../../../gateway/routing/file/upstreams-file.ts'
+import { readUpstreamsFile } from '../../../gateway/routing/file/routing-file.ts'
 
 const load = (name: string) => JSON.parse(readFileSync(new URL(`../../../${name}`, import.meta.url), 'utf8'))
 const schema = load('upstreams.schema.json') as SchemaObject

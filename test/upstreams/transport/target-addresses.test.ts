@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import t, { type Test } from 'tap'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
-import { createAddressBook } from '../../../gateway/names/address-book.ts'
+import { createAddressBook } from '../../../gateway/names/address-cache.ts'
 import { createTargetConnections } from '../../../gateway/upstreams/transport/dispatcher.ts'
 
 async function listen(t: Test, host: string, port: number) {

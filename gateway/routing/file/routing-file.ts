@@ -2,15 +2,15 @@ import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { quoted } from '../../core/wording.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
+import { crossCheck } from './cross-checks.ts'
 import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'
+import { defaultIdentity, fileSchema, type RouteConfig, type UpstreamsConfig } from './file-schema.ts'
+import { findOddities } from './file-warnings.ts'
 import { parseJson } from './source-positions.ts'
-import { crossCheck } from './upstreams-checks.ts'
-import { findOddities } from './upstreams-oddities.ts'
-import { defaultIdentity, fileSchema, type RouteConfig, type UpstreamsConfig } from './upstreams-schema.ts'
 
 export type { UpstreamConfig } from '../../upstreams/config.ts'
 export { type FileProblem, formatProblem } from './file-problems.ts'
-export type { IdentityConfig, RouteConfig, UpstreamsConfig } from './upstreams-schema.ts'
+export type { IdentityConfig, RouteConfig, UpstreamsConfig } from './file-schema.ts'
 
 export type UpstreamsFile =
   | {

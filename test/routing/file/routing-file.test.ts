@@ -7,7 +7,7 @@ import {
   type FileProblem,
   formatProblem,
   readUpstreamsFile,
-} from '../../../gateway/routing/file/upstreams-file.ts'
+} from '../../../gateway/routing/file/routing-file.ts'
 
 const FILE = '/etc/gateway/upstreams.json'
 

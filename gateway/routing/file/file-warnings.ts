@@ -1,7 +1,7 @@
 import { normalPath } from '../../http/path-normal-form.ts'
 import { createRouteTable, type RouteTable } from '../route-table.ts'
 import type { Finding } from './file-problems.ts'
-import type { RouteConfig, UpstreamsConfig } from './upstreams-schema.ts'
+import type { RouteConfig, UpstreamsConfig } from './file-schema.ts'
 
 /*
  * What a good routing file says in vain, or says and can hardly mean. It does no harm to requests, so that the

@@ -1,9 +1,9 @@
 import { quoted, shortened, suggestion } from '../../core/wording.ts'
-import { type IdentityHeaderNames, spoofForm } from '../../http/field-policy.ts'
+import { type IdentityHeaderNames, spoofForm } from '../../http/field-classes.ts'
 import type { Finding } from './file-problems.ts'
 import { targetKey } from './formats.ts'
-import { checkTlsFiles } from './referenced-files.ts'
 import type { JsonPath, SourcePositions } from './source-positions.ts'
+import { checkTlsFiles } from './tls-files.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { createFieldPolicy } from '../../gateway/http/field-policy.ts'
-import { createNameMemo } from '../../gateway/http/name-memo.ts'
+import { createFieldPolicy } from '../../gateway/http/field-classes.ts'
+import { createNameMemo } from '../../gateway/http/field-name-cache.ts'
 
 t.test('a name is known by its exact spelling', async (t) => {
   const memo = createNameMemo<number>()

@@ -1,4 +1,4 @@
-import { createNameMemo, type NameMemo } from './name-memo.ts'
+import { createNameMemo, type NameMemo } from './field-name-cache.ts'
 
 /** Names of the identity headers, as the routing file has them. */
 export interface IdentityHeaderNames {

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import type { Address, Answers, Family, FamilyAnswer, Resolution } from '../../gateway/names/address.ts'
-import { createAddressBook } from '../../gateway/names/address-book.ts'
+import { createAddressBook } from '../../gateway/names/address-cache.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 
 const NONE: FamilyAnswer = { kind: 'none', nameExists: true }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readUpstreamsFile } from '../../gateway/routing/file/upstreams-file.ts'
+import { readUpstreamsFile } from '../../gateway/routing/file/routing-file.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { type Acquired, createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'

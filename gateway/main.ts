@@ -6,7 +6,7 @@ import { helpOn, overview, usageOf } from './cli/help.ts'
 import { hearSignals } from './cli/signals.ts'
 import { paintFor } from './cli/terminal.ts'
 import { SettingsError, UsageError } from './cli/usage.ts'
-import { suggestion } from './core/wording.ts'
+import { suggestion } from './core/message-text.ts'
 
 /** @returns the exit code: 0 done, 1 the answer is no, 2 wrong usage or settings */
 type Run = (args: Arguments, environment: Environment) => Promise<number>

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { suggested } from '../core/wording.ts'
+import { suggested } from '../core/message-text.ts'
 import type { Command, Option } from './command.ts'
 import { HELP_OPTION } from './commands.ts'
 import { UsageError } from './usage.ts'

@@ -1,5 +1,5 @@
 import { decodeJwt } from 'jose'
-import { visible } from '../core/wording.ts'
+import { visible } from '../core/message-text.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'

@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import type { DatabaseAddress, DatabaseHost } from './address.ts'
 import { asDatabaseError, isFatal, isStandby } from './database-error.ts'
-import { MessageGuard } from './messages.ts'
+import { MessageGuard } from './message-guard.ts'
 import { type BackendKey, type Dial, dial, sendCancelRequest } from './socket.ts'
 
 /** A value of a row as it is read: text, a number, a boolean or NULL. */

@@ -2,14 +2,14 @@ import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { DatabaseAddress } from './address.ts'
+import { limitOpening, SILENCE_MS } from './connect-timeout.ts'
 import { openConnection, type ServerConnection } from './connection.ts'
+import { cancelAndEnd, endConnection } from './connection-closing.ts'
 import { asDatabaseError, DatabaseError, deadlinePassed, isOlder } from './database-error.ts'
-import { cancelAndEnd, endConnection } from './ending.ts'
-import { createKnocking } from './knocking.ts'
-import { limitOpening, SILENCE_MS } from './opening-limit.ts'
+import { createKnocking } from './host-probe.ts'
+import { createWaiting } from './pending-queue.ts'
 import { createSessionBounds } from './session-bounds.ts'
 import { createTimelineFence } from './timeline-fence.ts'
-import { createWaiting } from './waiting.ts'
 
 /** A connection of the pool's that one statement or transaction has for itself. */
 export interface PooledConnection extends Pick<ServerConnection, 'run'> {

@@ -1,6 +1,6 @@
 import { mandateAllowed } from '../auth/authorization.ts'
 import type { ErrorCode } from '../core/errors.ts'
-import { visible } from '../core/wording.ts'
+import { visible } from '../core/message-text.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Decision, OwnOrigin } from '../pipeline/decision.ts'
 import type { Route } from '../routing/snapshot.ts'

@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
-import { visible } from '../core/wording.ts'
+import { visible } from '../core/message-text.ts'
 import type { CookieValue } from '../http/cookies.ts'
 import { MASK, maskJwts, SECRET_NAME } from '../telemetry/logging/masking.ts'
 import type { UpstreamConfig } from '../upstreams/config.ts'

@@ -4,8 +4,8 @@ import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { claimThatDiffers, refusalByRow } from '../auth/token-store/row-decision.ts'
 import type { Lookup, TokenLookup } from '../auth/token-store/token-lookup.ts'
 import type { CookieNames } from '../http/cookies.ts'
+import { createRefreshInPassing, type RefreshInPassing } from '../sessions/inline-refresh.ts'
 import { createRefresh } from '../sessions/refresh.ts'
-import { createRefreshInPassing, type RefreshInPassing } from '../sessions/refresh-in-passing.ts'
 import type { Rotation } from '../sessions/session-store.ts'
 
 export interface DryRefreshParts {

@@ -7,7 +7,7 @@ import type { Exchange } from '../exchange/exchange.ts'
 import { readCookie } from '../http/cookies.ts'
 import type { IdentityHeaderNames } from '../http/field-classes.ts'
 import type { Route } from '../routing/snapshot.ts'
-import type { RefreshInPassing } from '../sessions/refresh-in-passing.ts'
+import type { RefreshInPassing } from '../sessions/inline-refresh.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 
 export interface DeciderParts {

@@ -1,6 +1,6 @@
 import type { Identity } from '../auth/authenticator.ts'
 import type { ErrorCode } from '../core/errors.ts'
-import type { CloseReason, StreamKind } from '../core/stream-words.ts'
+import type { CloseReason, StreamKind } from '../core/stream-kinds.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { OpenExchange } from './stream-guard.ts'
 

@@ -2,9 +2,9 @@ import type { Identity } from '../auth/authenticator.ts'
 import { isReassigned } from '../auth/token-store/row-decision.ts'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import type { CloseReason, StreamKind } from '../core/stream-words.ts'
-import { type Linked, LinkedSet } from './linked-set.ts'
-import { createRecentNotices } from './recent-notices.ts'
+import type { CloseReason, StreamKind } from '../core/stream-kinds.ts'
+import { type Linked, LinkedSet } from './intrusive-set.ts'
+import { createRecentNotices } from './recent-revocations.ts'
 
 /** An exchange that is open, as far as its session may end it. */
 export interface OpenExchange {

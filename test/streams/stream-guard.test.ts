@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import type { CloseReason } from '../../gateway/core/stream-words.ts'
+import type { CloseReason } from '../../gateway/core/stream-kinds.ts'
 import {
   createStreamGuard,
   type OpenExchange,

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import { KeyError, MAX_KEYS } from './key-error.ts'
 import { refuseUtf16 } from './key-text.ts'
-import { describeOddities, lookWrapped } from './secret-oddities.ts'
+import { describeOddities, lookWrapped } from './secret-warnings.ts'
 
 export interface Secrets {
   /** The first one signs, all verify. */

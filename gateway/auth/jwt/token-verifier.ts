@@ -1,7 +1,7 @@
 import { type CompactVerifyResult, compactVerify, errors, type JWTHeaderParameters } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../../core/errors.ts'
-import { textKey } from '../../core/text-key.ts'
+import { textKey } from '../../core/text-hash.ts'
 import type { VerifiedToken } from './claims.ts'
 import { parseClaims, type TokenClaims } from './claims.ts'
 import type { KeyRing, VerificationKey } from './key-ring.ts'

@@ -1,8 +1,8 @@
 import { GatewayError } from '../../core/errors.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import { CONNECTION_CLASSES, CONNECTION_WORDS } from './connection-words.ts'
-import type { FaultContext, Words } from './fault-words.ts'
-import { SERVER_CLASSES, SERVER_WORDS } from './server-words.ts'
+import { CONNECTION_CLASSES, CONNECTION_WORDS } from './connection-faults.ts'
+import type { FaultContext, Words } from './fault-description.ts'
+import { SERVER_CLASSES, SERVER_WORDS } from './server-faults.ts'
 
 const OTHER: Words = {
   kind: 'other',

@@ -1,4 +1,4 @@
-import { textKey } from '../../core/text-key.ts'
+import { textKey } from '../../core/text-hash.ts'
 import { type Ask, type Cell, type Database, DatabaseError } from '../../database/database.ts'
 import { canonicalValue } from './column-values.ts'
 import { type MappedTable, proofOf } from './mapped-table.ts'

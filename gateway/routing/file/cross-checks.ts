@@ -1,4 +1,4 @@
-import { quoted, shortened, suggestion } from '../../core/wording.ts'
+import { quoted, shortened, suggestion } from '../../core/message-text.ts'
 import { type IdentityHeaderNames, spoofForm } from '../../http/field-classes.ts'
 import type { Finding } from './file-problems.ts'
 import { targetKey } from './formats.ts'

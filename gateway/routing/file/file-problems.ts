@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { quoted, shortened, suggestion, visible } from '../../core/wording.ts'
+import { quoted, shortened, suggestion, visible } from '../../core/message-text.ts'
 import { type JsonPath, jsonPointer, type Position, type SourcePositions } from './source-positions.ts'
 
 /** What is wrong with a file, and where. */

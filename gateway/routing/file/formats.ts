@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http'
 import { isIP } from 'node:net'
-import { suggestion } from '../../core/wording.ts'
+import { suggestion } from '../../core/message-text.ts'
 import { isHopByHop, spoofForm } from '../../http/field-classes.ts'
 import { parseHost } from '../../http/host.ts'
 import { normalPath, withoutParameters } from '../../http/path-normal-form.ts'

@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
-import { quoted } from '../../core/wording.ts'
+import { quoted } from '../../core/message-text.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { crossCheck } from './cross-checks.ts'
 import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'

@@ -1,6 +1,6 @@
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import { createFailureLines, type LineLog } from './failure-lines.ts'
+import { createFailureLines, type LineLog } from './failure-log.ts'
 import type { Failing, TokenStoreEvent } from './token-store-events.ts'
 
 /** Writes what the log says of the token store, once for all processes: when it goes, and when it is back. */

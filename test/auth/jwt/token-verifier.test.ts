@@ -12,7 +12,7 @@ import {
   type VerifierParts,
 } from '../../../gateway/auth/jwt/token-verifier.ts'
 import { GatewayError } from '../../../gateway/core/errors.ts'
-import { textKey } from '../../../gateway/core/text-key.ts'
+import { textKey } from '../../../gateway/core/text-hash.ts'
 import { createFakeScheduler } from '../../support/fake-scheduler.ts'
 import { forgeToken, signToken, TEST_SECRET } from '../../support/tokens.ts'
 

@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { textKey } from '../../../gateway/core/text-key.ts'
+import { textKey } from '../../../gateway/core/text-hash.ts'
 import { insertToken, startPostgres, TOKEN_DDL } from '../../support/postgres.ts'
 import { createTableStage } from '../../support/token-table-stage.ts'
 

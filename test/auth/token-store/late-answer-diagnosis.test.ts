@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
-import { createLatenessCheck } from '../../../gateway/auth/token-store/late-answers.ts'
+import { createLatenessCheck } from '../../../gateway/auth/token-store/late-answer-diagnosis.ts'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
 import type { StoreFault } from '../../../gateway/core/store-fault.ts'
 import { createDatabase } from '../../../gateway/database/database.ts'

@@ -1,4 +1,4 @@
-import type { FaultContext, Words, WordsOf } from './fault-words.ts'
+import type { FaultContext, Words, WordsOf } from './fault-description.ts'
 
 const UNTRUSTED: Words = {
   kind: 'certificate-untrusted',

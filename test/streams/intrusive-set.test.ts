@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Linked, LinkedSet } from '../../gateway/streams/linked-set.ts'
+import { type Linked, LinkedSet } from '../../gateway/streams/intrusive-set.ts'
 
 interface Member extends Linked {
   readonly name: string

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import t from 'tap'
-import { MessageGuard } from '../../gateway/database/messages.ts'
+import { MessageGuard } from '../../gateway/database/message-guard.ts'
 
 /** A message of a server's: its type, its length, its body. */
 function message(type: string, body: Buffer | string): Buffer {

@@ -1,5 +1,5 @@
-import { lateWords } from './connection-words.ts'
-import type { FaultContext, Words, WordsOf } from './fault-words.ts'
+import { lateWords } from './connection-faults.ts'
+import type { FaultContext, Words, WordsOf } from './fault-description.ts'
 
 const STOPPING: Words = {
   kind: 'stopping',

@@ -1,6 +1,6 @@
 import type { StoreFault } from '../../core/store-fault.ts'
 import type { Cell, Database } from '../../database/database.ts'
-import type { FaultContext } from './fault-words.ts'
+import type { FaultContext } from './fault-description.ts'
 import { describeFault, isLate } from './token-store-faults.ts'
 
 /** Finds out what holds a late answer up. Never rejects. */

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { textKey } from '../../gateway/core/text-key.ts'
+import { textKey } from '../../gateway/core/text-hash.ts'
 
 t.test('the same text has the same key, wherever it stands', async (t) => {
   t.equal(textKey('abc'), textKey('abc'))

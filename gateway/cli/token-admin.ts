@@ -7,6 +7,7 @@ import { type MappedColumn, type MappedTable, proofStatement } from '../auth/tok
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
 import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
 import { createTokenTable, parameterType } from '../auth/token-store/token-table.ts'
+import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { type Ask, type Cell, createDatabase, DatabaseError } from '../database/database.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
@@ -213,7 +214,7 @@ async function createSigner(settings: Settings, keySource: KeySource): Promise<S
     scheduler: systemScheduler,
     fetchJson: () => Promise.reject(new Error('not fetched here')),
     algorithms: settings.jwtAlgorithms,
-    log: { info() {}, warn() {}, error() {} },
+    log: SILENT_LOG,
   })
   keys.close()
   const {

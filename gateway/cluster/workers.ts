@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Reports } from '../admin/reports.ts'
+import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreLog } from '../telemetry/logging/token-store-log.ts'
@@ -25,7 +26,7 @@ export interface WorkersParts {
   readonly env: Readonly<Record<string, string>>
   readonly scheduler: Scheduler
   readonly storeLog: Pick<TokenStoreLog, 'record' | 'forget'>
-  readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
+  readonly log: Log
 }
 
 /** The processes that serve, as their primary sees them. */

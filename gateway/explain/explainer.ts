@@ -4,6 +4,7 @@ import { createKeyRing } from '../auth/jwt/keys.ts'
 import { createTokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { createTokenTable } from '../auth/token-store/token-table.ts'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
+import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { createDatabase } from '../database/database.ts'
 import { announcedLength, type Exchange } from '../exchange/exchange.ts'
@@ -64,7 +65,7 @@ export async function createExplainer({
 }: ExplainerParts): Promise<Explainer> {
   const scheduler = systemScheduler
   const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
-  const names = createSystemNames({ scheduler, log: { info() {}, warn() {} } })
+  const names = createSystemNames({ scheduler, log: SILENT_LOG })
   const upstreams = unwatchedUpstreams(config, names)
   const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const snapshot = createSnapshot(config, { upstreams, cookies, metrics, hsts: null })
@@ -72,7 +73,7 @@ export async function createExplainer({
     scheduler,
     fetchJson: createFetchJson(names),
     algorithms: settings.jwtAlgorithms,
-    log: { info() {}, warn() {}, error() {} },
+    log: SILENT_LOG,
   })
   const verifier = createTokenVerifier({
     keys,

@@ -3,6 +3,7 @@ import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { createNegativeCache } from '../auth/token-store/negative-cache.ts'
 import { createTokenLookup } from '../auth/token-store/token-lookup.ts'
 import type { TokenRow, TokenTable } from '../auth/token-store/token-table.ts'
+import { SILENT_LOG } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import { createDecider, type Decider } from '../pipeline/decision.ts'
@@ -82,7 +83,7 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
         return decision
       }),
     metrics: parts.metrics,
-    log: { warn() {}, error() {} },
+    log: SILENT_LOG,
     now: scheduler.now,
   })
   return { decider, seen }

@@ -1,3 +1,4 @@
+import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { type Address, type Answers, FAMILIES, type Family, NameError, type Resolve } from './address.ts'
 
@@ -15,12 +16,7 @@ export interface AddressBook {
 export interface AddressBookParts {
   readonly resolve: Resolve
   readonly scheduler: Scheduler
-  readonly log: NamesLog
-}
-
-export interface NamesLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
+  readonly log: Log
 }
 
 /** Bounds for a record's time to live. A pooled connection is made anew after the longest, too. */

@@ -1,17 +1,16 @@
 import { isIP, type LookupFunction } from 'node:net'
 import { hostname } from 'node:os'
 import { domainToASCII } from 'node:url'
+import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Address, Family, Resolve } from './address.ts'
-import { createAddressBook, type NamesLog } from './address-cache.ts'
+import { createAddressBook } from './address-cache.ts'
 import { hostsAddresses, parseHosts } from './hosts-file.ts'
 import { createNameServers } from './name-servers.ts'
 import { hasFurtherSources } from './name-service-switch.ts'
 import { parseResolverSettings } from './resolver-settings.ts'
 import { createSystemLookup } from './system-lookup.ts'
 import { createWatchedFile } from './watched-file.ts'
-
-export type { NamesLog } from './address-cache.ts'
 
 /** How names become addresses, for everything that a process connects to. */
 export interface Names {
@@ -23,7 +22,7 @@ export interface Names {
 
 export interface NamesParts {
   readonly scheduler: Scheduler
-  readonly log: NamesLog
+  readonly log: Log
   readonly files: {
     readonly hosts: string
     readonly resolverSettings: string

@@ -1,13 +1,9 @@
 import type { ErrorCode } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
 import { traceIdOf } from '../http/traceparent.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
-
-/** Where lines go: pino's `info`. */
-export interface LineSink {
-  info(fields: object, message: string): void
-}
 
 export interface AccessLog {
   /** One line for one finished exchange. */
@@ -46,11 +42,11 @@ const NOTHING_READ = {
   upstreamMs: null,
 }
 
-export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
+export function createAccessLog(log: Pick<Log, 'info'>, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
   return {
     write(exchange, status, durationMs) {
       const { req, route, identity, count } = exchange
-      sink.info(
+      log.info(
         {
           requestId: exchange.requestId,
           traceId: traceIdOf(exchange.trace.traceparent),
@@ -75,7 +71,7 @@ export function createAccessLog(sink: LineSink, peers: Pick<PeerTrust, 'clientAd
         'request',
       )
     },
-    writeUnparsed: (refusal) => sink.info({ ...NOTHING_READ, ...refusal }, 'request'),
+    writeUnparsed: (refusal) => log.info({ ...NOTHING_READ, ...refusal }, 'request'),
   }
 }
 

@@ -2,7 +2,7 @@ import { ANONYMOUS, type AuthDecision, type Authenticator, type Identity } from 
 import { mandateAllowed, originAllowed } from '../auth/authorization.ts'
 import { identityHeaders } from '../auth/identity-headers.ts'
 import type { ErrorCode } from '../core/errors.ts'
-import type { GatewayLog } from '../core/log.ts'
+import type { Log } from '../core/log.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { readCookie } from '../http/cookies.ts'
 import type { IdentityHeaderNames } from '../http/field-classes.ts'
@@ -16,7 +16,7 @@ export interface DeciderParts {
   /** Null where SESSION_ENDPOINTS is off. */
   readonly refreshInPassing: RefreshInPassing | null
   readonly metrics: Pick<Metrics, 'decision'>
-  readonly log: GatewayLog
+  readonly log: Log
   /** Milliseconds, monotonic. */
   readonly now: () => number
 }

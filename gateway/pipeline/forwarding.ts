@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../core/errors.ts'
-import type { GatewayLog } from '../core/log.ts'
+import type { Log } from '../core/log.ts'
 import { clientIsGone, type Exchange, traceparentOf } from '../exchange/exchange.ts'
 import type { Route } from '../routing/snapshot.ts'
 import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
@@ -12,7 +12,7 @@ import type { Attempts, Onward, Outcome } from './attempts.ts'
 
 export interface ForwarderParts {
   readonly attempts: Attempts
-  readonly log: GatewayLog
+  readonly log: Log
   /** Keeps open exchanges bound to their tokens. */
   readonly guard: Pick<StreamGuard, 'watch'>
   readonly interrupt: Interrupt

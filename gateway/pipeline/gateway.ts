@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
-import type { GatewayLog } from '../core/log.ts'
+import type { Log } from '../core/log.ts'
 import { answer, interrupt, refuse } from '../exchange/answers.ts'
 import {
   announcedLength,
@@ -43,7 +43,7 @@ export interface GatewayParts {
   /** Null where spans are not exported. */
   readonly tracing: Tracing | null
   readonly metrics: Metrics
-  readonly log: GatewayLog
+  readonly log: Log
   readonly accessLog: AccessLog | null
   /** Milliseconds, monotonic. */
   readonly now: () => number

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import type { LookupFunction } from 'node:net'
+import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
@@ -67,13 +68,7 @@ export interface LiveRoutingParts {
   readonly wallClock: () => number
   /** Uniform in [0, 1). */
   readonly random: () => number
-  readonly log: RoutingLog
-}
-
-export interface RoutingLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
+  readonly log: Log
 }
 
 const WATCH_MS = 250

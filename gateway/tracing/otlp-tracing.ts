@@ -17,6 +17,7 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
+import type { Log } from '../core/log.ts'
 import type { Tracing } from '../exchange/tracing.ts'
 import { isSampled, type TraceIds, traceIdOf } from '../http/traceparent.ts'
 import type { Cell } from '../telemetry/metrics/series.ts'
@@ -31,7 +32,7 @@ export interface OtlpTracingParts {
   readonly counts: SpanCounts
   /** How the collector's name becomes addresses. */
   readonly lookup: LookupFunction
-  readonly log: { info(message: string): void; warn(fields: object, message: string): void }
+  readonly log: Log
   /** Milliseconds, monotonic. */
   readonly now: () => number
 }
@@ -143,7 +144,7 @@ function boundedProcessor(
           else counts.failed.value += spans.length
           // Told when it changes: a collector that is down must not fill the log.
           if (error !== undefined && !failing) log.warn({ err: error }, 'traces cannot be exported')
-          if (error === undefined && failing) log.info('traces are exported again')
+          if (error === undefined && failing) log.info({}, 'traces are exported again')
           failing = error !== undefined
           done(result)
         })

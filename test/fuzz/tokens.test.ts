@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createKeyRing } from '../../gateway/auth/jwt/keys.ts'
 import { createTokenVerifier } from '../../gateway/auth/jwt/token-verifier.ts'
+import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import { inSeconds, signToken, TEST_SECRET } from '../support/tokens.ts'
 import { check, FUZZ_RUNS } from './support.ts'
@@ -10,7 +11,7 @@ const keys = await createKeyRing(
   { kind: 'secret', secret: TEST_SECRET },
   {
     scheduler: systemScheduler,
-    log: { info() {}, warn() {}, error() {} } as never,
+    log: SILENT_LOG,
     fetchJson: async () => {
       throw new Error('nothing is fetched')
     },

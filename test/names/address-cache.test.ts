@@ -25,6 +25,7 @@ function setUp(_t: Test, first: Resolution = found(v4(['10.0.0.1']))) {
     log: {
       info: (_fields, message) => void lines.push(message),
       warn: (_fields, message) => void lines.push(message),
+      error: (_fields, message) => void lines.push(message),
     },
   })
   const get = async (name = 'api.test', family: 0 | Family = 0) =>

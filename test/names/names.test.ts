@@ -3,6 +3,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import type { Address, Resolution } from '../../gateway/names/address.ts'
 import { createNames } from '../../gateway/names/names.ts'
@@ -29,7 +30,7 @@ async function setUp(
   const state = { bySystem: { kind: 'none' } as Resolution }
   const names = createNames({
     scheduler: { ...systemScheduler, now: () => systemScheduler.now() + skippedMs },
-    log: { info() {}, warn() {} },
+    log: SILENT_LOG,
     files,
     platform: 'linux',
     hostname: 'box',

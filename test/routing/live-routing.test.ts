@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { type Scheduler, systemScheduler } from '../../gateway/core/scheduler.ts'
 import { loadUpstreamsFile } from '../../gateway/routing/file/load-file.ts'
 import { createLiveRouting, markOf } from '../../gateway/routing/live-routing.ts'
@@ -10,8 +11,6 @@ import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 import { nothingToLookUp } from '../support/name-server.ts'
 import { plainRouting, until } from '../support/plain-gateway.ts'
-
-const SILENT = { info() {}, warn() {}, error() {} }
 
 const routing = (path: string, targets: readonly string[] = ['http://127.0.0.1:1']) => {
   const { upstreams, routes } = plainRouting(targets)
@@ -45,7 +44,7 @@ async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhil
       lookup: nothingToLookUp,
       wallClock: Date.now,
       random: Math.random,
-      log: SILENT,
+      log: SILENT_LOG,
     },
   )
   t.teardown(() => live.close())

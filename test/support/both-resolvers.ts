@@ -1,10 +1,11 @@
 import { promises } from 'node:dns'
+import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { systemScheduler } from '../../gateway/core/scheduler.ts'
 import { createSystemNames } from '../../gateway/names/names.ts'
 
 /* A program: prints what our resolver and getaddrinfo each find for the names of its command line, as JSON. */
 
-const names = createSystemNames({ scheduler: systemScheduler, log: { info() {}, warn() {} } })
+const names = createSystemNames({ scheduler: systemScheduler, log: SILENT_LOG })
 
 interface Found {
   readonly address: string

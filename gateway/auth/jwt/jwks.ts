@@ -1,7 +1,8 @@
 import type { JWTHeaderParameters } from 'jose'
+import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { parseJwks } from './key-files.ts'
-import type { KeyLog, KeyRing, VerificationKey } from './key-ring.ts'
+import type { KeyRing, VerificationKey } from './key-ring.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
 
 /** Fetches a JSON document. @throws where it cannot be had */
@@ -17,7 +18,7 @@ export interface JwksFetcher {
 export interface JwksParts {
   readonly fetchJson: FetchJson
   readonly scheduler: Scheduler
-  readonly log: Pick<KeyLog, 'warn' | 'error'>
+  readonly log: Pick<Log, 'warn' | 'error'>
   /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
   readonly algorithms: readonly string[] | null
 }

@@ -28,9 +28,3 @@ export interface KeyRing {
   readonly secrets: readonly KeyObject[]
   close(): void
 }
-
-export interface KeyLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}

@@ -1,9 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
+import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
 import { KeyError } from './key-error.ts'
 import { type PublicKeys, parsePublicKeys } from './key-files.ts'
-import type { KeyLog, KeyRing, KeySource } from './key-ring.ts'
+import type { KeyRing, KeySource } from './key-ring.ts'
 import { createKeySet } from './key-set.ts'
 import { PUBLIC_ALGORITHMS } from './public-key.ts'
 import { parseSecret, parseSecretFile, type Secrets } from './secret-file.ts'
@@ -13,7 +14,7 @@ export { KeyError } from './key-error.ts'
 export interface KeyRingParts {
   readonly scheduler: Scheduler
   readonly fetchJson: FetchJson
-  readonly log: KeyLog
+  readonly log: Log
   /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
   readonly algorithms: readonly string[] | null
 }

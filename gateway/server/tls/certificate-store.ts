@@ -1,4 +1,5 @@
 import type { SecureContext } from 'node:tls'
+import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import {
   type Certificate,
@@ -32,7 +33,7 @@ export interface CertificateStoreParts {
   readonly wallClock: () => number
   /** Told after each change, for new connections to get what is in force. */
   readonly onChange: (store: CertificateStore) => void
-  readonly log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>
+  readonly log: Log
 }
 
 /** A pair in force. */

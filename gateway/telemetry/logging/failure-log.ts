@@ -1,12 +1,7 @@
+import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
 import type { Failing } from './token-store-events.ts'
-
-export interface LineLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
 
 /** Lines about what fails though the token store is available: one for many failures. */
 export interface FailureLines {
@@ -40,7 +35,7 @@ interface Waiting {
   readonly cancel: () => void
 }
 
-export function createFailureLines(log: LineLog, scheduler: Scheduler): FailureLines {
+export function createFailureLines(log: Log, scheduler: Scheduler): FailureLines {
   const waiting = new Map<Failing, Waiting>()
   const pausesMs = new Map<Failing, number>()
   const lastAt = new Map<Failing, number>()

@@ -1,6 +1,7 @@
+import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import { createFailureLines, type LineLog } from './failure-log.ts'
+import { createFailureLines } from './failure-log.ts'
 import type { Failing, TokenStoreEvent } from './token-store-events.ts'
 
 /** Writes what the log says of the token store, once for all processes: when it goes, and when it is back. */
@@ -37,7 +38,7 @@ const UNSTEADY_WITHIN_MS = 60_000
 const CAUSE_MS = 5000
 const SAME_CAUSE_MS = 60_000
 
-export function createTokenStoreLog(log: LineLog, scheduler: Scheduler): TokenStoreLog {
+export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreLog {
   const away = new Set<number>()
   const failures = createFailureLines(log, scheduler)
   let outage: Outage | null = null

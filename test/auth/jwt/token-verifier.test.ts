@@ -12,6 +12,7 @@ import {
   type VerifierParts,
 } from '../../../gateway/auth/jwt/token-verifier.ts'
 import { GatewayError } from '../../../gateway/core/errors.ts'
+import { SILENT_LOG } from '../../../gateway/core/log.ts'
 import { textKey } from '../../../gateway/core/text-hash.ts'
 import { createFakeScheduler } from '../../support/fake-scheduler.ts'
 import { forgeToken, signToken, TEST_SECRET } from '../../support/tokens.ts'
@@ -26,7 +27,7 @@ const ringOf = (source: KeySource, algorithms: readonly string[] | null = null) 
     fetchJson: async () => {
       throw new Error('nothing is fetched here')
     },
-    log: { info: () => {}, warn: () => {}, error: () => {} },
+    log: SILENT_LOG,
     algorithms,
   })
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import t, { type Test } from 'tap'
+import { SILENT_LOG } from '../../../gateway/core/log.ts'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
 import { createAddressBook } from '../../../gateway/names/address-cache.ts'
 import { createTargetConnections } from '../../../gateway/upstreams/transport/dispatcher.ts'
@@ -19,7 +20,7 @@ t.test('connections to a name are spread over its addresses; one that is dead is
   const addresses = ['127.0.0.1', '127.0.0.2', '127.0.0.3']
   const book = createAddressBook({
     scheduler: systemScheduler,
-    log: { info() {}, warn() {} },
+    log: SILENT_LOG,
     resolve: async () => ({
       kind: 'found',
       answers: { 4: { kind: 'addresses', addresses, ttlMs: 30_000 }, 6: { kind: 'none', nameExists: true } },

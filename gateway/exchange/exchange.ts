@@ -4,7 +4,7 @@ import type { ErrorCode } from '../core/errors.ts'
 import type { Peer } from '../http/headers.ts'
 import type { TraceContext } from '../http/traceparent.ts'
 import type { Route } from '../routing/snapshot.ts'
-import type { ClientWatcher, HopCount } from '../upstreams/transport/http-hop.ts'
+import type { ClientWatcher, HopCount } from '../upstreams/transport/http-attempt.ts'
 import type { ExchangeSpan } from './span.ts'
 
 /** One request and its response, with what the access log and the metrics tell of it. */

@@ -6,7 +6,7 @@ import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
 import type { Place } from '../upstreams/pending-queue.ts'
 import type { Target } from '../upstreams/target.ts'
-import type { HopOutcome } from '../upstreams/transport/http-hop.ts'
+import type { HopOutcome } from '../upstreams/transport/http-attempt.ts'
 import type { Lease, Turn, Verdict } from '../upstreams/upstream.ts'
 import type { Attempts, Onward, Outcome } from './attempts.ts'
 

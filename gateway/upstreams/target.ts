@@ -3,7 +3,7 @@ import type { TargetMetrics } from '../telemetry/metrics/metrics.ts'
 import type { UpstreamConfig } from './config.ts'
 import { createTargetConnections, parseTarget, type TargetConnections } from './transport/dispatcher.ts'
 import { createHealthProbe } from './transport/health-probe.ts'
-import { createUpgradeHop, type UpgradeHop } from './transport/upgrade-hop.ts'
+import { createUpgradeHop, type UpgradeHop } from './transport/upgrade-attempt.ts'
 
 /** One origin of an upstream, with its connections and its health. Outlives a reload that does not change it. */
 export interface Target {

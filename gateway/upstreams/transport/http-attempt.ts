@@ -3,10 +3,10 @@ import type { ErrorCode } from '../../core/errors.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
 import { reasonOf } from '../../http/status-line.ts'
 import type { TargetConnections } from './dispatcher.ts'
+import type { Deferred, TurnEnd } from './end-of-tick.ts'
 import { flatFields } from './raw-fields.ts'
 import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
-import type { Deferred, TurnEnd } from './turn-end.ts'
 import type { Dispatcher } from './undici.ts'
 
 /** The client's side of an exchange, as far as the hop has to do with it. */

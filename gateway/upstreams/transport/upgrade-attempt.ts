@@ -6,7 +6,7 @@ import { ProxyServer } from 'http-proxy-3'
 import { clientHeaders, type HeaderEdits } from '../../http/headers.ts'
 import { reasonOf } from '../../http/status-line.ts'
 import { parseTarget, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
-import type { HopCount, HopFailure } from './http-hop.ts'
+import type { HopCount, HopFailure } from './http-attempt.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** The WebSocket handshake of one client, checked and authenticated already. */

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { createTurnEnd, type Deferred } from '../../../gateway/upstreams/transport/turn-end.ts'
+import { createTurnEnd, type Deferred } from '../../../gateway/upstreams/transport/end-of-tick.ts'
 
 function deferred(told: () => void): Deferred {
   return { nextDeferred: null, onTurnEnd: told }

@@ -4,7 +4,7 @@ import type { Server as TlsServer } from 'node:tls'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
 import { parseHost } from '../http/host.ts'
-import type { MatchedTarget } from '../pipeline/admission.ts'
+import type { RequestTarget } from '../pipeline/admission.ts'
 import type { Gateway } from '../pipeline/gateway.ts'
 import { listening } from '../server/listening.ts'
 import type { Ports } from '../server/ports.ts'
@@ -21,7 +21,7 @@ export interface Front {
   /** @throws a listener's error, such as EADDRINUSE */
   listen(): Promise<Ports>
   /** Where what was asked for in plain HTTP is to be had. */
-  secureUrl(target: Pick<MatchedTarget, 'host' | 'hostname' | 'raw'>): string
+  secureUrl(target: Pick<RequestTarget, 'host' | 'hostname' | 'raw'>): string
   stop(): void
 }
 

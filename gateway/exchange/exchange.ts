@@ -4,7 +4,7 @@ import type { ErrorCode } from '../core/errors.ts'
 import type { Peer } from '../http/headers.ts'
 import type { TraceContext } from '../http/traceparent.ts'
 import type { Route } from '../routing/snapshot.ts'
-import type { ClientWatcher, HopCount } from '../upstreams/transport/http-attempt.ts'
+import type { ClientWatcher, TransferCount } from '../upstreams/transport/http-attempt.ts'
 import type { ExchangeSpan } from './span.ts'
 
 /** One request and its response, with what the access log and the metrics tell of it. */
@@ -18,7 +18,7 @@ export interface Exchange {
   readonly startedAt: number
   /** True where the client's connection ends with this answer, since the gateway is leaving. */
   readonly isLast: () => boolean
-  readonly count: HopCount
+  readonly count: TransferCount
   /** True while the client waits for `100 Continue` before it sends its body (RFC 9110, section 10.1.1). */
   awaitsContinue: boolean
   route: Route | null

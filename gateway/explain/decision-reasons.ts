@@ -2,7 +2,7 @@ import { mandateAllowed } from '../auth/authorization.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import { visible } from '../core/message-text.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import type { Decision, OwnOrigin } from '../pipeline/decision.ts'
+import type { Decision, RequestOrigin } from '../pipeline/decision.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { Seen } from './witness.ts'
 
@@ -11,7 +11,7 @@ export interface Judged {
   readonly seen: Seen
   readonly exchange: Exchange
   readonly route: Route
-  readonly own: OwnOrigin
+  readonly origin: RequestOrigin
 }
 
 /** Why a request may pass, or may not, step by step. */
@@ -49,7 +49,7 @@ function passed({ decision, seen, route, exchange }: Judged): string[] {
   ]
 }
 
-function denied({ seen, exchange, route, own }: Judged, code: ErrorCode): string {
+function denied({ seen, exchange, route, origin }: Judged, code: ErrorCode): string {
   const { auth } = seen
   if (auth?.kind === 'failed') return faultText(auth.error)
   if (code === 'mandate_forbidden') {
@@ -59,8 +59,8 @@ function denied({ seen, exchange, route, own }: Judged, code: ErrorCode): string
   }
   if (code === 'origin_forbidden') {
     const allowed = route.allowedOrigins === null ? 'there are none' : [...route.allowedOrigins].join(', ')
-    const what = own.upgrade ? 'a WebSocket' : 'a request that may change something'
-    return `${what} from ${visible(String(exchange.req.headers.origin))}, which is neither its own origin, ${own.scheme}://${own.host}, nor in "allowedOrigins" (${allowed})`
+    const what = origin.upgrade ? 'a WebSocket' : 'a request that may change something'
+    return `${what} from ${visible(String(exchange.req.headers.origin))}, which is neither its own origin, ${origin.scheme}://${origin.host}, nor in "allowedOrigins" (${allowed})`
   }
   if (code === 'token_store_unavailable') return 'the row holds a value that no header field can carry'
   return auth?.kind === 'refused' ? auth.reason : 'it is refused'

@@ -13,7 +13,7 @@ import { upstreamHeaders } from '../http/headers.ts'
 import { isNavigation, redirectLocation } from '../http/login-redirect.ts'
 import { parseHost, parseRequestTarget } from '../http/request-target.ts'
 import { createSystemNames, type Names } from '../names/names.ts'
-import { admit, type MatchedTarget } from '../pipeline/admission.ts'
+import { admit, type RequestTarget } from '../pipeline/admission.ts'
 import { upstreamHost, upstreamPath } from '../pipeline/upstream-request.ts'
 import type { UpstreamsConfig } from '../routing/file/file-schema.ts'
 import { createSnapshot, type Route, type Snapshot } from '../routing/snapshot.ts'
@@ -94,19 +94,19 @@ export async function createExplainer({
     now: scheduler.now,
   })
 
-  async function decide(exchange: Exchange, route: Route, target: MatchedTarget) {
+  async function decide(exchange: Exchange, route: Route, target: RequestTarget) {
     const parts = { settings, cookies, verifier, table, metrics, scheduler }
     const { decider, seen } = createWitness(parts)
     const { scheme } = exchange.peer
-    const own = { scheme, host: target.host, upgrade: isHandshake(exchange.req) }
-    const decision = await decider.decide({ exchange, route, own, names: snapshot.identity })
+    const origin = { scheme, host: target.host, upgrade: isHandshake(exchange.req) }
+    const decision = await decider.decide({ exchange, route, origin, names: snapshot.identity })
     const steps: Step[] = []
     if (route.auth !== 'none') {
       const { access } = readCookies(exchange.req.rawHeaders, cookies)
       steps.push({ title: 'Token', details: describeToken(access, cookies.access) })
       for (const row of seen.rows) steps.push({ title: 'Row', details: describeRow(row) })
     }
-    const details = reasonsOf({ decision, seen, exchange, route, own })
+    const details = reasonsOf({ decision, seen, exchange, route, origin })
     return { decision, steps: [...steps, { title: 'Decision', details }] }
   }
 
@@ -211,7 +211,7 @@ function refused(steps: readonly Step[], code: ErrorCode, more: readonly string[
 
 interface Admitted {
   readonly route: Route
-  readonly target: MatchedTarget
+  readonly target: RequestTarget
   readonly fields: readonly string[]
 }
 

@@ -76,8 +76,8 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
     accessCookie: cookies.access,
     refreshInPassing:
       refresh &&
-      (async (exchange, own, refusal) => {
-        const decision = await refresh(exchange, own, refusal)
+      (async (exchange, origin, refusal) => {
+        const decision = await refresh(exchange, origin, refusal)
         seen.refreshed = decision.kind === 'authenticated'
         seen.auth = decision
         return decision

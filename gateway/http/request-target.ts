@@ -4,7 +4,7 @@ import { normalPath, pathStep } from './path-normal-form.ts'
 export { type ParsedHost, parseHost } from './host.ts'
 export { withoutParameters } from './path-normal-form.ts'
 
-export type ParsedTarget =
+export type ParsedRequestTarget =
   | {
       readonly kind: 'ok'
       /** Path and query as they were sent: what is forwarded, in origin-form. */
@@ -40,7 +40,7 @@ const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
  *
  * @param target the target of the request line, one character a byte
  */
-export function parseRequestTarget(target: string, context: TargetContext): ParsedTarget {
+export function parseRequestTarget(target: string, context: TargetContext): ParsedRequestTarget {
   if (target.charCodeAt(0) === SLASH) return parseOriginForm(target)
   const absolute = ABSOLUTE.exec(target)
   if (absolute === null) return { kind: 'bad', reason: 'the target is neither a path nor a URL' }
@@ -55,7 +55,7 @@ export function parseRequestTarget(target: string, context: TargetContext): Pars
   return parseOriginForm(rest.charCodeAt(0) === SLASH ? rest : `/${rest}`)
 }
 
-function parseOriginForm(target: string): ParsedTarget {
+function parseOriginForm(target: string): ParsedRequestTarget {
   if (UNPRINTABLE.test(target)) return { kind: 'bad', reason: 'the target holds an unprintable character' }
   const fragment = target.indexOf('#')
   const raw = fragment === -1 ? target : target.slice(0, fragment)

@@ -40,7 +40,7 @@ const GONE_MS = 60_000
 /** Names that nobody has asked for in this time are dropped when a new one comes. */
 const FORGET_MS = 600_000
 
-interface Question {
+interface AccessRequest {
   readonly since: number
   /** Resolves once there are addresses, or a failure. */
   readonly answered: Promise<void>
@@ -51,7 +51,7 @@ interface Question {
 interface Entry {
   known: Readonly<Record<Family, readonly Address[]>>
   freshUntil: number
-  question: Question | null
+  question: AccessRequest | null
   /** Since the last good answer. */
   failures: number
   failure: NameError | null
@@ -129,7 +129,7 @@ export function createAddressBook({ resolve, scheduler, log }: AddressBookParts)
   }
 
   /** For addresses that were not in use and may have changed meanwhile; not where the resolver is known to fail. */
-  async function waitBriefly(entry: Entry, { since, answered }: Question): Promise<void> {
+  async function waitBriefly(entry: Entry, { since, answered }: AccessRequest): Promise<void> {
     const leftMs = since + REFRESH_WAIT_MS - now()
     if (entry.failures > 0 || leftMs <= 0 || now() - entry.freshUntil <= UNUSED_MS) return
     const late = Promise.withResolvers<void>()

@@ -11,9 +11,9 @@ export type Admission =
   | {
       readonly kind: 'route'
       readonly route: Route
-      readonly target: MatchedTarget
+      readonly target: RequestTarget
     }
-  | { readonly kind: 'own'; readonly path: string; readonly target: MatchedTarget }
+  | { readonly kind: 'own'; readonly path: string; readonly target: RequestTarget }
   | {
       readonly kind: 'refused'
       readonly code: ErrorCode
@@ -24,7 +24,7 @@ export type Admission =
     }
 
 /** What was matched: the same bytes go upstream. */
-export interface MatchedTarget {
+export interface RequestTarget {
   /** `Host` as it was sent. */
   readonly host: string
   readonly hostname: string
@@ -88,14 +88,14 @@ export function readTarget(
   if (parsed.kind === 'bad') return refused('bad_request', parsed.reason)
 
   const { raw, path, hasParameters } = parsed
-  const target: MatchedTarget = { host, hostname: parsedHost.hostname, raw, path }
+  const target: RequestTarget = { host, hostname: parsedHost.hostname, raw, path }
   if (isBelow(path, gatewayPath)) return { kind: 'own', path: path.slice(gatewayPath.length), target }
   return { kind: 'forwardable', target, hasParameters }
 }
 
 interface Forwardable {
   readonly kind: 'forwardable'
-  readonly target: MatchedTarget
+  readonly target: RequestTarget
   readonly hasParameters: boolean
 }
 

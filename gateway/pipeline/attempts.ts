@@ -5,10 +5,10 @@ import { withNewCookies } from '../http/new-cookies.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { Target } from '../upstreams/target.ts'
 import type { TargetConnections } from '../upstreams/transport/dispatcher.ts'
-import { createTurnEnd } from '../upstreams/transport/end-of-tick.ts'
-import { forwardHttp, type HopOutcome } from '../upstreams/transport/http-attempt.ts'
+import { createEndOfTick } from '../upstreams/transport/end-of-tick.ts'
+import { forwardHttp, type HttpOutcome } from '../upstreams/transport/http-attempt.ts'
 import type { UpgradeOutcome } from '../upstreams/transport/upgrade-attempt.ts'
-import type { MatchedTarget } from './admission.ts'
+import type { RequestTarget } from './admission.ts'
 import { upstreamHost, upstreamPath } from './upstream-request.ts'
 
 /** The client's connection where it asks to be switched over. */
@@ -18,10 +18,10 @@ export interface UpgradeParts {
 }
 
 /** An admitted request on its way to a target. */
-export interface Onward {
+export interface ForwardRequest {
   readonly exchange: Exchange
   readonly route: Route
-  readonly target: MatchedTarget
+  readonly target: RequestTarget
   /** The identity's header fields. */
   readonly identity: readonly string[]
   /** When the token ends, epoch milliseconds. */
@@ -30,77 +30,81 @@ export interface Onward {
 }
 
 /** What came of one try at one target. */
-export type Outcome = HopOutcome | UpgradeOutcome
+export type Outcome = HttpOutcome | UpgradeOutcome
 
 export interface Attempts {
   /** Neither rejects. */
-  attempt(onward: Onward, at: Target): Promise<Outcome>
+  attempt(request: ForwardRequest, at: Target): Promise<Outcome>
   /** On a connection that has carried nothing yet. Not for upgrades, each of which has one of its own anyway. */
-  attemptAfresh(onward: Onward, at: Target): Promise<HopOutcome>
+  attemptAfresh(request: ForwardRequest, at: Target): Promise<HttpOutcome>
 }
 
 const NOTHING = Buffer.alloc(0)
 
 /** One try of an admitted request at one target, by the hop that it takes. */
 export function createAttempts(): Attempts {
-  const turnEnd = createTurnEnd()
+  const endOfTick = createEndOfTick()
 
-  function attemptHttp(onward: Onward, at: Target, connections: TargetConnections): Promise<HopOutcome> {
-    const { exchange, route, target } = onward
-    const request = {
+  function attemptHttp(
+    request: ForwardRequest,
+    at: Target,
+    connections: TargetConnections,
+  ): Promise<HttpOutcome> {
+    const { exchange, route, target } = request
+    const attempt = {
       path: upstreamPath(route, target),
-      headers: headersFor(onward, at),
+      headers: headersFor(request, at),
       hasBody: hasBody(exchange.req),
       maxBodyBytes: route.maxBodyBytes,
-      responseEdits: withNewCookies(responseEdits(onward), exchange.newCookies),
+      responseEdits: withNewCookies(responseEdits(request), exchange.newCookies),
     }
-    return forwardHttp(connections, exchange, request, turnEnd)
+    return forwardHttp(connections, exchange, attempt, endOfTick)
   }
 
   return {
-    attempt(onward, at) {
-      beginSpan(onward, at)
-      return onward.upgrade === null
-        ? attemptHttp(onward, at, at.connections)
-        : attemptUpgrade(onward, onward.upgrade, at)
+    attempt(request, at) {
+      beginSpan(request, at)
+      return request.upgrade === null
+        ? attemptHttp(request, at, at.connections)
+        : attemptUpgrade(request, request.upgrade, at)
     },
-    attemptAfresh(onward, at) {
-      beginSpan(onward, at)
-      return attemptHttp(onward, at, at.connections.fresh)
+    attemptAfresh(request, at) {
+      beginSpan(request, at)
+      return attemptHttp(request, at, at.connections.fresh)
     },
   }
 }
 
-function attemptUpgrade(onward: Onward, upgrade: UpgradeParts, at: Target): Promise<UpgradeOutcome> {
-  const { exchange, route, target } = onward
+function attemptUpgrade(request: ForwardRequest, upgrade: UpgradeParts, at: Target): Promise<UpgradeOutcome> {
+  const { exchange, route, target } = request
   const { req, res, requestId, isLast } = exchange
-  const request = {
+  const attempt = {
     req,
     res,
     requestId,
     isLast,
     path: upstreamPath(route, target),
-    headers: headersFor(onward, at),
+    headers: headersFor(request, at),
     socket: upgrade.socket,
     head: exchange.retries === 0 ? upgrade.head : NOTHING,
-    responseEdits: responseEdits(onward),
+    responseEdits: responseEdits(request),
     count: exchange.count,
   }
-  return at.upgrades.forward(request, (breakOff) => {
+  return at.upgrades.forward(attempt, (breakOff) => {
     exchange.upgraded = true
     exchange.breakOff = breakOff
   })
 }
 
-function beginSpan({ exchange, route, target }: Onward, at: Target): void {
+function beginSpan({ exchange, route, target }: ForwardRequest, at: Target): void {
   exchange.span?.tries(at.url, upstreamPath(route, target))
 }
 
-function responseEdits({ exchange, route }: Onward): HeaderEdits | null {
+function responseEdits({ exchange, route }: ForwardRequest): HeaderEdits | null {
   return exchange.hsts === null ? route.responseEdits : route.secureResponseEdits
 }
 
-function headersFor({ exchange, route, target, identity }: Onward, at: Target): string[] {
+function headersFor({ exchange, route, target, identity }: ForwardRequest, at: Target): string[] {
   const { req, peer, requestId, trace, span } = exchange
   return upstreamHeaders(
     {

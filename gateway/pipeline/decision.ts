@@ -22,7 +22,7 @@ export interface DeciderParts {
 }
 
 /** The request's own origin, and whether it asks to switch over. */
-export interface OwnOrigin {
+export interface RequestOrigin {
   readonly scheme: string
   readonly host: string
   readonly upgrade: boolean
@@ -34,10 +34,10 @@ export type Decision =
   | { readonly kind: 'denied'; readonly code: ErrorCode }
 
 /** May this request pass on its route? */
-export interface Question {
+export interface AccessRequest {
   readonly exchange: Exchange
   readonly route: Route
-  readonly own: OwnOrigin
+  readonly origin: RequestOrigin
   /** Names of the identity headers. */
   readonly names: IdentityHeaderNames
 }
@@ -47,7 +47,7 @@ export interface Decider {
    * Authenticates and authorises one request on its route, and counts the decision. Answers at once where the
    * route asks for no token. Never rejects.
    */
-  decide(question: Question): Decision | Promise<Decision>
+  decide(request: AccessRequest): Decision | Promise<Decision>
   /** Authentication alone, for the gateway's own endpoints; counts the decision. */
   identify(exchange: Exchange): Promise<AuthDecision>
 }
@@ -77,12 +77,12 @@ export function createDecider(parts: DeciderParts): Decider {
     exchange: Exchange,
     route: Route,
     decision: AuthDecision,
-    own: OwnOrigin,
+    origin: RequestOrigin,
   ): ErrorCode | null {
     if (decision.kind === 'failed') return decision.error.code
     if (decision.kind === 'refused') return decision.code
     if (!mandateAllowed(route, exchange.identity)) return 'mandate_forbidden'
-    if (route.auth === 'required' && !originAllowed(exchange.req, own, route.allowedOrigins))
+    if (route.auth === 'required' && !originAllowed(exchange.req, origin, route.allowedOrigins))
       return 'origin_forbidden'
     return null
   }
@@ -108,9 +108,9 @@ export function createDecider(parts: DeciderParts): Decider {
     return decision
   }
 
-  function judge(found: AuthDecision, { exchange, route, own, names }: Question): Decision {
+  function judge(found: AuthDecision, { exchange, route, origin, names }: AccessRequest): Decision {
     const decision = found.kind === 'refused' && route.auth === 'optional' ? ANONYMOUS : found
-    const code = denial(exchange, route, decision, own)
+    const code = denial(exchange, route, decision, origin)
     if (code !== null) return count({ kind: 'denied', code }, false)
     if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
     const fields = fieldsOf(decision.identity, names, exchange)
@@ -119,28 +119,27 @@ export function createDecider(parts: DeciderParts): Decider {
   }
 
   /** One promise from the request to its decision; what lies between are calls. */
-  function decideByToken(question: Question): Promise<Decision> {
-    const { exchange, route, own } = question
+  function decideByToken(request: AccessRequest): Promise<Decision> {
+    const { exchange, route, origin } = request
     const startedAt = parts.now()
     return new Promise((resolve, reject) => {
       function conclude(found: AuthDecision): void {
         try {
-          resolve(judge(note(exchange, found, startedAt), question))
+          resolve(judge(note(exchange, found, startedAt), request))
         } catch (error) {
           reject(error)
         }
       }
       authenticate(exchange, (found) => {
         if (found.kind === 'refused' && route.refreshes && parts.refreshInPassing !== null)
-          parts.refreshInPassing(exchange, own, found).then(conclude, reject)
+          parts.refreshInPassing(exchange, origin, found).then(conclude, reject)
         else conclude(found)
       })
     })
   }
 
   return {
-    decide: (question) =>
-      question.route.auth === 'none' ? judge(ANONYMOUS, question) : decideByToken(question),
+    decide: (request) => (request.route.auth === 'none' ? judge(ANONYMOUS, request) : decideByToken(request)),
     async identify(exchange) {
       const startedAt = parts.now()
       const found = await new Promise<AuthDecision>((resolve) => authenticate(exchange, resolve))

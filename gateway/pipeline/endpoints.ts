@@ -3,7 +3,7 @@ import type { Readiness } from '../core/readiness.ts'
 import { answer, refuse } from '../exchange/answers.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import type { SessionEndpoints } from '../sessions/session-endpoints.ts'
-import type { MatchedTarget } from './admission.ts'
+import type { RequestTarget } from './admission.ts'
 import type { Decider } from './decision.ts'
 
 export interface OwnEndpoints {
@@ -14,7 +14,7 @@ export interface OwnEndpoints {
 export interface OwnRequest {
   /** What follows the prefix: `/healthz`. */
   readonly path: string
-  readonly target: MatchedTarget
+  readonly target: RequestTarget
   /** The scheme that the client speaks. */
   readonly scheme: 'http' | 'https'
 }

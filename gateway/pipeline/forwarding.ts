@@ -6,9 +6,9 @@ import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
 import type { Place } from '../upstreams/pending-queue.ts'
 import type { Target } from '../upstreams/target.ts'
-import type { HopOutcome } from '../upstreams/transport/http-attempt.ts'
+import type { HttpOutcome } from '../upstreams/transport/http-attempt.ts'
 import type { Lease, Turn, Verdict } from '../upstreams/upstream.ts'
-import type { Attempts, Onward, Outcome } from './attempts.ts'
+import type { Attempts, ForwardRequest, Outcome } from './attempts.ts'
 
 export interface ForwarderParts {
   readonly attempts: Attempts
@@ -30,7 +30,7 @@ export type Forwarded =
 
 export interface Forwarder {
   /** Never rejects. */
-  forward(onward: Onward): Promise<Forwarded>
+  forward(request: ForwardRequest): Promise<Forwarded>
 }
 
 const DONE: Forwarded = { kind: 'done' }
@@ -71,17 +71,17 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
   }
 
   /** A target that closes idle connections is not unwell: what it broke so is tried once more, on a fresh one. */
-  function again(onward: Onward, lease: Lease, outcome: Outcome): Promise<HopOutcome> | null {
-    const { exchange, route } = onward
+  function again(request: ForwardRequest, lease: Lease, outcome: Outcome): Promise<HttpOutcome> | null {
+    const { exchange, route } = request
     exchange.span?.tried(outcome)
     if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
     // This neither counts as its failure nor against the budget. Each connection that has answered allows one
     // such retry, so they cannot pile up.
     countRetry(exchange, route)
-    return attempts.attemptAfresh(onward, lease.target)
+    return attempts.attemptAfresh(request, lease.target)
   }
 
-  function end({ exchange, route }: Onward, lease: Lease, outcome: Outcome | null): void {
+  function end({ exchange, route }: ForwardRequest, lease: Lease, outcome: Outcome | null): void {
     if (outcome !== null) {
       exchange.upstreamMs = parts.now() - exchange.upstreamStartedAt!
       record(exchange, route, lease, outcome)
@@ -90,8 +90,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
   }
 
   return {
-    async forward(onward) {
-      const { exchange, route, tokenExpiresAt } = onward
+    async forward(request) {
+      const { exchange, route, tokenExpiresAt } = request
       const { retryBudget, config } = route.upstream
       letBodyCome(exchange)
       const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt, parts.interrupt))
@@ -99,7 +99,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       retryBudget.deposit()
       try {
         for (let left = config.retries; ; left--) {
-          const acquired = route.upstream.acquire({ tried, upgrade: onward.upgrade !== null })
+          const acquired = route.upstream.acquire({ tried, upgrade: request.upgrade !== null })
           const turn = acquired.kind === 'queued' ? await turnOf(exchange, acquired.place) : acquired
           if (turn === null) return DONE
           if (turn.kind === 'refused') return turn
@@ -107,14 +107,14 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
           let outcome: Outcome | null = null
           try {
             begin(exchange, lease)
-            outcome = await attempts.attempt(onward, lease.target)
-            const second = again(onward, lease, outcome)
+            outcome = await attempts.attempt(request, lease.target)
+            const second = again(request, lease, outcome)
             if (second !== null) {
               outcome = await second
               exchange.span?.tried(outcome)
             }
           } finally {
-            end(onward, lease, outcome)
+            end(request, lease, outcome)
           }
           if (left <= 0 || !mayRetry(exchange, outcome) || !retryBudget.withdraw()) {
             return conclusion(exchange, outcome)

@@ -19,7 +19,7 @@ import type { TraceIds } from '../http/traceparent.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 import type { Metrics, RouteMetrics } from '../telemetry/metrics/metrics.ts'
 import type { AccessLog } from './access-log.ts'
-import { admit, type MatchedTarget, readTarget } from './admission.ts'
+import { admit, type RequestTarget, readTarget } from './admission.ts'
 import type { UpgradeParts } from './attempts.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
@@ -38,7 +38,7 @@ export interface GatewayParts {
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
   readonly hsts: string | null
   /** Where a request that came by the redirect listener is to be had. */
-  readonly secureUrl: (target: MatchedTarget) => string
+  readonly secureUrl: (target: RequestTarget) => string
   readonly accessCookie: string
   /** Null where spans are not exported. */
   readonly tracing: Tracing | null
@@ -106,16 +106,16 @@ export function createGateway(parts: GatewayParts): Gateway {
       const { route, target } = admission
       exchange.route = route
       const upgrade = arrival.upgrade ?? null
-      const own = { scheme, host: target.host, upgrade: upgrade !== null }
-      const asked = parts.decider.decide({ exchange, route, own, names: snapshot.identity })
+      const origin = { scheme, host: target.host, upgrade: upgrade !== null }
+      const asked = parts.decider.decide({ exchange, route, origin, names: snapshot.identity })
       const decision = asked instanceof Promise ? await asked : asked
       if (clientIsGone(exchange) || res.headersSent) return
       if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
       if (announcedLength(req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
 
       const { fields: identity, tokenExpiresAt } = decision
-      const onward = { exchange, route, target, identity, tokenExpiresAt, upgrade }
-      const outcome = await parts.forwarder.forward(onward)
+      const forward = { exchange, route, target, identity, tokenExpiresAt, upgrade }
+      const outcome = await parts.forwarder.forward(forward)
       if (outcome.kind === 'refused') return no(exchange, outcome.code)
       if (outcome.kind === 'broken') return breakOff(exchange, outcome.code)
     } catch (error) {
@@ -149,7 +149,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     answer(exchange, 308, ['Location', parts.secureUrl(read.target)], null)
   }
 
-  function deny(exchange: Exchange, route: Route, target: MatchedTarget, code: ErrorCode): void {
+  function deny(exchange: Exchange, route: Route, target: RequestTarget, code: ErrorCode): void {
     if (statusOf(code) !== 401 || route.loginRedirect === null || !isNavigation(exchange.req)) {
       no(exchange, code)
       return

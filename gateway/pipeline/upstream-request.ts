@@ -1,14 +1,14 @@
 import { stripRoutePrefix } from '../http/request-target.ts'
 import type { Route } from '../routing/snapshot.ts'
-import type { MatchedTarget } from './admission.ts'
+import type { RequestTarget } from './admission.ts'
 
 /** Path and query as targets get them. */
-export function upstreamPath(route: Route, target: MatchedTarget): string {
+export function upstreamPath(route: Route, target: RequestTarget): string {
   return route.stripPrefix ? stripRoutePrefix(target.raw, route.path) : target.raw
 }
 
 /** `Host` as a target gets it. @param own what it is towards that target by its URL */
-export function upstreamHost(route: Route, target: MatchedTarget, own: string): string {
+export function upstreamHost(route: Route, target: RequestTarget, own: string): string {
   const { host } = route.upstream.config
   return host === 'preserve' ? target.host : host === 'target' ? own : host
 }

@@ -1,9 +1,13 @@
 import type { LookupFunction } from 'node:net'
 import type { TargetMetrics } from '../telemetry/metrics/metrics.ts'
 import type { UpstreamConfig } from './config.ts'
-import { createTargetConnections, parseTarget, type TargetConnections } from './transport/dispatcher.ts'
+import {
+  createTargetConnections,
+  parseTargetAddress,
+  type TargetConnections,
+} from './transport/dispatcher.ts'
 import { createHealthProbe } from './transport/health-probe.ts'
-import { createUpgradeHop, type UpgradeHop } from './transport/upgrade-attempt.ts'
+import { createUpgradeAttempts, type UpgradeAttempts } from './transport/upgrade-attempt.ts'
 
 /** One origin of an upstream, with its connections and its health. Outlives a reload that does not change it. */
 export interface Target {
@@ -13,7 +17,7 @@ export interface Target {
   readonly host: string
   readonly metrics: TargetMetrics
   readonly connections: TargetConnections
-  readonly upgrades: UpgradeHop
+  readonly upgrades: UpgradeAttempts
   readonly health: TargetHealth
   /** The file's weight, less while it is eased in after it was down. */
   weight: number
@@ -79,7 +83,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     tls,
     lookup,
   })
-  const upgrades = createUpgradeHop({ url, ...timeouts, tls, lookup })
+  const upgrades = createUpgradeAttempts({ url, ...timeouts, tls, lookup })
   const probe = createHealthProbe({
     url,
     connectMs: timeouts.connectMs,
@@ -89,7 +93,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
   })
   return {
     url,
-    host: parseTarget(url).host,
+    host: parseTargetAddress(url).host,
     metrics,
     connections,
     upgrades,

@@ -58,7 +58,7 @@ export function createTargetConnections(options: DispatcherOptions): TargetConne
 type Connector = ReturnType<typeof buildConnector>
 
 function createPool(options: DispatcherOptions, connect: Connector, keepAlive: boolean): TargetConnections {
-  const { origin, hostname } = parseTarget(options.url)
+  const { origin, hostname } = parseTargetAddress(options.url)
   const state = { breaking: false }
   const answered = new WeakSet<Error>()
   let fresh: TargetConnections | null = null
@@ -103,7 +103,7 @@ function createPool(options: DispatcherOptions, connect: Connector, keepAlive: b
 }
 
 function createHttp2(options: DispatcherOptions, connect: Connector): TargetConnections {
-  const { origin, host, hostname } = parseTarget(options.url)
+  const { origin, host, hostname } = parseTargetAddress(options.url)
   const { protocol, port } = new URL(origin)
   const dispatcher = createHttp2Connection({
     origin,
@@ -153,7 +153,7 @@ function readInto(buffer: Buffer) {
 }
 
 function createConnector(options: DispatcherOptions): Connector {
-  const { socketPath, origin } = parseTarget(options.url)
+  const { socketPath, origin } = parseTargetAddress(options.url)
   const servername = serverNameOf(options.url, options.tls)
   const connect = buildConnector({
     timeout: options.connectMs,
@@ -173,7 +173,7 @@ function createConnector(options: DispatcherOptions): Connector {
 }
 
 /** Splits a target of the routing file into what undici wants; a unix socket is spoken to as `http://localhost`. */
-export function parseTarget(url: string): ParsedTarget {
+export function parseTargetAddress(url: string): TargetAddress {
   if (url.startsWith('unix:')) {
     const socketPath = url.slice('unix:'.length)
     return { origin: 'http://localhost', socketPath, host: 'localhost', hostname: null }
@@ -187,12 +187,12 @@ export function parseTarget(url: string): ParsedTarget {
  * `Host`, which is the client's word.
  */
 export function serverNameOf(url: string, tls: TlsOptions | null): string {
-  const { hostname } = parseTarget(url)
+  const { hostname } = parseTargetAddress(url)
   const named = hostname !== null && isIP(hostname) === 0
   return tls?.serverName ?? (named ? hostname : '')
 }
 
-export interface ParsedTarget {
+export interface TargetAddress {
   readonly origin: string
   readonly socketPath: string | null
   /** What `Host` is towards it. */

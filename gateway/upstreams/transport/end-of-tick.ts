@@ -3,10 +3,10 @@ export interface Deferred {
   /** The next one of the same turn; the turn's end keeps it. */
   nextDeferred: Deferred | null
   /** Must not throw. */
-  onTurnEnd(): void
+  onEndOfTick(): void
 }
 
-export interface TurnEnd {
+export interface EndOfTick {
   /** Each is told once, in the order in which they came. One that waits already must not come again. */
   add(deferred: Deferred): void
 }
@@ -16,7 +16,7 @@ export interface TurnEnd {
  * woken is still awake for the next one. On loopback that is a seventh of what a proxy of two sockets costs at all.
  * A chain of its members, since an array would be made anew in each turn.
  */
-export function createTurnEnd(): TurnEnd {
+export function createEndOfTick(): EndOfTick {
   let first: Deferred | null = null
   let last: Deferred | null = null
 
@@ -27,7 +27,7 @@ export function createTurnEnd(): TurnEnd {
     while (at !== null) {
       const next: Deferred | null = at.nextDeferred
       at.nextDeferred = null
-      at.onTurnEnd()
+      at.onEndOfTick()
       at = next
     }
   }

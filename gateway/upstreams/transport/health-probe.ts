@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import { createTargetConnections, parseTarget, type TlsOptions } from './dispatcher.ts'
+import { createTargetConnections, parseTargetAddress, type TlsOptions } from './dispatcher.ts'
 import type { Dispatcher } from './undici.ts'
 
 const TOO_LATE = new Error('too late')
@@ -21,7 +21,7 @@ export function createHealthProbe(target: {
   readonly tls: TlsOptions | null
   readonly lookup: LookupFunction
 }): HealthProbe {
-  const { host } = parseTarget(target.url)
+  const { host } = parseTargetAddress(target.url)
   // The check's own deadline is the one that counts; these only bound what is left behind.
   const bounds = { responseMs: 60_000, idleMs: 60_000, maxConnections: 1 }
   const { dispatcher, servername } = createTargetConnections({ ...target, ...bounds }).fresh

@@ -3,20 +3,20 @@ import type { ErrorCode } from '../../core/errors.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
 import { reasonOf } from '../../http/status-line.ts'
 import type { TargetConnections } from './dispatcher.ts'
-import type { Deferred, TurnEnd } from './end-of-tick.ts'
+import type { Deferred, EndOfTick } from './end-of-tick.ts'
 import { flatFields } from './raw-fields.ts'
 import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 import type { Dispatcher } from './undici.ts'
 
 /** The client's side of an exchange, as far as the hop has to do with it. */
-export interface HopClient {
+export interface AttemptClient {
   readonly req: IncomingMessage
   readonly res: ServerResponse
   readonly requestId: string
   /** True where the client's connection is to end with this answer; asked when the answer begins. */
   readonly isLast: () => boolean
-  readonly count: HopCount
+  readonly count: TransferCount
   /** Set for the time of the hop. */
   watcher: ClientWatcher | null
 }
@@ -27,7 +27,7 @@ export interface ClientWatcher {
 }
 
 /** One try to have a target answer a request. */
-export interface HopRequest {
+export interface AttemptRequest {
   /** Path and query as they go upstream. */
   readonly path: string
   /** Flat name, value pairs, all that goes upstream. */
@@ -39,14 +39,14 @@ export interface HopRequest {
   readonly responseEdits: HeaderEdits | null
 }
 
-export type HopOutcome =
+export type HttpOutcome =
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'client-gone' }
   | { readonly kind: 'body-too-large' }
-  | HopFailure
+  | AttemptFailure
 
 /** The target failed. What it says of the progress decides whether another target may be tried. */
-export interface HopFailure {
+export interface AttemptFailure {
   readonly kind: 'failed'
   readonly code: ErrorCode
   readonly cause: unknown
@@ -61,7 +61,7 @@ export interface HopFailure {
 }
 
 /** Bytes of body that crossed the hop so far; kept when an exchange breaks off. */
-export interface HopCount {
+export interface TransferCount {
   bytesIn: number
   bytesOut: number
   /** The answer is a stream of server-sent events. */
@@ -85,10 +85,10 @@ const CUT_SHORT = Object.assign(new Error('the answer was cut short'), { code: '
  */
 export function forwardHttp(
   connections: TargetConnections,
-  client: HopClient,
-  request: HopRequest,
-  turnEnd: TurnEnd,
-): Promise<HopOutcome> {
+  client: AttemptClient,
+  request: AttemptRequest,
+  endOfTick: EndOfTick,
+): Promise<HttpOutcome> {
   return new Promise((resolve) => {
     const { req, count } = client
     const body = request.hasBody
@@ -96,7 +96,7 @@ export function forwardHttp(
           count.bytesIn += bytes
         })
       : null
-    const handler = new HopHandler({ connections, client, request, turnEnd, body, resolve })
+    const handler = new AttemptHandler({ connections, client, request, endOfTick, body, resolve })
     client.watcher = handler
     const options = {
       path: request.path,
@@ -111,18 +111,18 @@ export function forwardHttp(
   })
 }
 
-interface HopParts {
+interface AttemptParts {
   readonly connections: TargetConnections
-  readonly client: HopClient
-  readonly request: HopRequest
-  readonly turnEnd: TurnEnd
+  readonly client: AttemptClient
+  readonly request: AttemptRequest
+  readonly endOfTick: EndOfTick
   readonly body: RequestBody | null
-  readonly resolve: (outcome: HopOutcome) => void
+  readonly resolve: (outcome: HttpOutcome) => void
 }
 
-class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred {
+class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred {
   nextDeferred: Deferred | null = null
-  readonly #parts: HopParts
+  readonly #parts: AttemptParts
   #controller: Dispatcher.DispatchController | null = null
   #clientGone = false
   #answerBegan = false
@@ -131,12 +131,12 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred 
   #length = -1
   #whole: Buffer | null = null
   #ended = false
-  #awaitsTurnEnd = false
+  #awaitsEndOfTick = false
   #settled = false
   #draining = false
   #status = 0
 
-  constructor(parts: HopParts) {
+  constructor(parts: AttemptParts) {
     this.#parts = parts
   }
 
@@ -180,15 +180,15 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred 
     client.count.eventStream = head.eventStream
     if (client.isLast()) res.shouldKeepAlive = false
     res.writeHead(status, reason, head.fields)
-    this.#awaitTurnEnd()
+    this.#awaitEndOfTick()
   }
 
   /**
    * Node holds a head back until there is a body to go with it. One that came alone, such as that of an event
    * stream, goes out alone; one that came with all of its body goes with that.
    */
-  onTurnEnd(): void {
-    this.#awaitsTurnEnd = false
+  onEndOfTick(): void {
+    this.#awaitsEndOfTick = false
     if (this.#settled) return
     const { res, count } = this.#parts.client
     try {
@@ -227,13 +227,13 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred 
     this.#ended = true
     // A piece that was written this turn is held back by Node until its end, which belongs in the same write.
     if (this.#whole === null && client.count.bytesOut > 0) this.#finish()
-    else this.#awaitTurnEnd()
+    else this.#awaitEndOfTick()
   }
 
-  #awaitTurnEnd(): void {
-    if (this.#awaitsTurnEnd) return
-    this.#awaitsTurnEnd = true
-    this.#parts.turnEnd.add(this)
+  #awaitEndOfTick(): void {
+    if (this.#awaitsEndOfTick) return
+    this.#awaitsEndOfTick = true
+    this.#parts.endOfTick.add(this)
   }
 
   #finish(): void {
@@ -269,7 +269,7 @@ class HopHandler implements Dispatcher.DispatchHandler, ClientWatcher, Deferred 
     })
   }
 
-  #settle(outcome: HopOutcome): void {
+  #settle(outcome: HttpOutcome): void {
     const { client, resolve } = this.#parts
     client.watcher = null
     this.#settled = true

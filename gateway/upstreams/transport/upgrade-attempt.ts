@@ -5,8 +5,8 @@ import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
 import { clientHeaders, type HeaderEdits } from '../../http/headers.ts'
 import { reasonOf } from '../../http/status-line.ts'
-import { parseTarget, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
-import type { HopCount, HopFailure } from './http-attempt.ts'
+import { parseTargetAddress, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
+import type { AttemptFailure, TransferCount } from './http-attempt.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** The WebSocket handshake of one client, checked and authenticated already. */
@@ -26,7 +26,7 @@ export interface UpgradeRequest {
   readonly headers: readonly string[]
   readonly responseEdits: HeaderEdits | null
   /** Gets the bytes that crossed after the switch, once it is over; of another answer those of its body. */
-  readonly count: Pick<HopCount, 'bytesIn' | 'bytesOut'>
+  readonly count: Pick<TransferCount, 'bytesIn' | 'bytesOut'>
 }
 
 export type UpgradeOutcome =
@@ -35,7 +35,7 @@ export type UpgradeOutcome =
   /** The target answered with something else than 101; it was passed on. */
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'client-gone' }
-  | HopFailure
+  | AttemptFailure
 
 export interface UpgradeTarget {
   readonly url: string
@@ -46,15 +46,15 @@ export interface UpgradeTarget {
   readonly lookup: LookupFunction
 }
 
-export interface UpgradeHop {
+export interface UpgradeAttempts {
   /** @param onOpen called when the connection is switched over, with the means to break it */
   forward(request: UpgradeRequest, onOpen: (breakOff: () => void) => void): Promise<UpgradeOutcome>
   close(): void
 }
 
 /** Forwards WebSocket handshakes to one target by http-proxy-3, whose pipe between the sockets it is. */
-export function createUpgradeHop(target: UpgradeTarget): UpgradeHop {
-  const { origin, socketPath } = parseTarget(target.url)
+export function createUpgradeAttempts(target: UpgradeTarget): UpgradeAttempts {
+  const { origin, socketPath } = parseTargetAddress(target.url)
   const secure = origin.startsWith('https:')
   const { lookup } = target
   const agent = secure

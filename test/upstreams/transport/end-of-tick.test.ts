@@ -1,15 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { createTurnEnd, type Deferred } from '../../../gateway/upstreams/transport/end-of-tick.ts'
+import { createEndOfTick, type Deferred } from '../../../gateway/upstreams/transport/end-of-tick.ts'
 
 function deferred(told: () => void): Deferred {
-  return { nextDeferred: null, onTurnEnd: told }
+  return { nextDeferred: null, onEndOfTick: told }
 }
 
 t.test('all that wait are told once, in their order, when the turn ends and not before', async (t) => {
-  const turnEnd = createTurnEnd()
+  const endOfTick = createEndOfTick()
   const told: string[] = []
-  for (const name of ['first', 'second', 'third']) turnEnd.add(deferred(() => told.push(name)))
+  for (const name of ['first', 'second', 'third']) endOfTick.add(deferred(() => told.push(name)))
   await Promise.resolve()
   t.same(told, [])
   await nextTurn()
@@ -19,11 +19,11 @@ t.test('all that wait are told once, in their order, when the turn ends and not 
 })
 
 t.test('one that comes while the others are told waits for the next turn', async (t) => {
-  const turnEnd = createTurnEnd()
+  const endOfTick = createEndOfTick()
   const told: string[] = []
   const late = deferred(() => told.push('late'))
-  turnEnd.add(deferred(() => turnEnd.add(late)))
-  turnEnd.add(deferred(() => told.push('second')))
+  endOfTick.add(deferred(() => endOfTick.add(late)))
+  endOfTick.add(deferred(() => told.push('second')))
   await nextTurn()
   t.same(told, ['second'])
   await nextTurn()
@@ -31,14 +31,14 @@ t.test('one that comes while the others are told waits for the next turn', async
 })
 
 t.test('one that was told may wait again, and nothing of an earlier turn hangs on it', async (t) => {
-  const turnEnd = createTurnEnd()
+  const endOfTick = createEndOfTick()
   const told: string[] = []
   const [first, second] = [deferred(() => told.push('first')), deferred(() => told.push('second'))]
-  turnEnd.add(first)
-  turnEnd.add(second)
+  endOfTick.add(first)
+  endOfTick.add(second)
   await nextTurn()
   t.equal(first.nextDeferred, null)
-  turnEnd.add(first)
+  endOfTick.add(first)
   await nextTurn()
   t.same(told, ['first', 'second', 'first'])
 })

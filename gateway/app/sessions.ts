@@ -1,5 +1,6 @@
 import type { LookupFunction } from 'node:net'
 import type { KeyRing } from '../auth/jwt/key-ring.ts'
+import { createTokenSigner } from '../auth/jwt/token-signer.ts'
 import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { GatewayError } from '../core/errors.ts'
@@ -69,9 +70,7 @@ export function createSessions(parts: SessionParts): {
     cookies,
     verifier,
     store,
-    signer: { secret: () => secrets()[0], algorithm: () => keys.algorithms[0] ?? 'HS256' },
-    issuer: settings.jwtIssuer,
-    audience: settings.jwtAudience,
+    signer: createTokenSigner({ keys, issuer: settings.jwtIssuer, audience: settings.jwtAudience }),
   })
   const endpoints = createSessionEndpoints({ cookies, refresh, store, onFault, identify })
   return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh, onFault) }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { SignJWT } from 'jose'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { createKeyRing } from '../auth/jwt/keys.ts'
+import { createTokenSigner, type TokenSigner } from '../auth/jwt/token-signer.ts'
 import { canonicalValue } from '../auth/token-store/column-values.ts'
 import { type MappedColumn, type MappedTable, proofStatement } from '../auth/token-store/mapped-table.ts'
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
@@ -122,12 +122,12 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
       const iat = Math.floor(Date.now() / 1000)
       const exp = iat + token.ttlS
       const { userId, mandateId } = token
-      const sign = await createSigner(settings, keySource)
+      const signer = await openSigner(settings, keySource)
       const issued = await Promise.all(
         uses.map(async (use) => {
           const id = randomUUID()
           const claims = { jti: id, userId, sessionId: session, mandateId, type: use, iat, exp }
-          return { id, jwt: await sign(claims) }
+          return { id, jwt: await signer.sign(claims) }
         }),
       )
       await atPrimary(async (mapped, ask) => {
@@ -207,9 +207,7 @@ function isParameter({ sql, type }: MappedColumn, place: number): string {
   return `${sql} = $${place}::${parameterType(type)}`
 }
 
-type Sign = (claims: Record<string, unknown>) => Promise<string>
-
-async function createSigner(settings: Settings, keySource: KeySource): Promise<Sign> {
+async function openSigner(settings: Settings, keySource: KeySource): Promise<TokenSigner> {
   const keys = await createKeyRing(keySource, {
     scheduler: systemScheduler,
     fetchJson: () => Promise.reject(new Error('not fetched here')),
@@ -217,23 +215,7 @@ async function createSigner(settings: Settings, keySource: KeySource): Promise<S
     log: SILENT_LOG,
   })
   keys.close()
-  const {
-    secrets: [secret],
-    algorithms,
-  } = keys
-  if (secret === undefined)
-    throw new Error(
-      'tokens are signed with JWT_SECRET or JWT_SECRET_FILE; the gateway holds only public keys',
-    )
-  const { jwtIssuer: iss, jwtAudience: aud } = settings
-  return (claims) => {
-    const jwt = new SignJWT({
-      ...claims,
-      ...(iss === null ? {} : { iss }),
-      ...(aud === null ? {} : { aud }),
-    })
-    return jwt.setProtectedHeader({ alg: algorithms[0] ?? 'HS256', typ: 'JWT' }).sign(secret)
-  }
+  return createTokenSigner({ keys, issuer: settings.jwtIssuer, audience: settings.jwtAudience })
 }
 
 function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {

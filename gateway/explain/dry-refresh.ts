@@ -1,4 +1,3 @@
-import { createSecretKey } from 'node:crypto'
 import type { VerifiedToken } from '../auth/jwt/claims.ts'
 import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { claimThatDiffers, refusalByRow } from '../auth/token-store/row-decision.ts'
@@ -37,10 +36,8 @@ export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts)
       cookies,
       verifier,
       store: { rotate },
-      // What is signed with it is thrown away.
-      signer: { secret: () => createSecretKey(Buffer.alloc(32)), algorithm: () => 'HS256' },
-      issuer: null,
-      audience: null,
+      // The cookies are thrown away.
+      signer: { sign: async () => '(not signed)' },
     }),
     () => {},
   )

@@ -1,7 +1,6 @@
-import type { KeyObject } from 'node:crypto'
-import { SignJWT } from 'jose'
 import type { CredentialsCode } from '../auth/authenticator.ts'
 import { originAllowed } from '../auth/authorization.ts'
+import type { TokenSigner } from '../auth/jwt/token-signer.ts'
 import type { TokenVerifier, Verification } from '../auth/jwt/token-verifier.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import { type CookieNames, type CookieValue, readCookies } from '../http/cookies.ts'
@@ -42,29 +41,17 @@ export interface RefreshParts {
   readonly cookies: CookieNames
   readonly verifier: TokenVerifier
   readonly store: Pick<SessionStore, 'rotate'>
-  readonly signer: { readonly secret: () => KeyObject; readonly algorithm: () => string }
-  readonly issuer: string | null
-  readonly audience: string | null
+  readonly signer: TokenSigner
 }
 
 export function createRefresh(parts: RefreshParts): Refresh {
   const { cookies } = parts
 
   /** The same row gives the same JWT to the byte: racing tabs end with equal cookies. */
-  async function sign(token: SessionToken, use: 'access' | 'refresh'): Promise<string> {
+  function sign(token: SessionToken, use: 'access' | 'refresh'): Promise<string> {
     const { id, userId, sessionId, mandateId } = token
-    const claims = {
-      jti: id,
-      userId,
-      sessionId,
-      mandateId,
-      type: use,
-      exp: Math.floor(token.exp),
-      ...(parts.issuer === null ? {} : { iss: parts.issuer }),
-      ...(parts.audience === null ? {} : { aud: parts.audience }),
-    }
-    const header = { alg: parts.signer.algorithm(), typ: 'JWT' }
-    return new SignJWT(claims).setProtectedHeader(header).sign(parts.signer.secret())
+    const exp = Math.floor(token.exp)
+    return parts.signer.sign({ jti: id, userId, sessionId, mandateId, type: use, exp })
   }
 
   async function verify(cookie: CookieValue): Promise<Verification | CredentialsCode> {

@@ -6,7 +6,7 @@ import { helpOn, overview, usageOf } from './cli/help.ts'
 import { hearSignals } from './cli/signals.ts'
 import { paintFor } from './cli/terminal.ts'
 import { SettingsError, UsageError } from './cli/usage.ts'
-import { suggestion } from './core/message-text.ts'
+import { didYouMean } from './core/message-text.ts'
 
 /** @returns the exit code: 0 done, 1 the answer is no, 2 wrong usage or settings */
 type Run = (args: Arguments, environment: Environment) => Promise<number>
@@ -90,7 +90,7 @@ function unknownCommand(name: string): UsageError {
   const shown = JSON.stringify(name.length > 40 ? `${name.slice(0, 20)}…` : name)
   const group = names.filter((each) => each.startsWith(`${name.split(' ')[0]} `))
   const expected = group.length === 0 ? '' : `; expected ${group.join(', ')}`
-  return new UsageError(`${shown} is no command${suggestion(name, names) || expected}`)
+  return new UsageError(`${shown} is no command${didYouMean(name, names) || expected}`)
 }
 
 function version(): string {

@@ -1,4 +1,4 @@
-import { type Readiness, type ReadinessCause, readinessBy } from '../core/readiness.ts'
+import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
 import { sumTotals } from '../telemetry/metrics/totals.ts'
 import type {
   ProcessStatus,
@@ -96,11 +96,11 @@ function sumTarget(each: readonly TargetStatus[]): TargetStatus {
 /** Ready where all workers that answer are; one that is stuck or being replaced takes none of the others' traffic. */
 export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
   if (each.length === 0)
-    return readinessBy([{ reason: null, cause: `${count} of ${count} workers do not answer` }])
+    return readinessFrom([{ reason: null, cause: `${count} of ${count} workers do not answer` }])
   const causes = new Map<string, ReadinessCause>()
   for (const readiness of each) {
     // Workers that found out the same say it once.
     for (const found of readiness.causes) causes.set(`${found.reason} ${found.cause}`, found)
   }
-  return readinessBy([...causes.values()])
+  return readinessFrom([...causes.values()])
 }

@@ -1,9 +1,9 @@
 import type { Reporter } from '../admin/reports.ts'
 import type { KeyRing, KeySource } from '../auth/jwt/key-ring.ts'
-import { quotedTable } from '../auth/token-store/token-columns.ts'
+import { quoteTable } from '../auth/token-store/token-columns.ts'
 import { describeFault, describeKeyFault } from '../auth/token-store/token-store-faults.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
-import { type Readiness, type ReadinessCause, readinessBy } from '../core/readiness.ts'
+import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
 import { type Scheduler, systemScheduler } from '../core/scheduler.ts'
 import { interrupt } from '../exchange/answers.ts'
 import type { Tracing } from '../exchange/tracing.ts'
@@ -113,7 +113,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const decider = createDecider({
     authenticator,
     accessCookie: cookies.access,
-    refreshInPassing: sessions?.refreshInPassing ?? null,
+    inlineRefresh: sessions?.inlineRefresh ?? null,
     metrics,
     log,
     now,
@@ -200,7 +200,7 @@ export async function createApp(parts: AppParts): Promise<App> {
 }
 
 function storeEventsOf({ settings, sendStoreEvent }: AppParts, scheduler: Scheduler): TokenStoreEvents {
-  const table = quotedTable(settings.tokenTable)
+  const table = quoteTable(settings.tokenTable)
   const timeoutMs = settings.lookupTimeoutMs
   return createTokenStoreEvents({
     send: sendStoreEvent,
@@ -260,5 +260,5 @@ function readinessOf({
     const reason = store.fault.code === 'FENCED' ? 'fenced' : 'token_store'
     causes.push({ reason, cause: store.fault.cause })
   }
-  return readinessBy(causes)
+  return readinessFrom(causes)
 }

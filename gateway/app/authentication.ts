@@ -4,9 +4,9 @@ import { createFetchJson } from '../auth/jwt/fetch-json.ts'
 import type { KeyRing, KeySource } from '../auth/jwt/key-ring.ts'
 import { createKeyRing } from '../auth/jwt/keys.ts'
 import { createTokenVerifier, type TokenVerifier } from '../auth/jwt/token-verifier.ts'
-import { createLatenessCheck } from '../auth/token-store/late-answer-diagnosis.ts'
+import { createLateAnswerDiagnosis } from '../auth/token-store/late-answer-diagnosis.ts'
 import { createNegativeCache, type NegativeCache } from '../auth/token-store/negative-cache.ts'
-import { quotedTable } from '../auth/token-store/token-columns.ts'
+import { quoteTable } from '../auth/token-store/token-columns.ts'
 import { createTokenLookup } from '../auth/token-store/token-lookup.ts'
 import { describeFault } from '../auth/token-store/token-store-faults.ts'
 import { createTokenStoreMonitor, type TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
@@ -140,13 +140,13 @@ function monitorOf(
   { settings, metrics, scheduler, storeEvents }: AuthenticationParts,
 ) {
   const timeoutMs = settings.lookupTimeoutMs
-  const context = { table: quotedTable(settings.tokenTable), timeoutMs }
+  const context = { table: quoteTable(settings.tokenTable), timeoutMs }
   return createTokenStoreMonitor({
     table,
     scheduler,
     timeoutMs,
     describe: (error) => describeFault(error, context),
-    explainLateness: createLatenessCheck(database, context),
+    diagnoseLateAnswer: createLateAnswerDiagnosis(database, context),
     connectionsOpened: () => database.connectionsOpened,
     onState(up) {
       metrics.tokenStoreUp.value = up ? 1 : 0

@@ -8,7 +8,7 @@ import type { Scheduler } from '../core/scheduler.ts'
 import { createDatabase } from '../database/database.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import type { Decider } from '../pipeline/decision.ts'
-import { createRefreshInPassing, type RefreshInPassing } from '../sessions/inline-refresh.ts'
+import { createInlineRefresh, type InlineRefresh } from '../sessions/inline-refresh.ts'
 import { createRefresh } from '../sessions/refresh.ts'
 import { createSessionEndpoints, type SessionEndpoints } from '../sessions/session-endpoints.ts'
 import { createSessionRows } from '../sessions/session-rows.ts'
@@ -38,7 +38,7 @@ const CONNECTIONS = 2
 export function createSessions(parts: SessionParts): {
   readonly store: SessionStore
   readonly endpoints: SessionEndpoints
-  readonly refreshInPassing: RefreshInPassing
+  readonly inlineRefresh: InlineRefresh
 } {
   const { settings, keys, scheduler } = parts
   const secrets = () => {
@@ -73,5 +73,5 @@ export function createSessions(parts: SessionParts): {
     signer: createTokenSigner({ keys, issuer: settings.jwtIssuer, audience: settings.jwtAudience }),
   })
   const endpoints = createSessionEndpoints({ cookies, refresh, store, onFault, identify })
-  return { store, endpoints, refreshInPassing: createRefreshInPassing(refresh, onFault) }
+  return { store, endpoints, inlineRefresh: createInlineRefresh(refresh, onFault) }
 }

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { suggested } from '../core/message-text.ts'
+import { closestCandidate } from '../core/message-text.ts'
 import type { Command, Option } from './command.ts'
 import { HELP_OPTION } from './commands.ts'
 import { UsageError } from './usage.ts'
@@ -60,7 +60,8 @@ function known(options: readonly Option[], command: Command, name: string, rawNa
   const option = options.find((each) => each.name === name)
   if (option !== undefined) return option
   const names = options.map((each) => each.name)
-  const meant = suggested(name, names) ?? names.find((each) => name.length > 1 && each.startsWith(name))
+  const meant =
+    closestCandidate(name, names) ?? names.find((each) => name.length > 1 && each.startsWith(name))
   throw new UsageError(
     `unknown option ${rawName}${meant === undefined ? '' : `; did you mean --${meant}?`}`,
     command,

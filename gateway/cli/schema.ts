@@ -1,4 +1,9 @@
-import { quoted, quotedTable, sqlLiteral, type TokenColumns } from '../auth/token-store/token-columns.ts'
+import {
+  quoteIdentifier,
+  quoteTable,
+  sqlLiteral,
+  type TokenColumns,
+} from '../auth/token-store/token-columns.ts'
 import { tokenTableSql } from '../auth/token-store/token-table-sql.ts'
 import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
 import type { Settings } from '../settings/values.ts'
@@ -22,10 +27,10 @@ export async function schema(_args: Arguments, environment: Environment): Promis
 
 export function schemaSql(settings: Settings): string {
   const { tokenTable, tokenColumns: columns, tokenStatuses: statuses } = settings
-  const table = quotedTable(tokenTable)
-  const column = (name: keyof TokenColumns) => quoted(columns[name])
-  const prefix = tokenTable.schema === null ? '' : `${quoted(tokenTable.schema)}.`
-  const name = (suffix: string) => quoted(`${cut(tokenTable.name, suffix)}_${suffix}`)
+  const table = quoteTable(tokenTable)
+  const column = (name: keyof TokenColumns) => quoteIdentifier(columns[name])
+  const prefix = tokenTable.schema === null ? '' : `${quoteIdentifier(tokenTable.schema)}.`
+  const name = (suffix: string) => quoteIdentifier(`${cut(tokenTable.name, suffix)}_${suffix}`)
   const privileges = settings.sessionEndpoints ? 'SELECT, INSERT, UPDATE' : 'SELECT'
   // The literal becomes a value of the column's own type.
   const isActive = (row: string) => `${row}.${column('status')} = ${sqlLiteral(statuses.admitting)}`

@@ -9,7 +9,7 @@ import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
 import { createTokenTable, parameterType } from '../auth/token-store/token-table.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
-import { type Ask, type Cell, createDatabase, DatabaseError } from '../database/database.ts'
+import { type Cell, createDatabase, DatabaseError, type Query } from '../database/database.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
 import type { Settings } from '../settings/values.ts'
 
@@ -99,13 +99,13 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
    * Of several hosts only the primary can be written to, and only it is sure of what it reads. Tried again only as long
    * as nothing can have been written.
    */
-  async function atPrimary<T>(task: (mapped: MappedTable, ask: Ask) => Promise<T>): Promise<T> {
+  async function atPrimary<T>(task: (mapped: MappedTable, query: Query) => Promise<T>): Promise<T> {
     let begun = false
     const once = (mapped: MappedTable, leftMs: number) =>
-      database.transaction(async (ask) => {
-        await ask(proofStatement(mapped))
+      database.transaction(async (query) => {
+        await query(proofStatement(mapped))
         begun = true
-        return task(mapped, ask)
+        return task(mapped, query)
       }, leftMs)
     for (let left = parseDatabaseUrl(databaseUrl).hosts.length * 2; ; left--) {
       try {
@@ -130,11 +130,11 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
           return { id, jwt: await signer.sign(claims) }
         }),
       )
-      await atPrimary(async (mapped, ask) => {
+      await atPrimary(async (mapped, query) => {
         refuseNumbers(mapped.id)
         const mandate = mandateId ?? mapped.noMandate
         const ids = issued.map(({ id }) => id)
-        await ask({
+        await query({
           text: insertText(mapped, ids.length),
           parameters: [userId, session, mandate, String(exp), ...ids],
         })
@@ -142,23 +142,23 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
       return issued
     },
     revoke: ({ by, value }) =>
-      atPrimary(async (mapped, ask) => {
+      atPrimary(async (mapped, query) => {
         const statement = {
           text: revokeText(mapped, mapped[by]),
           parameters: [canonicalValue(mapped[by].type, by === 'id' ? value.trim() : value)],
         }
-        const once = async () => Number((await ask(statement))[0]?.[0])
+        const once = async () => Number((await query(statement))[0]?.[0])
         // An update that waits for a refresh of the same session does not see the tokens which that one makes.
         let revoked = await once()
         for (let more = await once(); more > 0; more = await once()) revoked += more
         return revoked
       }),
     list: (which) =>
-      atPrimary(async (mapped, ask) => {
+      atPrimary(async (mapped, query) => {
         const given = (['userId', 'sessionId'] as const).filter((key) => which[key] !== null)
         const text = listText(mapped, given, which)
         const parameters = given.map((key) => canonicalValue(mapped[key].type, which[key]!))
-        return (await ask({ text, parameters })).map((cells) => listed(cells, mapped))
+        return (await query({ text, parameters })).map((cells) => listed(cells, mapped))
       }),
     close: () => database.close(),
   }

@@ -1,5 +1,5 @@
 import { decodeJwt } from 'jose'
-import { visible } from '../core/message-text.ts'
+import { escapeInvisible } from '../core/message-text.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'
@@ -140,6 +140,6 @@ function table(rows: readonly ListedToken[], paint: Paint): string {
 
 /** On one line, whatever the row holds. */
 function cellOf(row: ListedToken, name: (typeof COLUMNS)[number]): string {
-  if (name === 'status' && row.active && row.expired) return `${visible(String(row.status))}, expired`
-  return visible(row[name] ?? '-')
+  if (name === 'status' && row.active && row.expired) return `${escapeInvisible(String(row.status))}, expired`
+  return escapeInvisible(row[name] ?? '-')
 }

@@ -5,26 +5,26 @@ const MAX_SHOWN = 80
 const MAX_CANDIDATES = 500
 
 /** Without characters that end a line, or that a terminal or an editor does not show as themselves. */
-export function visible(text: string): string {
+export function escapeInvisible(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`)
 }
 
-export function shortened(text: string): string {
-  return visible(text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`)
+export function shorten(text: string): string {
+  return escapeInvisible(text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`)
 }
 
-export function quoted(text: string): string {
-  return shortened(JSON.stringify(text))
+export function quote(text: string): string {
+  return shorten(JSON.stringify(text))
 }
 
 /** `; did you mean "…"?` for the candidate that a word was most likely meant to be, or nothing. */
-export function suggestion(word: string, candidates: readonly string[]): string {
-  const best = suggested(word, candidates)
-  return best === null ? '' : `; did you mean ${quoted(best)}?`
+export function didYouMean(word: string, candidates: readonly string[]): string {
+  const best = closestCandidate(word, candidates)
+  return best === null ? '' : `; did you mean ${quote(best)}?`
 }
 
 /** The candidate that a word was most likely meant to be, at most `most` edits away, or null. */
-export function suggested(word: string, candidates: readonly string[], most = 2): string | null {
+export function closestCandidate(word: string, candidates: readonly string[], most = 2): string | null {
   const limit = Math.min(most, Math.floor((word.length + 1) / 3))
   let best: string | null = null
   let least = limit + 1

@@ -16,7 +16,7 @@ export interface Readiness {
 }
 
 /** @param causes why not; empty where it is ready */
-export function readinessBy(causes: readonly ReadinessCause[]): Readiness {
+export function readinessFrom(causes: readonly ReadinessCause[]): Readiness {
   const reasons = new Set(causes.flatMap(({ reason }) => reason ?? []))
   return { ready: causes.length === 0, reasons: [...reasons], causes }
 }

@@ -5,7 +5,7 @@
  *
  * @param from, to what part of the text counts
  */
-export function textKey(text: string, from = 0, to = text.length): number {
+export function hashText(text: string, from = 0, to = text.length): number {
   let key = 0
   for (let i = from; i < to; i++) key = (Math.imul(key, 31) + text.charCodeAt(i)) | 0
   return key

@@ -9,7 +9,7 @@ export type { Cell, Statement } from './connection.ts'
 export { DatabaseError } from './database-error.ts'
 
 /** Runs one statement in a transaction under way. @throws DatabaseError */
-export type Ask = (statement: Statement) => Promise<Cell[][]>
+export type Query = (statement: Statement) => Promise<Cell[][]>
 
 /** A few connections, each of which carries one query at a time. */
 export interface Database {
@@ -32,7 +32,7 @@ export interface Database {
    * @param deadlineMs from the call to the answer to COMMIT
    * @throws DatabaseError, and what `task` throws
    */
-  transaction<T>(task: (ask: Ask) => Promise<T>, deadlineMs: number): Promise<T>
+  transaction<T>(task: (query: Query) => Promise<T>, deadlineMs: number): Promise<T>
   close(): Promise<void>
 }
 
@@ -126,24 +126,24 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   async function transact<T>(
     connection: PooledConnection,
-    task: (ask: Ask) => Promise<T>,
+    task: (query: Query) => Promise<T>,
     leftMs: number,
   ): Promise<T> {
     const end = scheduler.now() + leftMs
-    const ask: Ask = async (statement) => {
+    const query: Query = async (statement) => {
       const left = end - scheduler.now()
       if (left <= 0) throw new DatabaseError('DEADLINE', 'a transaction was given up', { stale: false })
       if (!connection.usable) throw new DatabaseError('CLOSED', 'the transaction has ended', { stale: false })
       return run(connection, statement, left)
     }
     try {
-      await ask(BEGIN)
-      const result = await task(ask)
-      await ask(COMMIT)
+      await query(BEGIN)
+      const result = await task(query)
+      await query(COMMIT)
       return result
     } catch (error) {
       // One that was given up rolls back by itself, and so does one that has no time left for it.
-      if (connection.usable) await ask(ROLLBACK).catch(() => pool.giveUp(connection, null))
+      if (connection.usable) await query(ROLLBACK).catch(() => pool.giveUp(connection, null))
       throw error
     }
   }

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
-import { quotedTable } from '../auth/token-store/token-columns.ts'
+import { quoteTable } from '../auth/token-store/token-columns.ts'
 import { tokenTableSql } from '../auth/token-store/token-table-sql.ts'
 import type { Settings } from '../settings/values.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
@@ -52,7 +52,7 @@ async function generatedKey(data: string, notices: string[]): Promise<KeySource>
 async function makeTable(url: string, { tokenTable, tokenColumns, tokenStatuses }: Settings): Promise<void> {
   const sql = postgres(url, { max: 1, onnotice: () => {} })
   try {
-    const [found] = await sql`select to_regclass(${quotedTable(tokenTable)})::text as name`
+    const [found] = await sql`select to_regclass(${quoteTable(tokenTable)})::text as name`
     if (found?.name === null) await sql.unsafe(tokenTableSql(tokenTable, tokenColumns, tokenStatuses))
   } finally {
     await sql.end()

@@ -1,6 +1,6 @@
 import { mandateAllowed } from '../auth/authorization.ts'
 import type { ErrorCode } from '../core/errors.ts'
-import { visible } from '../core/message-text.ts'
+import { escapeInvisible } from '../core/message-text.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Decision, RequestOrigin } from '../pipeline/decision.ts'
 import type { Route } from '../routing/snapshot.ts'
@@ -34,12 +34,12 @@ function passed({ decision, seen, route, exchange }: Judged): string[] {
   const mandate =
     route.mandates === null || !mandateAllowed(route, auth.identity)
       ? []
-      : [`the mandate ${visible(auth.identity.mandateId ?? '')} is among the route's`]
+      : [`the mandate ${escapeInvisible(auth.identity.mandateId ?? '')} is among the route's`]
   const { origin } = exchange.req.headers
   const allowed =
     origin === undefined || route.auth !== 'required' || decision.kind === 'denied'
       ? []
-      : [`a request from ${visible(origin)} may do this`]
+      : [`a request from ${escapeInvisible(origin)} may do this`]
   return [
     refreshed
       ? 'no good access token, but a good refresh token: new ones are made, and the answer carries their cookies'
@@ -54,13 +54,13 @@ function denied({ seen, exchange, route, origin }: Judged, code: ErrorCode): str
   if (auth?.kind === 'failed') return faultText(auth.error)
   if (code === 'mandate_forbidden') {
     const mandate = auth?.kind === 'authenticated' ? auth.identity.mandateId : null
-    const who = mandate === null ? 'a request without a mandate' : `the mandate ${visible(mandate)}`
+    const who = mandate === null ? 'a request without a mandate' : `the mandate ${escapeInvisible(mandate)}`
     return `${who} is not among the route's (${[...(route.mandates ?? [])].join(', ')})`
   }
   if (code === 'origin_forbidden') {
     const allowed = route.allowedOrigins === null ? 'there are none' : [...route.allowedOrigins].join(', ')
     const what = origin.upgrade ? 'a WebSocket' : 'a request that may change something'
-    return `${what} from ${visible(String(exchange.req.headers.origin))}, which is neither its own origin, ${origin.scheme}://${origin.host}, nor in "allowedOrigins" (${allowed})`
+    return `${what} from ${escapeInvisible(String(exchange.req.headers.origin))}, which is neither its own origin, ${origin.scheme}://${origin.host}, nor in "allowedOrigins" (${allowed})`
   }
   if (code === 'token_store_unavailable') return 'the row holds a value that no header field can carry'
   return auth?.kind === 'refused' ? auth.reason : 'it is refused'
@@ -72,5 +72,5 @@ function faultText(error: Error): string {
   for (let each: unknown = error; each instanceof Error && causes.length < 5; each = each.cause) {
     if (each.message !== '' && !causes.includes(each.message)) causes.push(each.message)
   }
-  return `${causes.map(visible).join(': ')}. A fault, no refusal: nobody is let in, and nobody is logged out`
+  return `${causes.map(escapeInvisible).join(': ')}. A fault, no refusal: nobody is let in, and nobody is logged out`
 }

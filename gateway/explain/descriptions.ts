@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
-import { visible } from '../core/message-text.ts'
+import { escapeInvisible } from '../core/message-text.ts'
 import type { CookieValue } from '../http/cookies.ts'
 import { MASK, maskJwts, SECRET_NAME } from '../telemetry/logging/masking.ts'
 import type { UpstreamConfig } from '../upstreams/config.ts'
@@ -66,7 +66,9 @@ export function describeHeaders(flat: readonly string[], open: ReadonlySet<strin
   const out: string[] = []
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!
-    out.push(`${name}: ${open.has(name.toLowerCase()) ? visible(flat[i + 1]!) : masked(name, flat[i + 1]!)}`)
+    out.push(
+      `${name}: ${open.has(name.toLowerCase()) ? escapeInvisible(flat[i + 1]!) : masked(name, flat[i + 1]!)}`,
+    )
   }
   return out
 }
@@ -74,11 +76,11 @@ export function describeHeaders(flat: readonly string[], open: ReadonlySet<strin
 function masked(name: string, value: string): string {
   if (/^cookie$/i.test(name)) return value.replace(/=[^;]*/g, `=${MASK}`)
   if (SECRET_NAME.test(name)) return MASK
-  return visible(maskJwts(value))
+  return escapeInvisible(maskJwts(value))
 }
 
 function shown(value: unknown): string {
-  return visible(typeof value === 'string' ? maskJwts(value) : JSON.stringify(value)).slice(0, 200)
+  return escapeInvisible(typeof value === 'string' ? maskJwts(value) : JSON.stringify(value)).slice(0, 200)
 }
 
 function instant(ms: number): string {

@@ -3,7 +3,7 @@ import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { claimThatDiffers, refusalByRow } from '../auth/token-store/row-decision.ts'
 import type { Lookup, TokenLookup } from '../auth/token-store/token-lookup.ts'
 import type { CookieNames } from '../http/cookies.ts'
-import { createRefreshInPassing, type RefreshInPassing } from '../sessions/inline-refresh.ts'
+import { createInlineRefresh, type InlineRefresh } from '../sessions/inline-refresh.ts'
 import { createRefresh } from '../sessions/refresh.ts'
 import type { Rotation } from '../sessions/session-store.ts'
 
@@ -16,8 +16,8 @@ export interface DryRefreshParts {
 /** Ids and times of tokens that are not made. */
 const NOT_MADE = { id: '(of the new token)', exp: 0 }
 
-/** A refresh in passing that only looks whether it could be: nothing is written, no token is used up. */
-export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts): RefreshInPassing {
+/** An inline refresh that only looks whether it could be: nothing is written, no token is used up. */
+export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts): InlineRefresh {
   /** As the session store judges, but for a token used within the last ten seconds, which it would take again. */
   async function rotate(token: VerifiedToken): Promise<Rotation> {
     const found = await new Promise<Lookup>((resolve) => lookup.find(token.jti, resolve))
@@ -31,7 +31,7 @@ export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts)
     return { kind: 'rotated', access: next, refresh: next, accessIsGood: true }
   }
 
-  return createRefreshInPassing(
+  return createInlineRefresh(
     createRefresh({
       cookies,
       verifier,

@@ -74,7 +74,7 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
       },
     },
     accessCookie: cookies.access,
-    refreshInPassing:
+    inlineRefresh:
       refresh &&
       (async (exchange, origin, refusal) => {
         const decision = await refresh(exchange, origin, refusal)

@@ -7,14 +7,14 @@ import type { Exchange } from '../exchange/exchange.ts'
 import { readCookie } from '../http/cookies.ts'
 import type { IdentityHeaderNames } from '../http/field-classes.ts'
 import type { Route } from '../routing/snapshot.ts'
-import type { RefreshInPassing } from '../sessions/inline-refresh.ts'
+import type { InlineRefresh } from '../sessions/inline-refresh.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 
 export interface DeciderParts {
   readonly authenticator: Authenticator
   readonly accessCookie: string
   /** Null where SESSION_ENDPOINTS is off. */
-  readonly refreshInPassing: RefreshInPassing | null
+  readonly inlineRefresh: InlineRefresh | null
   readonly metrics: Pick<Metrics, 'decision'>
   readonly log: Log
   /** Milliseconds, monotonic. */
@@ -131,8 +131,8 @@ export function createDecider(parts: DeciderParts): Decider {
         }
       }
       authenticate(exchange, (found) => {
-        if (found.kind === 'refused' && route.refreshes && parts.refreshInPassing !== null)
-          parts.refreshInPassing(exchange, origin, found).then(conclude, reject)
+        if (found.kind === 'refused' && route.refreshes && parts.inlineRefresh !== null)
+          parts.inlineRefresh(exchange, origin, found).then(conclude, reject)
         else conclude(found)
       })
     })

@@ -13,16 +13,16 @@ type Refusal = Extract<AuthDecision, { kind: 'refused' }>
  * @returns the identity of the new row, which this request's own transaction made or read; a fault; or the
  *   refusal as it was
  */
-export type RefreshInPassing = (
+export type InlineRefresh = (
   exchange: Exchange,
   own: Own & { readonly upgrade: boolean },
   refusal: Refusal,
 ) => Promise<AuthDecision>
 
-export function createRefreshInPassing(
+export function createInlineRefresh(
   refresh: Pick<Refresh, 'byCookie'>,
   onFault: (error: GatewayError) => void,
-): RefreshInPassing {
+): InlineRefresh {
   return async (exchange, own, refusal) => {
     if (!isOutOfDate(refusal) || own.upgrade || !mayRefresh(exchange.req)) return refusal
     try {

@@ -4,7 +4,7 @@ import type { DecidingRow } from '../auth/token-store/row-decision.ts'
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
 import { expirySql, expiryValueSql, isTime } from '../auth/token-store/token-expiry.ts'
 import { parameterType } from '../auth/token-store/token-table.ts'
-import type { Ask } from '../database/database.ts'
+import type { Query } from '../database/database.ts'
 
 /** A token's row. */
 export interface SessionToken {
@@ -51,21 +51,21 @@ export const sessionLock = (sessionId: string): string =>
  * @param timeoutMs what a server is told to wait at most: for a lock, and for a gateway that has stopped in the middle
  * @returns what gives a transaction its statements
  */
-export function createSessionRows(timeoutMs: number): (ask: Ask, mapped: MappedTable) => SessionRows {
-  return (ask, mapped) => {
+export function createSessionRows(timeoutMs: number): (query: Query, mapped: MappedTable) => SessionRows {
+  return (query, mapped) => {
     const texts = textsFor(mapped, timeoutMs)
     const { id: idColumn, expiresAt } = mapped
     /** What is no id is asked for as NULL: a token is unknown by the database's word alone. */
     const parameterOf = (id: string) => canonicalValue(idColumn.type, id)
     return {
       async lockSession(sessionId) {
-        await ask({ text: texts.lock, parameters: [sessionId], primaryOnly: true })
+        await query({ text: texts.lock, parameters: [sessionId], primaryOnly: true })
       },
       async lockSessionOf(tokenId) {
-        await ask({ text: texts.lockOf, parameters: [parameterOf(tokenId)], primaryOnly: true })
+        await query({ text: texts.lockOf, parameters: [parameterOf(tokenId)], primaryOnly: true })
       },
       async read(tokenId) {
-        const [cells] = await ask({ text: texts.read, parameters: [parameterOf(tokenId)] })
+        const [cells] = await query({ text: texts.read, parameters: [parameterOf(tokenId)] })
         if (cells === undefined) return null
         const [id, userId, sessionId, mandateId, status, exp, expired, clock] = cells
         return {
@@ -85,10 +85,10 @@ export function createSessionRows(timeoutMs: number): (ask: Ask, mapped: MappedT
         }
       },
       async revokeSession({ userId, sessionId }) {
-        await ask({ text: texts.revoke, parameters: [userId, sessionId] })
+        await query({ text: texts.revoke, parameters: [userId, sessionId] })
       },
       async insert(tokens, precedingId) {
-        await ask({
+        await query({
           text: insertText(mapped, tokens.length),
           parameters: [
             ...tokens.flatMap(({ id, userId, sessionId, mandateId, exp }) => [

@@ -3,7 +3,7 @@ import type { VerifiedToken } from '../auth/jwt/claims.ts'
 import { claimThatDiffers, refusalByRow } from '../auth/token-store/row-decision.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import { GatewayError } from '../core/errors.ts'
-import { type Ask, type Database, DatabaseError } from '../database/database.ts'
+import { type Database, DatabaseError, type Query } from '../database/database.ts'
 import type { createSessionRows, SessionRow, SessionRows, SessionToken } from './session-rows.ts'
 
 type RefusalCode = 'token_unknown' | 'token_expired' | 'token_revoked' | 'token_mismatch'
@@ -166,7 +166,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
   async function transact<T>(end: number, task: (rows: SessionRows) => Promise<T>): Promise<T> {
     const once = () =>
       parts.withMapped(Math.max(1, end - parts.now()), (mapped, leftMs) => {
-        const within = (ask: Ask) => task(parts.rowsOf(ask, mapped))
+        const within = (query: Query) => task(parts.rowsOf(query, mapped))
         return database.transaction(within, Math.max(1, leftMs))
       })
     for (let left = database.hosts; ; left--) {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TableName } from '../auth/token-store/token-columns.ts'
-import { suggested } from '../core/message-text.ts'
+import { closestCandidate } from '../core/message-text.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
 import { checkTogether } from './checks.ts'
 import { createReader, type Reader } from './reader.ts'
@@ -90,7 +90,8 @@ function misspelt(env: Env): string[] {
   return Object.keys(env)
     .filter((name) => name.length >= MIN_MISSPELT && env[name] !== '' && !names.includes(name))
     .flatMap((name) => {
-      const meant = names.find((known) => isOtherUnit(name, known)) ?? suggested(name, names, MAX_EDITS)
+      const meant =
+        names.find((known) => isOtherUnit(name, known)) ?? closestCandidate(name, names, MAX_EDITS)
       return meant === null || env[meant] ? [] : [`${name}: is not read; did you mean ${meant}?`]
     })
 }

@@ -1,7 +1,7 @@
 /** A member of a linked set carries its own links; it can be in one such set at a time. */
-export interface Linked {
-  previous: Linked | null
-  next: Linked | null
+export interface SetLinks {
+  previous: SetLinks | null
+  next: SetLinks | null
   linked: boolean
 }
 
@@ -11,8 +11,8 @@ export interface Linked {
  * collector of the young generation takes that whole chain, exchanges and all, for alive. This one leaves nothing
  * behind: a fifth of a request's CPU under load that comes in bursts.
  */
-export class LinkedSet<T extends Linked> implements Iterable<T> {
-  #first: Linked | null = null
+export class IntrusiveSet<T extends SetLinks> implements Iterable<T> {
+  #first: SetLinks | null = null
 
   add(member: T): void {
     if (member.linked) return

@@ -1,14 +1,14 @@
 import type { Scheduler } from '../core/scheduler.ts'
 
 /** The tokens whose revocation was notified a short while ago. */
-export interface RecentNotices {
+export interface RecentRevocations {
   add(tokenId: string): void
   has(tokenId: string): boolean
   stop(): void
 }
 
 /** @param keepMs how long an id is kept at least; twice as long at most */
-export function createRecentNotices(scheduler: Scheduler, keepMs: number): RecentNotices {
+export function createRecentRevocations(scheduler: Scheduler, keepMs: number): RecentRevocations {
   let ids = new Set<string>()
   let older = new Set<string>()
   let cancel = () => {}

@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import { quoted } from '../auth/token-store/token-columns.ts'
+import { quoteIdentifier } from '../auth/token-store/token-columns.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { createDatabase, DatabaseError } from '../database/database.ts'
 
@@ -64,7 +64,7 @@ export function createRevocationListener(parts: ListenerParts): RevocationListen
   async function beat(): Promise<void> {
     beating = true
     try {
-      await database.query({ text: `listen ${quoted(parts.channel)}`, parameters: [] }, timeoutMs)
+      await database.query({ text: `listen ${quoteIdentifier(parts.channel)}`, parameters: [] }, timeoutMs)
       tries = 0
       if (!closed && listeningOn !== database.connectionsOpened) {
         listeningOn = database.connectionsOpened

@@ -3,8 +3,8 @@ import { isReassigned } from '../auth/token-store/row-decision.ts'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CloseReason, StreamKind } from '../core/stream-kinds.ts'
-import { type Linked, LinkedSet } from './intrusive-set.ts'
-import { createRecentNotices } from './recent-revocations.ts'
+import { IntrusiveSet, type SetLinks } from './intrusive-set.ts'
+import { createRecentRevocations } from './recent-revocations.ts'
 
 /** An exchange that is open, as far as its session may end it. */
 export interface OpenExchange {
@@ -46,7 +46,7 @@ export interface StreamGuardParts {
   readonly onFault: (error: unknown) => void
 }
 
-interface Watched extends Linked {
+interface Watched extends SetLinks {
   readonly exchange: OpenExchange
   readonly since: number
   /** When the table last said that its token is good. */
@@ -73,10 +73,10 @@ const LONG_MS = 5000
  */
 export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   const { scheduler } = parts
-  const open = new LinkedSet<Watched>()
+  const open = new IntrusiveSet<Watched>()
   const leaving = new Map<Watched, CloseReason>()
   let cancelLeaving: (() => void) | null = null
-  const noticed = createRecentNotices(scheduler, KEEP_NOTICES_MS)
+  const noticed = createRecentRevocations(scheduler, KEEP_NOTICES_MS)
   const fresh = new Set<string>()
   let cancelNotices: (() => void) | null = null
   let nextNoticesAt = 0

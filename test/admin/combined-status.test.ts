@@ -1,7 +1,7 @@
 import t from 'tap'
 import { combinedReadiness, combineStatus } from '../../gateway/admin/combined-status.ts'
 import { type ProcessStatus, parseProblem, type TargetStatus } from '../../gateway/admin/status.ts'
-import { type Readiness, readinessBy } from '../../gateway/core/readiness.ts'
+import { type Readiness, readinessFrom } from '../../gateway/core/readiness.ts'
 
 const GATEWAY = {
   readiness: { ready: true, reasons: [], causes: [] },
@@ -134,7 +134,7 @@ t.test('a token table that one worker cannot ask is down', async (t) => {
 
 t.test('an instance is ready while a worker answers and all that answer are', (t) => {
   const ready: Readiness = { ready: true, reasons: [], causes: [] }
-  const draining = readinessBy([{ reason: 'draining', cause: 'it is leaving' }])
+  const draining = readinessFrom([{ reason: 'draining', cause: 'it is leaving' }])
   t.same(combinedReadiness([ready], 2), ready, 'the other one is stuck, or being replaced')
   t.same(combinedReadiness([ready, draining], 2), draining)
   t.same(combinedReadiness([], 2), {
@@ -149,7 +149,7 @@ t.test('what several workers find out is told once, each cause of it', (t) => {
   const lock = { reason: 'token_store', cause: 'the table is locked' } as const
   const slow = { reason: 'token_store', cause: 'the server is slow' } as const
   const draining = { reason: 'draining', cause: 'it is leaving' } as const
-  const each = [[lock], [draining, lock], [slow]].map(readinessBy)
+  const each = [[lock], [draining, lock], [slow]].map(readinessFrom)
   t.same(combinedReadiness(each, 3), {
     ready: false,
     reasons: ['token_store', 'draining'],

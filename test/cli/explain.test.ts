@@ -211,7 +211,7 @@ function sameHead(t: Test, explanation: Explanation, received: RecordedRequest):
   t.same(names(fields).sort(), names(received.headers).sort(), line)
   for (const [name, value] of fields) {
     if (/^(?:x-request-id|traceparent|connection)$/i.test(name) || value.includes('***')) continue
-    // What a refresh in passing makes is not made here.
+    // What an inline refresh makes is not made here.
     if (value !== '(of the new token)') t.equal(received.header(name), value, name)
   }
 }

@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
 import { systemScheduler } from '../../gateway/core/scheduler.ts'
-import { type Ask, createDatabase } from '../../gateway/database/database.ts'
+import { createDatabase, type Query } from '../../gateway/database/database.ts'
 import { until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
 
@@ -25,15 +25,16 @@ function open(t: Test) {
   return database
 }
 
-const note = (ask: Ask, text: string) => ask({ text: 'insert into notes values ($1)', parameters: [text] })
+const note = (query: Query, text: string) =>
+  query({ text: 'insert into notes values ($1)', parameters: [text] })
 const notes = async () => (await admin`select text from notes order by text`).map(({ text }) => text)
-const pidOf = async (ask: Ask) =>
-  Number((await ask({ text: 'select pg_backend_pid()', parameters: [] }))[0]![0])
+const pidOf = async (query: Query) =>
+  Number((await query({ text: 'select pg_backend_pid()', parameters: [] }))[0]![0])
 
 t.test('a transaction is committed as a whole', async (t) => {
-  const result = await open(t).transaction(async (ask) => {
-    await note(ask, 'one')
-    await note(ask, 'two')
+  const result = await open(t).transaction(async (query) => {
+    await note(query, 'one')
+    await note(query, 'two')
     t.same(await notes(), [], 'nobody sees it before')
     return 'done'
   }, DEADLINE_MS)
@@ -44,9 +45,9 @@ t.test('a transaction is committed as a whole', async (t) => {
 t.test('where the task throws nothing is committed, and the connection serves the next one', async (t) => {
   const database = open(t)
   let pid = 0
-  const failed = database.transaction(async (ask) => {
-    pid = await pidOf(ask)
-    await note(ask, 'three')
+  const failed = database.transaction(async (query) => {
+    pid = await pidOf(query)
+    await note(query, 'three')
     throw new TypeError('no')
   }, DEADLINE_MS)
   await t.rejects(failed, TypeError)
@@ -56,9 +57,9 @@ t.test('where the task throws nothing is committed, and the connection serves th
 
 t.test('where the server refuses a statement nothing is committed', async (t) => {
   const database = open(t)
-  const failed = database.transaction(async (ask) => {
-    await note(ask, 'three')
-    await note(ask, 'one')
+  const failed = database.transaction(async (query) => {
+    await note(query, 'three')
+    await note(query, 'one')
   }, DEADLINE_MS)
   await t.rejects(failed, { code: '23505', stale: false })
   t.same(await notes(), ['one', 'two'])
@@ -66,10 +67,10 @@ t.test('where the server refuses a statement nothing is committed', async (t) =>
 
 t.test('a transaction does not go on with another connection where its own was lost', async (t) => {
   const database = open(t)
-  const failed = database.transaction(async (ask) => {
-    await admin`select pg_terminate_backend(${await pidOf(ask)})`
-    await note(ask, 'three').catch(() => {})
-    await note(ask, 'four')
+  const failed = database.transaction(async (query) => {
+    await admin`select pg_terminate_backend(${await pidOf(query)})`
+    await note(query, 'three').catch(() => {})
+    await note(query, 'four')
   }, DEADLINE_MS)
   await t.rejects(failed)
   t.same(await notes(), ['one', 'two'])
@@ -82,9 +83,9 @@ t.test(
     const holder = await admin.reserve()
     t.teardown(() => holder.release())
     await holder`select pg_advisory_lock(5)`
-    const late = database.transaction(async (ask) => {
-      await note(ask, 'three')
-      await ask({ text: 'select pg_advisory_xact_lock(5)', parameters: [] })
+    const late = database.transaction(async (query) => {
+      await note(query, 'three')
+      await query({ text: 'select pg_advisory_xact_lock(5)', parameters: [] })
     }, 200)
     await t.rejects(late, { code: 'DEADLINE' })
     await holder`select pg_advisory_unlock(5)`
@@ -98,8 +99,8 @@ t.test(
 )
 
 t.test('a task that took too long by itself is not committed', async (t) => {
-  const late = open(t).transaction(async (ask) => {
-    await note(ask, 'three')
+  const late = open(t).transaction(async (query) => {
+    await note(query, 'three')
     await new Promise((resolve) => setTimeout(resolve, 150))
   }, 100)
   await t.rejects(late, { code: 'DEADLINE' })

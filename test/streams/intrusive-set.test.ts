@@ -1,18 +1,18 @@
 import t from 'tap'
-import { type Linked, LinkedSet } from '../../gateway/streams/intrusive-set.ts'
+import { IntrusiveSet, type SetLinks } from '../../gateway/streams/intrusive-set.ts'
 
-interface Member extends Linked {
+interface Member extends SetLinks {
   readonly name: string
 }
 
-function filled(...names: string[]): { set: LinkedSet<Member>; members: Member[] } {
-  const set = new LinkedSet<Member>()
+function filled(...names: string[]): { set: IntrusiveSet<Member>; members: Member[] } {
+  const set = new IntrusiveSet<Member>()
   const members = names.map((name) => ({ name, previous: null, next: null, linked: false }))
   for (const member of members) set.add(member)
   return { set, members }
 }
 
-const namesOf = (set: LinkedSet<Member>) => [...set].map(({ name }) => name).sort()
+const namesOf = (set: IntrusiveSet<Member>) => [...set].map(({ name }) => name).sort()
 
 t.test('it holds what was added, once', async (t) => {
   const { set, members } = filled('a', 'b')

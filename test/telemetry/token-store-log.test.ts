@@ -1,6 +1,9 @@
 import t from 'tap'
 import type { StoreFault } from '../../gateway/core/store-fault.ts'
-import { createTokenStoreEvents, type Failing } from '../../gateway/telemetry/logging/token-store-events.ts'
+import {
+  createTokenStoreEvents,
+  type FailureKind,
+} from '../../gateway/telemetry/logging/token-store-events.ts'
 import { createTokenStoreLog } from '../../gateway/telemetry/logging/token-store-log.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 
@@ -15,7 +18,7 @@ function setUp() {
   const worker = (source: number) =>
     createTokenStoreEvents({
       send: (event) => log.record(source, event),
-      describe: (_what: Failing, error) => fault(String(error)),
+      describe: (_what: FailureKind, error) => fault(String(error)),
       scheduler,
     })
   return { scheduler, lines, log, worker, messages: () => lines.map(([, message]) => message) }

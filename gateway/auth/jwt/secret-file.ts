@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import { KeyError, MAX_KEYS } from './key-error.ts'
 import { refuseUtf16 } from './key-text.ts'
-import { describeOddities, lookWrapped } from './secret-warnings.ts'
+import { describeUnintendedParts, looksWrapped } from './secret-warnings.ts'
 
 export interface Secrets {
   /** The first one signs, all verify. */
@@ -66,7 +66,7 @@ function parseLines(content: string, path: string): Secrets {
   )
   if (first === undefined) throw new KeyError([tooShort(path, 0)])
   const warnings = lines.flatMap(({ number, text }) => warningsOf(text, `${path}:${number}`))
-  if (lookWrapped(lines.map(({ text }) => text))) {
+  if (looksWrapped(lines.map(({ text }) => text))) {
     warnings.push(
       `${path}: its lines could be one base64 text that a tool has broken into lines; each line counts as a secret of its own, and the first one signs (write one secret on one line)`,
     )
@@ -93,7 +93,7 @@ function problemsOf(lines: readonly Line[], path: string): string[] {
 }
 
 function warningsOf(secret: string, place: string): string[] {
-  const found = describeOddities(secret)
+  const found = describeUnintendedParts(secret)
   if (found.length === 0) return []
   return [`${place}: the secret ${found.join(', ')}; this counts as part of it; expected the secret alone`]
 }

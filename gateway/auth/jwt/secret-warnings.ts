@@ -6,7 +6,7 @@ const QUOTED = /^(?:(["'`]).*\1|[“”„].*[“”]|[‘’].*[‘’])$/s
  * What of a secret was probably not meant to be part of it, in words that do not repeat it. The bytes are taken as
  * they are all the same: who signs with them does so too, or the two would never have agreed.
  */
-export function describeOddities(secret: string): string[] {
+export function describeUnintendedParts(secret: string): string[] {
   const unmarked = secret.replace(/^\uFEFF/, '')
   const core = unmarked.trim()
   const value = core.replace(ASSIGNMENT, '')
@@ -25,7 +25,7 @@ export function describeOddities(secret: string): string[] {
 }
 
 /** Whether lines could be one base64 text that a tool has broken into lines: openssl at 64 characters, base64 at 76. */
-export function lookWrapped(lines: readonly string[]): boolean {
+export function looksWrapped(lines: readonly string[]): boolean {
   const width = lines[0]?.length
   if (lines.length < 2 || (width !== 64 && width !== 76)) return false
   const text = lines.join('')

@@ -1,7 +1,7 @@
 import { type CompactVerifyResult, compactVerify, errors, type JWTHeaderParameters } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../../core/errors.ts'
-import { textKey } from '../../core/text-hash.ts'
+import { hashText } from '../../core/text-hash.ts'
 import type { VerifiedToken } from './claims.ts'
 import { parseClaims, type TokenClaims } from './claims.ts'
 import type { KeyRing, VerificationKey } from './key-ring.ts'
@@ -176,7 +176,7 @@ async function findCandidates(
 function memoKey(jwt: string): number {
   // The very last character of a signature may hold as few as two bits.
   const end = jwt.length - 1
-  return textKey(jwt, Math.max(0, end - KEYED_CHARS), end)
+  return hashText(jwt, Math.max(0, end - KEYED_CHARS), end)
 }
 
 /** A slice of a header line keeps the whole line in memory, with all its other cookies, for as long as it lives. */

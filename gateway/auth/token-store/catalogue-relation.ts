@@ -1,5 +1,5 @@
-import { type Ask, type Cell, DatabaseError } from '../../database/database.ts'
-import { quoted, quotedTable, type TableName } from './token-columns.ts'
+import { type Cell, DatabaseError, type Query } from '../../database/database.ts'
+import { quoteIdentifier, quoteTable, type TableName } from './token-columns.ts'
 
 /** A column as PostgreSQL's catalogue has it. */
 export interface CatalogueColumn {
@@ -88,19 +88,19 @@ const COLUMNS = `
 const INSUFFICIENT_PRIVILEGE = '42501'
 
 /** @returns null where there is no such table, or it is in a schema that the role may not use. @throws DatabaseError */
-export async function readRelation(ask: Ask, table: TableName, id: string): Promise<Relation | null> {
+export async function readRelation(query: Query, table: TableName, id: string): Promise<Relation | null> {
   let found: Cell[] | undefined
   try {
-    ;[found] = await ask({ text: RELATION, parameters: [quotedTable(table), id] })
+    ;[found] = await query({ text: RELATION, parameters: [quoteTable(table), id] })
   } catch (error) {
     if (!(error instanceof DatabaseError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error
   }
   if (found === undefined) return null
   const [oid, schema, name, kind, rowSecurity, uniqueId, indexedId, updatable, completedByTrigger] = found
-  const columns = await ask({ text: COLUMNS, parameters: [String(oid)] })
+  const columns = await query({ text: COLUMNS, parameters: [String(oid)] })
   return {
     oid: String(oid),
-    name: `${quoted(String(schema))}.${quoted(String(name))}`,
+    name: `${quoteIdentifier(String(schema))}.${quoteIdentifier(String(name))}`,
     kind: String(kind),
     rowSecurity: rowSecurity === true,
     uniqueId: uniqueId === true,

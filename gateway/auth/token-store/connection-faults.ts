@@ -1,77 +1,77 @@
-import type { FaultContext, Words, WordsOf } from './fault-description.ts'
+import type { FaultContext, FaultDescriber, FaultDescription } from './fault-description.ts'
 
-const UNTRUSTED: Words = {
+const UNTRUSTED: FaultDescription = {
   kind: 'certificate-untrusted',
-  wrong: "the database server's certificate is not signed by an authority that this process trusts",
+  problem: "the database server's certificate is not signed by an authority that this process trusts",
   remedy:
     'set NODE_EXTRA_CA_CERTS to a PEM file with the certificate of the authority that signed it, and restart the gateway',
 }
 
-const SELF_SIGNED: Words = {
+const SELF_SIGNED: FaultDescription = {
   kind: 'certificate-untrusted',
-  wrong: "the database server's certificate is signed by itself and not trusted by this process",
+  problem: "the database server's certificate is signed by itself and not trusted by this process",
   remedy: 'set NODE_EXTRA_CA_CERTS to a PEM file with this very certificate, and restart the gateway',
 }
 
-const NO_TLS: Words = {
+const NO_TLS: FaultDescription = {
   kind: 'tls-unavailable',
-  wrong: 'the database server offers no TLS, which sslmode in DATABASE_URL asks for',
+  problem: 'the database server offers no TLS, which sslmode in DATABASE_URL asks for',
   remedy: 'turn TLS on at the server, or write sslmode=disable where the network in between is trusted',
 }
 
-const HANDSHAKE: Words = {
+const HANDSHAKE: FaultDescription = {
   kind: 'tls-handshake',
-  wrong: 'the TLS handshake with the database server failed',
+  problem: 'the TLS handshake with the database server failed',
   remedy: 'look at the TLS versions that the server accepts, and whether DATABASE_URL leads to PostgreSQL',
 }
 
-const NO_HOST: Words = {
+const NO_HOST: FaultDescription = {
   kind: 'host-unknown',
-  wrong: 'no address is known for the host in DATABASE_URL',
+  problem: 'no address is known for the host in DATABASE_URL',
   remedy: 'correct the name, or the resolver that this machine asks',
 }
 
-const UNREACHABLE: Words = {
+const UNREACHABLE: FaultDescription = {
   kind: 'unreachable',
-  wrong: "the database server's address cannot be reached",
+  problem: "the database server's address cannot be reached",
   remedy: 'look at the network and the firewalls between, and at the host and port in DATABASE_URL',
 }
 
-const REFUSED: Words = {
+const REFUSED: FaultDescription = {
   kind: 'refused',
-  wrong: 'nothing accepts connections at the host and port of DATABASE_URL',
+  problem: 'nothing accepts connections at the host and port of DATABASE_URL',
   remedy: 'start the database server, or correct DATABASE_URL',
 }
 
-const BROKEN: Words = {
+const BROKEN: FaultDescription = {
   kind: 'broken',
-  wrong: 'the connection to the database server was broken off',
+  problem: 'the connection to the database server was broken off',
   remedy: "look at the server's log, and at what lies between and closes connections",
 }
 
-const OWN_LIMIT: Words = {
+const OWN_LIMIT: FaultDescription = {
   kind: 'own-limit',
-  wrong: 'this machine has no file descriptor or local port left for a connection to the database',
+  problem: 'this machine has no file descriptor or local port left for a connection to the database',
   remedy: 'raise ulimit -n, or end what uses them up',
 }
 
 /** The database, or what lies between, is late. */
-export function lateWords(_detail: string, { timeoutMs }: FaultContext): Words {
+export function describeLateAnswer(_detail: string, { timeoutMs }: FaultContext): FaultDescription {
   return {
     kind: 'late',
-    wrong: `the database gave no answer within ${Math.round(timeoutMs)} ms`,
+    problem: `the database gave no answer within ${Math.round(timeoutMs)} ms`,
     remedy: 'look for locks on the token table, slow queries, a frozen server and a broken network',
   }
 }
 
 /** Codes of Node.js, of its TLS, of postgres.js and of DatabaseError: the server did not get to say anything. */
-export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, WordsOf>([
-  ['DEADLINE', lateWords],
+export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<string, FaultDescriber>([
+  ['DEADLINE', describeLateAnswer],
   [
     'BUSY',
     (_detail, { timeoutMs }) => ({
       kind: 'busy',
-      wrong: `no connection to the database became free within ${Math.round(timeoutMs)} ms: all of them wait for answers`,
+      problem: `no connection to the database became free within ${Math.round(timeoutMs)} ms: all of them wait for answers`,
       remedy: 'look for locks on the token table, slow queries and a frozen server',
     }),
   ],
@@ -79,7 +79,7 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
     'STANDBY',
     {
       kind: 'standby',
-      wrong: 'the database server is in recovery (a standby), and only the primary decides',
+      problem: 'the database server is in recovery (a standby), and only the primary decides',
       remedy: 'point DATABASE_URL at the primary, or promote this server',
     },
   ],
@@ -87,17 +87,17 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
     'FENCED',
     {
       kind: 'fenced',
-      wrong: 'the database server is a primary that was replaced: another one has a newer timeline',
+      problem: 'the database server is a primary that was replaced: another one has a newer timeline',
       remedy:
         'stop this server, or make it a standby of the new primary; after a restore to an older timeline restart the gateways',
     },
   ],
-  ['MAPPING', mappingWords],
+  ['MAPPING', describeMappingFault],
   [
     'CHANGED',
     {
       kind: 'changed',
-      wrong: 'the token table was changed while it was asked',
+      problem: 'the token table was changed while it was asked',
       remedy: 'nothing is to be done: it is read again as it is now',
     },
   ],
@@ -105,11 +105,11 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
     'overloaded',
     {
       kind: 'overloaded',
-      wrong: 'too many look-ups wait for answers already (LOOKUP_QUEUE_MAX)',
+      problem: 'too many look-ups wait for answers already (LOOKUP_QUEUE_MAX)',
       remedy: 'see why the database is slower than requests come, or send fewer of them',
     },
   ],
-  ['CLOSED', { kind: 'closed', wrong: 'the gateway is leaving', remedy: 'nothing is to be done' }],
+  ['CLOSED', { kind: 'closed', problem: 'the gateway is leaving', remedy: 'nothing is to be done' }],
   ['TLS_UNAVAILABLE', NO_TLS],
   ['SELF_SIGNED_CERT_IN_CHAIN', UNTRUSTED],
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', UNTRUSTED],
@@ -123,7 +123,7 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
     'CERT_HAS_EXPIRED',
     {
       kind: 'certificate-expired',
-      wrong: "the database server's certificate, or one in its chain, has expired",
+      problem: "the database server's certificate, or one in its chain, has expired",
       remedy: 'renew it at the server',
     },
   ],
@@ -131,7 +131,7 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
     'CERT_NOT_YET_VALID',
     {
       kind: 'certificate-expired',
-      wrong: "the database server's certificate is not valid yet",
+      problem: "the database server's certificate is not valid yet",
       remedy: 'compare the clocks of this machine and of the one that signed it',
     },
   ],
@@ -139,23 +139,23 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
     'ERR_TLS_CERT_ALTNAME_INVALID',
     {
       kind: 'certificate-name',
-      wrong: "the database server's certificate is for another name than the host in DATABASE_URL",
+      problem: "the database server's certificate is for another name than the host in DATABASE_URL",
       remedy: 'write a name there that the certificate has, or have one made for this name',
     },
   ],
   ['EPROTO', HANDSHAKE],
   ['ENOTFOUND', NO_HOST],
-  ['EAI_AGAIN', { ...NO_HOST, wrong: 'the resolver does not answer for the host in DATABASE_URL' }],
+  ['EAI_AGAIN', { ...NO_HOST, problem: 'the resolver does not answer for the host in DATABASE_URL' }],
   ['EAI_FAIL', NO_HOST],
   ['EAI_NODATA', NO_HOST],
   ['ENODATA', NO_HOST],
   ['ECONNREFUSED', REFUSED],
-  ['ENOENT', { ...REFUSED, wrong: "the server's socket in DATABASE_URL does not exist" }],
+  ['ENOENT', { ...REFUSED, problem: "the server's socket in DATABASE_URL does not exist" }],
   [
     'EACCES',
     {
       kind: 'refused',
-      wrong: "this process may not open the server's socket",
+      problem: "this process may not open the server's socket",
       remedy: "let its user into the socket's folder",
     },
   ],
@@ -176,15 +176,15 @@ export const CONNECTION_WORDS: ReadonlyMap<string, WordsOf> = new Map<string, Wo
 ])
 
 /** Whole classes of codes, where the code itself has no words of its own. */
-export const CONNECTION_CLASSES: readonly (readonly [RegExp, WordsOf])[] = [
+export const CONNECTION_FAULT_CLASSES: readonly (readonly [RegExp, FaultDescriber])[] = [
   [/^ERR_(SSL|TLS)_/, HANDSHAKE],
   [/^CERT_/, UNTRUSTED],
 ]
 
-function mappingWords(_detail: string, { table }: FaultContext): Words {
+function describeMappingFault(_detail: string, { table }: FaultContext): FaultDescription {
   return {
     kind: 'mapping',
-    wrong: `the token table ${table} does not fit the mapping`,
+    problem: `the token table ${table} does not fit the mapping`,
     remedy: 'correct the table, or TOKEN_TABLE, TOKEN_COLUMNS and TOKEN_STATUSES',
   }
 }

@@ -1,5 +1,5 @@
 /** Look-ups that failed one after the other, with none that was answered between. */
-export interface FailureRun {
+export interface ConsecutiveFailures {
   /** The token of the failure that made the run long enough to be evidence; null while it is not. */
   readonly suspect: string | null
   /** One more failed. @returns true where the run has become long enough by it */
@@ -8,7 +8,7 @@ export interface FailureRun {
   end(): void
 }
 
-export interface FailureRunParts {
+export interface ConsecutiveFailuresParts {
   /** Milliseconds, monotonic. */
   readonly now: () => number
   /** One query that is late fails many look-ups at once; so a run has to last. */
@@ -18,7 +18,10 @@ export interface FailureRunParts {
 const FAILURES = 5
 
 /** So many failures in a row, over so long, are evidence against the store though its probe is answered. */
-export function createFailureRun({ now, longerThanMs }: FailureRunParts): FailureRun {
+export function createConsecutiveFailures({
+  now,
+  longerThanMs,
+}: ConsecutiveFailuresParts): ConsecutiveFailures {
   let failures = 0
   let beganAt = 0
   let suspect: string | null = null

@@ -1,8 +1,8 @@
 /** The words for one kind of fault of the token store. */
-export interface Words {
+export interface FaultDescription {
   /** Faults of one kind have the same remedy; another kind is news. */
   readonly kind: string
-  readonly wrong: string
+  readonly problem: string
   /** What to do about it. */
   readonly remedy: string
 }
@@ -15,4 +15,4 @@ export interface FaultContext {
 }
 
 /** Some words depend on what the server said beside its code. */
-export type WordsOf = Words | ((detail: string, context: FaultContext) => Words)
+export type FaultDescriber = FaultDescription | ((detail: string, context: FaultContext) => FaultDescription)

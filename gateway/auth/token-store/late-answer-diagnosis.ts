@@ -4,7 +4,7 @@ import type { FaultContext } from './fault-description.ts'
 import { describeFault, isLate } from './token-store-faults.ts'
 
 /** Finds out what holds a late answer up. Never rejects. */
-export type ExplainLateness = (fault: StoreFault) => Promise<StoreFault>
+export type DiagnoseLateAnswer = (fault: StoreFault) => Promise<StoreFault>
 
 /** More than a look-up's deadline is not waited for, nor more than this. */
 const DEADLINE_MAX_MS = 1000
@@ -40,10 +40,10 @@ const LOCKS = `
  * A look-up's deadline says nothing of why. One more question, on another connection, tells a lock on the table from
  * a slow answer, and both from a server that does not answer at all.
  */
-export function createLatenessCheck(
+export function createLateAnswerDiagnosis(
   database: Pick<Database, 'query'>,
   context: FaultContext,
-): ExplainLateness {
+): DiagnoseLateAnswer {
   const { table, timeoutMs } = context
   const late = `the look-up had no answer within ${Math.round(timeoutMs)} ms`
   return async (fault) => {

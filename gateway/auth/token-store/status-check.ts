@@ -1,6 +1,6 @@
-import { type Ask, DatabaseError } from '../../database/database.ts'
+import { DatabaseError, type Query } from '../../database/database.ts'
 import type { CatalogueColumn, Relation } from './catalogue-relation.ts'
-import { quoted } from './token-columns.ts'
+import { quoteIdentifier } from './token-columns.ts'
 import type { TokenStatuses } from './token-statuses.ts'
 
 export interface StatusCheck {
@@ -27,7 +27,7 @@ const CHECKS = `
  * @throws DatabaseError
  */
 export async function checkStatuses(
-  ask: Ask,
+  query: Query,
   relation: Relation,
   column: CatalogueColumn,
   { statuses, written }: { readonly statuses: TokenStatuses; readonly written: boolean },
@@ -36,12 +36,12 @@ export async function checkStatuses(
   const words: Record<keyof TokenStatuses, string> = { ...statuses }
   const read = new Set<keyof TokenStatuses>()
   for (const use of ['admitting', 'revoked'] as const) {
-    const word = await readWord(ask, column, statuses[use])
+    const word = await readWord(query, column, statuses[use])
     if (word !== null) {
       words[use] = word
       read.add(use)
     } else if (use === 'admitting' || written) {
-      problems.push(await withoutWord(ask, column, statuses[use]))
+      problems.push(await withoutWord(query, column, statuses[use]))
     }
   }
   if (read.size === 2 && words.admitting === words.revoked) {
@@ -50,7 +50,7 @@ export async function checkStatuses(
     )
   }
   if (problems.length > 0) return { statuses: words, problems }
-  const checks = await ask({ text: CHECKS, parameters: [relation.oid, column.name] })
+  const checks = await query({ text: CHECKS, parameters: [relation.oid, column.name] })
   for (const [name, expression, validated] of checks) {
     // Rows from before a constraint that was not validated may hold anything.
     const uses = [
@@ -58,7 +58,7 @@ export async function checkStatuses(
       ...(written ? ['revoked' as const] : []),
     ]
     for (const use of uses) {
-      if ((await evaluate(ask, column, { expression: String(expression), word: words[use] })) !== false)
+      if ((await evaluate(query, column, { expression: String(expression), word: words[use] })) !== false)
         continue
       problems.push(
         `the constraint "${name}" allows no ${purposeOf(use)} "${words[use]}" in the column "${column.name}": CHECK ${expression} (TOKEN_STATUSES)`,
@@ -76,13 +76,16 @@ export async function checkStatuses(
  * @throws DatabaseError where the database cannot be asked
  */
 export async function evaluate(
-  ask: Ask,
+  query: Query,
   column: CatalogueColumn,
   { expression, word }: { readonly expression: string; readonly word: string },
 ): Promise<boolean | null> {
-  const row = `select cast(cast($1 as text) as ${column.declared}) as ${quoted(column.name)}`
+  const row = `select cast(cast($1 as text) as ${column.declared}) as ${quoteIdentifier(column.name)}`
   try {
-    const [cells] = await ask({ text: `select (${expression}) from (${row}) as checked`, parameters: [word] })
+    const [cells] = await query({
+      text: `select (${expression}) from (${row}) as checked`,
+      parameters: [word],
+    })
     const value = cells?.[0]
     return typeof value === 'boolean' ? value : null
   } catch (error) {
@@ -92,17 +95,17 @@ export async function evaluate(
 }
 
 /** How the column writes a word; null where it does not take it. @throws DatabaseError */
-async function readWord(ask: Ask, column: CatalogueColumn, word: string): Promise<string | null> {
-  const text = await castWord(ask, column, word)
+async function readWord(query: Query, column: CatalogueColumn, word: string): Promise<string | null> {
+  const text = await castWord(query, column, word)
   if (text === null || (column.length !== null && [...word].length > column.length)) return null
   return text
 }
 
-async function castWord(ask: Ask, column: CatalogueColumn, word: string): Promise<string | null> {
+async function castWord(query: Query, column: CatalogueColumn, word: string): Promise<string | null> {
   const isText = ['text', 'varchar', 'bpchar'].includes(column.type)
   if (isText && !column.isDomain) return word
   try {
-    const [cells] = await ask({
+    const [cells] = await query({
       text: `select cast(cast($1 as text) as ${column.declared})::text`,
       parameters: [word],
     })
@@ -113,7 +116,7 @@ async function castWord(ask: Ask, column: CatalogueColumn, word: string): Promis
   }
 }
 
-async function withoutWord(ask: Ask, column: CatalogueColumn, word: string): Promise<string> {
+async function withoutWord(query: Query, column: CatalogueColumn, word: string): Promise<string> {
   const { name, type, length, isEnum } = column
   const expected = 'expected statuses that it has in TOKEN_STATUSES'
   if (length !== null && [...word].length > length)
@@ -121,7 +124,7 @@ async function withoutWord(ask: Ask, column: CatalogueColumn, word: string): Pro
   if (type === 'bool')
     return `the column "${name}" is of type bool, which has no "${word}"; ${expected}: true,false or false,true`
   if (!isEnum) return `the column "${name}" of type ${column.declared} takes no "${word}"; ${expected}`
-  const labels = await ask({
+  const labels = await query({
     text: 'select enumlabel::text from pg_catalog.pg_enum e join pg_catalog.pg_type t on t.oid = e.enumtypid where t.typname = $1 order by enumsortorder',
     parameters: [type],
   })

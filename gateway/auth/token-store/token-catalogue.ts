@@ -1,8 +1,8 @@
-import type { Ask } from '../../database/database.ts'
+import type { Query } from '../../database/database.ts'
 import { type CatalogueColumn, type Relation, readRelation } from './catalogue-relation.ts'
 import type { MappedColumn, MappedTable } from './mapped-table.ts'
 import { checkStatuses } from './status-check.ts'
-import { quoted, quotedTable, type TableName, type TokenColumns } from './token-columns.ts'
+import { quoteIdentifier, quoteTable, type TableName, type TokenColumns } from './token-columns.ts'
 import type { ExpiryType } from './token-expiry.ts'
 import type { TokenStatuses } from './token-statuses.ts'
 import { checkWriting } from './write-check.ts'
@@ -61,9 +61,9 @@ const FITS: Readonly<
 const KEYS = Object.keys(FITS) as (keyof TokenColumns)[]
 
 /** @throws DatabaseError where the catalogue cannot be read */
-export async function checkCatalogue(ask: Ask, mapping: TokenMapping): Promise<CatalogueReport> {
-  const name = quotedTable(mapping.table)
-  const relation = await readRelation(ask, mapping.table, mapping.columns.id)
+export async function checkCatalogue(query: Query, mapping: TokenMapping): Promise<CatalogueReport> {
+  const name = quoteTable(mapping.table)
+  const relation = await readRelation(query, mapping.table, mapping.columns.id)
   if (relation === null) {
     const text = `the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`
     return { mapped: null, problems: [text], mayHeal: true, warnings: [] }
@@ -71,11 +71,11 @@ export async function checkCatalogue(ask: Ask, mapping: TokenMapping): Promise<C
   const unfit = unfitFor(relation, mapping.columns)
   if (unfit.length > 0) return reportOf(name, { mapped: null, problems: unfit, warnings: [] })
   const found = columnsOf(relation, mapping.columns)
-  const { statuses, problems } = await checkStatuses(ask, relation, found.status, mapping)
+  const { statuses, problems } = await checkStatuses(query, relation, found.status, mapping)
   if (problems.length > 0)
     return reportOf(name, { mapped: null, problems: problems.map(lasting), warnings: [] })
   const writing = mapping.written
-    ? await checkWriting(ask, { relation, mapped: found, statuses })
+    ? await checkWriting(query, { relation, mapped: found, statuses })
     : { problems: [], warnings: [], missingGrants: [] }
   return reportOf(name, {
     mapped: mappedTable(relation, found, mapping.table.schema === null ? name : null, statuses),
@@ -160,7 +160,7 @@ function mappedTable(
 ): MappedTable {
   const column = (key: keyof TokenColumns): MappedColumn => {
     const { name, type, declared } = found[key]
-    return { sql: quoted(name), type, declared }
+    return { sql: quoteIdentifier(name), type, declared }
   }
   return {
     name: relation.name,

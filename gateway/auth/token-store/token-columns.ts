@@ -91,13 +91,13 @@ function folded(name: string): string {
 }
 
 /** An identifier in SQL, always quoted. */
-export function quoted(name: string): string {
+export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
 /** A table in SQL. */
-export function quotedTable({ schema, name }: TableName): string {
-  return schema === null ? quoted(name) : `${quoted(schema)}.${quoted(name)}`
+export function quoteTable({ schema, name }: TableName): string {
+  return schema === null ? quoteIdentifier(name) : `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
 }
 
 /** A text in SQL. Of a backslash it says how it is meant: standard_conforming_strings may be off (PostgreSQL manual, section 4.1.2.2). */

@@ -72,7 +72,7 @@ const UNKNOWN: Lookup = Object.freeze({ kind: 'unknown' })
 export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   const { scheduler } = parts
   let waiting: Batch = new Map()
-  // No `Set`: its outgrown tables keep each other alive, and what was in them (see `LinkedSet`). Where queries overlapped,
+  // No `Set`: its outgrown tables keep each other alive, and what was in them (see `IntrusiveSet`). Where queries overlapped,
   // three of five processes aged 600 to 1,900 bytes a request so, until the next full collection; of six with this, none.
   const underWay: Flight[] = []
   let pending = 0

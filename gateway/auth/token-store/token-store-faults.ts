@@ -1,12 +1,12 @@
 import { GatewayError } from '../../core/errors.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import { CONNECTION_CLASSES, CONNECTION_WORDS } from './connection-faults.ts'
-import type { FaultContext, Words } from './fault-description.ts'
-import { SERVER_CLASSES, SERVER_WORDS } from './server-faults.ts'
+import { CONNECTION_FAULT_CLASSES, CONNECTION_FAULTS } from './connection-faults.ts'
+import type { FaultContext, FaultDescription } from './fault-description.ts'
+import { SERVER_FAULT_CLASSES, SERVER_FAULTS } from './server-faults.ts'
 
-const OTHER: Words = {
+const OTHER: FaultDescription = {
   kind: 'other',
-  wrong: 'the database could not be asked',
+  problem: 'the database could not be asked',
   remedy: "look at the database server's log",
 }
 
@@ -22,7 +22,7 @@ const OWN_CODES = new Set([
   'overloaded',
 ])
 
-const CLASSES = [...CONNECTION_CLASSES, ...SERVER_CLASSES]
+const CLASSES = [...CONNECTION_FAULT_CLASSES, ...SERVER_FAULT_CLASSES]
 
 /** Codes of a server that may be there and something holds its answer up. */
 const LATE = new Set(['DEADLINE', 'BUSY', '57014', '55P03'])
@@ -33,13 +33,13 @@ export function describeFault(error: unknown, context: FaultContext): StoreFault
   const code = codeOf(fault)
   const detail = detailOf(fault, code)
   const found =
-    CONNECTION_WORDS.get(code) ??
-    SERVER_WORDS.get(code) ??
+    CONNECTION_FAULTS.get(code) ??
+    SERVER_FAULTS.get(code) ??
     CLASSES.find(([pattern]) => pattern.test(code))?.[1] ??
     OTHER
-  const { kind, wrong, remedy } = typeof found === 'function' ? found(detail, context) : found
+  const { kind, problem, remedy } = typeof found === 'function' ? found(detail, context) : found
   const place = detail === '' || OWN_CODES.has(code) ? code : `${code}: ${detail}`
-  return { kind, code, cause: `${wrong} (${place}); ${remedy}` }
+  return { kind, code, cause: `${problem} (${place}); ${remedy}` }
 }
 
 /** What does not fit is named by the check of the catalogue itself. */

@@ -1,7 +1,7 @@
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import { createFailureRun } from './consecutive-failures.ts'
-import type { ExplainLateness } from './late-answer-diagnosis.ts'
+import { createConsecutiveFailures } from './consecutive-failures.ts'
+import type { DiagnoseLateAnswer } from './late-answer-diagnosis.ts'
 import { createMappingWatch, type MappingWatchParts } from './mapping-watch.ts'
 import { isLate } from './token-store-faults.ts'
 import type { TokenTable } from './token-table.ts'
@@ -30,7 +30,7 @@ export interface MonitorParts {
   /** Deadline of one probe. */
   readonly timeoutMs: number
   readonly describe: (error: unknown) => StoreFault
-  readonly explainLateness: ExplainLateness
+  readonly diagnoseLateAnswer: DiagnoseLateAnswer
   /** Connections to the database opened so far. */
   readonly connectionsOpened: () => number
   readonly onState: (up: boolean) => void
@@ -64,7 +64,7 @@ const NOT_ASKED: StoreFault = {
 export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor {
   const { table, scheduler, timeoutMs } = parts
   const mapping = createMappingWatch({ ...parts, now: scheduler.now, onWarnings: warn })
-  const run = createFailureRun({ now: scheduler.now, longerThanMs: timeoutMs })
+  const run = createConsecutiveFailures({ now: scheduler.now, longerThanMs: timeoutMs })
   const first = Promise.withResolvers<void>()
   let fault: StoreFault | null = NOT_ASKED
   let told: StoreFault | null = NOT_ASKED
@@ -116,7 +116,7 @@ export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor 
     if (explainedAt === null) become(found)
     else if (scheduler.now() - explainedAt < LATENESS_INTERVAL_MS) return
     first.resolve()
-    const explained = await parts.explainLateness(found)
+    const explained = await parts.diagnoseLateAnswer(found)
     explainedAt = scheduler.now()
     if (!closed) become(explained)
   }

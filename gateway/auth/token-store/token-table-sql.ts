@@ -1,16 +1,23 @@
-import { quoted, quotedTable, sqlLiteral, type TableName, type TokenColumns } from './token-columns.ts'
+import {
+  quoteIdentifier,
+  quoteTable,
+  sqlLiteral,
+  type TableName,
+  type TokenColumns,
+} from './token-columns.ts'
 import { statusTypeFor, type TokenStatuses } from './token-statuses.ts'
 
 /** The SQL of a token table as the interface describes it, under the mapped names. Does nothing where it exists. */
 export function tokenTableSql(table: TableName, columns: TokenColumns, statuses: TokenStatuses): string {
-  const column = (name: keyof TokenColumns) => quoted(columns[name]).padEnd(14)
-  const schema = table.schema === null ? '' : `CREATE SCHEMA IF NOT EXISTS ${quoted(table.schema)};\n\n`
-  return `${schema}CREATE TABLE IF NOT EXISTS ${quotedTable(table)} (
+  const column = (name: keyof TokenColumns) => quoteIdentifier(columns[name]).padEnd(14)
+  const schema =
+    table.schema === null ? '' : `CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(table.schema)};\n\n`
+  return `${schema}CREATE TABLE IF NOT EXISTS ${quoteTable(table)} (
   ${column('id')} text PRIMARY KEY,
   ${column('userId')} text NOT NULL,
   ${column('sessionId')} text NOT NULL,
   ${column('mandateId')} text,
-  ${column('status')} ${statusSql(quoted(columns.status), statuses)},
+  ${column('status')} ${statusSql(quoteIdentifier(columns.status), statuses)},
   ${column('expiresAt')} timestamptz NOT NULL
 );
 `

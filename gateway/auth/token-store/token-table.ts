@@ -1,5 +1,5 @@
-import { textKey } from '../../core/text-hash.ts'
-import { type Ask, type Cell, type Database, DatabaseError } from '../../database/database.ts'
+import { hashText } from '../../core/text-hash.ts'
+import { type Cell, type Database, DatabaseError, type Query } from '../../database/database.ts'
 import { canonicalValue } from './column-values.ts'
 import { type MappedTable, proofOf } from './mapped-table.ts'
 import type { DecidingRow, IdentityTypes } from './row-decision.ts'
@@ -61,8 +61,8 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
 
   async function check(deadlineMs: number): Promise<CatalogueReport> {
     const end = now() + deadlineMs
-    const ask: Ask = (statement) => database.query(statement, Math.max(1, end - now()))
-    const report = await checkCatalogue(ask, mapping)
+    const query: Query = (statement) => database.query(statement, Math.max(1, end - now()))
+    const report = await checkCatalogue(query, mapping)
     prepared = report.mapped === null ? null : prepare(report.mapped)
     return report
   }
@@ -193,7 +193,7 @@ function rowsById(
     if (text === null) continue
     const id = isDecimal ? canonicalValue('numeric', text) : text
     if (id === null) continue
-    for (let place = first.get(textKey(id)) ?? -1; place !== -1; place = next[place]!) {
+    for (let place = first.get(hashText(id)) ?? -1; place !== -1; place = next[place]!) {
       if (canonical[place] === id) put(rows, ids[place]!, toRow(cell, prepared))
     }
   }
@@ -208,7 +208,7 @@ function placesByKey(ids: readonly string[]): {
   const first = new Map<number, number>()
   const next: number[] = new Array(ids.length)
   for (let place = ids.length - 1; place >= 0; place--) {
-    const key = textKey(ids[place]!)
+    const key = hashText(ids[place]!)
     next[place] = first.get(key) ?? -1
     first.set(key, place)
   }

@@ -1,4 +1,4 @@
-import type { Ask } from '../../database/database.ts'
+import type { Query } from '../../database/database.ts'
 import type { CatalogueColumn, Relation } from './catalogue-relation.ts'
 import { evaluate } from './status-check.ts'
 import type { TokenColumns } from './token-columns.ts'
@@ -39,7 +39,7 @@ const UNIQUE = `
  *
  * @throws DatabaseError
  */
-export async function checkWriting(ask: Ask, written: Written): Promise<WriteCheck> {
+export async function checkWriting(query: Query, written: Written): Promise<WriteCheck> {
   const { relation, mapped } = written
   const missingGrants = grantProblem(mapped)
   if (!relation.updatable) {
@@ -48,7 +48,7 @@ export async function checkWriting(ask: Ask, written: Written): Promise<WriteChe
     return { problems: [problem], warnings: [], missingGrants }
   }
   const left = leftOut(written)
-  const unique = await uniqueProblems(ask, written)
+  const unique = await uniqueProblems(query, written)
   const maybe = relation.completedByTrigger ? left.map((text) => `${text}, unless a trigger fills it in`) : []
   return {
     problems: [
@@ -111,14 +111,14 @@ function leftOut({ relation, mapped }: Written): string[] {
 }
 
 async function uniqueProblems(
-  ask: Ask,
+  query: Query,
   { relation, mapped, statuses }: Written,
 ): Promise<{ problems: string[]; warnings: string[] }> {
   const problems: string[] = []
   const warnings: string[] = []
   const { userId, sessionId, mandateId, status } = mapped
   const shared = [userId, sessionId, mandateId, status].map(({ name }) => name)
-  for (const [index, list, predicate, nullsEqual] of await ask({
+  for (const [index, list, predicate, nullsEqual] of await query({
     text: UNIQUE,
     parameters: [relation.oid],
   })) {
@@ -126,7 +126,7 @@ async function uniqueProblems(
     if (!names.every((name) => shared.includes(name))) continue
     const applies =
       predicate === null ||
-      (await evaluate(ask, status, { expression: String(predicate), word: statuses.admitting })) === true
+      (await evaluate(query, status, { expression: String(predicate), word: statuses.admitting })) === true
     if (!applies) continue
     const text = `the unique index "${index}" allows one token for each ${names.map((name) => `"${name}"`).join(', ')}, but refresh makes two for each session`
     const mayBeNull = names.includes(mandateId.name) && !mandateId.required && nullsEqual !== true

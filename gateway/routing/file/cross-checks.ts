@@ -1,4 +1,4 @@
-import { quoted, shortened, suggestion } from '../../core/message-text.ts'
+import { didYouMean, quote, shorten } from '../../core/message-text.ts'
 import { type IdentityHeaderNames, spoofForm } from '../../http/field-classes.ts'
 import type { Finding } from './file-problems.ts'
 import { targetKey } from './formats.ts'
@@ -78,7 +78,7 @@ function identityClashes(names: readonly IdentityName[]): Finding[] {
     const other = order.slice(0, i).find((before) => spoofForm(before.header) === spoofForm(header))
     if (other === undefined) return []
     return [
-      { path: ['identity', key], found: quoted(header), expected: `a name unlike that of "${other.key}"` },
+      { path: ['identity', key], found: quote(header), expected: `a name unlike that of "${other.key}"` },
     ]
   })
 }
@@ -122,15 +122,15 @@ function unknownUpstreams(file: Fields): Finding[] {
   const known =
     names.length === 0
       ? 'the name of an upstream, of which there are none'
-      : `one of ${shortened(names.join(', '))}`
+      : `one of ${shorten(names.join(', '))}`
   return itemsOf(file.routes).flatMap((route, i) => {
     const { upstream } = fieldsOf(route)
     if (typeof upstream !== 'string' || there.has(upstream)) return []
     return [
       {
         path: ['routes', i, 'upstream'],
-        found: quoted(upstream),
-        expected: `${known}${suggestion(upstream, names)}`,
+        found: quote(upstream),
+        expected: `${known}${didYouMean(upstream, names)}`,
       },
     ]
   })
@@ -202,7 +202,7 @@ function headerClashes(route: Fields, path: JsonPath, names: readonly IdentityNa
     )
     const all = [...set, ...removed]
     return all.flatMap(({ name, ...place }, i) => {
-      const found = quoted(name)
+      const found = quote(name)
       if (key === 'requestHeaders' && forms.has(spoofForm(name))) {
         return [{ ...place, found, expected: 'a header that does not carry an identity' }]
       }

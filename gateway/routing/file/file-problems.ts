@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { quoted, shortened, suggestion, visible } from '../../core/message-text.ts'
+import { didYouMean, escapeInvisible, quote, shorten } from '../../core/message-text.ts'
 import { type JsonPath, jsonPointer, type Position, type SourcePositions } from './source-positions.ts'
 
 /** What is wrong with a file, and where. */
@@ -37,7 +37,7 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /** One line: `FILE:LINE:COLUMN: POINTER: problem`. */
 export function formatProblem({ file, line, column, pointer, message }: FileProblem): string {
-  return `${file}:${line}:${column}: ${visible(pointer)}: ${message}`
+  return `${file}:${line}:${column}: ${escapeInvisible(pointer)}: ${message}`
 }
 
 /** As `formatProblem`, for what is odd and does no harm. */
@@ -79,13 +79,13 @@ export function findingsOf(issue: Issue, positions: SourcePositions, within: Jso
       return issue.keys.map((key) => ({
         path: [...path, key],
         at: 'key',
-        found: `the unknown key ${quoted(key)}`,
-        expected: `one of ${known.join(', ')}${suggestion(key, known)}`,
+        found: `the unknown key ${quote(key)}`,
+        expected: `one of ${known.join(', ')}${didYouMean(key, known)}`,
       }))
     }
     case 'invalid_key': {
       const expected = issue.issues[0]?.message ?? issue.message
-      return [{ path, at: 'key', found: `the key ${quoted(String(path.at(-1)))}`, expected }]
+      return [{ path, at: 'key', found: `the key ${quote(String(path.at(-1)))}`, expected }]
     }
     case 'invalid_union': {
       const branch = issue.errors.find((issues) => !issues.some(isOfOtherKind))
@@ -95,12 +95,12 @@ export function findingsOf(issue: Issue, positions: SourcePositions, within: Jso
     case 'invalid_type': {
       const expected = TYPES[issue.expected] ?? issue.message
       if (positions.textOf(path) !== '') return [{ path, found: foundAt(path, positions), expected }]
-      return [{ path: path.slice(0, -1), found: `no ${quoted(String(path.at(-1)))}`, expected }]
+      return [{ path: path.slice(0, -1), found: `no ${quote(String(path.at(-1)))}`, expected }]
     }
     case 'invalid_value': {
       const values = issue.values.map(String)
       const found = foundAt(path, positions)
-      const meant = found.startsWith('"') ? suggestion(found.slice(1, -1), values) : ''
+      const meant = found.startsWith('"') ? didYouMean(found.slice(1, -1), values) : ''
       return [{ path, found, expected: `${alternatives(values)}${meant}` }]
     }
     default:
@@ -124,5 +124,5 @@ function foundAt(path: JsonPath, positions: SourcePositions): string {
   if (text.startsWith('{')) return 'an object'
   if (text.startsWith('[')) return /^\[\s*\]$/.test(text) ? 'an empty array' : 'an array'
   if (path.at(-2) === 'set' && text.startsWith('"')) return 'a value that is not repeated here'
-  return shortened(text.replace(/\/\/[^/]*@/, '//…@'))
+  return shorten(text.replace(/\/\/[^/]*@/, '//…@'))
 }

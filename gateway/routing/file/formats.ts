@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http'
 import { isIP } from 'node:net'
-import { suggestion } from '../../core/message-text.ts'
+import { didYouMean } from '../../core/message-text.ts'
 import { isHopByHop, spoofForm } from '../../http/field-classes.ts'
 import { parseHost } from '../../http/host.ts'
 import { normalPath, withoutParameters } from '../../http/path-normal-form.ts'
@@ -75,7 +75,7 @@ export function checkAuthority(authority: string): string | null {
 /** Others no client can send: HTTP/1.1's parser refuses them, and so does HTTP/2's listener. */
 export function checkMethod(method: string): string | null {
   if (method === 'CONNECT' || method === 'TRACE') return 'a method that is forwarded'
-  return METHODS.includes(method) ? null : `a method of HTTP${suggestion(method, METHODS)}`
+  return METHODS.includes(method) ? null : `a method of HTTP${didYouMean(method, METHODS)}`
 }
 
 export function checkTarget(target: string): string | null {

@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
-import { quoted } from '../../core/message-text.ts'
+import { quote } from '../../core/message-text.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { crossCheck } from './cross-checks.ts'
 import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'
@@ -65,7 +65,7 @@ export function readUpstreamsFile(
   const repeated = duplicates.map(({ path, position, first }) =>
     problemAt(file, position, {
       path,
-      found: `the key ${quoted(String(path.at(-1)))} again`,
+      found: `the key ${quote(String(path.at(-1)))} again`,
       expected: `each key once; it is at line ${first.line} already`,
     }),
   )

@@ -1,20 +1,20 @@
 import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import type { Failing } from './token-store-events.ts'
+import type { FailureKind } from './token-store-events.ts'
 
 /** Lines about what fails though the token store is available: one for many failures. */
-export interface FailureLines {
-  add(what: Failing, count: number, fault: StoreFault): void
+export interface FailureLog {
+  add(what: FailureKind, count: number, fault: StoreFault): void
   /** What failed for want of the store and has not been written yet; it is written no more. */
-  take(): ReadonlyMap<Failing, number>
+  take(): ReadonlyMap<FailureKind, number>
   /** Notices of revocations are heard, again. */
   listening(): void
   /** Writes what waits. */
   close(): void
 }
 
-const MESSAGES: Readonly<Record<Failing, string>> = {
+const MESSAGES: Readonly<Record<FailureKind, string>> = {
   lookups: 'tokens could not be looked up',
   rechecks: 'open exchanges could not be looked up',
   sessions: 'sessions could not be changed',
@@ -35,13 +35,13 @@ interface Waiting {
   readonly cancel: () => void
 }
 
-export function createFailureLines(log: Log, scheduler: Scheduler): FailureLines {
-  const waiting = new Map<Failing, Waiting>()
-  const pausesMs = new Map<Failing, number>()
-  const lastAt = new Map<Failing, number>()
+export function createFailureLog(log: Log, scheduler: Scheduler): FailureLog {
+  const waiting = new Map<FailureKind, Waiting>()
+  const pausesMs = new Map<FailureKind, number>()
+  const lastAt = new Map<FailureKind, number>()
   let silent = false
 
-  function write(what: Failing): void {
+  function write(what: FailureKind): void {
     const due = waiting.get(what)
     if (due === undefined) return
     due.cancel()
@@ -53,7 +53,7 @@ export function createFailureLines(log: Log, scheduler: Scheduler): FailureLines
     log.warn({ failed: due.count, withinMs, code, cause }, MESSAGES[what])
   }
 
-  function pauseOf(what: Failing): number {
+  function pauseOf(what: FailureKind): number {
     const before = pausesMs.get(what) ?? 0
     const quietMs = scheduler.now() - (lastAt.get(what) ?? Number.NEGATIVE_INFINITY)
     const pause = quietMs > MOST_MS ? FIRST_MS : Math.min(Math.max(before * 2, FIRST_MS), MOST_MS)
@@ -73,7 +73,7 @@ export function createFailureLines(log: Log, scheduler: Scheduler): FailureLines
       waiting.set(what, { count, fault, since: scheduler.now(), cancel })
     },
     take() {
-      const taken = new Map<Failing, number>()
+      const taken = new Map<FailureKind, number>()
       for (const [what, { count, cancel }] of waiting) {
         if (what === 'verifications') continue
         cancel()

@@ -2,7 +2,7 @@ import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
 
 /** What can fail for want of the token store, or of keys. */
-export type Failing = 'lookups' | 'rechecks' | 'sessions' | 'notices' | 'overload' | 'verifications'
+export type FailureKind = 'lookups' | 'rechecks' | 'sessions' | 'notices' | 'overload' | 'verifications'
 
 /** What one process finds out about the token store. Plain values: workers send them to their primary. */
 export type TokenStoreEvent =
@@ -11,7 +11,12 @@ export type TokenStoreEvent =
   | { readonly kind: 'unavailable'; readonly fault: StoreFault; readonly forMs: number }
   | { readonly kind: 'warnings'; readonly warnings: readonly string[] }
   /** Some more failed. */
-  | { readonly kind: 'failed'; readonly what: Failing; readonly count: number; readonly fault: StoreFault }
+  | {
+      readonly kind: 'failed'
+      readonly what: FailureKind
+      readonly count: number
+      readonly fault: StoreFault
+    }
   /** Notices of revocations are heard, as from a new connection on. */
   | { readonly kind: 'listening' }
 
@@ -22,7 +27,7 @@ export interface TokenStoreEvents {
   available(): void
   unavailable(fault: StoreFault, forMs: number): void
   warn(warnings: readonly string[]): void
-  failed(what: Failing, error: unknown): void
+  failed(what: FailureKind, error: unknown): void
   listening(): void
   /** Sends what is counted. */
   close(): void
@@ -30,7 +35,7 @@ export interface TokenStoreEvents {
 
 export interface TokenStoreEventsParts {
   readonly send: SendEvent
-  readonly describe: (what: Failing, error: unknown) => StoreFault
+  readonly describe: (what: FailureKind, error: unknown) => StoreFault
   readonly scheduler: Scheduler
 }
 
@@ -41,7 +46,7 @@ export function createTokenStoreEvents({
   describe,
   scheduler,
 }: TokenStoreEventsParts): TokenStoreEvents {
-  const counted = new Map<Failing, { count: number; error: unknown }>()
+  const counted = new Map<FailureKind, { count: number; error: unknown }>()
   let cancel: (() => void) | null = null
 
   /** Before anything else is said: what failed in an outage belongs to it. */

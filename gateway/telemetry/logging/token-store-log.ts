@@ -1,8 +1,9 @@
 import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
-import { createFailureLines } from './failure-log.ts'
-import type { Failing, TokenStoreEvent } from './token-store-events.ts'
+
+import { createFailureLog } from './failure-log.ts'
+import type { FailureKind, TokenStoreEvent } from './token-store-events.ts'
 
 /** Writes what the log says of the token store, once for all processes: when it goes, and when it is back. */
 export interface TokenStoreLog {
@@ -25,7 +26,7 @@ interface Outage {
   toldKind: string
   lineAt: number
   fault: StoreFault
-  readonly failed: Map<Failing, number>
+  readonly failed: Map<FailureKind, number>
 }
 
 /** An outage is over when the store has been back for so long: one that comes and goes makes one pair of lines. */
@@ -40,7 +41,7 @@ const SAME_CAUSE_MS = 60_000
 
 export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreLog {
   const away = new Set<number>()
-  const failures = createFailureLines(log, scheduler)
+  const failures = createFailureLog(log, scheduler)
   let outage: Outage | null = null
   let known = false
   let warned = ''
@@ -94,7 +95,7 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
     cancelCause()
     outage = null
     recentEnds = [...recentEnds, scheduler.now()]
-    const count = (what: Failing) => current.failed.get(what) ?? 0
+    const count = (what: FailureKind) => current.failed.get(what) ?? 0
     log.info(
       {
         awayMs: Math.round(current.endedAt - current.since),
@@ -127,7 +128,7 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
     else goOn(outage, fault)
   }
 
-  function onFailed(what: Failing, count: number, fault: StoreFault): void {
+  function onFailed(what: FailureKind, count: number, fault: StoreFault): void {
     if (outage === null || what === 'verifications') failures.add(what, count, fault)
     else outage.failed.set(what, (outage.failed.get(what) ?? 0) + count)
   }

@@ -8,7 +8,7 @@ interface CertificateEnd {
 }
 
 /** @returns to be told of the certificates in force */
-export function certificateSeries(
+export function createCertificateMetrics(
   register: Register,
 ): (store: { readonly all: readonly CertificateEnd[] }) => void {
   const earliest = register(

@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { DECISION_CODES } from '../../core/errors.ts'
 import { CLOSE_REASONS, type CloseReason, STREAM_KINDS, type StreamKind } from '../../core/stream-kinds.ts'
-import { certificateSeries } from './certificate-metrics.ts'
+import { createCertificateMetrics } from './certificate-metrics.ts'
 import { createHistogram } from './histogram.ts'
 import { type Aggregator, createSeries } from './series.ts'
 import { createTrafficMetrics, DURATION_BUCKETS, memoised, type Register } from './traffic-metrics.ts'
@@ -181,7 +181,7 @@ export function createMetrics(
       'max',
     ),
     /** To be called once, and only with TLS: a certificate that is not there does not end. */
-    certificates: () => certificateSeries(register),
+    certificates: () => createCertificateMetrics(register),
     /** To be called once, and only where spans are exported. */
     spans() {
       const spans = register(

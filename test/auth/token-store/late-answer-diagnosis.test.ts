@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
-import { createLatenessCheck } from '../../../gateway/auth/token-store/late-answer-diagnosis.ts'
+import { createLateAnswerDiagnosis } from '../../../gateway/auth/token-store/late-answer-diagnosis.ts'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
 import type { StoreFault } from '../../../gateway/core/store-fault.ts'
 import { createDatabase } from '../../../gateway/database/database.ts'
@@ -33,7 +33,7 @@ function checkOf(t: Test, table = '"Token"', at = url) {
     scheduler: systemScheduler,
   })
   t.teardown(() => database.close())
-  return createLatenessCheck(database, { table, timeoutMs: 500.25 })
+  return createLateAnswerDiagnosis(database, { table, timeoutMs: 500.25 })
 }
 
 /** A session of another application that is in the middle of a transaction. */

@@ -4,8 +4,8 @@ import {
   DEFAULT_COLUMNS,
   parseTokenColumns,
   parseTokenTable,
-  quoted,
-  quotedTable,
+  quoteIdentifier,
+  quoteTable,
 } from '../../../gateway/auth/token-store/token-columns.ts'
 
 for (const [text, schema, name] of [
@@ -78,17 +78,17 @@ for (const [text, told] of [
 }
 
 t.test('SQL always quotes', async (t) => {
-  t.equal(quoted('user'), '"user"')
-  t.equal(quoted('a"; DROP TABLE x; --'), '"a""; DROP TABLE x; --"')
-  t.equal(quotedTable({ schema: null, name: 'Token' }), '"Token"')
-  t.equal(quotedTable({ schema: 'S s', name: 'T"' }), '"S s"."T"""')
+  t.equal(quoteIdentifier('user'), '"user"')
+  t.equal(quoteIdentifier('a"; DROP TABLE x; --'), '"a""; DROP TABLE x; --"')
+  t.equal(quoteTable({ schema: null, name: 'Token' }), '"Token"')
+  t.equal(quoteTable({ schema: 'S s', name: 'T"' }), '"S s"."T"""')
 })
 
 t.test('every name survives quoting and reading', async () => {
   const name = fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => !text.includes('\0'))
   fc.assert(
     fc.property(name, name, (schema, table) => {
-      const parsed = parseTokenTable(quotedTable({ schema, name: table }))
+      const parsed = parseTokenTable(quoteTable({ schema, name: table }))
       return parsed.ok && parsed.value.schema === schema && parsed.value.name === table
     }),
   )

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
-import { createLatenessCheck } from '../../../gateway/auth/token-store/late-answer-diagnosis.ts'
+import { createLateAnswerDiagnosis } from '../../../gateway/auth/token-store/late-answer-diagnosis.ts'
 import type { MappingReport } from '../../../gateway/auth/token-store/mapping-watch.ts'
 import { DEFAULT_COLUMNS } from '../../../gateway/auth/token-store/token-columns.ts'
 import { DEFAULT_STATUSES } from '../../../gateway/auth/token-store/token-statuses.ts'
@@ -48,7 +48,7 @@ function held(t: Test) {
     scheduler,
     timeoutMs: 500,
     describe,
-    explainLateness: async (fault) => ({ ...fault, kind: 'slow', cause: 'explained' }),
+    diagnoseLateAnswer: async (fault) => ({ ...fault, kind: 'slow', cause: 'explained' }),
     connectionsOpened: () => table.opened,
     onState: (up) => changes.push(up ? 'up' : 'down'),
     onUnavailable: (fault) => changes.push(fault.kind),
@@ -271,7 +271,7 @@ t.test('against a server', async (t) => {
     scheduler: systemScheduler,
     timeoutMs: 300,
     describe: (error) => describeFault(error, context),
-    explainLateness: createLatenessCheck(database, context),
+    diagnoseLateAnswer: createLateAnswerDiagnosis(database, context),
     connectionsOpened: () => 0,
     onState: () => {},
     onUnavailable: ({ cause }) => causes.push(cause),

@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { textKey } from '../../../gateway/core/text-hash.ts'
+import { hashText } from '../../../gateway/core/text-hash.ts'
 import { insertToken, startPostgres, TOKEN_DDL } from '../../support/postgres.ts'
 import { createTableStage } from '../../support/token-table-stage.ts'
 
@@ -221,7 +221,7 @@ t.test('ids that share a key find each their own row', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL)
   // "Aa" and "BB" have one key, and so have texts that are made of them.
   const ids = ['AaAa', 'AaBB', 'BBAa', 'BBBB']
-  t.equal(new Set(ids.map((id) => textKey(id))).size, 1)
+  t.equal(new Set(ids.map((id) => hashText(id))).size, 1)
   for (const id of ids.slice(0, 3)) await insertToken(sql, { id, userId: `user of ${id}` })
   const rows = await table.findMany(ids, DEADLINE_MS)
   t.same(

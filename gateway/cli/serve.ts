@@ -4,11 +4,12 @@ import { resolve } from 'node:path'
 import { KeyError } from '../auth/jwt/keys.ts'
 import { askForRouting, tellCannotStart } from '../cluster/worker.ts'
 import { WorkerStartError } from '../cluster/workers.ts'
+import { fileMark } from '../core/file-mark.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { loadUpstreamsFile, loadUpstreamsText } from '../routing/file/load-file.ts'
-import { type FirstReading, markOf } from '../routing/live-routing.ts'
+import type { FirstReading } from '../routing/live-routing.ts'
 import { CertificateError } from '../server/tls/certificates.ts'
 import { readSettings } from '../settings/settings.ts'
 import type { Settings } from '../settings/values.ts'
@@ -92,7 +93,7 @@ function routingFile(
  * @throws StartError
  */
 async function readRouting(path: string, log: Logger): Promise<FirstReading> {
-  const mark = await markOf(path)
+  const mark = await fileMark(path)
   const loaded = await loadUpstreamsFile({ path, regular: true })
   if (loaded.ok) {
     if (cluster.isPrimary)

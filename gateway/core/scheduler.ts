@@ -28,3 +28,24 @@ export const systemScheduler: Scheduler = {
     }
   },
 }
+
+/**
+ * Runs `task` again and again, `pauseMs` after it has ended each time.
+ *
+ * @returns what stops it; a run that is under way goes on to its end
+ */
+export function repeat(scheduler: Scheduler, pauseMs: number, task: () => void | Promise<void>): () => void {
+  let stopped = false
+  let cancel = scheduler.after(pauseMs, run)
+  async function run(): Promise<void> {
+    try {
+      await task()
+    } finally {
+      if (!stopped) cancel = scheduler.after(pauseMs, run)
+    }
+  }
+  return () => {
+    stopped = true
+    cancel()
+  }
+}

@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { fileMarkSync } from '../core/file-mark.ts'
 
 /** The meaning of a small file, which is read again after it has changed. */
 export interface WatchedFile<T> {
@@ -21,7 +22,7 @@ const LOOK_MS = 1000
  * libuv's pool, which is what other names must not depend on.
  */
 export function createWatchedFile<T>({ path, parse, now }: WatchedFileParts<T>): WatchedFile<T> {
-  let mark = markOf(path)
+  let mark = fileMarkSync(path)
   let text = read(path)
   let value = parse(text)
   let lookedAt = now()
@@ -30,7 +31,7 @@ export function createWatchedFile<T>({ path, parse, now }: WatchedFileParts<T>):
 
   function look(): void {
     lookedAt = now()
-    const newMark = markOf(path)
+    const newMark = fileMarkSync(path)
     if (newMark === mark) return
     const newText = read(path)
     // A file that is written in place is empty for a moment. The next look sees whether it stays so.
@@ -49,16 +50,6 @@ export function createWatchedFile<T>({ path, parse, now }: WatchedFileParts<T>):
       if (now() - lookedAt >= LOOK_MS) look()
       return value
     },
-  }
-}
-
-/** Changes by a write, a rename and a swapped symbolic link. */
-function markOf(path: string): string {
-  try {
-    const { mtimeMs, ctimeMs, size, ino } = statSync(path)
-    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
-  } catch {
-    return 'missing'
   }
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { stat } from 'node:fs/promises'
 import type { LookupFunction } from 'node:net'
+import { watchFile } from '../core/file-watch.ts'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
@@ -37,7 +37,7 @@ export interface FirstReading extends RoutingInForce {
   readonly config: UpstreamsConfig
   /** Why it is not what the file says now; empty where it is. */
   readonly problems: readonly string[]
-  /** The file's mark from before it was read: what is written while a process starts must not be missed. */
+  /** The file's mark (core/file-mark.ts) from before it was read: what is written while a process starts must not be missed. */
   readonly mark: string
 }
 
@@ -85,13 +85,17 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   let snapshot = build(first.config, null)
   let { text } = first
   let status: RoutingStatus = { ...goodReading(), loadedAt: first.loadedAt }
-  let { mark } = first
-  let seen = mark
   /** Those of files before, for the exchanges that began with them. */
   const retired = new Set<Upstream>()
   let closed = false
-  let cancel = scheduler.after(WATCH_MS, look)
-  let reading: Promise<void> = Promise.resolve()
+  const watch = watchFile({
+    path: parts.file,
+    mark: first.mark,
+    intervalMs: WATCH_MS,
+    waitUntilStable: true,
+    scheduler,
+    read,
+  })
   metrics.lastReloadSuccessful.value = 1
   metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
   if (first.problems.length > 0) failed(first.problems)
@@ -178,7 +182,6 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   }
 
   async function read(): Promise<void> {
-    mark = await markOf(parts.file)
     const loaded = await loadUpstreamsFile({ path: parts.file, regular: true })
     if (closed) return
     if (!loaded.ok) return failed(loaded.problems)
@@ -211,26 +214,6 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     )
   }
 
-  /** One reading after the other. */
-  function reload(): Promise<void> {
-    reading = reading.then(read)
-    return reading
-  }
-
-  /** A file is read once it has stayed the same for a look: one that is being written is half a file. */
-  function look(): void {
-    void reading
-      .then(() => markOf(parts.file))
-      .then((now) => {
-        const settled = now === seen
-        seen = now
-        return settled && now !== mark ? reload() : undefined
-      })
-      .finally(() => {
-        if (!closed) cancel = scheduler.after(WATCH_MS, look)
-      })
-  }
-
   return {
     current: () => snapshot,
     get status() {
@@ -239,23 +222,13 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     get inForce() {
       return { text, loadedAt: status.loadedAt }
     },
-    reload,
+    reload: () => watch.reload(),
     async close() {
       closed = true
-      cancel()
+      watch.stop()
       for (const upstream of snapshot.upstreams.values()) upstream.stop()
       await Promise.all([...inUse()].map((target) => target.close()))
     },
-  }
-}
-
-/** By what a write, a rename and a swapped symlink each change. */
-export async function markOf(file: string): Promise<string> {
-  try {
-    const { mtimeMs, ctimeMs, size, ino } = await stat(file)
-    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
-  } catch {
-    return 'missing'
   }
 }
 

@@ -3,10 +3,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { fileMark } from '../../gateway/core/file-mark.ts'
 import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { type Scheduler, systemScheduler } from '../../gateway/core/scheduler.ts'
 import { loadUpstreamsFile } from '../../gateway/routing/file/load-file.ts'
-import { createLiveRouting, markOf } from '../../gateway/routing/live-routing.ts'
+import { createLiveRouting } from '../../gateway/routing/live-routing.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 import { nothingToLookUp } from '../support/name-server.ts'
@@ -27,7 +28,7 @@ async function routingFile(t: Test, text: string): Promise<string> {
 
 /** Reads the file, lets `meanwhile` happen, and watches it from then on. */
 async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhile = async () => {}) {
-  const mark = await markOf(file)
+  const mark = await fileMark(file)
   const loaded = await loadUpstreamsFile({ path: file })
   if (!loaded.ok) throw new Error(loaded.problems.join())
   await meanwhile()

@@ -1,4 +1,6 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
+import { fileMark } from '../../core/file-mark.ts'
+import { watchFile } from '../../core/file-watch.ts'
 import type { Log } from '../../core/log.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { createJwksFetcher, type FetchJson } from './jwks.ts'
@@ -82,33 +84,18 @@ function publicKeys({ keys, warnings }: PublicKeys, algorithms: KeyRingParts['al
   }
 }
 
-/**
- * A ring whose file is looked at every second: by its time, size and inode, so that a rename or a symlink
- * swapped by Kubernetes is seen too. A bad new file leaves the last good keys in force.
- */
+/** A ring that follows its file. A bad new file leaves the last good keys in force. */
 async function fileRing(
   path: string,
   parts: KeyRingParts,
   parse: (content: Buffer) => Keys,
 ): Promise<KeyRing> {
-  // The mark comes first: a file that changes while it is read is read again.
-  let mark = await markOf(path)
+  const mark = await fileMark(path)
   let keys = await readKeys(path, parse)
   let version = 0
   let state: KeyRing['state'] = 'current'
-  let cancel = parts.scheduler.after(WATCH_MS, look)
-  let closed = false
 
-  function look(): void {
-    void reload().finally(() => {
-      if (!closed) cancel = parts.scheduler.after(WATCH_MS, look)
-    })
-  }
-
-  async function reload(): Promise<void> {
-    const now = await markOf(path)
-    if (now === mark) return
-    mark = now
+  async function read(): Promise<void> {
     try {
       keys = await readKeys(path, parse)
       version++
@@ -124,6 +111,8 @@ async function fileRing(
     }
   }
 
+  const { scheduler } = parts
+  const watch = watchFile({ path, mark, intervalMs: WATCH_MS, waitUntilStable: false, scheduler, read })
   return {
     get algorithms() {
       return keys.algorithms
@@ -138,10 +127,7 @@ async function fileRing(
       return keys.secrets
     },
     candidates: (header) => keys.candidates(header),
-    close() {
-      closed = true
-      cancel()
-    },
+    close: () => watch.stop(),
   }
 }
 
@@ -154,14 +140,5 @@ async function readKeys(path: string, parse: (content: Buffer) => Keys): Promise
     throw new KeyError([`${path}: cannot be read (${reason}); expected a readable key file`], {
       cause: error,
     })
-  }
-}
-
-async function markOf(path: string): Promise<string> {
-  try {
-    const { mtimeMs, ctimeMs, size, ino } = await stat(path)
-    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
-  } catch {
-    return 'missing'
   }
 }

@@ -1,12 +1,12 @@
 import type { SecureContext } from 'node:tls'
 import type { Log } from '../../core/log.ts'
-import type { Scheduler } from '../../core/scheduler.ts'
+import { repeat, type Scheduler } from '../../core/scheduler.ts'
 import {
   type Certificate,
   CertificateError,
   loadCertificate,
-  markOf,
   type PairFiles,
+  pairMark,
   pairsIn,
 } from './certificates.ts'
 
@@ -74,17 +74,14 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       return [...entries.values()].map(({ certificate }) => certificate)
     },
     contextFor: (host) => index.find(host.toLowerCase()).context,
-    stop() {
-      stopped = true
-      cancel()
-    },
+    stop: () => stop(),
   }
 
   function loadAll(): void {
     const reasons: string[] = []
     for (const files of pairsOf(source)) {
       try {
-        const mark = markOf(files)
+        const mark = pairMark(files)
         add(files, loadCertificate(files), mark)
       } catch (error) {
         reasons.push(...reasonsOf(error))
@@ -109,7 +106,6 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       parts.onChange(store)
     }
     warnOfEnds()
-    if (!stopped) cancel = scheduler.after(WATCH_MS, look)
   }
 
   /** Null where the folder cannot be read: nothing changes then. */
@@ -130,7 +126,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
   function refresh(files: PairFiles): boolean {
     const entry = entries.get(files.name)
     if (entry !== undefined) entry.absent = false
-    const mark = markOf(files)
+    const mark = pairMark(files)
     if (mark === entry?.mark) return false
     try {
       const certificate = usableNow(loadCertificate(files), entry?.certificate)
@@ -198,10 +194,9 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     }
   }
 
-  let stopped = false
   loadAll()
   warnOfEnds()
-  let cancel = scheduler.after(WATCH_MS, look)
+  const stop = repeat(scheduler, WATCH_MS, look)
   return store
 }
 

@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto'
-import { type BigIntStats, type Dirent, readdirSync, readFileSync, statSync } from 'node:fs'
+import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { createSecureContext, type SecureContext } from 'node:tls'
+import { fileMarkSync } from '../../core/file-mark.ts'
 
 /** Where a certificate chain and its key are, PEM; both may be the same file. */
 export interface PairFiles {
@@ -125,22 +126,9 @@ function isFolder(folder: string, entry: Dirent): boolean {
   }
 }
 
-/**
- * Changes whenever a file was written, replaced, or a link to it points elsewhere. Links are followed: Kubernetes
- * swaps them.
- */
-export function markOf({ certFile, keyFile }: PairFiles): string {
-  return [certFile, keyFile].map(fileMark).join(' ')
-}
-
-function fileMark(file: string): string {
-  let stats: BigIntStats
-  try {
-    stats = statSync(file, { bigint: true })
-  } catch {
-    return 'missing'
-  }
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`
+/** Of both files (core/file-mark.ts). */
+export function pairMark({ certFile, keyFile }: PairFiles): string {
+  return `${fileMarkSync(certFile)} ${fileMarkSync(keyFile)}`
 }
 
 function attempt<T>(read: () => T, problem: (reason: string) => string): T {

@@ -11,7 +11,7 @@ import { didYouMean } from './core/message-text.ts'
 /** @returns the exit code: 0 done, 1 the answer is no, 2 wrong usage or settings */
 type Run = (args: Arguments, environment: Environment) => Promise<number>
 
-/** Loaded when it is asked for: help and completion should not wait for a proxy. */
+/** Loaded when it is asked for: help should not wait for a proxy. */
 const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   serve: async () => {
     const signals = hearSignals(
@@ -28,7 +28,6 @@ const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   'token revoke': async () => (await import('./cli/token.ts')).revoke,
   'token list': async () => (await import('./cli/token.ts')).list,
   schema: async () => (await import('./cli/schema.ts')).schema,
-  completion: async () => (await import('./cli/completion.ts')).completion,
   help: async () => help,
 }
 

@@ -38,8 +38,7 @@ export function readArguments(command: Command, args: readonly string[]): Argume
   }
   const { positional } = command
   const extra = positionals[positional === undefined ? 0 : 1]
-  // `help token issue` names one command.
-  if (extra !== undefined && positional?.completes !== 'command') {
+  if (extra !== undefined && positional?.manyWords !== true) {
     const expected = positional === undefined ? 'nothing but options' : `one ${positional.name}`
     throw new UsageError(`found ${quoted(extra)}; expected ${expected}`, command)
   }

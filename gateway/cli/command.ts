@@ -1,4 +1,4 @@
-/** What the command line knows of a command without loading it: for help, completion and reading arguments. */
+/** What the command line knows of a command without loading it: for help and for reading arguments. */
 export interface Command {
   /** As it is typed, such as `token issue`. */
   readonly name: string
@@ -12,7 +12,8 @@ export interface Command {
   /** What the arguments that are no options are; none are taken without it. */
   readonly positional?: {
     readonly name: string
-    readonly completes: 'file' | 'command' | 'shell' | 'nothing'
+    /** True where it may be several words: `help token issue` names one command. */
+    readonly manyWords?: boolean
   }
   readonly examples: readonly Example[]
   /** By code. */
@@ -24,8 +25,6 @@ export interface Option {
   readonly name: string
   /** Placeholder of its value; a switch without. */
   readonly value?: string
-  /** Values to complete. */
-  readonly values?: readonly string[]
   readonly description: string
   readonly repeatable?: boolean
 }

@@ -1,7 +1,6 @@
 import type { Command, Option } from './command.ts'
 
 const WRONG_USAGE = 'wrong usage or settings'
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
 export const HELP_OPTION: Option = { name: 'help', description: 'this help' }
 
@@ -41,7 +40,7 @@ odd and does no harm is a warning on stderr and does not count.
 FILE is UPSTREAMS_FILE, or upstreams.json, where it is not given; - is standard input.
 Certificates and keys that the file names are opened too.`,
     options: [],
-    positional: { name: 'FILE', completes: 'file' },
+    positional: { name: 'FILE' },
     examples: [
       { line: 'poweron-gateway check upstreams.json', says: 'before it is deployed' },
       { line: 'poweron-gateway check - < new.json', says: 'from standard input' },
@@ -60,7 +59,7 @@ Reads the same settings and routing file as the gateway.
 
 URL is http:, https:, ws: or wss: (a WebSocket's handshake), or only a path.`,
     options: [
-      { name: 'method', value: 'M', values: METHODS, description: 'GET by default' },
+      { name: 'method', value: 'M', description: 'GET by default' },
       {
         name: 'header',
         value: 'LINE',
@@ -71,7 +70,7 @@ URL is http:, https:, ws: or wss: (a WebSocket's handshake), or only a path.`,
       { name: 'token', value: 'JWT', description: 'the access token; - reads it from standard input' },
       { name: 'json', description: 'for programs' },
     ],
-    positional: { name: 'URL', completes: 'nothing' },
+    positional: { name: 'URL' },
     examples: [
       {
         line: 'poweron-gateway explain --token "$JWT" https://app.example.com/admin?x=1',
@@ -176,28 +175,12 @@ stays as it is. PostgreSQL 14 or later.`,
     exits: { 0: 'printed', 2: WRONG_USAGE },
   },
   {
-    name: 'completion',
-    usage: 'bash | zsh',
-    summary: 'a script that completes commands and options',
-    about: 'Prints the script of your shell.',
-    options: [],
-    positional: { name: 'SHELL', completes: 'shell' },
-    examples: [
-      { line: 'source <(poweron-gateway completion bash)', says: 'in ~/.bashrc' },
-      {
-        line: 'poweron-gateway completion zsh > "$fpath[1]/_poweron-gateway"',
-        says: 'once; then start a new shell',
-      },
-    ],
-    exits: { 0: 'printed', 2: 'wrong usage' },
-  },
-  {
     name: 'help',
     usage: '[COMMAND]',
     summary: 'help on a command',
     about: 'The same as COMMAND --help.',
     options: [],
-    positional: { name: 'COMMAND', completes: 'command' },
+    positional: { name: 'COMMAND', manyWords: true },
     examples: [{ line: 'poweron-gateway help explain', says: 'with examples' }],
     exits: { 0: 'printed', 2: 'wrong usage' },
   },

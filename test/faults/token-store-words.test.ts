@@ -94,7 +94,7 @@ interface FaultInWords {
  * public listener the name alone, and the log one line at the beginning and one at the end.
  */
 async function isSaid(t: Test, { cause, code, breaks, mends }: FaultInWords): Promise<void> {
-  await until(isReady)
+  await until(async () => isOver(storeLines(0)) && (await isReady()))
   const from = gateway.lines.length
   let asking = true
   const visitor = (async () => {
@@ -116,27 +116,45 @@ async function isSaid(t: Test, { cause, code, breaks, mends }: FaultInWords): Pr
   await until(() => storeLines(from).some((line) => cause.test(String(line.cause))))
   await mends()
   await until(isReady)
-  await until(() => storeLines(from).some(({ msg }) => msg === 'the token store is available again'), 40_000)
+  await until(() => isOver(storeLines(from)), 40_000)
   asking = false
   await visitor
-  const lines = storeLines(from)
-  t.match(lines[0], { level: 'error', msg: 'the token store is unavailable' })
-  t.match(lines.at(-1), {
-    level: 'info',
-    msg: 'the token store is available again',
-    awayMs: Number,
-    failedLookups: Number,
-  })
-  const again = lines.at(-1) as LogLine & { awayMs: number; failedLookups: number }
+  const outages = outagesIn(storeLines(from))
+  const all = storeLines(from).map(({ msg, cause }) => `${msg}: ${cause}`)
+  for (const lines of outages) checkOutage(t, lines, all.join('\n'))
+  t.ok(outages.length <= 2, `${outages.length} outages`)
   t.ok(
-    Number.isInteger(again.awayMs) && again.failedLookups > 0,
-    `${again.awayMs} ms, ${again.failedLookups}`,
+    outages.some((lines) => Number(lines.at(-1)!.failedLookups) > 0),
+    all.join('\n'),
   )
+}
+
+/** Nothing is said after the store came back: a machine that is short of time may lose it again at once. */
+const isOver = (lines: readonly LogLine[]) =>
+  /available again|store is available$/.test(lines.at(-1)?.msg ?? '')
+
+function outagesIn(lines: readonly LogLine[]): LogLine[][] {
+  const outages: LogLine[][] = []
+  for (const line of lines) {
+    if (line.msg === 'the token store is unavailable') outages.push([])
+    outages.at(-1)?.push(line)
+  }
+  return outages
+}
+
+function checkOutage(t: Test, lines: readonly LogLine[], all: string): void {
+  t.match(lines[0], { level: 'error', msg: 'the token store is unavailable' }, all)
+  t.match(
+    lines.at(-1),
+    { level: 'info', msg: 'the token store is available again', awayMs: Number, failedLookups: Number },
+    all,
+  )
+  t.ok(Number.isInteger(lines.at(-1)!.awayMs), all)
   t.ok(
     lines.slice(1, -1).every(({ msg }) => msg === 'the token store is still unavailable, for another cause'),
-    lines.map(({ msg, cause }) => `${msg}: ${cause}`).join('\n'),
+    all,
   )
-  t.ok(lines.length <= 4, `${lines.length} lines`)
+  t.ok(lines.length <= 5, all)
 }
 
 const cut = () =>

@@ -144,6 +144,8 @@ t.test('the database is set to read only: everybody works on, and nobody is refr
     await admin.unsafe(`alter database ${name} set default_transaction_read_only = on`)
     await reconnect()
     await until(async () => (await stage.refresh(0)).outcome === '503')
+    // The connections that were cut are replaced by then, at every gateway.
+    await until(stage.isGood)
     for (let n = 0; n < 50; n++) t.match(await stage.visit(n), { outcome: 'good' })
     await admin.unsafe(`alter database ${name} set default_transaction_read_only = off`)
     // The connections made meanwhile would read only for ever.

@@ -32,7 +32,7 @@ export function exchangeOf(request: ExplainedRequest): Exchange {
   return createExchange(req, res, {
     peer: { address: CLIENT, trusted: false, scheme: request.scheme },
     requestId: '(made for each request)',
-    trace: { traceparent: '(begun where the client has none)', begun: true },
+    trace: { traceparent: '(begun where the client has none)', isNew: true },
     startedAt: 0,
     isLast: () => false,
   })

@@ -7,7 +7,7 @@ export interface CookieNames {
 export type CookieValue =
   | { readonly kind: 'none' }
   | { readonly kind: 'one'; readonly value: string }
-  /** The cookie was sent several times with different values: which one is meant cannot be told. */
+  /** The cookie was sent several times with different values. Nothing says which one is meant. */
   | { readonly kind: 'ambiguous' }
 
 export interface TokenCookies {
@@ -19,8 +19,9 @@ const NONE: CookieValue = { kind: 'none' }
 const AMBIGUOUS: CookieValue = { kind: 'ambiguous' }
 
 /**
- * Reads the token cookies from all `Cookie` fields of a request (RFC 6265, section 5.4; HTTP/2 may split them,
- * RFC 9113, section 8.2.3). An empty value is as no cookie, but differs from any other value.
+ * Reads the token cookies from all `Cookie` fields of a request (RFC 6265, section 5.4). HTTP/2 clients may split
+ * the field (RFC 9113, section 8.2.3). An empty value counts as no cookie; beside a cookie with a value it makes
+ * the result `ambiguous`.
  *
  * @param rawHeaders flat name, value pairs
  */
@@ -28,7 +29,7 @@ export function readCookies(rawHeaders: readonly string[], names: CookieNames): 
   return { access: readCookie(rawHeaders, names.access), refresh: readCookie(rawHeaders, names.refresh) }
 }
 
-/** One cookie, as `readCookies` reads it. */
+/** Reads one cookie by the rules of `readCookies`. */
 export function readCookie(rawHeaders: readonly string[], name: string): CookieValue {
   let cookie: CookieValue | null = null
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -41,7 +42,7 @@ export function readCookie(rawHeaders: readonly string[], name: string): CookieV
 
 function readLine(line: string, name: string, before: CookieValue | null): CookieValue | null {
   let found = before
-  // Most lines hold the name at most once; what is not there need not be split.
+  // Searching for the name is cheaper than splitting the line into pairs, since most lines hold it at most once.
   for (let at = line.indexOf(name); at !== -1; at = line.indexOf(name, at + 1)) {
     const value = valueAt(line, name, at)
     if (value === null) continue
@@ -51,7 +52,7 @@ function readLine(line: string, name: string, before: CookieValue | null): Cooki
   return found
 }
 
-/** The value of the pair whose name stands at `at`, or null where something else stands there. */
+/** The value of the pair whose name begins at `at`; null where the text at `at` is not the whole name of a pair. */
 function valueAt(line: string, name: string, at: number): string | null {
   for (let i = at - 1; i >= 0 && line[i] !== ';'; i--) if (!isSpace(line.charCodeAt(i))) return null
   let i = at + name.length
@@ -67,9 +68,9 @@ function isSpace(code: number): boolean {
 }
 
 /**
- * A `Cookie` line without the token cookies. The other pairs keep their bytes and order.
+ * Removes the token cookies from a `Cookie` line. The other pairs keep their bytes and order.
  *
- * @returns null where nothing is left and the field has to go
+ * @returns null where no pair is left, so that the field has to be removed
  */
 export function withoutCookies(line: string, names: CookieNames): string | null {
   if (!line.includes(names.access) && !line.includes(names.refresh)) return line

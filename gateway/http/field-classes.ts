@@ -1,6 +1,6 @@
-import { createNameMemo, type NameMemo } from './field-name-cache.ts'
+import { createFieldNameCache, type FieldNameCache } from './field-name-cache.ts'
 
-/** Names of the identity headers, as the routing file has them. */
+/** Names of the identity headers, spelled as in the routing file. */
 export interface IdentityHeaderNames {
   readonly userId: string
   readonly mandateId: string
@@ -9,10 +9,10 @@ export interface IdentityHeaderNames {
 }
 
 /**
- * What becomes of a client's header field on its way upstream.
- * `forwarding` fields are the ones that only a trusted proxy may set.
+ * How a header field of a request is treated before the request is forwarded. `pass` fields are kept and `drop` fields
+ * removed; `forwarding` fields are accepted from trusted proxies only; each other class has a rule of its own.
  */
-export type FieldFate =
+export type FieldClass =
   | 'pass'
   | 'drop'
   | 'forwarding'
@@ -23,14 +23,14 @@ export type FieldFate =
   | 'traceparent'
   | 'tracestate'
 
-export interface FieldPolicy {
-  /** The fate of a field by the spelling in which it arrived. */
-  fateOf(rawName: string): FieldFate
+export interface FieldClassifier {
+  /** @param rawName the field name as the client spelled it */
+  classify(rawName: string): FieldClass
 }
 
 /**
- * RFC 9110, section 7.6.1, the fields of RFC 2616, section 13.5.1, and `Expect`, which the gateway
- * answers itself. `TE` goes too: trailers of requests are not forwarded.
+ * The fields of RFC 9110, section 7.6.1, and of RFC 2616, section 13.5.1. `Expect` is among them because the gateway
+ * answers it itself, and `TE` because trailers of requests are not forwarded.
  */
 const HOP_BY_HOP = new Set([
   'connection',
@@ -46,7 +46,7 @@ const HOP_BY_HOP = new Set([
   'expect',
 ])
 
-/** The spellings that nearly all requests have, as they are and in lower case. */
+/** Field names of nearly all requests. Each is cached in this spelling and in lower case. */
 const COMMON_REQUEST_FIELDS =
   'Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length Content-Type Cookie ' +
   'DNT Host If-Match If-Modified-Since If-None-Match Keep-Alive Origin Pragma Priority Range Referer ' +
@@ -56,30 +56,34 @@ const COMMON_REQUEST_FIELDS =
 
 const FORWARDING = new Set(['forwarded', 'x-real-ip', 'x-request-id'])
 
-/** True for a field that belongs to one connection only and must not be forwarded. `name` is lower case. */
+/**
+ * True for a field that belongs to one connection only and must not be forwarded.
+ *
+ * @param name in lower case
+ */
 export function isHopByHop(name: string): boolean {
   return HOP_BY_HOP.has(name)
 }
 
 /**
- * The form in which names are compared for spoofing: many backends (CGI, WSGI, PHP) read every character
- * that is neither letter nor digit as the same one, so that `X_User_Id` or `X.User.Id` would arrive there
- * as the gateway's own `X-User-Id` (the class of CVE-2025-64484).
+ * The form in which field names are compared with identity headers. Many backends (CGI, WSGI, PHP) treat all
+ * characters that are neither letters nor digits alike, so a client's `X_User_Id` or `X.User.Id` would be read
+ * there as the gateway's own `X-User-Id` (the attack of CVE-2025-64484).
  */
 export function spoofForm(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
 }
 
 /**
- * Compiles the rules for request fields once per routing file.
+ * Prepares the classification of request fields. Called once for each reading of the routing file.
  *
  * @param identity the header names that only the gateway may set
  */
-export function createFieldPolicy(identity: IdentityHeaderNames): FieldPolicy {
+export function createFieldClassifier(identity: IdentityHeaderNames): FieldClassifier {
   const identityForms = new Set(Object.values(identity).map(spoofForm))
-  const memo = createNameMemo<FieldFate>()
+  const cache = createFieldNameCache<FieldClass>()
 
-  function judge(rawName: string): FieldFate {
+  function classifyField(rawName: string): FieldClass {
     const name = rawName.toLowerCase()
     const form = spoofForm(name)
     if (identityForms.has(form) || form.startsWith('x-gateway-')) return 'drop'
@@ -93,26 +97,29 @@ export function createFieldPolicy(identity: IdentityHeaderNames): FieldPolicy {
     return 'pass'
   }
 
-  // First, so that no client can take their places.
+  // Cached before the first request, so that no client can fill the cache with names of its own.
   for (const name of COMMON_REQUEST_FIELDS.split(' ')) {
     const lower = name.toLowerCase()
-    memo.set(name, judge(name))
-    if (lower !== name) memo.set(lower, judge(lower))
+    cache.set(name, classifyField(name))
+    if (lower !== name) cache.set(lower, classifyField(lower))
   }
 
   return {
-    fateOf(rawName) {
-      const known = memo.get(rawName)
+    classify(rawName) {
+      const known = cache.get(rawName)
       if (known !== undefined) return known
-      const fate = judge(rawName)
-      memo.set(rawName, fate)
-      return fate
+      const kind = classifyField(rawName)
+      cache.set(rawName, kind)
+      return kind
     },
   }
 }
 
-/** What becomes of a field of an upstream's answer on its way to the client, or what it says of the answer. */
-export type AnswerFieldFate =
+/**
+ * How a header field of an upstream's answer is treated. `pass` fields reach the client and `drop` fields do not; each
+ * other class is a field that describes the body.
+ */
+export type ResponseFieldClass =
   | 'pass'
   | 'drop'
   | 'content-length'
@@ -120,46 +127,49 @@ export type AnswerFieldFate =
   | 'transfer-encoding'
   | 'trailer'
 
-/** The spellings that nearly all answers have, as they are and in lower case. */
-const COMMON_ANSWER_FIELDS =
+/** Field names of nearly all answers. Each is cached in this spelling and in lower case. */
+const COMMON_RESPONSE_FIELDS =
   'Accept-Ranges Access-Control-Allow-Credentials Access-Control-Allow-Origin Age Cache-Control Connection ' +
   'Content-Encoding Content-Length Content-Security-Policy Content-Type Date ETag Expires Keep-Alive Last-Modified ' +
   'Location Pragma Referrer-Policy Server Set-Cookie Strict-Transport-Security Trailer Transfer-Encoding Vary Via ' +
   'X-Content-Type-Options X-Frame-Options X-Powered-By X-Request-Id'
 
-const ANSWER_FATES: Pick<NameMemo<AnswerFieldFate>, 'get'> = answerFates()
+const RESPONSE_FIELD_CLASSES: Pick<FieldNameCache<ResponseFieldClass>, 'get'> = commonResponseFields()
 
-function answerFates(): NameMemo<AnswerFieldFate> {
-  const fates = createNameMemo<AnswerFieldFate>()
-  for (const name of COMMON_ANSWER_FIELDS.split(' ')) {
+function commonResponseFields(): FieldNameCache<ResponseFieldClass> {
+  const cache = createFieldNameCache<ResponseFieldClass>()
+  for (const name of COMMON_RESPONSE_FIELDS.split(' ')) {
     const lower = name.toLowerCase()
-    const fate = judgeAnswerField(lower)
-    fates.set(name, fate)
-    if (lower !== name) fates.set(lower, fate)
+    const kind = classifyResponseName(lower)
+    cache.set(name, kind)
+    if (lower !== name) cache.set(lower, kind)
   }
-  return fates
+  return cache
 }
 
 /**
- * The fate of an answer's field by the spelling in which it arrived. One look-up in place of a lower-case copy and
- * six comparisons: 0.2 microseconds for an answer's seven fields where it was 0.75.
+ * The cache replaces a lower-case copy of the name and six comparisons: 0.2 microseconds for the seven fields of an
+ * answer instead of 0.75.
+ *
+ * @param rawName the field name as the upstream spelled it
  */
-export function answerFateOf(rawName: string): AnswerFieldFate {
-  return ANSWER_FATES.get(rawName) ?? judgeAnswerField(rawName.toLowerCase())
+export function classifyResponseField(rawName: string): ResponseFieldClass {
+  return RESPONSE_FIELD_CLASSES.get(rawName) ?? classifyResponseName(rawName.toLowerCase())
 }
 
-function judgeAnswerField(name: string): AnswerFieldFate {
+function classifyResponseName(name: string): ResponseFieldClass {
   if (name === 'content-length' || name === 'content-type') return name
   if (name === 'transfer-encoding' || name === 'trailer') return name
   return isHopByHop(name) || name === 'x-request-id' ? 'drop' : 'pass'
 }
 
 /**
- * The field names that `Connection` nominates (RFC 9110, section 7.6.1), in lower case.
- * Returns null where it nominates none besides `close` and `keep-alive`, as nearly always.
+ * The field names that `Connection` lists as connection options (RFC 9110, section 7.6.1).
+ *
+ * @returns names in lower case; null where `Connection` lists nothing besides `close` and `keep-alive`
  */
-export function nominatedFields(rawHeaders: readonly string[]): ReadonlySet<string> | null {
-  let nominated: Set<string> | null = null
+export function fieldsNamedByConnection(rawHeaders: readonly string[]): ReadonlySet<string> | null {
+  let connectionFields: Set<string> | null = null
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
     if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
@@ -168,9 +178,9 @@ export function nominatedFields(rawHeaders: readonly string[]): ReadonlySet<stri
     for (const option of value.toLowerCase().split(',')) {
       const token = option.trim()
       if (token === '' || token === 'close' || token === 'keep-alive') continue
-      nominated ??= new Set()
-      nominated.add(token)
+      connectionFields ??= new Set()
+      connectionFields.add(token)
     }
   }
-  return nominated
+  return connectionFields
 }

@@ -1,7 +1,7 @@
-/** What is known of field names, by the spelling in which they arrive. */
-export interface NameMemo<T> {
+/** Values by field name, in the spelling in which the name arrived. */
+export interface FieldNameCache<T> {
   get(name: string): T | undefined
-  /** Does nothing where there is no place for it. */
+  /** Does nothing where the cache has no room for names of this length. */
   set(name: string, value: T): void
 }
 
@@ -10,17 +10,17 @@ interface Entry<T> {
   readonly value: T
 }
 
-/** Places for names of one length: what a hostile client could make a look-up go through. */
-const OF_ONE_LENGTH = 24
+/** Bounds how many names one look-up compares, whatever names a hostile client sends. */
+const MAX_NAMES_PER_LENGTH = 24
 
-const LONGEST = 64
+const MAX_NAME_LENGTH = 64
 
 /**
- * A field name that was just read is a string of its own each time. A `Map` would first have to find the one string
- * of that content in V8's table of all; comparing it with the few known names of its length costs a third of that.
+ * Every field name that is read from a socket is a new string. A `Map` would first have to find its internalized copy
+ * in V8's string table. Comparing the name with the few known names of the same length costs a third of that.
  */
-export function createNameMemo<T>(): NameMemo<T> {
-  const byLength: Entry<T>[][] = Array.from({ length: LONGEST + 1 }, () => [])
+export function createFieldNameCache<T>(): FieldNameCache<T> {
+  const byLength: Entry<T>[][] = Array.from({ length: MAX_NAME_LENGTH + 1 }, () => [])
   return {
     get(name) {
       const entries = byLength[name.length]
@@ -33,7 +33,7 @@ export function createNameMemo<T>(): NameMemo<T> {
     },
     set(name, value) {
       const entries = byLength[name.length]
-      if (entries !== undefined && entries.length < OF_ONE_LENGTH) entries.push({ name, value })
+      if (entries !== undefined && entries.length < MAX_NAMES_PER_LENGTH) entries.push({ name, value })
     },
   }
 }

@@ -4,30 +4,33 @@ import { BlockList, isIP, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Peer } from './headers.ts'
 
-/** Whom the gateway believes about the client behind a connection. */
+/** Decides which peers are trusted proxies, and reads from their fields what they say about the client. */
 export interface PeerTrust {
-  /** Worked out once per connection. */
+  /** Computed once for each connection. */
   peerOf(socket: Socket): Peer
-  /** True where the connection's other end is a trusted proxy. */
+  /** True where the connection comes from a trusted proxy. */
   isTrusted(socket: Socket): boolean
-  /** From now on the other end of this connection is this client: a trusted balancer says so. */
-  introduce(socket: Socket, address: string): void
-  /** The scheme that the client itself speaks: a trusted proxy's `X-Forwarded-Proto`, else the connection's. */
+  /**
+   * Treats `address` as the peer of this connection from now on. Called with the client's address from the PROXY
+   * protocol header of a trusted load balancer.
+   */
+  assignClient(socket: Socket, address: string): void
+  /** The scheme that the client used: `X-Forwarded-Proto` of a trusted proxy, otherwise the connection's scheme. */
   clientScheme(peer: Peer, req: IncomingMessage): 'http' | 'https'
-  /** The client's address for the logs: the last hop of `X-Forwarded-For` that is not a trusted proxy. */
+  /** The client's address for the logs: the last address in `X-Forwarded-For` that is not a trusted proxy's. */
   clientAddress(peer: Peer, req: IncomingMessage): string
-  /** A trusted proxy's `X-Request-Id` where it is usable, else a new one. */
+  /** `X-Request-Id` of a trusted proxy where it is usable, otherwise a new id. */
   requestId(peer: Peer, req: IncomingMessage): string
 }
 
-/** Visible ASCII without quotes and commas: it goes into headers, logs and JSON. */
+/** No quotes, commas or spaces, because the id is written into headers, logs and JSON. */
 const USABLE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/
 
-/** @param trusted CIDRs, validated */
+/** @param trusted valid CIDRs */
 export function createPeerTrust(trusted: readonly string[]): PeerTrust {
   const list = blockList(trusted)
   const peers = new WeakMap<Socket, Peer>()
-  const introduced = new Map<string, string>()
+  const assignedClients = new Map<string, string>()
   const isTrusted = (address: string) => {
     const family = isIP(address)
     return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4')
@@ -38,7 +41,7 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
     peerOf(socket) {
       let peer = peers.get(socket)
       if (peer === undefined) {
-        const client = introduced.size === 0 ? undefined : introduced.get(endsOf(socket))
+        const client = assignedClients.size === 0 ? undefined : assignedClients.get(connectionKey(socket))
         const address = client ?? remoteAddress(socket)
         const scheme = (socket as TLSSocket).encrypted ? 'https' : 'http'
         peer = { address, scheme, trusted: isTrusted(address) }
@@ -47,15 +50,15 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
       return peer
     },
     isTrusted: (socket) => isTrusted(remoteAddress(socket)),
-    introduce(socket, address) {
-      // The TLS connection that will be made of it is another object with the same ends.
-      const ends = endsOf(socket)
-      introduced.set(ends, plainAddress(address))
-      socket.once('close', () => introduced.delete(ends))
+    assignClient(socket, address) {
+      // Kept by addresses and ports, since a TLS handshake will wrap this socket in another object.
+      const key = connectionKey(socket)
+      assignedClients.set(key, plainAddress(address))
+      socket.once('close', () => assignedClients.delete(key))
     },
     clientScheme(peer, req) {
       if (!peer.trusted) return peer.scheme
-      const claimed = first(req.headers['x-forwarded-proto'])
+      const claimed = firstValue(req.headers['x-forwarded-proto'])
       return claimed === 'https' || claimed === 'http' ? claimed : peer.scheme
     },
     clientAddress(peer, req) {
@@ -75,17 +78,17 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
   }
 }
 
-function first(value: string | string[] | undefined): string | undefined {
+function firstValue(value: string | string[] | undefined): string | undefined {
   const text = Array.isArray(value) ? value[0] : value
   return text?.split(',', 1)[0]?.trim().toLowerCase()
 }
 
-/** Tells an open connection from all others. */
-function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+/** Unique among open connections. */
+function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
-/** A dual-stack listener tells of IPv4 clients as `::ffff:a.b.c.d`. */
+/** A dual-stack listener reports the addresses of IPv4 clients as `::ffff:a.b.c.d`. */
 function plainAddress(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice('::ffff:'.length) : address
 }

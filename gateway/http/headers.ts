@@ -1,41 +1,48 @@
 import { type CookieNames, withoutCookies } from './cookies.ts'
-import { answerFateOf, type FieldPolicy, isHopByHop, nominatedFields } from './field-classes.ts'
+import {
+  classifyResponseField,
+  type FieldClassifier,
+  fieldsNamedByConnection,
+  isHopByHop,
+} from './field-classes.ts'
 
-/** A header field change of the routing file: fields to set (replacing the client's) and to remove. */
+/** Changes to header fields: which are set, replacing those of the same name, and which are removed. */
 export interface HeaderEdits {
   /** Flat name, value pairs in the file's order and spelling. */
   readonly set: readonly string[]
-  /** Lower-case names that do not pass: the removed ones and those that `set` replaces. */
+  /** Names in lower case of the fields to leave out: those that are removed and those that `set` replaces. */
   readonly dropped: ReadonlySet<string>
-  /** Flat name, value pairs that precede all others. */
+  /** Flat name, value pairs that are put before all others. */
   readonly first?: readonly string[]
 }
 
-/** How request fields are rewritten on one route; compiled once per routing file. */
+/** How request fields are rewritten on one route. Made once for each reading of the routing file. */
 export interface RequestHeaderRules {
-  readonly fields: FieldPolicy
+  readonly fields: FieldClassifier
   readonly edits: HeaderEdits | null
-  /** The cookies to take out of `Cookie`, or null where all are forwarded. */
+  /** The cookies to remove from `Cookie`; null where all are forwarded. */
   readonly hiddenCookies: CookieNames | null
 }
 
-/** What the connection says about the client; compiled once per connection. */
+/** The other end of a client connection. Made once for each connection. */
 export interface Peer {
-  /** Address of the connection's other end. */
   readonly address: string
-  /** True where `X-Forwarded-*` and `X-Request-Id` of this peer are believed. */
+  /** True where `X-Forwarded-*` and `X-Request-Id` are accepted from this peer. */
   readonly trusted: boolean
   readonly scheme: 'http' | 'https'
 }
 
-/** What goes upstream in place of the client's `traceparent`; null where that passes. */
+/** The trace context to send upstream in place of the client's `traceparent`. */
 export interface UpstreamTrace {
   readonly traceparent: string
-  /** A trace that was begun here has no use for the client's `tracestate` (W3C Trace Context, section 3.3). */
-  readonly begun: boolean
+  /**
+   * True where the gateway started the trace. The client's `tracestate` is removed then, because it belongs to another
+   * trace (W3C Trace Context, section 3.3).
+   */
+  readonly isNew: boolean
 }
 
-/** The request as it came in, as far as its header fields depend on it. */
+/** What the header fields of the forwarded request are made from. */
 export interface InboundHead {
   readonly rawHeaders: readonly string[]
   /** `Host` as the client sent it. */
@@ -44,8 +51,9 @@ export interface InboundHead {
   readonly upstreamHost: string
   readonly peer: Peer
   readonly requestId: string
-  /** The gateway's identity fields, flat name, value pairs; empty where the request is anonymous. */
+  /** The gateway's identity fields as flat name, value pairs; empty where the request is anonymous. */
   readonly identity: readonly string[]
+  /** Null where the client's own `traceparent` passes unchanged. */
   readonly trace: UpstreamTrace | null
 }
 
@@ -56,46 +64,47 @@ interface Forwarding {
 }
 
 /**
- * The fields that go upstream: first everything is stripped that could be taken for the gateway's, then the
- * gateway's own are added. Everything else passes in order, with its spelling, duplicates included.
+ * Makes the fields of the forwarded request. Everything that a backend could mistake for a field of the gateway's is
+ * removed before the gateway's own fields are added. All other fields pass in order, with their spelling, duplicates
+ * included.
  *
- * Framing (`Transfer-Encoding`) is the hop's business; `Content-Length` passes.
+ * `Content-Length` passes. `Transfer-Encoding` does not: the connection to the target frames the body itself.
  *
  * @returns flat name, value pairs, `Host` first
  */
 export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): string[] {
   const { rawHeaders, peer, trace } = head
-  const nominated = nominatedFields(rawHeaders)
+  const connectionFields = fieldsNamedByConnection(rawHeaders)
   const out: string[] = ['Host', head.upstreamHost]
   const forwarding: Forwarding = { for: null, proto: null, host: null }
 
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
-    const fate = rules.fields.fateOf(name)
+    const kind = rules.fields.classify(name)
     if (
-      fate === 'pass' ||
-      (fate === 'traceparent' && trace === null) ||
-      (fate === 'tracestate' && !trace?.begun)
+      kind === 'pass' ||
+      (kind === 'traceparent' && trace === null) ||
+      (kind === 'tracestate' && !trace?.isNew)
     ) {
-      if (nominated?.has(name.toLowerCase())) continue
+      if (connectionFields?.has(name.toLowerCase())) continue
       out.push(name, rawHeaders[i + 1]!)
-    } else if (fate === 'cookie') {
-      // Never nominated away: a client could otherwise choose what the backend sees of its session.
+    } else if (kind === 'cookie') {
+      // `Connection` cannot remove it: a client could otherwise choose what the backend sees of its session.
       pushCookie(out, name, rawHeaders[i + 1]!, rules.hiddenCookies)
-    } else if (fate === 'content-length') {
+    } else if (kind === 'content-length') {
       out.push(name, rawHeaders[i + 1]!)
-    } else if (fate === 'forwarding' && peer.trusted && !nominated?.has(name.toLowerCase())) {
+    } else if (kind === 'forwarding' && peer.trusted && !connectionFields?.has(name.toLowerCase())) {
       collectForwarding(out, forwarding, name, rawHeaders[i + 1]!)
     }
   }
   pushForwarding(out, forwarding, head)
   if (trace !== null) out.push('traceparent', trace.traceparent)
-  const fields = rules.edits === null ? out : edited(out, rules.edits)
+  const fields = rules.edits === null ? out : applyEdits(out, rules.edits)
   for (const item of head.identity) fields.push(item)
   return fields
 }
 
-function edited(fields: readonly string[], edits: HeaderEdits): string[] {
+function applyEdits(fields: readonly string[], edits: HeaderEdits): string[] {
   const out: string[] = edits.first === undefined ? [] : [...edits.first]
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
@@ -142,11 +151,11 @@ function pushForwarding(out: string[], forwarding: Forwarding, head: InboundHead
   )
 }
 
-/** What of an upstream's answer head reaches the client. */
+/** The head of an upstream's answer as the client gets it. */
 export interface ClientHead {
   /** Flat name, value pairs. */
   readonly fields: string[]
-  /** False where the answer's end is the connection's end (RFC 9112, section 6.3, rule 8). */
+  /** False where the answer ends when the connection is closed (RFC 9112, section 6.3, rule 8). */
   readonly delimited: boolean
   /** `Content-Length`, or -1 where there is none. */
   readonly length: number
@@ -155,12 +164,12 @@ export interface ClientHead {
 }
 
 /**
- * The fields of an upstream's answer for the client: hop-by-hop fields and those that `Connection` nominates
- * go, the request id and the route's own edits come. Duplicates (`Set-Cookie`) stay apart and in order.
+ * Makes the fields of an upstream's answer for the client. Hop-by-hop fields and those that `Connection` names are
+ * removed; the request id and the route's edits are added. Duplicates (`Set-Cookie`) stay separate and in order.
  *
  * @param raw flat name, value pairs as they arrived
- * @param chunkable true where an answer without a length goes to this client in chunks: only then can
- *   trailers follow and `Trailer` announce them
+ * @param chunkable true where this client gets an answer without a length in chunks. Only then can trailers follow,
+ *   and only then is `Trailer` sent.
  */
 export function clientHeaders(
   raw: readonly string[],
@@ -168,7 +177,7 @@ export function clientHeaders(
   edits: HeaderEdits | null,
   chunkable: boolean,
 ): ClientHead {
-  const nominated = nominatedFields(raw)
+  const connectionFields = fieldsNamedByConnection(raw)
   const fields: string[] = []
   let trailer: string | null = null
   let length = -1
@@ -177,23 +186,23 @@ export function clientHeaders(
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
     const value = raw[i + 1]!
-    const fate = answerFateOf(name)
-    if (fate === 'content-length') {
+    const kind = classifyResponseField(name)
+    if (kind === 'content-length') {
       length = Number(value)
       delimited = true
-    } else if (fate === 'content-type') eventStream = value.startsWith('text/event-stream')
-    else if (fate === 'transfer-encoding') delimited = true
-    else if (fate === 'trailer') trailer = value
-    if (fate === 'drop' || fate === 'transfer-encoding' || fate === 'trailer') continue
-    if (nominated?.has(name.toLowerCase())) continue
+    } else if (kind === 'content-type') eventStream = value.startsWith('text/event-stream')
+    else if (kind === 'transfer-encoding') delimited = true
+    else if (kind === 'trailer') trailer = value
+    if (kind === 'drop' || kind === 'transfer-encoding' || kind === 'trailer') continue
+    if (connectionFields?.has(name.toLowerCase())) continue
     fields.push(name, value)
   }
   if (trailer !== null && chunkable && length === -1) fields.push('Trailer', trailer)
   fields.push('X-Request-Id', requestId)
-  return { fields: edits === null ? fields : edited(fields, edits), delimited, length, eventStream }
+  return { fields: edits === null ? fields : applyEdits(fields, edits), delimited, length, eventStream }
 }
 
-/** The trailers of an answer that may reach the client: never framing, never hop-by-hop (RFC 9110, section 6.5.1). */
+/** The trailers of an answer that may reach the client: no framing or hop-by-hop fields (RFC 9110, section 6.5.1). */
 export function clientTrailers(raw: readonly string[]): [string, string][] {
   const out: [string, string][] = []
   for (let i = 0; i < raw.length; i += 2) {

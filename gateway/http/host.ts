@@ -18,9 +18,9 @@ const HOST = /^(?:(\[[\da-f:.]+\])|([\w-]+(?:\.[\w-]+)*)\.?)(?::(\d{0,5}))?$/i
 const MAX_HOSTNAME = 255
 
 /**
- * Reads a `Host` field (RFC 9110, section 7.2). Narrower than RFC 3986's `reg-name`: percent-encoding and
- * sub-delimiters are refused, since nobody's name needs them and backends read them in different ways.
- * Underscores are let through; names inside clusters have them.
+ * Reads a `Host` field (RFC 9110, section 7.2). Percent-encoding and sub-delimiters, which RFC 3986 allows in a
+ * `reg-name`, are refused: no name needs them, and backends read them in different ways. Underscores are accepted
+ * because names inside clusters contain them.
  */
 export function parseHost(value: string): ParsedHost {
   const match = HOST.exec(value)
@@ -32,7 +32,7 @@ export function parseHost(value: string): ParsedHost {
   return { kind: 'ok', hostname, port }
 }
 
-/** True where both name the same place for a scheme, whose default port may be left out. */
+/** True where both authorities name the same host and port. A port that is left out is the scheme's default. */
 export function sameAuthority(a: string, b: string, scheme: 'http' | 'https'): boolean {
   const first = parseHost(a)
   const second = parseHost(b)

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * True for a browser's navigation: what a person would see in the window, so that a login page helps.
- * Fetch Metadata says it (`Sec-Fetch-Mode`); browsers without it ask for HTML.
+ * True for a browser's navigation, whose answer is shown to a person, so that a login page helps. Browsers say so by
+ * Fetch Metadata (`Sec-Fetch-Mode`); for those that do not send it, `Accept` has to name HTML.
  */
 export function isNavigation(req: IncomingMessage): boolean {
   if (req.method !== 'GET' && req.method !== 'HEAD') return false
@@ -13,8 +13,8 @@ export function isNavigation(req: IncomingMessage): boolean {
 
 /**
  * Fills `{path}` of a route's `loginRedirect` with the percent-encoded path and query of the request.
- * Several slashes at its beginning become one: a login page that sends the user to `next` would otherwise send
- * them to another host (`//evil.example`).
+ * Several slashes at its beginning become one. Otherwise a login page that redirects the user to `next` could be made
+ * to send them to another host (`//evil.example`).
  *
  * @param raw path and query, origin-form, one character a byte as Node gives it
  */

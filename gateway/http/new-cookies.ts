@@ -1,14 +1,17 @@
 import type { HeaderEdits } from './headers.ts'
 
-/** What lets caches keep an answer (RFC 9111, section 5; RFC 9213). One with somebody's tokens must not be kept. */
+/**
+ * Fields that allow caches to store an answer (RFC 9111, section 5; RFC 9213). An answer that carries tokens must not
+ * be stored.
+ */
 const CACHE_FIELDS = new Set(['cache-control', 'expires', 'cdn-cache-control', 'surrogate-control'])
 
 /**
- * A route's changes to an upstream's answer, and new cookies besides. These come first: of several `Set-Cookie`
- * for one cookie the last counts (RFC 6265, section 5.3), and an upstream that logs the user out or in has the
- * last word.
+ * Adds new cookies to a route's changes to an upstream's answer. They are put before the upstream's own fields: of
+ * several `Set-Cookie` fields for one cookie the last one counts (RFC 6265, section 5.3), so an upstream that logs the
+ * user out or in overrides them.
  *
- * @param cookies `Set-Cookie` fields, flat name, value pairs; null where there are none
+ * @param cookies `Set-Cookie` fields as flat name, value pairs; null where there are none
  */
 export function withNewCookies(
   edits: HeaderEdits | null,

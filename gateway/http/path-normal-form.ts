@@ -1,20 +1,21 @@
 /**
- * The form in which paths are compared (RFC 3986, section 6.2.2): unreserved characters stand as themselves,
- * what no URI may hold stands escaped, escapes are in upper case, slashes are single. Reserved characters keep
- * the spelling they came in.
+ * The form in which paths are compared (RFC 3986, section 6.2.2). Unreserved characters are not percent-encoded,
+ * characters that a URI must not contain are; escapes are in upper case; repeated slashes are merged. Reserved
+ * characters stay as they were sent.
  */
-export type NormalPath =
+export type NormalizedPath =
   | {
       readonly kind: 'ok'
       readonly path: string
-      /** True where `withoutParameters` gives another path. */
+      /** True where `withoutParameters` may return another path. */
       readonly hasParameters: boolean
     }
   | { readonly kind: 'bad'; readonly reason: string }
 
-/** One character of the normal form and where the raw path goes on behind it. */
-interface Step {
+interface PathCharacter {
+  /** The character as the normal form spells it. */
   readonly text: string
+  /** Where the raw path continues after it. */
   readonly next: number
 }
 
@@ -22,16 +23,16 @@ const PLAIN = 0
 const SLASH = 1
 const DOT = 2
 const DELIMITER = 3
-/** Legal in no path (RFC 3986, section 3.3): who takes it all the same reads it as its escape. */
-const FOREIGN = 4
+/** Not allowed in a path (RFC 3986, section 3.3). Servers that accept it treat it like its escape. */
+const TO_ESCAPE = 4
 const SEMICOLON = 5
 const PERCENT = 6
-const BAD = 7
+const REFUSED = 7
 
-const CLASSES = classes()
+const CLASSES = characterClasses()
 const HEX_PAIR = /^[\da-f]{2}$/i
 
-/** Dots with a `;parameter` behind them too: some backends drop it before they resolve dots (`/..;/`). */
+/** Also with a `;parameter` behind the dots, which some backends drop before they resolve dots (`/..;/`). */
 const DOT_SEGMENT = /\/\.\.?(?:;|%3B|\/|$)/
 
 const PARAMETERS = /(?:;|%3B)[^/]*/g
@@ -39,23 +40,23 @@ const ESCAPED_DELIMITER = /%(?:2[146-9A-C]|3[AD]|40)/g
 const HAS_PARAMETERS = /;|%3B|%(?:2[146-9A-C]|3[AD]|40)/
 
 /**
- * @param raw a path that begins with `/`, without query and fragment, one character a byte
- * @returns `bad` where backends could resolve it to another path than the one that is matched
+ * @param raw a path that begins with `/`, without query and fragment; each character stands for one byte
+ * @returns `bad` where a backend could resolve it to another path than the one that routes are matched against
  */
-export function normalPath(raw: string): NormalPath {
+export function normalizePath(raw: string): NormalizedPath {
   if (isNormal(raw)) return { kind: 'ok', path: raw, hasParameters: false }
   let path = ''
   for (let at = 0; at < raw.length; ) {
-    const step = pathStep(raw, at)
-    if (step === null) return { kind: 'bad', reason: reasonAt(raw, at) }
-    path += step.text
-    at = step.next
+    const character = readPathCharacter(raw, at)
+    if (character === null) return { kind: 'bad', reason: describeProblem(raw, at) }
+    path += character.text
+    at = character.next
   }
   if (DOT_SEGMENT.test(path)) return { kind: 'bad', reason: 'the path holds a dot segment' }
   return { kind: 'ok', path, hasParameters: HAS_PARAMETERS.test(path) }
 }
 
-/** True for the paths that nearly all requests have, at the cost of one scan. */
+/** A quick check by a single scan. True for nearly all requests; false where the path has to be looked at closely. */
 function isNormal(raw: string): boolean {
   let afterSlash = false
   for (let i = 0; i < raw.length; i++) {
@@ -68,8 +69,8 @@ function isNormal(raw: string): boolean {
   return true
 }
 
-/** Reads one character of the normal form at `at`; null where none can be read. */
-export function pathStep(raw: string, at: number): Step | null {
+/** Reads the character at `at`; null where the path has to be refused because of it. */
+export function readPathCharacter(raw: string, at: number): PathCharacter | null {
   const code = raw.charCodeAt(at)
   switch (CLASSES[code]) {
     case PLAIN:
@@ -82,11 +83,11 @@ export function pathStep(raw: string, at: number): Step | null {
       while (raw.charCodeAt(next) === code) next++
       return { text: '/', next }
     }
-    case FOREIGN:
-      return { text: escaped(code), next: at + 1 }
+    case TO_ESCAPE:
+      return { text: percentEncode(code), next: at + 1 }
     case PERCENT: {
       const hex = raw.slice(at + 1, at + 3)
-      const text = HEX_PAIR.test(hex) ? unescaped(Number.parseInt(hex, 16)) : null
+      const text = HEX_PAIR.test(hex) ? normalizeEscape(Number.parseInt(hex, 16)) : null
       return text === null ? null : { text, next: at + 3 }
     }
     default:
@@ -94,18 +95,21 @@ export function pathStep(raw: string, at: number): Step | null {
   }
 }
 
-/** What an escaped byte stands as; null for those that some backends decode into a separator or an end. */
-function unescaped(code: number): string | null {
+/**
+ * The normal form of an escaped byte; null for a slash, a backslash and NUL, which some backends decode and then read
+ * as a separator or as the end of the path.
+ */
+function normalizeEscape(code: number): string | null {
   const kind = CLASSES[code]
   if (kind === PLAIN || kind === DOT) return String.fromCharCode(code)
-  return kind === SLASH || code === 0 || code === 0x5c ? null : escaped(code)
+  return kind === SLASH || code === 0 || code === 0x5c ? null : percentEncode(code)
 }
 
-function escaped(code: number): string {
+function percentEncode(code: number): string {
   return `%${code.toString(16).toUpperCase().padStart(2, '0')}`
 }
 
-function reasonAt(raw: string, at: number): string {
+function describeProblem(raw: string, at: number): string {
   if (raw.charAt(at) === '\\') return 'the path holds a backslash'
   if (raw.charAt(at) !== '%') return 'the path holds an unprintable character'
   return HEX_PAIR.test(raw.slice(at + 1, at + 3))
@@ -114,9 +118,9 @@ function reasonAt(raw: string, at: number): string {
 }
 
 /**
- * The other reading of a path: `;parameters` (also behind `%3B`) dropped from its segments, as servlet
- * containers do, and escaped reserved characters decoded, as most routers do. Where it has another route, there
- * is no telling which rule the backend's resource is under.
+ * The path as some backends read it: without `;parameters` (also behind `%3B`), as in servlet containers, and with
+ * escaped reserved characters decoded, as in most routers. Where this path has another route than the path itself, the
+ * gateway cannot know which route's rule applies to the resource that the backend will serve.
  *
  * @param path in normal form
  */
@@ -127,8 +131,8 @@ export function withoutParameters(path: string): string {
     .replace(/\/{2,}/g, '/')
 }
 
-function classes(): Uint8Array {
-  const table = new Uint8Array(256).fill(FOREIGN)
+function characterClasses(): Uint8Array {
+  const table = new Uint8Array(256).fill(TO_ESCAPE)
   const fill = (chars: string, kind: number): void => {
     for (const char of chars) table[char.charCodeAt(0)] = kind
   }
@@ -138,7 +142,7 @@ function classes(): Uint8Array {
   fill('.', DOT)
   fill(';', SEMICOLON)
   fill('%', PERCENT)
-  fill('\\?#\x7f', BAD)
-  table.fill(BAD, 0, 0x21)
+  fill('\\?#\x7f', REFUSED)
+  table.fill(REFUSED, 0, 0x21)
   return table
 }

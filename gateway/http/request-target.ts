@@ -1,5 +1,5 @@
 import { sameAuthority } from './host.ts'
-import { normalPath, pathStep } from './path-normal-form.ts'
+import { normalizePath, readPathCharacter } from './path-normal-form.ts'
 
 export { type ParsedHost, parseHost } from './host.ts'
 export { withoutParameters } from './path-normal-form.ts'
@@ -7,18 +7,18 @@ export { withoutParameters } from './path-normal-form.ts'
 export type ParsedRequestTarget =
   | {
       readonly kind: 'ok'
-      /** Path and query as they were sent: what is forwarded, in origin-form. */
+      /** Path and query as they were sent, in origin-form. This is what is forwarded. */
       readonly raw: string
-      /** The path in its normal form: what routes are matched with. */
+      /** The path in its normal form. Routes are matched against it. */
       readonly path: string
-      /** From the `?` on; empty where there is none. */
+      /** Begins with `?`; empty where there is no query. */
       readonly query: string
-      /** True where some backends read the path in another way, which `withoutParameters` gives. */
+      /** True where some backends read another path, which `withoutParameters` returns. */
       readonly hasParameters: boolean
     }
   | { readonly kind: 'bad'; readonly reason: string }
 
-export interface TargetContext {
+export interface RequestTargetContext {
   readonly scheme: 'http' | 'https'
   /** `Host` as it was sent. */
   readonly host: string
@@ -26,21 +26,24 @@ export interface TargetContext {
 
 const SLASH = 47
 
-/** Others end or fold a request line somewhere (RFC 9112, section 3.2), or are read by each backend in its own encoding. */
+/**
+ * Some servers end or fold the request line at such a character (RFC 9112, section 3.2), and bytes above ASCII are
+ * decoded differently by each backend.
+ */
 const UNPRINTABLE = /[^!-~]/
 
 const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
 
 /**
- * Reads a request target (RFC 9112, section 3.2) as the bytes to forward and the path to match.
+ * Reads a request target (RFC 9112, section 3.2): which bytes to forward, and which path to match.
  *
- * Absolute-form must name this request's own scheme and host, and is forwarded in origin-form. A fragment,
- * which no client may send, is cut off, so that what is matched is what is forwarded. The query passes as
- * it is. Bytes above ASCII are refused: no URI has them (RFC 3986, section 2).
+ * Absolute-form must name this request's own scheme and host, and is forwarded in origin-form. A fragment, which
+ * clients must not send, is cut off before matching and forwarding. The query passes unchanged. Bytes above ASCII are
+ * refused, since a URI cannot contain them (RFC 3986, section 2).
  *
  * @param target the target of the request line, one character a byte
  */
-export function parseRequestTarget(target: string, context: TargetContext): ParsedRequestTarget {
+export function parseRequestTarget(target: string, context: RequestTargetContext): ParsedRequestTarget {
   if (target.charCodeAt(0) === SLASH) return parseOriginForm(target)
   const absolute = ABSOLUTE.exec(target)
   if (absolute === null) return { kind: 'bad', reason: 'the target is neither a path nor a URL' }
@@ -62,28 +65,28 @@ function parseOriginForm(target: string): ParsedRequestTarget {
   const mark = raw.indexOf('?')
   const rawPath = mark === -1 ? raw : raw.slice(0, mark)
   const query = mark === -1 ? '' : raw.slice(mark)
-  const normal = normalPath(rawPath)
+  const normal = normalizePath(rawPath)
   if (normal.kind === 'bad') return normal
   return { kind: 'ok', raw, path: normal.path, query, hasParameters: normal.hasParameters }
 }
 
 /**
- * What is left of a target once the path of its route is removed; begins with exactly one `/`, since a
- * backend could take what follows two for an authority.
+ * Removes the route's path from a request target. The result begins with exactly one `/`, because a backend could
+ * read what follows `//` as an authority.
  *
- * The raw bytes are walked beside their normal form, so that `/%61pi//x` on the route `/api` is `/x`.
+ * The length is counted in the normal form while the raw bytes are cut, so `/%61pi//x` on the route `/api` gives `/x`.
  *
- * @param raw path and query as they were sent; its normal form is matched by the route
+ * @param raw path and query as they were sent; the route matches its normal form
  * @param routePath the route's path, in normal form
  */
 export function stripRoutePrefix(raw: string, routePath: string): string {
   const prefixLength = routePath.endsWith('/') ? routePath.length - 1 : routePath.length
   let at = 0
   for (let matched = 0; matched < prefixLength; ) {
-    const step = pathStep(raw, at)
-    if (step === null) throw new RangeError('the target is not on the route')
-    matched += step.text.length
-    at = step.next
+    const character = readPathCharacter(raw, at)
+    if (character === null) throw new RangeError('the target is not on the route')
+    matched += character.text.length
+    at = character.next
   }
   while (raw.charCodeAt(at) === SLASH) at++
   return `/${raw.slice(at)}`

@@ -114,7 +114,7 @@ function headersFor({ exchange, route, target, identity }: ForwardRequest, at: T
       peer,
       requestId,
       identity,
-      trace: span !== null ? span.upstream : trace.begun ? trace : null,
+      trace: span !== null ? span.upstream : trace.isNew ? trace : null,
     },
     route.requestRules,
   )

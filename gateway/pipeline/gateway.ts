@@ -32,7 +32,7 @@ export interface GatewayParts {
   readonly forwarder: Forwarder
   readonly endpoints: OwnEndpoints
   readonly peers: PeerTrust
-  readonly traceIds: Pick<TraceIds, 'contextOf'>
+  readonly traceIds: Pick<TraceIds, 'continueOrStart'>
   /** Prefix of the gateway's own endpoints. */
   readonly gatewayPath: string
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
@@ -164,7 +164,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     const exchange = createExchange(req, res, {
       peer,
       requestId: peers.requestId(peer, req),
-      trace: parts.traceIds.contextOf(req.headers.traceparent),
+      trace: parts.traceIds.continueOrStart(req.headers.traceparent),
       startedAt: parts.now(),
       isLast: parts.draining,
     })

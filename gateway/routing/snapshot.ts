@@ -1,5 +1,5 @@
 import type { CookieNames } from '../http/cookies.ts'
-import { createFieldPolicy, type IdentityHeaderNames } from '../http/field-classes.ts'
+import { createFieldClassifier, type IdentityHeaderNames } from '../http/field-classes.ts'
 import type { HeaderEdits, RequestHeaderRules } from '../http/headers.ts'
 import type { Metrics, RouteMetrics, UpstreamMetrics } from '../telemetry/metrics/metrics.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
@@ -50,7 +50,7 @@ export interface SnapshotParts {
 
 /** @param config valid, with its defaults filled in; every upstream that its routes name is in `parts` */
 export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): Snapshot {
-  const fields = createFieldPolicy(config.identity)
+  const fields = createFieldClassifier(config.identity)
   const compile = (route: RouteConfig): Route => {
     const upstream = parts.upstreams.get(route.upstream)!
     const responseEdits = compileEdits(route.responseHeaders)

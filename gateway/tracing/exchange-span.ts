@@ -82,7 +82,7 @@ export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
 
 function upstreamTrace(span: Span, { trace: received }: Exchange): UpstreamTrace {
   const { traceId, spanId } = span.spanContext()
-  return { traceparent: `00-${traceId}-${spanId}-01`, begun: received.begun }
+  return { traceparent: `00-${traceId}-${spanId}-01`, isNew: received.isNew }
 }
 
 function methodOf({ req }: Exchange): string {

@@ -79,7 +79,7 @@ export function createOtlpTracing(parts: OtlpTracingParts): Tracing {
       const span = tracer.startSpan(
         exchange.req.method ?? 'HTTP',
         { kind: SpanKind.SERVER, startTime: exchange.startedAt },
-        exchange.trace.begun ? ROOT_CONTEXT : remoteParent(traceparent),
+        exchange.trace.isNew ? ROOT_CONTEXT : remoteParent(traceparent),
       )
       return span.isRecording() ? createExchangeSpan({ exchange, tracer, span, now }) : null
     },

@@ -27,12 +27,12 @@ t.test('both cookies are found among others', async (t) => {
 })
 
 for (const field of ['cookie', 'COOKIE', 'cOoKiE']) {
-  t.test(`the field ${field} is Cookie`, async (t) => {
+  t.test(`the field name ${field} is recognised as Cookie`, async (t) => {
     t.same(readCookies([field, 'auth_token=x'], NAMES).access, { kind: 'one', value: 'x' })
   })
 }
 
-t.test('a field value that reads "cookie" is no Cookie field', async (t) => {
+t.test('a field whose value is "cookie" is not a Cookie field', async (t) => {
   t.same(readCookies(['X-Note', 'cookie', 'auth_token=x', 'auth_token=y'], NAMES).access, { kind: 'none' })
 })
 
@@ -63,7 +63,7 @@ for (const line of [
   'auth_token x=x',
   '__Host-auth_token=x',
 ]) {
-  t.test(`there is no token in ${JSON.stringify(line)}`, async (t) => {
+  t.test(`no token is found in ${JSON.stringify(line)}`, async (t) => {
     t.same(access(line), { kind: 'none' })
   })
 }
@@ -76,7 +76,7 @@ t.test('a lone quote is part of the value', async (t) => {
   t.same(access('auth_token="'), { kind: 'one', value: '"' })
 })
 
-t.test('an empty value is as no cookie', async (t) => {
+t.test('a cookie with an empty value counts as none', async (t) => {
   t.same(access('auth_token='), { kind: 'none' })
   t.same(access('auth_token=""'), { kind: 'none' })
   t.same(access('auth_token=; auth_token='), { kind: 'none' })
@@ -94,23 +94,23 @@ for (const lines of [
   ['auth_token=y', 'auth_token='],
   ['auth_token=x; auth_token="x "'],
 ]) {
-  t.test(`attack: two different cookies, ${JSON.stringify(lines)}, are ambiguous`, async (t) => {
+  t.test(`attack: two different access cookies, ${JSON.stringify(lines)}, are ambiguous`, async (t) => {
     t.same(access(...lines), { kind: 'ambiguous' })
   })
 }
 
-t.test('equal cookies are one', async (t) => {
+t.test('several cookies with equal values count as one', async (t) => {
   t.same(access('auth_token=x; auth_token=x', 'auth_token="x"'), { kind: 'one', value: 'x' })
 })
 
-t.test('an ambiguous refresh cookie leaves the access cookie alone', async (t) => {
+t.test('an ambiguous refresh cookie does not affect the access cookie', async (t) => {
   t.same(read('refresh_token=a; auth_token=x; refresh_token=b'), {
     access: { kind: 'one', value: 'x' },
     refresh: { kind: 'ambiguous' },
   })
 })
 
-t.test('a name that ends with the other name is another cookie', async (t) => {
+t.test('a cookie whose name ends with the name of another one is not confused with it', async (t) => {
   const names = { access: 'token', refresh: 'refresh_token' }
   t.same(readCookies(['Cookie', 'refresh_token=r; token=a'], names), {
     access: { kind: 'one', value: 'a' },
@@ -119,7 +119,7 @@ t.test('a name that ends with the other name is another cookie', async (t) => {
   t.equal(withoutCookies('other_token=o; refresh_token=r; token=a', names), 'other_token=o')
 })
 
-t.test('an attack of many half matches is read in linear time', { timeout: 5000 }, async (t) => {
+t.test('attack: a line of many partial matches is read in linear time', { timeout: 5000 }, async (t) => {
   const line = `${'auth_token '.repeat(200_000)}=x`
   t.same(access(line), { kind: 'none' })
   t.same(access(`${'auth_token;'.repeat(200_000)}auth_token=x`), { kind: 'one', value: 'x' })
@@ -147,12 +147,12 @@ for (const line of ['a=1;  b=2 ;c', '', ';', 'auth_token', 'xauth_token=1; my=au
 }
 
 for (const line of ['auth_token=x', ' auth_token=x ; refresh_token=y;', 'auth_token=']) {
-  t.test(`nothing is left of ${JSON.stringify(line)}`, async (t) => {
+  t.test(`the Cookie field is removed where it is ${JSON.stringify(line)}`, async (t) => {
     t.equal(without(line), null)
   })
 }
 
-t.test('what is read as a token never reaches the backend, whatever the line', async () => {
+t.test('whatever the line, a value that is read as a token never reaches the backend', async () => {
   const piece = fc.constantFrom('auth_token', 'refresh_token', 'a', '=', ';', ' ', '\t', '"', '\u00a0', 'x')
   const line = fc.array(piece, { maxLength: 16 }).map((pieces) => pieces.join(''))
   fc.assert(

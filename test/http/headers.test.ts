@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createFieldPolicy, nominatedFields } from '../../gateway/http/field-classes.ts'
+import { createFieldClassifier, fieldsNamedByConnection } from '../../gateway/http/field-classes.ts'
 import {
   clientHeaders,
   clientTrailers,
@@ -13,7 +13,7 @@ const IDENTITY = {
   sessionId: 'X-Session-Id',
   tokenId: 'X-Token-Id',
 }
-const fields = createFieldPolicy(IDENTITY)
+const fields = createFieldClassifier(IDENTITY)
 const rules = { fields, edits: null, hiddenCookies: { access: 'auth_token', refresh: 'refresh_token' } }
 
 function head(rawHeaders: string[], more: Partial<InboundHead> = {}): InboundHead {
@@ -46,7 +46,7 @@ for (const name of [
   'x_gateway_role',
 ]) {
   t.test(
-    `spoofed identity: ${name} of the client's does not reach the upstream (class of CVE-2025-64484)`,
+    `spoofed identity: ${name} from a client does not reach the upstream (as in CVE-2025-64484)`,
     async (t) => {
       const out = upstreamHeaders(head(['Host', 'h', name, 'admin'], { identity: [] }), rules)
       t.notOk(out.includes('admin'))
@@ -55,7 +55,7 @@ for (const name of [
 }
 
 t.test(
-  'Connection cannot nominate away the identity, Host or Cookie (CVE-2021-32813, CVE-2024-45410)',
+  'Connection cannot remove identity headers, Host or Cookie (CVE-2021-32813, CVE-2024-45410)',
   async (t) => {
     const raw = [
       'Host',
@@ -76,7 +76,7 @@ t.test(
   },
 )
 
-t.test('everything else passes in order, with its spelling, duplicates included', async (t) => {
+t.test('all other fields pass in order, with their spelling, duplicates included', async (t) => {
   const raw = [
     'Host',
     'h',
@@ -97,7 +97,7 @@ t.test('everything else passes in order, with its spelling, duplicates included'
   t.same(out.slice(2, 14), raw.slice(2))
 })
 
-t.test('hop-by-hop fields and Expect end at the gateway', async (t) => {
+t.test('hop-by-hop fields and Expect are not forwarded', async (t) => {
   const names = [
     'Keep-Alive',
     'Proxy-Connection',
@@ -140,45 +140,51 @@ t.test('an untrusted peer cannot claim an address, a scheme, a host or a request
     t.same(values(out, name), [], name)
 })
 
-t.test('a trusted proxy is believed and the chain grows by its address', async (t) => {
-  const raw = [
-    'X-Forwarded-For',
-    '203.0.113.9',
-    'X-Forwarded-Proto',
-    'https',
-    'X-Forwarded-Host',
-    'pub.example',
-    'Forwarded',
-    'for=1',
-    'X_Forwarded_For',
-    '6',
-  ]
-  const out = upstreamHeaders(
-    head(raw, { peer: { address: '10.0.0.2', trusted: true, scheme: 'http' } }),
-    rules,
-  )
-  t.same(values(out, 'x-forwarded-for'), ['203.0.113.9, 10.0.0.2'])
-  t.same(values(out, 'x-forwarded-proto'), ['https'])
-  t.same(values(out, 'x-forwarded-host'), ['pub.example'])
-  t.same(values(out, 'forwarded'), ['for=1'])
-  t.same(values(out, 'x_forwarded_for'), [], 'a spelling that passes for another field goes even then')
-})
+t.test(
+  "a trusted proxy's forwarding fields are kept, and its address is appended to X-Forwarded-For",
+  async (t) => {
+    const raw = [
+      'X-Forwarded-For',
+      '203.0.113.9',
+      'X-Forwarded-Proto',
+      'https',
+      'X-Forwarded-Host',
+      'pub.example',
+      'Forwarded',
+      'for=1',
+      'X_Forwarded_For',
+      '6',
+    ]
+    const out = upstreamHeaders(
+      head(raw, { peer: { address: '10.0.0.2', trusted: true, scheme: 'http' } }),
+      rules,
+    )
+    t.same(values(out, 'x-forwarded-for'), ['203.0.113.9, 10.0.0.2'])
+    t.same(values(out, 'x-forwarded-proto'), ['https'])
+    t.same(values(out, 'x-forwarded-host'), ['pub.example'])
+    t.same(values(out, 'forwarded'), ['for=1'])
+    t.same(values(out, 'x_forwarded_for'), [], 'a spelling that passes for another field goes even then')
+  },
+)
 
-t.test('the token cookies are taken out and the others kept', async (t) => {
+t.test('the token cookies are removed from Cookie and the others kept', async (t) => {
   const out = upstreamHeaders(head(['Cookie', 'a=1; auth_token=x; b=2', 'Cookie', 'refresh_token=y']), rules)
   t.same(values(out, 'cookie'), ['a=1; b=2'])
 })
 
-t.test('edits of the route replace and remove, but the identity comes after them', async (t) => {
-  const edits = { set: ['X-Env', 'prod'], dropped: new Set(['x-env', 'x-debug', 'cookie']) }
-  const out = upstreamHeaders(head(['X-Env', 'dev', 'X-Debug', '1', 'Cookie', 'a=1']), { ...rules, edits })
-  t.same(values(out, 'x-env'), ['prod'])
-  t.same(values(out, 'x-debug'), [])
-  t.same(values(out, 'cookie'), [])
-  t.same(out.slice(-2), ['X-User-Id', 'alice'])
-})
+t.test(
+  "the route's edits replace and remove fields, but not the identity headers, which are added after them",
+  async (t) => {
+    const edits = { set: ['X-Env', 'prod'], dropped: new Set(['x-env', 'x-debug', 'cookie']) }
+    const out = upstreamHeaders(head(['X-Env', 'dev', 'X-Debug', '1', 'Cookie', 'a=1']), { ...rules, edits })
+    t.same(values(out, 'x-env'), ['prod'])
+    t.same(values(out, 'x-debug'), [])
+    t.same(values(out, 'cookie'), [])
+    t.same(out.slice(-2), ['X-User-Id', 'alice'])
+  },
+)
 
-t.test('an answer keeps its duplicates and loses its hop-by-hop fields', async (t) => {
+t.test('an answer keeps duplicate fields and loses its hop-by-hop fields', async (t) => {
   const raw = [
     'Set-Cookie',
     'a=1',
@@ -198,7 +204,7 @@ t.test('an answer keeps its duplicates and loses its hop-by-hop fields', async (
   t.ok(delimited)
 })
 
-t.test('Trailer is announced only to a client that can get trailers', async (t) => {
+t.test('Trailer is sent only to a client that can get trailers', async (t) => {
   t.same(values(clientHeaders(['Trailer', 'X-T'], 'r', null, true).fields, 'trailer'), ['X-T'])
   t.same(values(clientHeaders(['Trailer', 'X-T'], 'r', null, false).fields, 'trailer'), [])
   t.same(
@@ -207,15 +213,15 @@ t.test('Trailer is announced only to a client that can get trailers', async (t) 
   )
 })
 
-t.test('trailers never carry framing', async (t) => {
+t.test('framing fields are removed from trailers', async (t) => {
   t.same(clientTrailers(['X-T', '1', 'Content-Length', '5', 'Transfer-Encoding', 'chunked']), [['X-T', '1']])
 })
 
-t.test('an answer without length or chunks ends with its connection', async (t) => {
+t.test('an answer without a length or chunks is not delimited', async (t) => {
   t.notOk(clientHeaders(['X-A', '1'], 'r', null, true).delimited)
 })
 
-t.test('only options other than close and keep-alive nominate', async (t) => {
-  t.equal(nominatedFields(['Connection', 'Close, keep-alive']), null)
-  t.same([...(nominatedFields(['connection', 'a, B']) ?? [])], ['a', 'b'])
+t.test('Connection names no fields where it lists only close and keep-alive', async (t) => {
+  t.equal(fieldsNamedByConnection(['Connection', 'Close, keep-alive']), null)
+  t.same([...(fieldsNamedByConnection(['connection', 'a, B']) ?? [])], ['a', 'b'])
 })

@@ -13,8 +13,8 @@ for (const [what, value] of [
   ['a later version with more fields', `cc-${TRACE}-${PARENT}-01-what-the-future-brings`],
   ['ids that end in zeros', `00-${'1'.padEnd(32, '0')}-${'1'.padEnd(16, '0')}-01`],
 ] as const) {
-  t.test(`${what} is continued as it came`, async (t) => {
-    t.same(ids.contextOf(value), { traceparent: value, begun: false })
+  t.test(`${what} is continued unchanged`, async (t) => {
+    t.same(ids.continueOrStart(value), { traceparent: value, isNew: false })
   })
 }
 
@@ -40,9 +40,9 @@ for (const [what, value] of [
   ['the field twice in a later version', `01-${TRACE}-${PARENT}-01-a, 01-${TRACE}-${PARENT}-01`],
   ['several values', [`00-${TRACE}-${PARENT}-01`]],
 ] as const) {
-  t.test(`with ${what} a trace is begun, not sampled`, async (t) => {
-    const { traceparent, begun } = ids.contextOf(value as string)
-    t.equal(begun, true)
+  t.test(`with ${what} a new trace is started, not sampled`, async (t) => {
+    const { traceparent, isNew } = ids.continueOrStart(value as string)
+    t.equal(isNew, true)
     t.match(traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/)
     t.not(traceIdOf(traceparent), TRACE)
   })
@@ -51,7 +51,7 @@ for (const [what, value] of [
 t.test('ids do not repeat when the pool of random bytes is used up', async (t) => {
   const seen = new Set<string>()
   for (let i = 0; i < 20_000; i++) {
-    const { traceparent } = ids.contextOf(undefined)
+    const { traceparent } = ids.continueOrStart(undefined)
     seen.add(traceparent.slice(3, 35)).add(traceparent.slice(36, 52)).add(ids.spanId())
   }
   t.equal(seen.size, 60_000)

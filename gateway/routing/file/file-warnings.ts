@@ -1,4 +1,4 @@
-import { normalPath } from '../../http/path-normal-form.ts'
+import { normalizePath } from '../../http/path-normal-form.ts'
 import { createRouteTable, type RouteTable } from '../route-table.ts'
 import type { Finding } from './file-problems.ts'
 import type { RouteConfig, UpstreamsConfig } from './file-schema.ts'
@@ -123,7 +123,7 @@ function redirectLoop({ config, index }: Placed, table: RouteTable<Placed>): Fin
   const { loginRedirect, host, auth } = config
   const local = /^\/[^?#{]*/.exec(loginRedirect ?? '')?.[0]
   if (local === undefined || auth !== 'required') return []
-  const normal = normalPath(local)
+  const normal = normalizePath(local)
   if (normal.kind === 'bad') return []
   const match = table.match({ host: host?.replace('*', 'any') ?? '', path: normal.path, method: 'GET' })
   const place = { path: ['routes', index, 'loginRedirect'], found: `"${local}"` }

@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { didYouMean } from '../../core/message-text.ts'
 import { isHopByHop, spoofForm } from '../../http/field-classes.ts'
 import { parseHost } from '../../http/host.ts'
-import { normalPath, withoutParameters } from '../../http/path-normal-form.ts'
+import { normalizePath, withoutParameters } from '../../http/path-normal-form.ts'
 
 /*
  * What the strings of the routing file must look like. Each check returns what was expected, or null where the
@@ -27,7 +27,7 @@ export function milliseconds(duration: string): number {
   return amount * UNITS[duration.replace(/\d+/, '') as keyof typeof UNITS]
 }
 
-/** A path in the form that `normalPath` gives, so that what the file says is what is compared. */
+/** A path in the form that `normalizePath` gives, so that what the file says is what is compared. */
 export function checkRoutePath(path: string): string | null {
   if (!path.startsWith('/')) return 'a path that begins with "/"'
   if (/[{}]/.test(path)) return 'a path without placeholders; a prefix takes whatever follows it'
@@ -35,7 +35,7 @@ export function checkRoutePath(path: string): string | null {
   if (special !== null) return `a path without ${JSON.stringify(special[0])}`
   if (/[^!-~]/.test(path))
     return path.isWellFormed() ? normalFormHint(encodeURI(path)) : 'well-formed Unicode'
-  const normal = normalPath(path)
+  const normal = normalizePath(path)
   if (normal.kind === 'bad') return `a path that every backend reads alike; ${normal.reason}`
   const form = withoutParameters(normal.path)
   return form === path ? null : normalFormHint(form)

@@ -5,7 +5,7 @@ import type { PeerTrust } from '../../http/forwarded.ts'
 import { type ProxyHeader, readProxyHeader } from './proxy-header.ts'
 
 export interface ProxyProtocolOptions {
-  readonly peers: Pick<PeerTrust, 'isTrusted' | 'introduce'>
+  readonly peers: Pick<PeerTrust, 'isTrusted' | 'assignClient'>
   /** Until then the header has to be whole. */
   readonly timeoutMs: number
   readonly scheduler: Scheduler
@@ -61,7 +61,7 @@ export function expectProxyHeader(server: Server, options: ProxyProtocolOptions)
       settle()
       socket.pause()
       if (bytes.length > length) socket.unshift(bytes.subarray(length))
-      if (address !== null) options.peers.introduce(socket, address)
+      if (address !== null) options.peers.assignClient(socket, address)
       pass(socket)
       // TLS reads on by itself, beneath this stream.
       if (!('ALPNProtocols' in server)) socket.resume()

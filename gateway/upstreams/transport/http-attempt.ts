@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ErrorCode } from '../../core/errors.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
-import { reasonOf } from '../../http/status-line.ts'
+import { readReasonPhrase } from '../../http/status-line.ts'
 import type { TargetConnections } from './dispatcher.ts'
 import type { Deferred, EndOfTick } from './end-of-tick.ts'
 import { flatFields } from './raw-fields.ts'
@@ -166,7 +166,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     const { client, request } = this.#parts
     const { req, res, requestId } = client
     const http10 = req.httpVersion === '1.0'
-    const reason = reasonOf(status, statusMessage)
+    const reason = readReasonPhrase(status, statusMessage)
     const raw = flatFields(controller.rawHeaders)
     if (status < 200) {
       if (!http10) res.writeInformation(status, clientHeaders(raw, requestId, null, false).fields)

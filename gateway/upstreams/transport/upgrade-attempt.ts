@@ -4,7 +4,7 @@ import type { LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
 import { clientHeaders, type HeaderEdits } from '../../http/headers.ts'
-import { reasonOf } from '../../http/status-line.ts'
+import { readReasonPhrase } from '../../http/status-line.ts'
 import { parseTargetAddress, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
 import type { AttemptFailure, TransferCount } from './http-attempt.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
@@ -209,7 +209,7 @@ function passOn(
   try {
     res.writeHead(
       status,
-      reasonOf(status, answer.statusMessage),
+      readReasonPhrase(status, answer.statusMessage),
       clientHeaders(answer.rawHeaders, request.requestId, request.responseEdits, false).fields,
     )
   } catch (error) {

@@ -12,7 +12,7 @@ export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-f
 /** How connections are encrypted. */
 export interface DatabaseTls {
   readonly mode: SslMode
-  /** TLS from the first byte on, without asking for it (`sslnegotiation=direct`). */
+  /** True where TLS begins with the first byte, without an SSLRequest before it (`sslnegotiation=direct`). */
   readonly direct: boolean
   /** Whether the server's name is sent in the clear (`sslsni`). */
   readonly sendsName: boolean
@@ -20,16 +20,17 @@ export interface DatabaseTls {
   readonly maxVersion: SecureVersion | null
 }
 
-/** A connection URL, taken apart: the hosts are tried in turn by the gateway itself. */
+/** The parts of a connection URL. */
 export interface DatabaseAddress {
+  /** In the order in which they are tried. */
   readonly hosts: readonly DatabaseHost[]
   readonly user: string | undefined
   readonly password: string | undefined
   readonly database: string | undefined
   readonly tls: DatabaseTls
-  /** What the server shows connections as, where the URL says so. */
+  /** The name that the server shows for the connections, where the URL names one. */
   readonly applicationName: string | null
-  /** Milliseconds that a connection may take to be ready; null where the URL does not say. */
+  /** Milliseconds until a connection has to be ready; null where the URL does not say. */
   readonly connectTimeoutMs: number | null
   /** False where the URL says that a pooler cannot keep prepared statements. */
   readonly prepare: boolean
@@ -37,6 +38,6 @@ export interface DatabaseAddress {
   readonly schema: string | null
   /** Settings of the session, sent to the server at the start of a connection. */
   readonly parameters: Readonly<Record<string, string>>
-  /** What is wrong with the URL's parameters, each by name with what to write instead. */
+  /** What is wrong with the URL's parameters: each one's name, and what to write instead. */
   readonly problems: readonly string[]
 }

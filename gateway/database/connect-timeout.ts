@@ -1,37 +1,39 @@
 import type { Scheduler } from '../core/scheduler.ts'
 import type { ServerConnection } from './connection.ts'
 
-/** A connection that is being made is given up after so long without a word of the server's. */
+/** A connection that is being made fails when the server has sent nothing for this long, in milliseconds. */
 export const SILENCE_MS = 1000
 
-/** And after this, where the URL does not say. */
-const OPENING_MAX_MS = 10_000
+/** The limit for the whole of it, where the URL names none. */
+const DEFAULT_CONNECT_TIMEOUT_MS = 10_000
 
 /**
- * A busy server takes its time and says something now and then; one that is frozen says nothing.
+ * Bounds the time until a connection is ready. Silence is bounded apart from the whole: a busy server takes its time but
+ * sends something now and then, and a frozen one sends nothing.
  *
  * @param limitMs `connect_timeout` of the URL, or null
+ * @param onTimeout called at most once
  * @returns ends the watch
  */
-export function limitOpening(
+export function startConnectTimeout(
   connection: Pick<ServerConnection, 'bytesRead'>,
   limitMs: number | null,
   scheduler: Scheduler,
-  onLate: () => void,
+  onTimeout: () => void,
 ): () => void {
-  const end = scheduler.now() + (limitMs ?? OPENING_MAX_MS)
-  let heard = -1
+  const end = scheduler.now() + (limitMs ?? DEFAULT_CONNECT_TIMEOUT_MS)
+  let bytesBefore = -1
   let cancel = () => {}
-  function look(): void {
+  function check(): void {
     const { bytesRead } = connection
     const left = end - scheduler.now()
-    if (bytesRead === heard || left <= 0) {
-      onLate()
+    if (bytesRead === bytesBefore || left <= 0) {
+      onTimeout()
       return
     }
-    heard = bytesRead
-    cancel = scheduler.after(Math.min(SILENCE_MS, left), look)
+    bytesBefore = bytesRead
+    cancel = scheduler.after(Math.min(SILENCE_MS, left), check)
   }
-  look()
+  check()
   return () => cancel()
 }

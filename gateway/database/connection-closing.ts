@@ -2,21 +2,21 @@ import type { Scheduler } from '../core/scheduler.ts'
 import type { ServerConnection } from './connection.ts'
 
 /**
- * How long a server may take to act on a cancel request before this side hangs up. A pooler that is hung up on drops its
- * connection to the server, whose session may go on.
+ * How long a server may take to act on a cancel request before this side closes its half of the connection. A pooler
+ * whose client does so drops its own connection to the server, where the statement may go on.
  */
-const CANCEL_MS = 5000
+const CANCEL_TIMEOUT_MS = 5000
 
-/** A pooler may have begun a statement only after its cancel request came: it is sent again after this time. */
+/** A pooler may begin a statement only after its cancel request has come, so the request is sent again after this time. */
 const CANCEL_AGAIN_MS = 100
 
-/** After this time a connection that was ended counts as gone, though its server has not said so. */
+/** After this time a connection counts as gone though the server has not closed its side. */
 const FORGET_MS = 60_000
 
-/** @param how `leave` where no statement is under way */
-export function endConnection(
+/** @param how `closeWhenIdle` where no statement is under way */
+export function closeConnection(
   connection: ServerConnection,
-  how: 'leave' | 'hangUp',
+  how: 'closeWhenIdle' | 'halfClose',
   scheduler: Scheduler,
 ): void {
   connection[how]()
@@ -24,28 +24,32 @@ export function endConnection(
   void connection.closed.then(cancel)
 }
 
-/** Has the server give up the statement under way, and ends the connection then. */
-export function cancelAndEnd(
+/**
+ * Cancels the statement under way at the server, and then closes the connection.
+ *
+ * @param statement settles with the statement
+ */
+export function cancelAndClose(
   connection: ServerConnection,
-  underWay: Promise<unknown>,
+  statement: Promise<unknown>,
   scheduler: Scheduler,
 ): void {
   let over = false
   let cancelAgain = () => {}
-  async function ask(): Promise<void> {
+  async function sendCancel(): Promise<void> {
     await connection.cancel()
-    if (!over) cancelAgain = scheduler.after(CANCEL_AGAIN_MS, () => void ask())
+    if (!over) cancelAgain = scheduler.after(CANCEL_AGAIN_MS, () => void sendCancel())
   }
-  const cancelHangUp = scheduler.after(CANCEL_MS, () => {
+  const cancelTimeout = scheduler.after(CANCEL_TIMEOUT_MS, () => {
     over = true
-    endConnection(connection, 'hangUp', scheduler)
+    closeConnection(connection, 'halfClose', scheduler)
   })
-  const answered = () => {
+  const onSettled = () => {
     over = true
-    cancelHangUp()
+    cancelTimeout()
     cancelAgain()
-    endConnection(connection, 'leave', scheduler)
+    closeConnection(connection, 'closeWhenIdle', scheduler)
   }
-  underWay.then(answered, answered)
-  void ask()
+  statement.then(onSettled, onSettled)
+  void sendCancel()
 }

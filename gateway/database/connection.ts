@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import type { DatabaseAddress, DatabaseHost } from './address.ts'
-import { asDatabaseError, isFatal, isStandby } from './database-error.ts'
+import { asDatabaseError, isFatal, standbyError } from './database-error.ts'
 import { MessageGuard } from './message-guard.ts'
 import { type BackendKey, type Dial, dial, sendCancelRequest } from './socket.ts'
 
@@ -12,13 +12,14 @@ export interface Statement {
   readonly text: string
   readonly parameters: readonly (string | null)[]
   /**
-   * The first cell of every row is false where the server is the primary, true where it is in recovery, and NULL where
-   * the table is not the one that the statement was made for; and there is at least one row. All but false is a fault.
+   * True for a statement whose rows say which server answered: there is at least one row, and the first cell of each is
+   * false on the primary, true on a server in recovery, and NULL where the table is not the one that the statement was
+   * made for. Anything but false is a fault.
    */
   readonly primaryOnly?: boolean
 }
 
-/** Which of the histories of a database a server writes: each promotion begins a new one, with the next number. */
+/** The timeline that a server writes: each promotion of a standby begins a new one, with the next number. */
 export interface Timeline {
   /** The identifier of the database system. */
   readonly system: string
@@ -28,33 +29,33 @@ export interface Timeline {
 /** One session at one server, which carries one statement at a time. */
 export interface ServerConnection {
   /**
-   * Resolves once the server has shown itself to be a primary, in an exchange of its own: a statement that is bound before
-   * a promotion and executed after it would read a standby's snapshot and say that it comes from a primary.
+   * Resolves once the server has shown that it is a primary. That is asked in a round trip of its own: a statement that is
+   * bound before a promotion and executed after it reads a standby's snapshot, and reports a primary.
    *
    * @throws DatabaseError
    */
   readonly ready: Promise<void>
-  /** The server's timeline once it is ready; null where it does not say. */
+  /** The server's timeline once the connection is ready; null where the server does not tell it. */
   readonly timeline: Timeline | null
   /** Bytes that the server has sent so far. */
   readonly bytesRead: number
-  /** Resolves when the server has closed its side: it holds no session for this connection any more. */
+  /** Resolves when the server has closed its side, and so holds no session for this connection any more. */
   readonly closed: Promise<void>
-  /** Why the server refused a parameter of the session's start; the name, or null where it was something else. */
+  /** The setting for which the server refused the session; null where it did not, or for another reason. */
   readonly refusedSetting: string | null
   /** @throws what postgres.js throws */
   run(statement: Statement): Promise<Cell[][]>
   /**
-   * Asks the server to give up the statement under way. Its answer, if it comes, is the statement's.
+   * Asks the server to cancel the statement under way, which then fails.
    *
-   * @returns resolves when the server has taken note
+   * @returns resolves when the server has received the request
    */
   cancel(): Promise<void>
-  /** Ends the session as soon as no statement is under way. The server's side ends when it takes notice. */
-  leave(): void
-  /** Ends this side's part, whatever is under way. */
-  hangUp(): void
-  /** Closes the socket. Nothing is known of the server's side after it. */
+  /** Ends the session as soon as no statement is under way; `closed` resolves once the server has done so too. */
+  closeWhenIdle(): void
+  /** Closes this side's half of the connection, whatever is under way. */
+  halfClose(): void
+  /** Closes the socket. The server may still hold the session. */
   destroy(): void
 }
 
@@ -64,16 +65,16 @@ export interface ConnectionOptions {
   /** False behind a pooler that cannot keep prepared statements. */
   readonly prepare: boolean
   readonly applicationName: string
-  /** Settings that bound what the server does for this session; one that it does not know ends the start. */
+  /** Settings that bound what the server does for this session. A server that does not know one refuses the session. */
   readonly bounds: Readonly<Record<string, string>>
   readonly lookup?: LookupFunction | undefined
   readonly onNotification?: ((payload: string) => void) | undefined
 }
 
-/** SQLSTATEs of a setting that is not known, not possible here, or not passed on by a pooler. */
+/** SQLSTATEs of a setting that is unknown, not possible here, or not passed on by a pooler. */
 const REFUSED_SETTING = new Set(['42704', '22023', '0A000', '08P01', '42501'])
 
-/** The name of a segment of the log begins with the timeline's eight hexadecimal digits. */
+/** The name of a segment of the write-ahead log begins with the eight hexadecimal digits of the timeline. */
 const TIMELINE =
   'select system_identifier::text, pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) ' +
   'from pg_catalog.pg_control_system()'
@@ -81,8 +82,8 @@ const TIMELINE =
 type Sql = ReturnType<typeof postgres>
 
 /**
- * Opens a connection. postgres.js pipelines onto busy connections, waits up to 20 s between tries, and with several hosts
- * down never rejects; so each connection is an instance of its own, with a socket that is not its own.
+ * Opens a connection. postgres.js sends statements on busy connections, waits up to 20 s between tries, and never rejects
+ * where several hosts are down. So each connection is an instance of postgres.js of its own, on a socket opened here.
  */
 export function openConnection(options: ConnectionOptions): ServerConnection {
   const { address, host, bounds } = options
@@ -95,7 +96,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
   let timeline: Timeline | null = null
 
   async function openSocket(): Promise<MessageGuard> {
-    // It would go on opening connections where each is closed before it is ready.
+    // postgres.js would go on for ever where each connection is closed before it is ready.
     if (dialled !== null)
       throw Object.assign(new Error('the connection was closed'), { code: 'CONNECTION_CLOSED' })
     dialled = dial(target)
@@ -117,22 +118,22 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     return query.then(takeRows)
   }
 
-  async function prove(): Promise<void> {
+  async function checkPrimary(): Promise<void> {
     try {
       const query = sql.unsafe('select pg_catalog.pg_is_in_recovery()').values()
       const [row] = (await query) as unknown as Cell[][]
-      // What the server calls this session, for cancel requests; postgres.js's types do not know that a query has it.
+      // The session's key for cancel requests, which is missing from the types of postgres.js.
       key = (query as unknown as { readonly state: BackendKey | null }).state
-      if (row?.[0] !== false) throw isStandby()
+      if (row?.[0] !== false) throw standbyError()
       timeline = await readTimeline()
     } catch (error) {
       if (error instanceof postgres.PostgresError && isFatal(error) && REFUSED_SETTING.has(error.code))
         refusedSetting = Object.keys(bounds).find((name) => error.message.includes(name)) ?? null
-      throw asDatabaseError(error, { proven: false, severalHosts: address.hosts.length > 1 })
+      throw asDatabaseError(error, { wasReady: false, severalHosts: address.hosts.length > 1 })
     }
   }
 
-  /** Aurora and poolers of other makes have no such functions, and some roles may not call them. */
+  /** Null on Aurora and behind some poolers, which have no such functions, and for a role that may not call them. */
   async function readTimeline(): Promise<Timeline | null> {
     try {
       const [row] = (await sql.unsafe(TIMELINE).values()) as unknown as Cell[][]
@@ -145,9 +146,9 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     }
   }
 
-  const leave = () => void sql.end({ timeout: 0 }).catch(() => {})
-  const ready = prove()
-  // The pool looks at it in its own time.
+  const closeWhenIdle = () => void sql.end({ timeout: 0 }).catch(() => {})
+  const ready = checkPrimary()
+  // The pool handles a failure later; until then it must not count as an unhandled rejection.
   ready.catch(() => {})
   return {
     ready,
@@ -165,15 +166,15 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     cancel: async () => {
       if (key !== null) await sendCancelRequest(target, key)
     },
-    leave,
-    hangUp() {
-      // Before anything was said the server holds no session.
-      if (guard?.hasSpoken === true) guard.end()
+    closeWhenIdle,
+    halfClose() {
+      // Until something was sent the server holds no session.
+      if (guard?.hasSent === true) guard.end()
       else dialled?.abort()
     },
     destroy() {
       dialled?.abort()
-      leave()
+      closeWhenIdle()
     },
   }
 }
@@ -181,7 +182,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
 function createSql(options: ConnectionOptions, openSocket: () => Promise<MessageGuard>): Sql {
   const { address, onNotification } = options
   return postgres({
-    // Everything that postgres.js would else look for in the environment (PGHOST, PGPASSWORD and so on) is given.
+    // postgres.js looks for what is missing here in the environment (PGHOST, PGPASSWORD and so on).
     host: 'database',
     port: 5432,
     max: 1,
@@ -191,7 +192,7 @@ function createSql(options: ConnectionOptions, openSocket: () => Promise<Message
     ssl: false,
     sslnegotiation: null,
     prepare: options.prepare && address.prepare,
-    // Array types would cost a query for each new connection; arrays are sent as literals.
+    // Fetching array types costs a query for each new connection; arrays are sent as literals instead.
     fetch_types: false,
     connect_timeout: 0,
     idle_timeout: 0,
@@ -205,23 +206,23 @@ function createSql(options: ConnectionOptions, openSocket: () => Promise<Message
     onnotify: (_channel: string, payload: string) => onNotification?.(payload),
     connection: {
       application_name: options.applicationName,
-      // Types may be cast into each other by the session's zone.
+      // Casts between types of time depend on the session's zone.
       TimeZone: 'UTC',
       ...options.bounds,
       ...address.parameters,
     },
     socket: openSocket,
-    // Its types do not know of a socket, of `onnotify` and of a password that is asked for.
+    // The types of postgres.js lack `socket`, `onnotify` and a password that is a function.
   } as unknown as postgres.Options<Record<string, never>>)
 }
 
 /**
- * Empties postgres.js's own array. What a query leaves behind gets old before it is collected, its answer with it:
- * the young generation's collector then copies every row twice instead of dropping it.
+ * Moves the rows into an array of our own, and empties that of postgres.js. The query object lives longer than the young
+ * generation; if it still held the rows, the collector would copy each of them twice instead of dropping it.
  */
 function takeRows(answer: unknown): Cell[][] {
   const from = answer as Cell[][]
-  // Not by `splice`, which asks a subclass of arrays what it wants to be: half a microsecond a look-up.
+  // `splice` would look up the constructor of this subclass of Array, which costs half a microsecond a look-up.
   const rows: Cell[][] = []
   for (let i = 0; i < from.length; i++) rows.push(from[i]!)
   from.length = 0

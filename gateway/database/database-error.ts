@@ -1,16 +1,16 @@
 import postgres from 'postgres'
 
-/** The database could not be asked, or would not answer. The message never holds the URL or its password. */
+/** A statement that had no answer, or that the server refused. The message never holds the URL or its password. */
 export class DatabaseError extends Error {
   override readonly name = 'DatabaseError'
   /**
-   * PostgreSQL's SQLSTATE, the code of the connection's error, or one of the gateway's own: `DEADLINE`, `BUSY`, `STANDBY`,
+   * PostgreSQL's SQLSTATE, the code of the connection's error, or one of the gateway: `DEADLINE`, `BUSY`, `STANDBY`,
    * `FENCED`, `CHANGED`, `MAPPING`, `TLS_UNAVAILABLE`, `PROTOCOL`, `CLOSED`.
    */
   readonly code: string
-  /** True where the connection has gone, and a fresh one may succeed at once. */
+  /** True where the connection is gone, and a new one may succeed at once. */
   readonly stale: boolean
-  /** True where the server refused the statement alone, and goes on serving the connection. */
+  /** True where the server refused this statement only, and the connection is still good. */
   readonly answered: boolean
 
   constructor(
@@ -26,12 +26,12 @@ export class DatabaseError extends Error {
 }
 
 /**
- * The connection is of no use any more: connection exceptions, shutdowns, a server that only starts; and one that
- * reads only, which it was told at its beginning and would be for ever (`default_transaction_read_only`).
+ * SQLSTATEs after which the connection is not used again: connection exceptions, a server that stops or is starting up,
+ * and a session that is read only, as it stays until it ends (`default_transaction_read_only`).
  */
 const GONE_STATES = /^(08|57P0|25006)/
 
-/** Errors of a connection that was good and went away: a fresh one may succeed at once. */
+/** Errors of a connection that was good and then was lost, so that a new one may succeed at once. */
 const STALE = new Set([
   'CONNECTION_CLOSED',
   'CONNECTION_ENDED',
@@ -43,15 +43,16 @@ const STALE = new Set([
   '25006',
 ])
 
-/** @param proven the server had been there, so that its going away is news */
+/** What decides whether a new connection may succeed at once. */
 export interface Circumstances {
-  readonly proven: boolean
+  /** True where the connection had been ready before the error. */
+  readonly wasReady: boolean
   readonly severalHosts: boolean
 }
 
-export function asDatabaseError(error: unknown, { proven, severalHosts }: Circumstances): DatabaseError {
+export function asDatabaseError(error: unknown, { wasReady, severalHosts }: Circumstances): DatabaseError {
   if (error instanceof DatabaseError) {
-    // Another host may be the primary. Past a deadline there is no time to ask it.
+    // Another host may be the primary, but after a deadline there is no time left to ask it.
     if (!severalHosts || error.stale || error.answered || error.code === 'DEADLINE') return error
     return new DatabaseError(error.code, error.message, { stale: true, cause: error.cause })
   }
@@ -61,13 +62,13 @@ export function asDatabaseError(error: unknown, { proven, severalHosts }: Circum
   return new DatabaseError(
     code,
     `the database did not answer the query (${byServer ? `${code}: ${error.message}` : code})`,
-    { answered, stale: !answered && (severalHosts || (proven && STALE.has(code))), cause: error },
+    { answered, stale: !answered && (severalHosts || (wasReady && STALE.has(code))), cause: error },
   )
 }
 
-/** The server ends the connection with it. */
+/** True where the server ends the connection with this error. */
 export function isFatal(error: postgres.PostgresError): boolean {
-  // In English whatever the server's language (PostgreSQL manual, section 54.8); poolers send the other field alone.
+  // `severity` is in English whatever the server's language (PostgreSQL manual, section 54.8); poolers leave it out.
   return /^(FATAL|PANIC)$/.test(error.severity ?? error.severity_local)
 }
 
@@ -75,11 +76,11 @@ function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'UNKNOWN'
 }
 
-export function deadlinePassed(deadlineMs: number): DatabaseError {
+export function deadlineError(deadlineMs: number): DatabaseError {
   return new DatabaseError('DEADLINE', `no answer within ${Math.round(deadlineMs)} ms`, { stale: false })
 }
 
-export function isStandby(): DatabaseError {
+export function standbyError(): DatabaseError {
   return new DatabaseError(
     'STANDBY',
     'the database server is in recovery (a standby); only the primary decides',
@@ -87,7 +88,7 @@ export function isStandby(): DatabaseError {
   )
 }
 
-export function isOlder(): DatabaseError {
+export function fencedError(): DatabaseError {
   return new DatabaseError(
     'FENCED',
     'the database server is on an older timeline than another one: it is a primary that was replaced',

@@ -1,25 +1,26 @@
 import type { LookupFunction } from 'node:net'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Cell, Statement } from './connection.ts'
-import { asDatabaseError, DatabaseError, deadlinePassed, isStandby } from './database-error.ts'
-import { createPool, type PooledConnection } from './pool.ts'
+import { asDatabaseError, DatabaseError, deadlineError, standbyError } from './database-error.ts'
+import { createPool } from './pool.ts'
+import type { PooledConnection } from './pool-entry.ts'
 import { parseDatabaseUrl } from './url.ts'
 
 export type { Cell, Statement } from './connection.ts'
 export { DatabaseError } from './database-error.ts'
 
-/** Runs one statement in a transaction under way. @throws DatabaseError */
+/** Runs one statement and resolves with its rows. @throws DatabaseError */
 export type Query = (statement: Statement) => Promise<Cell[][]>
 
 /** A few connections, each of which carries one query at a time. */
 export interface Database {
   /** Servers that the URL names. */
   readonly hosts: number
-  /** How many connections have been opened so far: what was found out by another one may not hold for a new one. */
+  /** How many connections have been opened so far. A new one may lead to another server, or to a changed table. */
   readonly connectionsOpened: number
   /**
-   * Runs one statement on a free connection, opening one where needed; where all are busy it waits its turn. At the
-   * deadline the statement is cancelled at the server, and the connection given up.
+   * Runs one statement on a free connection, and opens one where needed; where all are busy it waits. At the deadline the
+   * statement is cancelled at the server, and its connection closed.
    *
    * @param deadlineMs from the call to the answer
    * @throws DatabaseError
@@ -42,32 +43,32 @@ export interface DatabaseOptions {
   /** False behind a pooler that cannot keep prepared statements. */
   readonly prepare: boolean
   readonly scheduler: Scheduler
-  /** What the server shows of whose connection it is, behind the name that the URL gives it; nothing where absent. */
+  /** Appended to the application name that the server shows for the connections; nothing where absent. */
   readonly purpose?: 'sessions' | 'listen'
-  /** The longest deadline in use, milliseconds: the server ends by itself what takes longer. */
+  /** The longest deadline in use, milliseconds. The server itself ends a statement that takes longer. */
   readonly statementTimeoutMs?: number
   /** Resolves the hosts' names; Node's own where absent. */
   readonly lookup?: LookupFunction
-  /** Gets the payload of each notice of a channel that was listened to. */
+  /** Called with the payload of each notification on a channel for which LISTEN was sent. */
   readonly onNotification?: (payload: string) => void
-  /** A connection that was open is gone. */
+  /** Called when an open connection is gone. */
   readonly onLost?: () => void
 }
 
 const APPLICATION = 'poweron-gateway'
 
-/** Above this a statement is hopeless, and nobody waits for it. */
-const STATEMENT_TIMEOUT_MS = 10_000
+/** The server's limit for a statement, where no longest deadline is given. */
+const DEFAULT_STATEMENT_TIMEOUT_MS = 10_000
 
-/** What a cancel request is ahead of the server's own limit. */
-const MARGIN_MS = 250
+/** How much longer the server's own limit is than the deadline, so that the cancel request comes first. */
+const CANCEL_MARGIN_MS = 250
 
 const statement = (text: string): Statement => ({ text, parameters: [] })
 const BEGIN = statement('begin isolation level read committed')
 const COMMIT = statement('commit')
 const ROLLBACK = statement('rollback')
 
-/** Opens connections as they are needed. One that fails is thrown away, and the next query opens another. */
+/** Opens connections as they are needed. One that fails is closed, and the next query opens another. */
 export function createDatabase(options: DatabaseOptions): Database {
   const { scheduler, purpose } = options
   const address = parseDatabaseUrl(options.url)
@@ -78,7 +79,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     connections: options.connections,
     prepare: options.prepare,
     applicationName: purpose === undefined ? name : `${name}-${purpose}`,
-    statementTimeoutMs: (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + MARGIN_MS,
+    statementTimeoutMs: (options.statementTimeoutMs ?? DEFAULT_STATEMENT_TIMEOUT_MS) + CANCEL_MARGIN_MS,
     scheduler,
     lookup: options.lookup,
     onNotification: options.onNotification,
@@ -91,36 +92,37 @@ export function createDatabase(options: DatabaseOptions): Database {
     deadlineMs: number,
   ): Promise<Cell[][]> {
     const deadline = Promise.withResolvers<never>()
-    const cancel = scheduler.after(deadlineMs, () => deadline.reject(deadlinePassed(deadlineMs)))
+    const cancel = scheduler.after(deadlineMs, () => deadline.reject(deadlineError(deadlineMs)))
     const query = connection.run(statement)
     // The loser of the race must not become an unhandled rejection.
     query.catch(() => {})
     try {
       const rows = await Promise.race([query, deadline.promise])
-      if (primaryOnly === true) checkServer(rows)
+      if (primaryOnly === true) checkIsPrimary(rows)
       return rows
     } catch (error) {
-      const failure = asDatabaseError(error, { proven: true, severalHosts })
-      if (!failure.answered) pool.giveUp(connection, failure.code === 'DEADLINE' ? query : null)
+      const failure = asDatabaseError(error, { wasReady: true, severalHosts })
+      if (!failure.answered) pool.discard(connection, failure.code === 'DEADLINE' ? query : null)
       throw failure
     } finally {
       cancel()
     }
   }
 
-  /** A connection for this alone, with the time that is left once it is free. */
+  /** Runs `use` with a connection of its own, and with the time that is left once the connection is free. */
   async function withConnection<T>(
     deadlineMs: number,
     use: (connection: PooledConnection, leftMs: number) => Promise<T>,
   ): Promise<T> {
     const began = scheduler.now()
-    const taken = pool.take(deadlineMs)
-    const connection = taken instanceof Promise ? await taken : taken
-    const leftMs = taken instanceof Promise ? Math.max(1, deadlineMs - (scheduler.now() - began)) : deadlineMs
+    const acquired = pool.acquire(deadlineMs)
+    const connection = acquired instanceof Promise ? await acquired : acquired
+    const leftMs =
+      acquired instanceof Promise ? Math.max(1, deadlineMs - (scheduler.now() - began)) : deadlineMs
     try {
       return await use(connection, leftMs)
     } finally {
-      pool.giveBack(connection)
+      pool.release(connection)
     }
   }
 
@@ -132,7 +134,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     const end = scheduler.now() + leftMs
     const query: Query = async (statement) => {
       const left = end - scheduler.now()
-      if (left <= 0) throw new DatabaseError('DEADLINE', 'a transaction was given up', { stale: false })
+      if (left <= 0) throw new DatabaseError('DEADLINE', 'the transaction had no time left', { stale: false })
       if (!connection.usable) throw new DatabaseError('CLOSED', 'the transaction has ended', { stale: false })
       return run(connection, statement, left)
     }
@@ -142,8 +144,8 @@ export function createDatabase(options: DatabaseOptions): Database {
       await query(COMMIT)
       return result
     } catch (error) {
-      // One that was given up rolls back by itself, and so does one that has no time left for it.
-      if (connection.usable) await query(ROLLBACK).catch(() => pool.giveUp(connection, null))
+      // A closed connection rolls back by itself; so one that cannot roll back, or not in time, is closed.
+      if (connection.usable) await query(ROLLBACK).catch(() => pool.discard(connection, null))
       throw error
     }
   }
@@ -161,7 +163,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 }
 
-function checkServer(rows: readonly (readonly Cell[])[]): void {
+function checkIsPrimary(rows: readonly (readonly Cell[])[]): void {
   const state = rows[0]?.[0]
   if (state === false) return
   if (state === null)
@@ -169,5 +171,5 @@ function checkServer(rows: readonly (readonly Cell[])[]): void {
       stale: false,
       answered: true,
     })
-  throw isStandby()
+  throw standbyError()
 }

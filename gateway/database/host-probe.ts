@@ -1,56 +1,58 @@
 import type { Scheduler } from '../core/scheduler.ts'
-import { type DialOptions, knock } from './socket.ts'
+import { type DialOptions, probeServer } from './socket.ts'
 
-/** How often a server whose connections are all silent is asked whether it is there, and for how long each time. */
-const KNOCK_PAUSE_MS = 200
-const KNOCK_MS = 1000
+/** How long one probe may take, and the pause after one that nobody answered, in milliseconds. */
+const PROBE_TIMEOUT_MS = 1000
+const PAUSE_AFTER_SILENCE_MS = 200
 
-/** What a server that answers is given to close what was ended. One that was frozen does so as soon as it wakes. */
-const GRACE_MS = 1200
+/**
+ * The pause after an answer, in which the server can close the connections that were ended at this side. A server that
+ * was frozen does so as soon as it goes on.
+ */
+const PAUSE_AFTER_ANSWER_MS = 1200
 
-export interface Knocking {
-  /** True while it asks, and in the pause behind it. */
-  readonly underWay: boolean
-  /** Asks once; not to be called while that, or the pause behind it, is under way. */
+/** Probes one host after the other. */
+export interface HostProbe {
+  /** True from the start of a probe to the end of the pause after it. */
+  readonly isPending: boolean
+  /** Not to be called while a probe is pending. */
   start(options: DialOptions): void
   stop(): void
 }
 
-export interface KnockingParts {
+export interface HostProbeParts {
   readonly scheduler: Scheduler
-  /** Nobody answered. */
+  readonly onAnswer: () => void
   readonly onSilence: () => void
-  /** Somebody answered, just now. */
-  readonly onHeard: () => void
-  /** The pause is over. @param isThere whether somebody had answered before it */
-  readonly onOver: (isThere: boolean) => void
+  /** @param answered whether the server had answered before the pause */
+  readonly onPauseOver: (answered: boolean) => void
 }
 
 /**
- * Finds out whether a server that may hold all the connections that it should is there: it may be frozen, and closes them
- * when it wakes; or another one answers at its address now, and they will never be closed.
+ * Finds out whether a server answers that may still hold all the connections it is allowed. Either it was frozen, and
+ * closes them when it goes on; or another server has its address now, and the old connections will never be closed.
  */
-export function createKnocking({ scheduler, onSilence, onHeard, onOver }: KnockingParts): Knocking {
+export function createHostProbe({ scheduler, onAnswer, onSilence, onPauseOver }: HostProbeParts): HostProbe {
   let stop: (() => void) | null = null
   return {
-    get underWay() {
+    get isPending() {
       return stop !== null
     },
     start(options) {
-      const { answered, abort } = knock(options)
-      const cancel = scheduler.after(KNOCK_MS, abort)
+      const { answered, abort } = probeServer(options)
+      const cancelTimeout = scheduler.after(PROBE_TIMEOUT_MS, abort)
       stop = () => {
-        cancel()
+        cancelTimeout()
         abort()
       }
-      void answered.then((isThere) => {
-        cancel()
-        if (!isThere) onSilence()
-        stop = scheduler.after(isThere ? GRACE_MS : KNOCK_PAUSE_MS, () => {
+      void answered.then((hasAnswered) => {
+        cancelTimeout()
+        if (!hasAnswered) onSilence()
+        stop = scheduler.after(hasAnswered ? PAUSE_AFTER_ANSWER_MS : PAUSE_AFTER_SILENCE_MS, () => {
           stop = null
-          onOver(isThere)
+          onPauseOver(hasAnswered)
         })
-        if (isThere) onHeard()
+        if (hasAnswered) onAnswer()
       })
     },
     stop: () => stop?.(),

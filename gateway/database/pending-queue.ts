@@ -1,33 +1,37 @@
 import type { Scheduler } from '../core/scheduler.ts'
 import type { DatabaseError } from './database-error.ts'
 
-/** Callers that wait for something that one of them can have, in their order. */
-export interface Waiting<T> {
+/** The callers that wait for a connection, first come, first served. */
+export interface PendingQueue<T> {
   readonly length: number
-  /** @param lateBy why it was in vain, once the time is over @throws DatabaseError */
-  add(deadlineMs: number, lateBy: () => DatabaseError): Promise<T>
-  /** Gives it to whoever waits longest. @returns false where nobody waits */
-  give(thing: T): boolean
-  refuseAll(error: DatabaseError): void
+  /**
+   * @param deadlineMs how long to wait
+   * @param timeoutError makes the error of a caller whose time is over
+   * @throws DatabaseError
+   */
+  wait(deadlineMs: number, timeoutError: () => DatabaseError): Promise<T>
+  /** Gives `connection` to the caller that has waited longest. @returns false where nobody waits */
+  resolveNext(connection: T): boolean
+  rejectAll(error: DatabaseError): void
 }
 
-interface Waiter<T> {
-  resolve(thing: T): void
+interface PendingCaller<T> {
+  resolve(connection: T): void
   reject(error: DatabaseError): void
 }
 
-export function createWaiting<T>(scheduler: Scheduler): Waiting<T> {
-  const waiters: Waiter<T>[] = []
+export function createPendingQueue<T>(scheduler: Scheduler): PendingQueue<T> {
+  const callers: PendingCaller<T>[] = []
   return {
     get length() {
-      return waiters.length
+      return callers.length
     },
-    add(deadlineMs, lateBy) {
+    wait(deadlineMs, timeoutError) {
       return new Promise((resolve, reject) => {
-        const waiter: Waiter<T> = {
-          resolve(thing) {
+        const caller: PendingCaller<T> = {
+          resolve(connection) {
             cancel()
-            resolve(thing)
+            resolve(connection)
           },
           reject(error) {
             cancel()
@@ -35,19 +39,19 @@ export function createWaiting<T>(scheduler: Scheduler): Waiting<T> {
           },
         }
         const cancel = scheduler.after(deadlineMs, () => {
-          waiters.splice(waiters.indexOf(waiter), 1)
-          reject(lateBy())
+          callers.splice(callers.indexOf(caller), 1)
+          reject(timeoutError())
         })
-        waiters.push(waiter)
+        callers.push(caller)
       })
     },
-    give(thing) {
-      const next = waiters.shift()
-      next?.resolve(thing)
+    resolveNext(connection) {
+      const next = callers.shift()
+      next?.resolve(connection)
       return next !== undefined
     },
-    refuseAll(error) {
-      for (const waiter of waiters.splice(0)) waiter.reject(error)
+    rejectAll(error) {
+      for (const caller of callers.splice(0)) caller.reject(error)
     },
   }
 }

@@ -2,43 +2,37 @@ import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { DatabaseAddress } from './address.ts'
-import { limitOpening, SILENCE_MS } from './connect-timeout.ts'
-import { openConnection, type ServerConnection } from './connection.ts'
-import { cancelAndEnd, endConnection } from './connection-closing.ts'
-import { asDatabaseError, DatabaseError, deadlinePassed, isOlder } from './database-error.ts'
-import { createKnocking } from './host-probe.ts'
-import { createWaiting } from './pending-queue.ts'
+import { cancelAndClose, closeConnection } from './connection-closing.ts'
+import { asDatabaseError, DatabaseError, deadlineError, fencedError } from './database-error.ts'
+import { createHostList, type HostMark } from './host-list.ts'
+import { createIdleConnections } from './idle-connections.ts'
+import { createPendingQueue } from './pending-queue.ts'
+import { openEntry, type PoolEntry, type PooledConnection } from './pool-entry.ts'
 import { createSessionBounds } from './session-bounds.ts'
 import { createTimelineFence } from './timeline-fence.ts'
 
-/** A connection of the pool's that one statement or transaction has for itself. */
-export interface PooledConnection extends Pick<ServerConnection, 'run'> {
-  /** True while it may be given back. */
-  readonly usable: boolean
-}
-
 /**
- * A few connections, of which the server never holds more than asked for, whatever happens: a place is free again when
- * the server has closed its side, not when this side has given up.
+ * A few connections. The server never holds more of them than the pool may open, whatever happens: a place is free again
+ * when the server has closed its side, not when this side has.
  */
 export interface Pool {
-  /** How many connections have shown themselves to lead to a primary so far. */
+  /** How many connections have led to a primary so far. */
   readonly opened: number
   /**
-   * A connection that nobody else uses, the one that was used last; opened where needed. Where all are busy the callers
-   * wait in their order.
+   * A connection that nobody else uses: the one that was used last, or a new one. Where all are busy the callers wait,
+   * first come, first served.
    *
    * @param deadlineMs how long to wait @throws DatabaseError
    */
-  take(deadlineMs: number): PooledConnection | Promise<PooledConnection>
-  giveBack(connection: PooledConnection): void
+  acquire(deadlineMs: number): PooledConnection | Promise<PooledConnection>
+  release(connection: PooledConnection): void
   /**
-   * It did not answer in time, or failed: it is cancelled and ended, and no idle connection to that server is used again.
-   * What was frozen meanwhile may have been replaced, and must not be believed when it wakes.
+   * Closes a connection that failed or did not answer in time, and all idle ones to the same server. A server that was
+   * frozen may have been replaced meanwhile, so that its old connections are not used again when it goes on.
    *
-   * @param underWay settles with the statement that is still under way, if there is one
+   * @param statement settles with the statement that is still under way, and that is cancelled; null where there is none
    */
-  giveUp(connection: PooledConnection, underWay: Promise<unknown> | null): void
+  discard(connection: PooledConnection, statement: Promise<unknown> | null): void
   close(): Promise<void>
 }
 
@@ -47,7 +41,7 @@ export interface PoolOptions {
   readonly connections: number
   readonly prepare: boolean
   readonly applicationName: string
-  /** The server's own limit for a statement, in milliseconds, should a cancel request be lost. */
+  /** The server's own limit for a statement, in milliseconds, in case a cancel request is lost. */
   readonly statementTimeoutMs: number
   readonly scheduler: Scheduler
   readonly lookup?: LookupFunction | undefined
@@ -56,248 +50,174 @@ export interface PoolOptions {
   readonly onLost?: (() => void) | undefined
 }
 
-/** What statements under way are given when everything is closed. */
-const CLOSE_MS = 1000
+/** How long statements under way may go on when the pool is closed. */
+const CLOSE_TIMEOUT_MS = 1000
 
-/** What nobody has used for this long is closed. */
-const IDLE_MS = 30_000
-
-/** The same, where another connection to that address has been answered meanwhile: they lead to another server. */
+/**
+ * How long ended connections still count after another one to the same address was answered. They lead to a server that
+ * was replaced, and that will not close them.
+ */
 const FORGET_REPLACED_MS = 10_000
 
-/** While others serve, a server that takes no more connections is asked for another one no more often than this. */
+/** While other connections work, a server that refuses one more is asked again after this time. */
 const REFUSED_PAUSE_MS = 500
-
-type State = 'opening' | 'idle' | 'busy' | 'leaving'
-
-interface Entry extends PooledConnection {
-  state: State
-  readonly connection: ServerConnection
-  /** Which of the hosts, and how often that one had failed when it was opened. */
-  readonly host: number
-  readonly failures: number
-  idleSince: number
-}
 
 export function createPool(options: PoolOptions): Pool {
   const { address, scheduler } = options
   const severalHosts = address.hosts.length > 1
-  const entries = new Set<Entry>()
-  const idle: Entry[] = []
-  const waiting = createWaiting<Entry>(scheduler)
-  /** How often each host has failed: what was opened before that is not used again. */
-  const failures = address.hosts.map(() => 0)
+  const entries = new Set<PoolEntry>()
+  const idle = createIdleConnections<PoolEntry>(scheduler, (entry) => closeEntry(entry, 'closeWhenIdle'))
+  const pending = createPendingQueue<PoolEntry>(scheduler)
   const bounds = createSessionBounds(options.statementTimeoutMs)
   const fence = createTimelineFence()
-  /**
-   * Hosts that did not answer in time. A connection to one is begun only after it has answered a knock: one that was begun
-   * before it woke may lead to a primary that was replaced, though the address leads to another server by now.
-   */
-  const silent = address.hosts.map(() => false)
-  let knockedAt = 0
-  let host = 0
-  let opened = 0
-  let closed = false
-  /** One connection more than allowed: where all places are taken by what a server that is gone may still hold. */
-  let spare = false
-  let mayOpenAt = 0
-  let cancelRetry: (() => void) | null = null
-  let cancelSweep: (() => void) | null = null
-
-  const here = () => [...entries].filter((entry) => entry.host === host)
-
-  /** Whether every place is taken by a connection that was ended and that the server may still hold. */
-  function allLeaving(): boolean {
-    const places = here()
-    return places.length >= options.connections && places.every(({ state }) => state === 'leaving')
-  }
-
-  function end(entry: Entry, how: 'leave' | 'hangUp'): void {
-    entry.state = 'leaving'
-    endConnection(entry.connection, how, scheduler)
-  }
-
-  const knocking = createKnocking({
+  const hosts = createHostList({
+    address,
     scheduler,
-    onHeard() {
-      silent[knockedAt] = false
-      grow()
-    },
-    onSilence() {
-      host = (host + 1) % address.hosts.length
-    },
-    onOver(isThere) {
-      spare ||= isThere && allLeaving()
-      grow()
+    lookup: options.lookup,
+    onAnswer: openForPending,
+    onPauseOver(answered) {
+      extraPlace ||= answered && isFullOfClosing()
+      openForPending()
     },
   })
+  let opened = 0
+  let closed = false
+  /** One connection more than allowed, because a server that is gone may never close those that take all places. */
+  let extraPlace = false
+  let mayOpenAt = 0
+  let cancelRetry: (() => void) | null = null
 
-  /** Opens what the waiting need, within the bound. */
-  function grow(): void {
-    while (!closed && waiting.length > 0) {
-      const places = here()
-      const opening = places.filter(({ state }) => state === 'opening').length
-      if (opening >= waiting.length) return
+  const entriesInUse = () => [...entries].filter(hosts.isInUse)
+
+  /** Whether connections that were ended, and that the server may still hold, take all places. */
+  function isFullOfClosing(): boolean {
+    const taken = entriesInUse()
+    return taken.length >= options.connections && taken.every(({ state }) => state === 'closing')
+  }
+
+  function closeEntry(entry: PoolEntry, how: 'closeWhenIdle' | 'halfClose'): void {
+    entry.state = 'closing'
+    closeConnection(entry.connection, how, scheduler)
+  }
+
+  /** Opens as many connections as callers wait for, within the bound. */
+  function openForPending(): void {
+    while (!closed && pending.length > 0) {
+      const taken = entriesInUse()
+      const opening = taken.filter(({ state }) => state === 'opening').length
+      if (opening >= pending.length) return
       const waitMs = mayOpenAt - scheduler.now()
       if (waitMs > 0) {
         retryAfter(waitMs)
         return
       }
-      const isFree = places.length < options.connections + (spare ? 1 : 0)
-      if (isFree && !silent[host]) open()
+      const isFree = taken.length < options.connections + (extraPlace ? 1 : 0)
+      if (isFree && !hosts.isCurrentSilent) open()
       else {
-        if (isFree || allLeaving()) knockAtHost()
+        if (isFree || isFullOfClosing()) hosts.probeCurrent()
         return
       }
     }
   }
 
-  function knockAtHost(): void {
-    if (knocking.underWay) return
-    knockedAt = host
-    knocking.start({ host: address.hosts[host]!, tls: address.tls, lookup: options.lookup })
-  }
-
   function retryAfter(ms: number): void {
     cancelRetry ??= scheduler.after(ms, () => {
       cancelRetry = null
-      grow()
+      openForPending()
     })
   }
 
   function open(): void {
-    const connection = openConnection({
-      address,
-      host: address.hosts[host]!,
-      prepare: options.prepare,
-      applicationName: options.applicationName,
-      bounds: bounds.settings,
-      lookup: options.lookup,
-      onNotification: options.onNotification,
+    const entry = openEntry({
+      connection: {
+        address,
+        host: hosts.currentHost,
+        prepare: options.prepare,
+        applicationName: options.applicationName,
+        bounds: bounds.settings,
+        lookup: options.lookup,
+        onNotification: options.onNotification,
+      },
+      mark: hosts.current,
+      scheduler,
+      onReady,
+      onFailed: onOpenFailed,
+      onClosed,
     })
-    const entry: Entry = {
-      state: 'opening',
-      connection,
-      host,
-      failures: failures[host]!,
-      idleSince: 0,
-      run: connection.run,
-      get usable() {
-        return this.state === 'busy'
-      },
-    }
     entries.add(entry)
-    const cancel = limitOpening(connection, address.connectTimeoutMs, scheduler, () =>
-      openingFailed(entry, deadlinePassed(SILENCE_MS)),
-    )
-    connection.ready.then(
-      () => {
-        cancel()
-        if (entry.state === 'opening') becomeReady(entry)
-      },
-      (error: unknown) => {
-        cancel()
-        openingFailed(entry, asDatabaseError(error, { proven: false, severalHosts }))
-      },
-    )
-    void connection.closed.then(() => remove(entry))
   }
 
-  function becomeReady(entry: Entry): void {
+  function onReady(entry: PoolEntry): void {
+    if (entry.state !== 'opening') return
     if (fence.isFenced(entry.connection.timeline)) {
-      openingFailed(entry, asDatabaseError(isOlder(), { proven: false, severalHosts }))
+      onOpenFailed(entry, asDatabaseError(fencedError(), { wasReady: false, severalHosts }))
       return
     }
     opened++
-    if (spare) forgetReplaced(entry.host)
-    settle(entry)
+    if (extraPlace) forgetReplaced(entry.host)
+    makeAvailable(entry)
   }
 
-  /** Ends a connection that was not ready in time, or that the server refused. */
-  function openingFailed(entry: Entry, error: DatabaseError): void {
+  /** Closes a connection that was not ready in time, or that the server refused. */
+  function onOpenFailed(entry: PoolEntry, error: DatabaseError): void {
     if (entry.state !== 'opening') return
     const { refusedSetting } = entry.connection
-    // A server that says no is there: what else is connected to it serves on.
+    // A server that refuses a connection is there, so its other connections stay in use.
     const refused = error.cause instanceof postgres.PostgresError
-    const others = here().some(({ state, failures: at }) => state === 'busy' && at === failures[host])
-    const outdated = entry.failures !== failures[entry.host]
-    end(entry, 'hangUp')
+    const othersWork = entriesInUse().some((other) => other.state === 'busy' && !hosts.hasFailedSince(other))
+    const outdated = hosts.hasFailedSince(entry)
+    closeEntry(entry, 'halfClose')
     if (refusedSetting !== null) bounds.drop(refusedSetting)
-    else if (!outdated && refused && others) mayOpenAt = scheduler.now() + REFUSED_PAUSE_MS
+    else if (!outdated && refused && othersWork) mayOpenAt = scheduler.now() + REFUSED_PAUSE_MS
     else if (!outdated) {
-      hostFailed(entry.host, error.code === 'DEADLINE')
-      waiting.refuseAll(error)
+      onHostFailed(entry, error.code === 'DEADLINE')
+      pending.rejectAll(error)
     }
-    grow()
+    openForPending()
   }
 
-  /** Only the first of several that failed there moves on; two would lead back to the same one of two hosts. */
-  function hostFailed(failed: number, isSilent: boolean): void {
-    failures[failed]!++
-    silent[failed] ||= isSilent
-    // All that are idle lead to the host in use.
-    if (failed === host) for (const entry of idle.splice(0)) end(entry, 'leave')
-    if (failed === host) host = (host + 1) % address.hosts.length
+  function onHostFailed({ host }: HostMark, isSilent: boolean): void {
+    // All idle connections lead to the host in use.
+    if (hosts.recordFailure(host, isSilent))
+      for (const entry of idle.takeAll()) closeEntry(entry, 'closeWhenIdle')
   }
 
-  function remove(entry: Entry): void {
+  function onClosed(entry: PoolEntry): void {
     const { state } = entry
     entries.delete(entry)
-    // Why it could not be opened is about to be known.
+    // The reason why it could not be opened is about to be known.
     if (state === 'opening') return
-    if (state === 'idle') idle.splice(idle.indexOf(entry), 1)
-    entry.state = 'leaving'
-    // It ended in the middle of a statement: that its server is as it was cannot be told.
-    if (state === 'busy' && entry.failures === failures[entry.host]) hostFailed(entry.host, false)
-    if (here().length < options.connections) spare = false
+    if (state === 'idle') idle.delete(entry)
+    entry.state = 'closing'
+    // It ended in the middle of a statement, and its server may have gone with it.
+    if (state === 'busy' && !hosts.hasFailedSince(entry)) onHostFailed(entry, false)
+    if (entriesInUse().length < options.connections) extraPlace = false
     if (state === 'idle' || state === 'busy') options.onLost?.()
-    grow()
+    openForPending()
   }
 
-  /** Gives a connection that is free to whoever waits longest, or keeps it. */
-  function settle(entry: Entry): void {
-    if (closed || entry.host !== host || entry.failures !== failures[host]) {
-      end(entry, 'leave')
-      grow()
+  /** Gives a free connection to the caller that has waited longest, or keeps it. */
+  function makeAvailable(entry: PoolEntry): void {
+    if (closed || !hosts.isInUse(entry) || hosts.hasFailedSince(entry)) {
+      closeEntry(entry, 'closeWhenIdle')
+      openForPending()
       return
     }
     entry.state = 'busy'
-    if (waiting.give(entry)) return
+    if (pending.resolveNext(entry)) return
     entry.state = 'idle'
-    entry.idleSince = scheduler.now()
-    idle.push(entry)
-    cancelSweep ??= scheduler.after(IDLE_MS, sweep)
+    idle.add(entry)
   }
 
-  /** The longest unused are in front. */
-  function sweep(): void {
-    cancelSweep = null
-    const due = scheduler.now() - IDLE_MS
-    while (idle.length > 0 && idle[0]!.idleSince <= due) end(idle.shift()!, 'leave')
-    if (idle.length > 0) cancelSweep = scheduler.after(Math.max(1, idle[0]!.idleSince - due), sweep)
-  }
-
-  function forgetReplaced(at: number): void {
-    const before = [...entries].filter((entry) => entry.host === at && entry.state === 'leaving')
+  function forgetReplaced(host: number): void {
+    const replaced = [...entries].filter((entry) => entry.host === host && entry.state === 'closing')
     scheduler.after(FORGET_REPLACED_MS, () => {
-      for (const entry of before) if (entries.has(entry)) entry.connection.destroy()
+      for (const entry of replaced) if (entries.has(entry)) entry.connection.destroy()
     })
   }
 
-  function take(deadlineMs: number): Entry | Promise<Entry> {
-    if (closed) throw closedError()
-    const entry = idle.pop()
-    if (entry !== undefined) {
-      entry.state = 'busy'
-      return entry
-    }
-    const taken = waiting.add(deadlineMs, () => waitedInVain(deadlineMs))
-    grow()
-    return taken
-  }
-
-  function waitedInVain(deadlineMs: number): DatabaseError {
-    if (!here().some(({ state }) => state === 'busy')) return deadlinePassed(deadlineMs)
+  function timeoutError(deadlineMs: number): DatabaseError {
+    if (!entriesInUse().some(({ state }) => state === 'busy')) return deadlineError(deadlineMs)
     return new DatabaseError('BUSY', `no connection became free within ${Math.round(deadlineMs)} ms`, {
       stale: false,
     })
@@ -307,34 +227,44 @@ export function createPool(options: PoolOptions): Pool {
     get opened() {
       return opened
     },
-    take,
-    giveBack(connection) {
-      const entry = connection as Entry
-      if (entry.state === 'busy') settle(entry)
-    },
-    giveUp(connection, underWay) {
-      const entry = connection as Entry
-      if (entry.state !== 'busy') return
-      if (entry.failures === failures[entry.host]) hostFailed(entry.host, underWay !== null)
-      if (underWay === null) end(entry, 'leave')
-      else {
-        entry.state = 'leaving'
-        cancelAndEnd(entry.connection, underWay, scheduler)
+    acquire(deadlineMs) {
+      if (closed) throw closedError()
+      const entry = idle.take()
+      if (entry !== undefined) {
+        entry.state = 'busy'
+        return entry
       }
-      grow()
+      const acquired = pending.wait(deadlineMs, () => timeoutError(deadlineMs))
+      openForPending()
+      return acquired
+    },
+    release(connection) {
+      const entry = connection as PoolEntry
+      if (entry.state === 'busy') makeAvailable(entry)
+    },
+    discard(connection, statement) {
+      const entry = connection as PoolEntry
+      if (entry.state !== 'busy') return
+      if (!hosts.hasFailedSince(entry)) onHostFailed(entry, statement !== null)
+      if (statement === null) closeEntry(entry, 'closeWhenIdle')
+      else {
+        entry.state = 'closing'
+        cancelAndClose(entry.connection, statement, scheduler)
+      }
+      openForPending()
     },
     async close() {
       closed = true
-      knocking.stop()
+      hosts.stop()
       cancelRetry?.()
-      cancelSweep?.()
-      waiting.refuseAll(closedError())
+      idle.stop()
+      pending.rejectAll(closedError())
       const open = [...entries]
       for (const entry of open)
-        if (entry.state !== 'busy') end(entry, entry.state === 'idle' ? 'leave' : 'hangUp')
-      const late = Promise.withResolvers<void>()
-      const timer = setTimeout(late.resolve, CLOSE_MS)
-      await Promise.race([Promise.all(open.map(({ connection }) => connection.closed)), late.promise])
+        if (entry.state !== 'busy') closeEntry(entry, entry.state === 'idle' ? 'closeWhenIdle' : 'halfClose')
+      const timeout = Promise.withResolvers<void>()
+      const timer = setTimeout(timeout.resolve, CLOSE_TIMEOUT_MS)
+      await Promise.race([Promise.all(open.map(({ connection }) => connection.closed)), timeout.promise])
       clearTimeout(timer)
       for (const { connection } of open) connection.destroy()
     },

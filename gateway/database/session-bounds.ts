@@ -1,14 +1,14 @@
-/** How often a server looks whether its client is still there while it works on a statement. */
+/** How often a server that works on a statement checks whether its client is still connected. */
 const CLIENT_CHECK_MS = 1000
 
-/** Settings that have the server itself bound what it does for a session. */
+/** The settings by which the server itself bounds what it does for a session. */
 export interface SessionBounds {
   readonly settings: Readonly<Record<string, string>>
-  /** A server or pooler does not take this one: it is asked without from now on. */
+  /** Leaves a setting out from now on, because a server or pooler refuses it. */
   drop(name: string): void
 }
 
-/** @param statementTimeoutMs the server's own limit for a statement, should a cancel request be lost */
+/** @param statementTimeoutMs the server's own limit for a statement, in case a cancel request is lost */
 export function createSessionBounds(statementTimeoutMs: number): SessionBounds {
   let settings: Record<string, string> = {
     statement_timeout: String(statementTimeoutMs),

@@ -9,7 +9,7 @@ export interface Dial {
   readonly socket: Promise<Socket>
   /** Bytes that the server has sent so far. */
   readonly bytesRead: number
-  /** Gives it up, at whatever stage it is. */
+  /** Closes it, at whatever stage it is. */
   abort(): void
 }
 
@@ -25,16 +25,16 @@ const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const CANCEL_CODE = 80_877_102
 
 /**
- * Connects, and encrypts before anything else is said. Whoever closes the socket closes the outermost one: postgres.js
- * would put TLS on top of a socket that is closed below it, and its farewell then ends the process.
+ * Connects, and encrypts before anything else is sent. TLS is not left to postgres.js: it would put TLS on a socket that
+ * has been closed already, and its Terminate message then ends the process with an error.
  */
 export function dial({ host, tls, lookup }: DialOptions): Dial {
   const raw = openSocket(host, lookup)
-  // An error can come at any time, also when nobody waits for the socket any more.
+  // An error can come when nobody waits for the socket any more, and would end the process without a listener.
   raw.on('error', () => {})
   let outermost: Socket = raw
   const socket = (async () => {
-    await settled(raw, 'connect')
+    await waitForEvent(raw, 'connect')
     if (tls.mode === 'disable' || host.host.startsWith('/')) return raw
     if (!tls.direct && !(await offersTls(raw))) {
       if (tls.mode === 'prefer') return raw
@@ -47,7 +47,7 @@ export function dial({ host, tls, lookup }: DialOptions): Dial {
     const encrypted = connectTls({ socket: raw, ...tlsOptions(tls, host.host) })
     encrypted.on('error', () => {})
     outermost = encrypted
-    await settled(encrypted, 'secureConnect')
+    await waitForEvent(encrypted, 'secureConnect')
     return encrypted
   })()
   const abort = () => {
@@ -73,12 +73,12 @@ function openSocket({ host, port }: DatabaseHost, lookup: LookupFunction | undef
   return socket
 }
 
-/** Waits for an event of a socket. @throws its error, or `ECONNRESET` where it is closed without one */
-function settled(socket: Socket | TLSSocket, event: 'connect' | 'secureConnect'): Promise<void> {
+/** Waits for an event of a socket. @throws the socket's error, or `ECONNRESET` where it is closed without an error */
+function waitForEvent(socket: Socket | TLSSocket, event: 'connect' | 'secureConnect'): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.once(event, resolve)
     socket.once('error', reject)
-    socket.once('close', () => reject(closedTooEarly()))
+    socket.once('close', () => reject(closedEarlyError()))
   })
 }
 
@@ -88,22 +88,22 @@ function offersTls(socket: Socket): Promise<boolean> {
     const onData = (answer: Buffer) => {
       socket.pause()
       socket.off('data', onData)
-      // More than a byte came unencrypted: somebody in between wants it to be taken for the server's (CVE-2021-23222).
+      // More unencrypted bytes could have been put in by an attacker in between (CVE-2021-23222).
       if (answer.length === 1 && (answer[0] === 0x53 || answer[0] === 0x4e)) resolve(answer[0] === 0x53)
-      else reject(protocolError('the answer to the request for TLS is none'))
+      else reject(protocolError('the answer to the request for TLS is neither yes nor no'))
     }
     socket.on('data', onData)
     socket.once('error', reject)
-    socket.once('close', () => reject(closedTooEarly()))
+    socket.once('close', () => reject(closedEarlyError()))
     socket.write(SSL_REQUEST)
   })
 }
 
-/** `NODE_TLS_REJECT_UNAUTHORIZED` must not decide: each mode says for itself whether the certificate is checked. */
+/** Each mode decides whether the certificate is checked, and `NODE_TLS_REJECT_UNAUTHORIZED` must not. */
 function tlsOptions(tls: DatabaseTls, host: string): ConnectionOptions {
   return {
     rejectUnauthorized: tls.mode === 'verify-ca' || tls.mode === 'verify-full',
-    // Node would check the name of a server that it was not given: `localhost`.
+    // Without a server name Node would check the certificate for `localhost`.
     checkServerIdentity: (_name, certificate) =>
       tls.mode === 'verify-full' ? checkServerIdentity(host, certificate) : undefined,
     ...(isIP(host) === 0 && tls.sendsName ? { servername: host.replace(/\.$/, '') } : {}),
@@ -119,29 +119,29 @@ export function protocolError(what: string): DatabaseError {
   })
 }
 
-function closedTooEarly(): Error {
+function closedEarlyError(): Error {
   return Object.assign(new Error('the server closed the connection before it was ready'), {
     code: 'ECONNRESET',
   })
 }
 
-/** What names a session of the server's to a cancel request. */
+/** Identifies a session of the server in a cancel request. */
 export interface BackendKey {
   readonly pid: number
   readonly secret: number
 }
 
-/** A cancel request that nobody has taken note of by then is of no use any more. */
-const CANCEL_REQUEST_MS = 60_000
+/** After this time a cancel request is useless. */
+const CANCEL_REQUEST_TIMEOUT_MS = 60_000
 
 /**
- * Asks the server to cancel what a session of its is doing (PostgreSQL manual, section 54.2.8), on a connection that is
- * no session. Failures are of no consequence: the server's own time limits remain.
+ * Asks the server to cancel the statement of a session (PostgreSQL manual, section 54.2.8), on a connection of its own.
+ * A failure is ignored, since the server's own time limits remain.
  *
- * The server closes the connection, never this side before it: PgBouncer 1.18 ends where the client of a cancel request
- * that it is still passing on has gone.
+ * This side never closes the connection first: PgBouncer 1.18 exits when the client of a cancel request goes away
+ * before the request was passed on.
  *
- * @returns resolves when the server has taken note of it, or it could not be sent
+ * @returns resolves when the server has received the request, or it could not be sent
  */
 export function sendCancelRequest(options: DialOptions, { pid, secret }: BackendKey): Promise<void> {
   const message = Buffer.alloc(16)
@@ -150,7 +150,7 @@ export function sendCancelRequest(options: DialOptions, { pid, secret }: Backend
   message.writeUInt32BE(pid >>> 0, 8)
   message.writeUInt32BE(secret >>> 0, 12)
   const { socket, abort } = dial(options)
-  const timer = setTimeout(abort, CANCEL_REQUEST_MS)
+  const timer = setTimeout(abort, CANCEL_REQUEST_TIMEOUT_MS)
   timer.unref()
   const closed = socket.then((connected) => {
     connected.unref()
@@ -162,10 +162,10 @@ export function sendCancelRequest(options: DialOptions, { pid, secret }: Backend
 }
 
 /**
- * Finds out whether anybody answers at an address, without becoming a session of the server's: one that is frozen
- * accepts connections all the same, and would have to work them all off once it goes on.
+ * Finds out whether a server answers at an address, by its answer to the request for TLS. No session is begun: the kernel
+ * accepts connections for a frozen server, which would have to serve all of them once it goes on.
  */
-export function knock(options: DialOptions): { readonly answered: Promise<boolean>; abort(): void } {
+export function probeServer(options: DialOptions): { readonly answered: Promise<boolean>; abort(): void } {
   const { socket, abort } = dial({ ...options, tls: { ...options.tls, mode: 'disable' } })
   const answered = socket
     .then((connected) => offersTls(connected))

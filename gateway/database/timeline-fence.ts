@@ -1,15 +1,16 @@
 import type { Timeline } from './connection.ts'
 
+/** Keeps out a primary that goes on, or wakes, after another server was promoted in its place. */
 export interface TimelineFence {
   /**
-   * True for an old primary that goes on, or wakes, after another was promoted: it is on an older timeline than one that
-   * was seen. A server that does not tell its timeline is taken as it is.
+   * True where the server is on an older timeline than one that was seen before. A server that does not tell its
+   * timeline passes.
    */
   isFenced(timeline: Timeline | null): boolean
 }
 
 export function createTimelineFence(): TimelineFence {
-  /** By the identifier of the database system; a server of another one has been put in its place. */
+  /** By the identifier of the database system, since the numbers of two systems cannot be compared. */
   const newest = new Map<string, number>()
   return {
     isFenced(timeline) {

@@ -9,16 +9,15 @@ type Parameters = Pick<
 const SSL_MODES: readonly SslMode[] = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
 const TLS_VERSIONS: readonly SecureVersion[] = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']
 
-interface OneWay {
+interface FixedParameter {
+  /** The values that need no action. */
   readonly values: readonly string[]
+  /** What to write in place of any other value. */
   readonly instead: string
 }
 
-/**
- * Parameters that say what the gateway does anyway: these values are obeyed by doing nothing. Any other value is
- * refused with what to write instead.
- */
-const AS_IT_IS: ReadonlyMap<string, OneWay> = new Map(
+/** Parameters for what the gateway always does in one way. The values that ask for that way are accepted. */
+const FIXED_PARAMETERS: ReadonlyMap<string, FixedParameter> = new Map(
   Object.entries({
     target_session_attrs: {
       values: ['any', 'read-write', 'primary'],
@@ -58,40 +57,46 @@ const AS_IT_IS: ReadonlyMap<string, OneWay> = new Map(
 )
 
 const IN_THE_URL = 'expected it in postgres://user:password@host:port/database'
-const BY_NODE =
+const TRUST_BY_NODE =
   'expected sslmode alone, and a certificate authority of your own in the file that NODE_EXTRA_CA_CERTS names'
-const POOL = 'expected the setting DATABASE_POOL_SIZE'
+const POOL_SIZE = 'expected the setting DATABASE_POOL_SIZE'
 const DEADLINE = 'expected the setting LOOKUP_TIMEOUT_MS, which bounds every wait for the database'
 const PREPARE = 'expected the setting DATABASE_PREPARE'
 
-/** Parameters that are not obeyed, in lower case, with what does it here. */
-const INSTEAD: ReadonlyMap<string, string> = new Map([
-  ...each(
+/** Parameters that are refused, in lower case, with what to write instead. */
+const REFUSED_PARAMETERS: ReadonlyMap<string, string> = new Map([
+  ...namesWith(
     ['host'],
     `${IN_THE_URL} (a folder of sockets percent-encoded: postgres://%2Frun%2Fpostgresql/database)`,
   ),
-  ...each(['hostaddr', 'port', 'user', 'username', 'password', 'dbname', 'database'], IN_THE_URL),
-  ...each(['service', 'servicefile', 'passfile'], `files of libpq are not read: ${IN_THE_URL}`),
-  ...each(['sslrootcert', 'sslca', 'sslcrl', 'sslcrldir'], BY_NODE),
-  ...each(
+  ...namesWith(['hostaddr', 'port', 'user', 'username', 'password', 'dbname', 'database'], IN_THE_URL),
+  ...namesWith(['service', 'servicefile', 'passfile'], `files of libpq are not read: ${IN_THE_URL}`),
+  ...namesWith(['sslrootcert', 'sslca', 'sslcrl', 'sslcrldir'], TRUST_BY_NODE),
+  ...namesWith(
     ['sslcert', 'sslkey', 'sslpassword', 'sslidentity'],
     'client certificates are not supported: leave it out',
   ),
-  ...each(['sslaccept'], 'expected sslmode=verify-full for strict, sslmode=require for accept_invalid_certs'),
-  ...each(['require_auth', 'requirepeer', 'krbsrvname', 'gsslib', 'gssdelegation'], 'leave it out'),
-  ...each(['keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout'], DEADLINE),
-  ...each(['pool_timeout', 'socket_timeout', 'query_timeout', 'connecttimeout', 'logintimeout'], DEADLINE),
-  ...each(['connection_limit', 'pool_max_conns', 'pool_size', 'max'], POOL),
-  ...each(['max_idle_connection_lifetime', 'max_connection_lifetime'], 'leave it out'),
-  ...each(['preparethreshold', 'prepared_statements', 'statement-cache-capacity'], PREPARE),
-  ...each(['currentschema'], 'expected search_path, or the schema in TOKEN_TABLE'),
-  ...each(
+  ...namesWith(
+    ['sslaccept'],
+    'expected sslmode=verify-full for strict, sslmode=require for accept_invalid_certs',
+  ),
+  ...namesWith(['require_auth', 'requirepeer', 'krbsrvname', 'gsslib', 'gssdelegation'], 'leave it out'),
+  ...namesWith(['keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout'], DEADLINE),
+  ...namesWith(
+    ['pool_timeout', 'socket_timeout', 'query_timeout', 'connecttimeout', 'logintimeout'],
+    DEADLINE,
+  ),
+  ...namesWith(['connection_limit', 'pool_max_conns', 'pool_size', 'max'], POOL_SIZE),
+  ...namesWith(['max_idle_connection_lifetime', 'max_connection_lifetime'], 'leave it out'),
+  ...namesWith(['preparethreshold', 'prepared_statements', 'statement-cache-capacity'], PREPARE),
+  ...namesWith(['currentschema'], 'expected search_path, or the schema in TOKEN_TABLE'),
+  ...namesWith(
     ['timezone', 'extra_float_digits', 'datestyle', 'intervalstyle'],
     'sessions run in UTC and with exact numbers: leave it out',
   ),
 ])
 
-/** Settings of a session that are sent as they are; so are all with a dot, which extensions define. */
+/** Settings of a session that are sent to the server unchanged. So are all with a dot, which extensions define. */
 const SESSION_SETTINGS = new Set([
   ...['search_path', 'options', 'role', 'session_authorization', 'row_security', 'work_mem', 'jit'],
   ...['statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'],
@@ -101,11 +106,11 @@ const SESSION_SETTINGS = new Set([
   ...['log_min_duration_statement', 'log_statement', 'geqo', 'lc_messages'],
 ])
 
-function each(names: readonly string[], instead: string): [string, string][] {
+function namesWith(names: readonly string[], instead: string): [string, string][] {
   return names.map((name) => [name, instead])
 }
 
-/** Reads a URL's parameters: each is obeyed, or refused by its name with what to write instead. */
+/** Reads the parameters of a URL. Each is either obeyed, or a problem that names it and what to write instead. */
 export function readParameters(given: URLSearchParams): Parameters {
   const problems: string[] = []
   const parameters: Record<string, string> = Object.create(null)
@@ -168,9 +173,9 @@ export function readParameters(given: URLSearchParams): Parameters {
   )
   const schema = take<string | null>('schema', nonEmpty, 'a name', null)
   for (const [name, value] of known) {
-    const problem = problemOf(name, value)
+    const problem = findProblem(name, value)
     if (problem !== null) problems.push(problem)
-    else if (!AS_IT_IS.has(name)) parameters[name] = value
+    else if (!FIXED_PARAMETERS.has(name)) parameters[name] = value
   }
   return {
     tls,
@@ -183,10 +188,10 @@ export function readParameters(given: URLSearchParams): Parameters {
   }
 }
 
-type Take = <T>(name: string, read: (value: string) => T | null, expected: string, byDefault: T) => T
+type ReadParameter = <T>(name: string, read: (value: string) => T | null, expected: string, byDefault: T) => T
 
-/** `ssl=true` is what JDBC and others write; there, too, it means that the certificate is checked. */
-function readSslMode(take: Take): SslMode {
+/** `ssl=true` is read as JDBC and others do: the certificate is checked. */
+function readSslMode(take: ReadParameter): SslMode {
   const modes = (value: string) => SSL_MODES.find((each) => each === value) ?? null
   const bySsl = take<SslMode>(
     'ssl',
@@ -197,14 +202,14 @@ function readSslMode(take: Take): SslMode {
   return take<SslMode>('sslmode', modes, SSL_MODES.join(', '), bySsl)
 }
 
-/** What is wrong with a parameter that was not read yet; null where it does nothing, or is the server's. */
-function problemOf(name: string, value: string): string | null {
-  const asItIs = AS_IT_IS.get(name)
-  if (asItIs !== undefined) {
-    if (asItIs.values.includes(value)) return null
-    return `its ${name} is ${JSON.stringify(value)}, which is not supported; ${asItIs.instead}`
+/** What is wrong with a parameter that was not read yet; null where it has no effect, or is a setting of the session. */
+function findProblem(name: string, value: string): string | null {
+  const fixed = FIXED_PARAMETERS.get(name)
+  if (fixed !== undefined) {
+    if (fixed.values.includes(value)) return null
+    return `its ${name} is ${JSON.stringify(value)}, which is not supported; ${fixed.instead}`
   }
-  const instead = INSTEAD.get(name.toLowerCase())
+  const instead = REFUSED_PARAMETERS.get(name.toLowerCase())
   if (instead !== undefined) return `its parameter "${name}" is not read; ${instead}`
   if (SESSION_SETTINGS.has(name) || /^\w+\.\w+$/.test(name)) return null
   return `its parameter "${name}" is not known; leave it out, or set what the server is to know by ALTER ROLE … SET`

@@ -56,7 +56,7 @@ async function connectionsOf(name = 'poweron-gateway'): Promise<number> {
   return row!.count
 }
 
-t.test('more queries than connections wait their turn, one at a time on each', async (t) => {
+t.test('with more queries than connections each connection carries one query at a time', async (t) => {
   const database = open(t)
   const slow = { text: 'select pg_backend_pid(), pg_sleep(0.05)::text', parameters: [] }
   const began = performance.now()
@@ -65,18 +65,21 @@ t.test('more queries than connections wait their turn, one at a time on each', a
   t.ok(performance.now() - began >= 145, 'three rounds of 50 ms: none was sent behind one that runs')
 })
 
-t.test('one that waits for a connection past its deadline fails, and takes none away', async (t) => {
-  const database = open(t, server.url, { connections: 1 })
-  await database.query(PID, DEADLINE_MS)
-  const slow = database.query({ text: 'select pg_sleep(0.3)::text', parameters: [] }, DEADLINE_MS)
-  const { error, ms } = await failure(database.query(PID, 50))
-  t.equal(error.code, 'BUSY')
-  t.ok(ms < 250, `${ms}`)
-  await slow
-  t.equal((await database.query(PID, DEADLINE_MS)).length, 1)
-})
+t.test(
+  'a query that waits for a connection past its deadline fails with BUSY and costs no connection',
+  async (t) => {
+    const database = open(t, server.url, { connections: 1 })
+    await database.query(PID, DEADLINE_MS)
+    const slow = database.query({ text: 'select pg_sleep(0.3)::text', parameters: [] }, DEADLINE_MS)
+    const { error, ms } = await failure(database.query(PID, 50))
+    t.equal(error.code, 'BUSY')
+    t.ok(ms < 250, `${ms}`)
+    await slow
+    t.equal((await database.query(PID, DEADLINE_MS)).length, 1)
+  },
+)
 
-t.test('at the deadline the connection is given up, and the next query has a fresh one', async (t) => {
+t.test('a query past its deadline closes its connection, and the next query has a new one', async (t) => {
   const database = open(t, server.url, { connections: 1 })
   const [[before]] = (await database.query(PID, DEADLINE_MS)) as [[number]]
   const { error, ms } = await failure(
@@ -88,7 +91,7 @@ t.test('at the deadline the connection is given up, and the next query has a fre
   t.not(after, before)
 })
 
-t.test('a statement that the server refuses leaves the connection as it is', async (t) => {
+t.test('a statement that the server refuses leaves its connection open', async (t) => {
   const database = open(t, server.url, { connections: 1 })
   const [[before]] = (await database.query(PID, DEADLINE_MS)) as [[number]]
   const { error } = await failure(database.query({ text: 'select 1 / 0', parameters: [] }, DEADLINE_MS))
@@ -97,28 +100,31 @@ t.test('a statement that the server refuses leaves the connection as it is', asy
   t.same(await database.query(PID, DEADLINE_MS), [[before]])
 })
 
-t.test('a frozen server costs deadlines, and leaves no connections behind when it thaws', async (t) => {
-  await until(async () => (await connectionsOf()) === 0)
-  const database = open(t)
-  await Promise.all([database.query(PID, DEADLINE_MS), database.query(PID, DEADLINE_MS)])
-  server.freeze()
-  try {
-    for (let round = 0; round < 5; round++) {
-      const failures = await Promise.all([1, 2].map(() => failure(database.query(PID, 60))))
-      t.same(
-        failures.map(({ error }) => error.code),
-        ['DEADLINE', 'DEADLINE'],
-      )
+t.test(
+  'a frozen server fails queries by their deadlines, and keeps no extra connections when it goes on',
+  async (t) => {
+    await until(async () => (await connectionsOf()) === 0)
+    const database = open(t)
+    await Promise.all([database.query(PID, DEADLINE_MS), database.query(PID, DEADLINE_MS)])
+    server.freeze()
+    try {
+      for (let round = 0; round < 5; round++) {
+        const failures = await Promise.all([1, 2].map(() => failure(database.query(PID, 60))))
+        t.same(
+          failures.map(({ error }) => error.code),
+          ['DEADLINE', 'DEADLINE'],
+        )
+      }
+    } finally {
+      server.thaw()
     }
-  } finally {
-    server.thaw()
-  }
-  await database.query(PID, DEADLINE_MS)
-  await until(async () => (await connectionsOf()) <= 2)
-  t.ok((await connectionsOf()) <= 2)
-})
+    await database.query(PID, DEADLINE_MS)
+    await until(async () => (await connectionsOf()) <= 2)
+    t.ok((await connectionsOf()) <= 2)
+  },
+)
 
-t.test('a server that is stopped is told at once; one that is back is used at once', async (t) => {
+t.test('a stopped server fails queries at once, and a restarted one is used at once', async (t) => {
   const database = open(t)
   await database.query(PID, DEADLINE_MS)
   await server.stop()
@@ -131,10 +137,10 @@ t.test('a server that is stopped is told at once; one that is back is used at on
   await server.start()
   const began = performance.now()
   t.equal((await database.query(PID, DEADLINE_MS)).length, 1)
-  t.ok(performance.now() - began < 1000, 'thirty failures later there is no back-off to wait for')
+  t.ok(performance.now() - began < 1000, 'thirty failures lead to no back-off')
 })
 
-t.test('connections that died while idle are replaced unnoticed', async (t) => {
+t.test('idle connections that were lost are replaced, and no query fails', async (t) => {
   const database = open(t)
   await database.query(PID, DEADLINE_MS)
   for (const end of [() => server.stop(), () => server.kill9()]) {
@@ -144,7 +150,7 @@ t.test('connections that died while idle are replaced unnoticed', async (t) => {
   }
 })
 
-t.test('a connection that is terminated during its query is stale: a second try may succeed', async (t) => {
+t.test('a query whose connection is terminated fails as stale, and a second try succeeds', async (t) => {
   const database = open(t)
   await database.query(PID, DEADLINE_MS)
   const sleeping = failure(database.query({ text: 'select pg_sleep(20)::text', parameters: [] }, DEADLINE_MS))
@@ -157,26 +163,29 @@ t.test('a connection that is terminated during its query is stale: a second try 
   t.equal((await database.query(PID, DEADLINE_MS)).length, 1)
 })
 
-t.test('a listener that hangs up at once (a balancer without servers) is tried once a query', async (t) => {
-  let connections = 0
-  const balancer = createServer((socket) => {
-    connections++
-    socket.on('error', () => {})
-    socket.destroy()
-  })
-  balancer.listen(0, '127.0.0.1')
-  await once(balancer, 'listening')
-  t.teardown(() => balancer.close())
-  const database = open(t, together(`127.0.0.1:${(balancer.address() as AddressInfo).port}`))
-  for (let i = 1; i <= 5; i++) {
-    const { ms } = await failure(database.query(PID, DEADLINE_MS))
-    t.ok(ms < 1000, 'without waiting for the deadline')
-    t.equal(connections, i)
-  }
-})
+t.test(
+  'a listener that closes connections at once (a balancer without servers) is tried once for each query',
+  async (t) => {
+    let connections = 0
+    const balancer = createServer((socket) => {
+      connections++
+      socket.on('error', () => {})
+      socket.destroy()
+    })
+    balancer.listen(0, '127.0.0.1')
+    await once(balancer, 'listening')
+    t.teardown(() => balancer.close())
+    const database = open(t, together(`127.0.0.1:${(balancer.address() as AddressInfo).port}`))
+    for (let i = 1; i <= 5; i++) {
+      const { ms } = await failure(database.query(PID, DEADLINE_MS))
+      t.ok(ms < 1000, 'without waiting for the deadline')
+      t.equal(connections, i)
+    }
+  },
+)
 
 t.test(
-  'a listener that says nothing, and one that talks nonsense, cost no more than the deadline',
+  'a listener that sends nothing, or no PostgreSQL, fails a query by its deadline at the latest',
   async (t) => {
     for (const words of [null, 'HTTP/1.1 400 Bad Request\r\n\r\n']) {
       const strange = createServer((socket) => {
@@ -194,7 +203,7 @@ t.test(
   },
 )
 
-t.test('a database that is made later is found without a back-off', async (t) => {
+t.test('a database that is created after failures is used at once', async (t) => {
   const database = open(t, server.url.replace(/\/postgres$/, '/later'))
   for (let i = 0; i < 10; i++) {
     const { error, ms } = await failure(database.query(PID, DEADLINE_MS))
@@ -205,19 +214,19 @@ t.test('a database that is made later is found without a back-off', async (t) =>
   t.equal((await database.query(PID, DEADLINE_MS)).length, 1)
 })
 
-t.test('no error holds the password or the URL', async (t) => {
+t.test('no error contains the password or the URL', async (t) => {
   const secret = 'correct-horse-battery'
   const unreachable = open(t, `postgres://gateway:${secret}@127.0.0.1:1/postgres`)
   const wrongName = open(t, server.url.replace('gateway@', `nobody:${secret}@`))
   for (const database of [unreachable, wrongName]) {
     const { error } = await failure(database.query(PID, DEADLINE_MS))
-    const told = [error.message, error.stack, JSON.stringify(error), String(error.cause)].join()
-    t.notMatch(told, secret)
-    t.notMatch(told, 'postgres://')
+    const shown = [error.message, error.stack, JSON.stringify(error), String(error.cause)].join()
+    t.notMatch(shown, secret)
+    t.notMatch(shown, 'postgres://')
   }
 })
 
-t.test('statements are prepared once a connection, or never', async (t) => {
+t.test('a statement is prepared once for each connection, and never with prepare=false', async (t) => {
   const count = { text: "select count(*)::int from pg_prepared_statements where $1 <> ''", parameters: ['x'] }
   for (const [prepare, expected] of [
     [true, 1],
@@ -229,7 +238,7 @@ t.test('statements are prepared once a connection, or never', async (t) => {
   }
 })
 
-t.test('after close nothing is asked and nothing stays open', async (t) => {
+t.test('after close a query fails with CLOSED', async (t) => {
   const database = open(t)
   await database.query(PID, DEADLINE_MS)
   await database.close()
@@ -242,7 +251,7 @@ t.test('a standby', async (t) => {
   await writeFile(signal, '')
   await other.start()
 
-  await t.test('decides nothing, however often it is asked', async (t) => {
+  await t.test('fails every primary-only query with STANDBY', async (t) => {
     const database = open(t, other.url)
     for (let i = 0; i < 5; i++) {
       const { error, ms } = await failure(database.query(PRIMARY, DEADLINE_MS))
@@ -252,16 +261,19 @@ t.test('a standby', async (t) => {
     }
   })
 
-  await t.test('listed first, it is passed over for the primary', async (t) => {
-    const database = open(t, together(hostOf(other.url), hostOf(server.url)))
-    const { error } = await failure(database.query(PRIMARY, DEADLINE_MS))
-    t.equal(error.code, 'STANDBY')
-    t.equal(error.stale, true, 'another host may be the primary')
-    t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
-    t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
-  })
+  await t.test(
+    'listed before the primary, it fails one query and the next one reaches the primary',
+    async (t) => {
+      const database = open(t, together(hostOf(other.url), hostOf(server.url)))
+      const { error } = await failure(database.query(PRIMARY, DEADLINE_MS))
+      t.equal(error.code, 'STANDBY')
+      t.equal(error.stale, true, 'another host may be the primary')
+      t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
+      t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
+    },
+  )
 
-  await t.test('met on all connections at once, it does not lead round in circles', async (t) => {
+  await t.test('that refuses all connections at once is left for the primary', async (t) => {
     const database = open(t, together(hostOf(other.url), hostOf(server.url)), { connections: 4 })
     const four = () => Promise.allSettled([1, 2, 3, 4].map(() => database.query(PRIMARY, DEADLINE_MS)))
     await four()
@@ -271,7 +283,7 @@ t.test('a standby', async (t) => {
     )
   })
 
-  await t.test('that takes over is found', async (t) => {
+  await t.test('that is promoted after the primary has stopped is used within two seconds', async (t) => {
     const database = open(t, together(hostOf(server.url), hostOf(other.url)))
     t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
     await server.stop('immediate')
@@ -286,14 +298,14 @@ t.test('a standby', async (t) => {
   })
 })
 
-t.test('a host that is down is passed over', async (t) => {
+t.test('a host that is down fails one query, and the next one reaches the other host', async (t) => {
   const database = open(t, together('127.0.0.1:1', hostOf(server.url)))
   const { error } = await failure(database.query(PRIMARY, DEADLINE_MS))
   t.equal(error.stale, true)
   t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
 })
 
-t.test('a primary whose transactions are read-only by default decides', async (t) => {
+t.test('a primary whose transactions are read-only by default answers primary-only queries', async (t) => {
   const database = open(t, `${server.url}?default_transaction_read_only=on`)
   t.same(await database.query(PRIMARY, DEADLINE_MS), [[false, 1]])
 })

@@ -45,7 +45,7 @@ const STARTUP = Buffer.concat([
   message('D', 'anything, once the server is ready'),
 ])
 
-t.test('what a server sends until it is ready arrives unchanged, split at every place', async (t) => {
+t.test('the messages that begin a session arrive unchanged, wherever they are split', async (t) => {
   for (let at = 0; at <= STARTUP.length; at++) {
     const { got, error } = await pass([STARTUP.subarray(0, at), STARTUP.subarray(at)])
     if (error !== null || !got.equals(STARTUP)) t.fail(`split at ${at}`)
@@ -57,9 +57,9 @@ for (const [what, bytes] of [
   ['an authentication request without a kind', message('R', '')],
   ['an authentication request cut in its kind', message('R', Buffer.alloc(3))],
   ['an MD5 request without a salt', authentication(5)],
-  ['Kerberos', authentication(2)],
-  ['GSSAPI', authentication(7)],
-  ['a kind that there is none of', authentication(0xffffffff)],
+  ['a request for Kerberos', authentication(2)],
+  ['a request for GSSAPI', authentication(7)],
+  ['an unknown kind of authentication', authentication(0xffffffff)],
   ['SASL without SCRAM-SHA-256', authentication(10, 'SCRAM-SHA-256-PLUS\0\0')],
   ['a SCRAM challenge without a salt', authentication(11, 'r=abc,i=4096')],
   ['a SCRAM challenge without a nonce', authentication(11, 's=c2FsdA==,i=4096')],
@@ -69,20 +69,23 @@ for (const [what, bytes] of [
   ['a SCRAM signature that is an error', authentication(12, 'e=other-error')],
   ['a message of no length', Buffer.from('R\0\0\0\0\0\0\0\0')],
   ['a message of four gigabytes', Buffer.from([0x52, 0xff, 0xff, 0xff, 0xff, 0])],
-  ['HTTP', Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n')],
+  ['an HTTP response', Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n')],
 ] as const) {
-  t.test(`a server that begins with ${what} does not get through to postgres.js`, async (t) => {
-    const { got, error } = await pass([bytes])
-    t.match(error, { name: 'DatabaseError', code: 'PROTOCOL' })
-    t.equal(got.length, 0)
-  })
+  t.test(
+    `a server that begins with ${what} is refused with PROTOCOL before postgres.js sees it`,
+    async (t) => {
+      const { got, error } = await pass([bytes])
+      t.match(error, { name: 'DatabaseError', code: 'PROTOCOL' })
+      t.equal(got.length, 0)
+    },
+  )
 }
 
 const READY = message('Z', 'I')
 const COLUMN = Buffer.concat([Buffer.from('id\0'), Buffer.alloc(18)])
 const ONE_COLUMN = message('T', Buffer.concat([Buffer.from([0, 1]), COLUMN]))
 
-t.test('an answer to a statement arrives unchanged, split at every place', async (t) => {
+t.test('the messages that answer a statement arrive unchanged, wherever they are split', async (t) => {
   const answer = Buffer.concat([
     READY,
     message('1', ''),
@@ -107,14 +110,14 @@ for (const [what, bytes] of [
   ['the end of copying', message('c', '')],
   ['the end of a part of a cursor', message('s', '')],
   ['the answer of a function', message('V', Buffer.alloc(4))],
-  ['a type that there is none of', Buffer.alloc(20)],
+  ['an unknown type', Buffer.alloc(20)],
   ['columns without the end of a name', message('T', Buffer.from([0, 1, 0x61]))],
   ['more columns than are described', message('T', Buffer.concat([Buffer.from([0, 2]), COLUMN]))],
   ['a notice without an end', message('A', 'abcdchannel\0payload')],
   ['a row of four gigabytes', Buffer.from([0x44, 0xff, 0xff, 0xff, 0xff])],
 ] as const) {
   t.test(
-    `a server that sends ${what} in the place of an answer does not get through to postgres.js`,
+    `a server that sends ${what} in the place of an answer is refused with PROTOCOL before postgres.js sees it`,
     async (t) => {
       const { got, error } = await pass([READY, bytes])
       t.match(error, { name: 'DatabaseError', code: 'PROTOCOL' })
@@ -123,7 +126,7 @@ for (const [what, bytes] of [
   )
 }
 
-t.test('a refusal of the server arrives as it is', async (t) => {
+t.test('an error message of the server arrives unchanged', async (t) => {
   const refusal = message('E', 'SFATAL\0C28P01\0Mno\0\0')
   t.same(await pass([refusal]), { got: refusal, error: null })
 })

@@ -54,17 +54,20 @@ function open(t: Test, sslmode: string, host = '127.0.0.1') {
 const encrypted = async (database: ReturnType<typeof open>) =>
   (await database.query(ENCRYPTED, DEADLINE_MS))[0]?.[0]
 
-t.test('sslmode=require against a server without TLS is a fault: no fall-back to plain text', async (t) => {
-  await t.rejects(encrypted(open(t, 'require')), { name: 'DatabaseError' })
-  t.equal(await encrypted(open(t, 'prefer')), false)
-  t.equal(await encrypted(open(t, 'disable')), false)
-})
+t.test(
+  'sslmode=require against a server without TLS fails, and does not fall back to plain text',
+  async (t) => {
+    await t.rejects(encrypted(open(t, 'require')), { name: 'DatabaseError' })
+    t.equal(await encrypted(open(t, 'prefer')), false)
+    t.equal(await encrypted(open(t, 'disable')), false)
+  },
+)
 
 t.test('with TLS at the server', async (t) => {
   await certify(t, ['IP:127.0.0.1'])
 
   await t.test(
-    'require and prefer encrypt, disable does not; a lost connection is encrypted again',
+    'sslmode=require and prefer encrypt, disable does not, and a new connection is encrypted again',
     async (t) => {
       t.equal(await encrypted(open(t, 'prefer')), true)
       t.equal(await encrypted(open(t, 'disable')), false)
@@ -75,7 +78,7 @@ t.test('with TLS at the server', async (t) => {
     },
   )
 
-  await t.test('verify-full refuses an authority that nobody trusts', (t) =>
+  await t.test('sslmode=verify-full refuses a certificate of an unknown authority', (t) =>
     t.rejects(encrypted(open(t, 'verify-full')), { code: /SELF_SIGNED|UNABLE_TO_VERIFY/ }),
   )
 
@@ -83,15 +86,15 @@ t.test('with TLS at the server', async (t) => {
   setDefaultCACertificates([...trusted, authority.cert.toString()])
   t.teardown(() => setDefaultCACertificates(trusted))
 
-  await t.test('verify-full accepts the address that the certificate names', async (t) => {
+  await t.test('sslmode=verify-full accepts a certificate for the address in the URL', async (t) => {
     t.equal(await encrypted(open(t, 'verify-full')), true)
   })
 
-  await t.test("verify-full refuses another server's certificate", async (t) => {
+  await t.test('sslmode=verify-full refuses a certificate for another name', async (t) => {
     await t.rejects(encrypted(open(t, 'verify-full', 'localhost')), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
     await certify(t, ['DNS:localhost'])
     t.equal(await encrypted(open(t, 'verify-full', 'localhost')), true)
-    t.equal(await encrypted(open(t, 'verify-ca')), true, 'where the name is not asked for')
+    t.equal(await encrypted(open(t, 'verify-ca')), true, 'verify-ca does not check the name')
     await t.rejects(encrypted(open(t, 'verify-full')), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
   })
 })

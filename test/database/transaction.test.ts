@@ -31,31 +31,34 @@ const notes = async () => (await admin`select text from notes order by text`).ma
 const pidOf = async (query: Query) =>
   Number((await query({ text: 'select pg_backend_pid()', parameters: [] }))[0]![0])
 
-t.test('a transaction is committed as a whole', async (t) => {
+t.test('a transaction is committed as a whole, and nothing of it is seen before', async (t) => {
   const result = await open(t).transaction(async (query) => {
     await note(query, 'one')
     await note(query, 'two')
-    t.same(await notes(), [], 'nobody sees it before')
+    t.same(await notes(), [], 'no other session sees it before')
     return 'done'
   }, DEADLINE_MS)
   t.equal(result, 'done')
   t.same(await notes(), ['one', 'two'])
 })
 
-t.test('where the task throws nothing is committed, and the connection serves the next one', async (t) => {
-  const database = open(t)
-  let pid = 0
-  const failed = database.transaction(async (query) => {
-    pid = await pidOf(query)
-    await note(query, 'three')
-    throw new TypeError('no')
-  }, DEADLINE_MS)
-  await t.rejects(failed, TypeError)
-  t.same(await notes(), ['one', 'two'])
-  t.equal(await database.transaction(pidOf, DEADLINE_MS), pid)
-})
+t.test(
+  'a transaction whose task throws commits nothing and leaves its connection to the next one',
+  async (t) => {
+    const database = open(t)
+    let pid = 0
+    const failed = database.transaction(async (query) => {
+      pid = await pidOf(query)
+      await note(query, 'three')
+      throw new TypeError('no')
+    }, DEADLINE_MS)
+    await t.rejects(failed, TypeError)
+    t.same(await notes(), ['one', 'two'])
+    t.equal(await database.transaction(pidOf, DEADLINE_MS), pid)
+  },
+)
 
-t.test('where the server refuses a statement nothing is committed', async (t) => {
+t.test('a transaction with a statement that the server refuses commits nothing', async (t) => {
   const database = open(t)
   const failed = database.transaction(async (query) => {
     await note(query, 'three')
@@ -65,7 +68,7 @@ t.test('where the server refuses a statement nothing is committed', async (t) =>
   t.same(await notes(), ['one', 'two'])
 })
 
-t.test('a transaction does not go on with another connection where its own was lost', async (t) => {
+t.test('a transaction whose connection is lost fails, and does not go on with another one', async (t) => {
   const database = open(t)
   const failed = database.transaction(async (query) => {
     await admin`select pg_terminate_backend(${await pidOf(query)})`
@@ -77,7 +80,7 @@ t.test('a transaction does not go on with another connection where its own was l
 })
 
 t.test(
-  'at the deadline it is given up, whatever it waits for, and is not committed afterwards',
+  'a transaction past its deadline fails while it waits for a lock, and is not committed afterwards',
   async (t) => {
     const database = open(t)
     const holder = await admin.reserve()
@@ -98,7 +101,7 @@ t.test(
   },
 )
 
-t.test('a task that took too long by itself is not committed', async (t) => {
+t.test('a transaction whose task takes longer than the deadline is not committed', async (t) => {
   const late = open(t).transaction(async (query) => {
     await note(query, 'three')
     await new Promise((resolve) => setTimeout(resolve, 150))

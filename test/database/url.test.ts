@@ -34,7 +34,7 @@ for (const [query, expected] of [
   })
 }
 
-for (const [query, told] of [
+for (const [query, expected] of [
   [
     'sslmode=verify_full',
     /sslmode is "verify_full"; expected disable, prefer, require, verify-ca, verify-full/,
@@ -62,29 +62,32 @@ for (const [query, told] of [
   ['constructor=1', /"constructor" is not known/],
   ['sslmode=require&sslmode=disable', /"sslmode" is given twice/],
 ] as const) {
-  t.test(`the parameters "${query}" are refused by name`, async (t) => {
+  t.test(`the parameters "${query}" are a problem that names them`, async (t) => {
     const { problems } = read(query)
     t.equal(problems.length, 1)
-    t.match(problems[0], told)
+    t.match(problems[0], expected)
   })
 }
 
-t.test("Prisma's schema is the token table's, unless TOKEN_TABLE names one", async (t) => {
-  const env = {
-    DATABASE_URL: 'postgres://u@a/db?schema=app',
-    JWT_SECRET: 'x'.repeat(32),
-    NODE_ENV: 'production',
-  }
-  const tableOf = (more: Record<string, string>) => {
-    const result = readSettings({ ...env, ...more })
-    if (!result.ok) throw new Error(result.problems.join())
-    return result.settings.tokenTable
-  }
-  t.same(tableOf({}), { schema: 'app', name: 'Token' })
-  t.same(tableOf({ TOKEN_TABLE: 'auth.tokens' }), { schema: 'auth', name: 'tokens' })
-})
+t.test(
+  "the URL's schema parameter (Prisma) is the token table's schema, unless TOKEN_TABLE names one",
+  async (t) => {
+    const env = {
+      DATABASE_URL: 'postgres://u@a/db?schema=app',
+      JWT_SECRET: 'x'.repeat(32),
+      NODE_ENV: 'production',
+    }
+    const tableOf = (more: Record<string, string>) => {
+      const result = readSettings({ ...env, ...more })
+      if (!result.ok) throw new Error(result.problems.join())
+      return result.settings.tokenTable
+    }
+    t.same(tableOf({}), { schema: 'app', name: 'Token' })
+    t.same(tableOf({ TOKEN_TABLE: 'auth.tokens' }), { schema: 'auth', name: 'tokens' })
+  },
+)
 
-t.test('every parameter that cannot be obeyed is named at the start, and no secret with it', async (t) => {
+t.test('a start with unsupported URL parameters names each of them, and never the password', async (t) => {
   const result = readSettings({
     DATABASE_URL: 'postgres://u:hunter2@a/db?channel_binding=require&connection_limit=5',
     JWT_SECRET: 'x'.repeat(32),

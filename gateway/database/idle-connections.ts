@@ -1,0 +1,46 @@
+import type { Scheduler } from '../core/scheduler.ts'
+
+/** A connection that is idle for this long is closed. */
+const MAX_IDLE_MS = 30_000
+
+/** The connections that nobody uses at the moment; the one that was used last is taken first. */
+export interface IdleConnections<T> {
+  add(entry: T): void
+  take(): T | undefined
+  takeAll(): T[]
+  delete(entry: T): void
+  /** Stops closing what is idle for too long. */
+  stop(): void
+}
+
+/** @param onExpired called with a connection that nobody has used for half a minute, and that is not in the list any more */
+export function createIdleConnections<T extends { idleSince: number }>(
+  scheduler: Scheduler,
+  onExpired: (entry: T) => void,
+): IdleConnections<T> {
+  /** Ordered by the time of the last use, the longest unused first. */
+  const entries: T[] = []
+  let cancelSweep: (() => void) | null = null
+
+  function sweep(): void {
+    cancelSweep = null
+    const due = scheduler.now() - MAX_IDLE_MS
+    while (entries.length > 0 && entries[0]!.idleSince <= due) onExpired(entries.shift()!)
+    const [next] = entries
+    if (next !== undefined) cancelSweep = scheduler.after(Math.max(1, next.idleSince - due), sweep)
+  }
+
+  return {
+    add(entry) {
+      entry.idleSince = scheduler.now()
+      entries.push(entry)
+      cancelSweep ??= scheduler.after(MAX_IDLE_MS, sweep)
+    },
+    take: () => entries.pop(),
+    takeAll: () => entries.splice(0),
+    delete(entry) {
+      entries.splice(entries.indexOf(entry), 1)
+    },
+    stop: () => cancelSweep?.(),
+  }
+}

@@ -3,20 +3,21 @@ import { type Authenticator, createAuthenticator } from '../auth/authenticator.t
 import { createFetchJson } from '../auth/jwt/fetch-json.ts'
 import type { KeyRing, KeySource } from '../auth/jwt/key-ring.ts'
 import { createKeyRing } from '../auth/jwt/keys.ts'
-import { createTokenVerifier, type TokenVerifier } from '../auth/jwt/token-verifier.ts'
+import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { createLateAnswerDiagnosis } from '../auth/token-store/late-answer-diagnosis.ts'
 import { createNegativeCache, type NegativeCache } from '../auth/token-store/negative-cache.ts'
 import { quoteTable } from '../auth/token-store/token-columns.ts'
 import { createTokenLookup } from '../auth/token-store/token-lookup.ts'
 import { describeFault } from '../auth/token-store/token-store-faults.ts'
 import { createTokenStoreMonitor, type TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
-import { createTokenTable, type TokenTable } from '../auth/token-store/token-table.ts'
+import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import { createDatabase, type Database } from '../database/database.ts'
+import type { Database } from '../database/database.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
 import type { TokenStoreEvents } from '../telemetry/logging/token-store-events.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
+import { createVerifier, openTokenStore } from './token-parts.ts'
 
 export interface AuthenticationParts {
   readonly settings: Settings
@@ -54,29 +55,14 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     fetchJson: createFetchJson(parts),
     algorithms: settings.jwtAlgorithms,
   })
-  const verifier = createTokenVerifier({
-    keys,
-    issuer: settings.jwtIssuer,
-    audience: settings.jwtAudience,
-    clockToleranceS: settings.jwtClockToleranceS,
-    wallClock: Date.now,
-    memoMax: VERIFIED_TOKENS_MAX,
-  })
-  const database = createDatabase({
+  const verifier = createVerifier(settings, keys, VERIFIED_TOKENS_MAX)
+  const { database, table } = openTokenStore(settings, {
     url: parts.databaseUrl,
     connections: settings.databasePoolSize,
-    prepare: settings.databasePrepare,
     scheduler,
     statementTimeoutMs: settings.lookupTimeoutMs,
     lookup: parts.lookup,
-  })
-  const table = createTokenTable({
-    database,
-    table: settings.tokenTable,
-    columns: settings.tokenColumns,
-    statuses: settings.tokenStatuses,
     written: settings.sessionEndpoints,
-    now,
   })
   const refusals = createNegativeCache({
     ttlUs: settings.negativeCacheTtlUs,

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { openTokenStore } from '../app/token-parts.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { createKeyRing } from '../auth/jwt/keys.ts'
 import { createTokenSigner, type TokenSigner } from '../auth/jwt/token-signer.ts'
@@ -6,10 +7,10 @@ import { canonicalValue } from '../auth/token-store/column-values.ts'
 import { type MappedColumn, type MappedTable, proofStatement } from '../auth/token-store/mapped-table.ts'
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
 import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
-import { createTokenTable, parameterType } from '../auth/token-store/token-table.ts'
+import { parameterType } from '../auth/token-store/token-table.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
-import { type Cell, createDatabase, DatabaseError, type Query } from '../database/database.ts'
+import { type Cell, DatabaseError, type Query } from '../database/database.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
 import type { Settings } from '../settings/values.ts'
 
@@ -83,16 +84,11 @@ const TIMEOUT_MS = 10_000
 const COLUMNS = ['id', 'userId', 'sessionId', 'mandateId', 'status', 'expiresAt'] as const
 
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
-  const scheduler = systemScheduler
-  const { databasePrepare: prepare } = settings
-  const database = createDatabase({ url: databaseUrl, connections: 1, prepare, scheduler })
-  const tokens = createTokenTable({
-    database,
-    table: settings.tokenTable,
-    columns: settings.tokenColumns,
-    statuses: settings.tokenStatuses,
+  const { database, table: tokens } = openTokenStore(settings, {
+    url: databaseUrl,
+    connections: 1,
+    scheduler: systemScheduler,
     written: false,
-    now: scheduler.now,
   })
 
   /**

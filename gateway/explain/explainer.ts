@@ -1,12 +1,10 @@
+import { createVerifier, openTokenStore } from '../app/token-parts.ts'
 import { createFetchJson } from '../auth/jwt/fetch-json.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { createKeyRing } from '../auth/jwt/keys.ts'
-import { createTokenVerifier } from '../auth/jwt/token-verifier.ts'
-import { createTokenTable } from '../auth/token-store/token-table.ts'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
-import { createDatabase } from '../database/database.ts'
 import { announcedLength, type Exchange } from '../exchange/exchange.ts'
 import { readCookies } from '../http/cookies.ts'
 import { upstreamHeaders } from '../http/headers.ts'
@@ -75,23 +73,12 @@ export async function createExplainer({
     algorithms: settings.jwtAlgorithms,
     log: SILENT_LOG,
   })
-  const verifier = createTokenVerifier({
-    keys,
-    issuer: settings.jwtIssuer,
-    audience: settings.jwtAudience,
-    clockToleranceS: settings.jwtClockToleranceS,
-    wallClock: Date.now,
-    memoMax: 10,
-  })
-  const { databasePrepare: prepare } = settings
-  const database = createDatabase({ url: databaseUrl, connections: 1, prepare, scheduler })
-  const table = createTokenTable({
-    database,
-    table: settings.tokenTable,
-    columns: settings.tokenColumns,
-    statuses: settings.tokenStatuses,
+  const verifier = createVerifier(settings, keys, 10)
+  const { database, table } = openTokenStore(settings, {
+    url: databaseUrl,
+    connections: 1,
+    scheduler,
     written: false,
-    now: scheduler.now,
   })
 
   async function decide(exchange: Exchange, route: Route, target: RequestTarget) {

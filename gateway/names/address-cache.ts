@@ -2,47 +2,53 @@ import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { type Address, type Answers, FAMILIES, type Family, NameError, type Resolve } from './address.ts'
 
-/** The addresses of names, each of which is asked for once for all who want it. */
-export interface AddressBook {
+/** The addresses of names. Callers that need the same name at the same time share one look-up. */
+export interface AddressCache {
   /**
-   * Each call begins with the next of the name's addresses.
+   * Returns all known addresses of a name. Each call puts another one first, so that connections are spread over them.
    *
-   * @param family 0 for both
-   * @throws NameError
+   * @param family 0 for both families
+   * @throws NameError where no address is known
    */
   addressesOf(name: string, family: 0 | Family): Promise<readonly Address[]>
 }
 
-export interface AddressBookParts {
+export interface AddressCacheParts {
   readonly resolve: Resolve
   readonly scheduler: Scheduler
   readonly log: Log
 }
 
-/** Bounds for a record's time to live. A pooled connection is made anew after the longest, too. */
+/**
+ * Bounds for a record's time to live. Pooled connections are replaced after the upper bound, so that they follow a
+ * changed address as well.
+ */
 export const MIN_ADDRESSES_MS = 1000
 export const MAX_ADDRESSES_MS = 30_000
 
-/** Addresses that ran out longer ago than this were not in use: a new answer is waited for, but not for long. */
+/**
+ * Addresses that expired longer ago than `UNUSED_MS` have not been in use since and may be wrong by now. The new answer
+ * is waited for, but no longer than `REFRESH_WAIT_MS`.
+ */
 const UNUSED_MS = 30_000
 const REFRESH_WAIT_MS = 250
 
-/** A name that failed is asked for again after this time, after twice as long the next time, and so on. */
+/** A name that could not be resolved is looked up again after this time. The time doubles with each failure. */
 const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 10_000
 
 /**
- * A name that was known and is denied (NXDOMAIN) for this long has gone: its addresses may be another's by now. A
- * name can be denied for a moment while what it names is rolled out.
+ * When a name has not existed (NXDOMAIN) for this long, its addresses are dropped, since they may belong to somebody
+ * else by now. They are kept before that because a name can be missing for a moment during a rollout.
  */
 const GONE_MS = 60_000
 
-/** Names that nobody has asked for in this time are dropped when a new one comes. */
+/** When a new name is added, names that were not used for this long are dropped. */
 const FORGET_MS = 600_000
 
-interface AccessRequest {
+interface PendingLookup {
   readonly since: number
-  /** Resolves once there are addresses, or a failure. */
+  /** Resolves once there are addresses, or the look-up has failed. */
   readonly answered: Promise<void>
   /** Resolves once both families have been answered. */
   readonly complete: Promise<void>
@@ -51,32 +57,33 @@ interface AccessRequest {
 interface Entry {
   known: Readonly<Record<Family, readonly Address[]>>
   freshUntil: number
-  question: AccessRequest | null
-  /** Since the last good answer. */
+  lookup: PendingLookup | null
+  /** Failed look-ups since the last good answer. */
   failures: number
   failure: NameError | null
   retryAt: number
-  /** When the name was denied for the first time since it was known. */
+  /** When the name was first found not to exist, since its last good answer. */
   deniedAt: number | null
-  turn: number
+  /** Counts the calls, so that each begins with the next address. */
+  nextIndex: number
   usedAt: number
 }
 
 const NOTHING: Entry['known'] = { 4: [], 6: [] }
 
 /**
- * Addresses once known are given at once while new ones are asked for. Silence and failures keep them; only answers
- * replace them, each family's for itself.
+ * Known addresses are returned at once, even when they have expired; new ones are looked up meanwhile. A name server
+ * that fails or does not answer leaves them in use. An answer for one family replaces the addresses of that family only.
  */
-export function createAddressBook({ resolve, scheduler, log }: AddressBookParts): AddressBook {
+export function createAddressCache({ resolve, scheduler, log }: AddressCacheParts): AddressCache {
   const entries = new Map<string, Entry>()
   const { now } = scheduler
 
-  function entryOf(name: string): Entry {
+  function findEntry(name: string): Entry {
     let entry = entries.get(name)
     if (entry === undefined) {
-      for (const [other, { usedAt, question }] of entries)
-        if (question === null && now() - usedAt > FORGET_MS) entries.delete(other)
+      for (const [other, { usedAt, lookup }] of entries)
+        if (lookup === null && now() - usedAt > FORGET_MS) entries.delete(other)
       entry = createEntry()
       entries.set(name, entry)
     }
@@ -84,22 +91,22 @@ export function createAddressBook({ resolve, scheduler, log }: AddressBookParts)
     return entry
   }
 
-  function ask(name: string, entry: Entry): void {
+  function startLookup(name: string, entry: Entry): void {
     const answered = Promise.withResolvers<void>()
     const complete = resolve(name).then(async (resolution) => {
       if (resolution.kind === 'found') {
-        takeAnswers(name, entry, resolution.answers)
+        storeAnswers(name, entry, resolution.answers)
         answered.resolve()
-        if (resolution.late !== null) takeAnswers(name, entry, await resolution.late)
-      } else if (resolution.kind === 'none') takeDenial(name, entry)
-      else takeFailure(name, entry, new NameError('EAI_AGAIN', name, { cause: resolution.cause }))
-      entry.question = null
+        if (resolution.late !== null) storeAnswers(name, entry, await resolution.late)
+      } else if (resolution.kind === 'none') storeDenial(name, entry)
+      else storeFailure(name, entry, new NameError('EAI_AGAIN', name, { cause: resolution.cause }))
+      entry.lookup = null
       answered.resolve()
     })
-    entry.question = { since: now(), answered: answered.promise, complete }
+    entry.lookup = { since: now(), answered: answered.promise, complete }
   }
 
-  function takeAnswers(name: string, entry: Entry, answers: Answers): void {
+  function storeAnswers(name: string, entry: Entry, answers: Answers): void {
     const known = { ...entry.known }
     let ttlMs = MAX_ADDRESSES_MS
     for (const family of FAMILIES) {
@@ -108,28 +115,34 @@ export function createAddressBook({ resolve, scheduler, log }: AddressBookParts)
       known[family] = answer.kind === 'none' ? [] : answer.addresses.map((address) => ({ address, family }))
       if (answer.kind === 'addresses') ttlMs = Math.min(ttlMs, answer.ttlMs)
     }
-    if (entry.failures > 0) log.info({ name }, 'the name is resolved again')
+    if (entry.failures > 0) log.info({ name }, 'name resolved again')
     Object.assign(entry, { known, failures: 0, failure: null, deniedAt: null })
     entry.freshUntil = now() + Math.max(ttlMs, MIN_ADDRESSES_MS)
   }
 
-  function takeDenial(name: string, entry: Entry): void {
+  function storeDenial(name: string, entry: Entry): void {
     entry.deniedAt ??= now()
     if (now() - entry.deniedAt >= GONE_MS) entry.known = NOTHING
-    takeFailure(name, entry, new NameError('ENOTFOUND', name))
+    storeFailure(name, entry, new NameError('ENOTFOUND', name))
   }
 
-  function takeFailure(name: string, entry: Entry, failure: NameError): void {
+  function storeFailure(name: string, entry: Entry, failure: NameError): void {
     const addresses = addressesIn(entry, 0).map(({ address }) => address)
     if (entry.failures === 0 && addresses.length > 0)
-      log.warn({ name, addresses, err: failure }, 'the name is not resolved; the last addresses stay in use')
+      log.warn(
+        { name, addresses, err: failure },
+        'name could not be resolved; its last addresses stay in use',
+      )
     entry.retryAt = now() + Math.min(FIRST_RETRY_MS * 2 ** entry.failures, MAX_RETRY_MS)
     entry.failures++
     entry.failure = failure
   }
 
-  /** For addresses that were not in use and may have changed meanwhile; not where the resolver is known to fail. */
-  async function waitBriefly(entry: Entry, { since, answered }: AccessRequest): Promise<void> {
+  /**
+   * Gives a pending look-up a moment where the known addresses may be wrong (see `UNUSED_MS`). Does not wait where the
+   * resolver is known to fail.
+   */
+  async function waitBriefly(entry: Entry, { since, answered }: PendingLookup): Promise<void> {
     const leftMs = since + REFRESH_WAIT_MS - now()
     if (entry.failures > 0 || leftMs <= 0 || now() - entry.freshUntil <= UNUSED_MS) return
     const late = Promise.withResolvers<void>()
@@ -140,17 +153,17 @@ export function createAddressBook({ resolve, scheduler, log }: AddressBookParts)
 
   return {
     async addressesOf(name, family) {
-      const entry = entryOf(name)
+      const entry = findEntry(name)
       const isDue = now() >= entry.freshUntil && now() >= entry.retryAt
-      if (entry.question === null && isDue) ask(name, entry)
-      const { question } = entry
-      if (question !== null) {
-        if (addressesIn(entry, family).length > 0) await waitBriefly(entry, question)
-        else await (family === 0 ? question.answered : question.complete)
+      if (entry.lookup === null && isDue) startLookup(name, entry)
+      const { lookup } = entry
+      if (lookup !== null) {
+        if (addressesIn(entry, family).length > 0) await waitBriefly(entry, lookup)
+        else await (family === 0 ? lookup.answered : lookup.complete)
       }
       const usable = addressesIn(entry, family)
-      if (usable.length === 0) throw copyOf(entry.failure) ?? new NameError('ENOTFOUND', name)
-      const first = entry.turn++ % usable.length
+      if (usable.length === 0) throw copyError(entry.failure) ?? new NameError('ENOTFOUND', name)
+      const first = entry.nextIndex++ % usable.length
       return [...usable.slice(first), ...usable.slice(0, first)]
     },
   }
@@ -160,12 +173,12 @@ function createEntry(): Entry {
   return {
     known: NOTHING,
     freshUntil: Number.NEGATIVE_INFINITY,
-    question: null,
+    lookup: null,
     failures: 0,
     failure: null,
     retryAt: Number.NEGATIVE_INFINITY,
     deniedAt: null,
-    turn: 0,
+    nextIndex: 0,
     usedAt: 0,
   }
 }
@@ -174,8 +187,8 @@ function addressesIn({ known }: Entry, family: 0 | Family): readonly Address[] {
   return family === 0 ? FAMILIES.flatMap((each) => known[each]) : known[family]
 }
 
-/** One for each caller, as some write into the errors they get. */
-function copyOf(failure: NameError | null): NameError | null {
+/** Each caller gets an error of its own, since some callers change the errors that they get. */
+function copyError(failure: NameError | null): NameError | null {
   if (failure === null) return null
   const { code, hostname, cause } = failure
   return new NameError(code, hostname, cause === undefined ? {} : { cause: cause as Error })

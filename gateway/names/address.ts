@@ -2,39 +2,42 @@ export type Family = 4 | 6
 
 export const FAMILIES: readonly Family[] = [6, 4]
 
-/** An address as `node:dns` gives it. */
+/** An address in the form of `node:dns`. */
 export interface Address {
   readonly address: string
   readonly family: Family
 }
 
-/** What is known of a name's addresses of one family. */
+/** The result of looking up a name's addresses of one family. */
 export type FamilyAnswer =
   | { readonly kind: 'addresses'; readonly addresses: readonly string[]; readonly ttlMs: number }
   /** `nameExists` is false where the name does not exist at all (NXDOMAIN). */
   | { readonly kind: 'none'; readonly nameExists: boolean }
-  /** `silent` where nobody answered; otherwise a server answered that it cannot say. */
+  /** `silent` is true where no server answered, and false where one answered with an error. */
   | { readonly kind: 'failed'; readonly silent: boolean; readonly cause: Error }
 
-/** Null for a family whose answer is not there yet. */
+/** Null for a family that has not been answered yet. */
 export type Answers = Readonly<Record<Family, FamilyAnswer | null>>
 
-/** What came of asking for a name. */
+/** The result of looking up a name. */
 export type Resolution =
   | {
       readonly kind: 'found'
       readonly answers: Answers
-      /** Resolves with both answers where one of them was not waited for; never rejects. */
+      /** Where one answer was not waited for, resolves with both once it has come. Never rejects. */
       readonly late: Promise<Answers> | null
     }
-  /** The name has no address, in none of the domains that are searched. */
+  /** The name has no address in any of the search domains. */
   | { readonly kind: 'none' }
   | { readonly kind: 'failed'; readonly silent: boolean; readonly cause: Error }
 
-/** Asks for the addresses of a name. Never rejects. */
+/** Looks up the addresses of a name. Never rejects. */
 export type Resolve = (name: string) => Promise<Resolution>
 
-/** `ENOTFOUND`: the name has no address. `EAI_AGAIN`: it is not known whether it has one. Node's own codes for both. */
+/**
+ * With the codes that `node:dns` uses. `ENOTFOUND`: the name has no address. `EAI_AGAIN`: the look-up failed, so it is
+ * not known whether the name has one.
+ */
 export class NameError extends Error {
   override readonly name = 'NameError'
   readonly code: 'ENOTFOUND' | 'EAI_AGAIN'

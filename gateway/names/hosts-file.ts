@@ -1,10 +1,14 @@
 import { isIP } from 'node:net'
 import type { Address, Family } from './address.ts'
 
-/** Addresses by name, in the file's order. Names are in lower case, without a dot at their end. */
+/** Addresses by name, in the order of the file. Names are in lower case, without a dot at the end. */
 export type Hosts = ReadonlyMap<string, readonly Address[]>
 
-/** Reads `/etc/hosts` (hosts(5)): an address, then one or more names; `#` begins a comment. */
+/**
+ * Parses `/etc/hosts` (hosts(5)): each line holds an address and one or more names; `#` begins a comment.
+ *
+ * @param text null where the file is missing
+ */
 export function parseHosts(text: string | null): Hosts {
   const hosts = new Map<string, Address[]>()
   for (const line of (text ?? '').split('\n')) {
@@ -29,10 +33,11 @@ const LOOPBACK: readonly Address[] = [
 ]
 
 /**
- * The addresses of a name that no server has to be asked for. `localhost` and the names below it are always the
- * loopback's (RFC 6761, section 6.3), also where the file does not name them.
+ * The addresses that a name has without a name server. `localhost` and the names below it always have the loopback
+ * addresses (RFC 6761, section 6.3), even if the file does not contain them.
  *
- * @param name in lower case, without a dot at its end
+ * @param name in lower case, without a dot at the end
+ * @returns null where name servers have to be asked
  */
 export function hostsAddresses(hosts: Hosts, name: string): readonly Address[] | null {
   const listed = hosts.get(name)

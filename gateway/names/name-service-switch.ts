@@ -1,13 +1,14 @@
-/** The sources that need no getaddrinfo: the hosts file and name servers. */
-const OWN_SOURCES = new Set(['files', 'dns'])
+/** The sources that the gateway reads itself: the hosts file and name servers. */
+const SOURCES_READ_HERE = new Set(['files', 'dns'])
 
 /**
- * Whether getaddrinfo may know names that neither the hosts file nor a name server does: where `/etc/nsswitch.conf`
- * names further sources for hosts (mdns4, resolve, myhostname, ldap), and on systems that go by other rules.
+ * True where getaddrinfo may know names that are neither in the hosts file nor known to a name server. That is so where
+ * `/etc/nsswitch.conf` lists further sources for hosts (mdns4, resolve, myhostname, ldap), and on macOS and Windows,
+ * which do not have this file.
  *
- * @param text of `/etc/nsswitch.conf`; null where there is none, as on Alpine, and then there are no further sources
+ * @param text content of `/etc/nsswitch.conf`; null where the file is missing, as on Alpine, which has no such sources
  */
-export function hasFurtherSources(text: string | null, platform: NodeJS.Platform): boolean {
+export function hasOtherSources(text: string | null, platform: NodeJS.Platform): boolean {
   if (platform === 'darwin' || platform === 'win32') return true
   const line = /^\s*hosts:(.*)$/m.exec(text ?? '')?.[1] ?? ''
   const sources = line
@@ -15,5 +16,5 @@ export function hasFurtherSources(text: string | null, platform: NodeJS.Platform
     .replace(/\[[^\]]*\]/g, ' ')
     .trim()
     .split(/\s+/)
-  return sources.some((source) => source !== '' && !OWN_SOURCES.has(source))
+  return sources.some((source) => source !== '' && !SOURCES_READ_HERE.has(source))
 }

@@ -4,19 +4,19 @@ import { domainToASCII } from 'node:url'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Address, Family, Resolve } from './address.ts'
-import { createAddressBook } from './address-cache.ts'
+import { createAddressCache } from './address-cache.ts'
 import { hostsAddresses, parseHosts } from './hosts-file.ts'
 import { createNameServers } from './name-servers.ts'
-import { hasFurtherSources } from './name-service-switch.ts'
+import { hasOtherSources } from './name-service-switch.ts'
 import { parseResolverSettings } from './resolver-settings.ts'
 import { createSystemLookup } from './system-lookup.ts'
 import { createWatchedFile } from './watched-file.ts'
 
-/** How names become addresses, for everything that a process connects to. */
+/** Resolves the names of everything that a process connects to. */
 export interface Names {
-  /** As an option of `net.connect`, `tls.connect`, an `Agent` of `node:http`, or a connector of undici. */
+  /** To be passed to `net.connect`, `tls.connect`, an `Agent` of `node:http`, or a connector of undici. */
   readonly lookup: LookupFunction
-  /** Gives up the questions under way, which would keep the process alive. */
+  /** Cancels the queries under way, which would keep the process alive. */
   close(): void
 }
 
@@ -29,13 +29,13 @@ export interface NamesParts {
     readonly nameServiceSwitch: string
   }
   readonly platform: NodeJS.Platform
-  /** This machine's. */
+  /** The name of this machine. */
   readonly hostname: string
-  /** Where neither the hosts file nor a name server knows a name that getaddrinfo may know. */
+  /** Asks getaddrinfo, for names that it may know from other sources than the hosts file and name servers. */
   readonly resolveBySystem: Resolve
 }
 
-/** By this system's files. One for each process. */
+/** Resolves names by the files of this system. Made once in each process. */
 export function createSystemNames({ scheduler, log }: Pick<NamesParts, 'scheduler' | 'log'>): Names {
   return createNames({
     scheduler,
@@ -52,8 +52,8 @@ export function createSystemNames({ scheduler, log }: Pick<NamesParts, 'schedule
 }
 
 /**
- * getaddrinfo holds one of libuv's four threads until the resolver has answered: four names without an answer would
- * leave no thread for any other name, nor for the signatures of tokens. This asks the name servers itself.
+ * Queries the name servers itself, because getaddrinfo holds one of libuv's four threads until the resolver has
+ * answered. Four names without an answer would leave no thread for other names or for the signatures of tokens.
  */
 export function createNames(parts: NamesParts): Names {
   const { scheduler, log, files, platform } = parts
@@ -64,19 +64,19 @@ export function createNames(parts: NamesParts): Names {
     parse: (text) => parseResolverSettings(text, parts.hostname),
     now,
   })
-  const furtherSources = createWatchedFile({
+  const otherSources = createWatchedFile({
     path: files.nameServiceSwitch,
-    parse: (text) => hasFurtherSources(text, platform),
+    parse: (text) => hasOtherSources(text, platform),
     now,
   })
   const servers = createNameServers({ settings: settings.current, scheduler })
-  const book = createAddressBook({ resolve, scheduler, log })
+  const cache = createAddressCache({ resolve, scheduler, log })
   let closed = false
 
   async function resolve(name: string): ReturnType<Resolve> {
     const byServers = await servers.resolve(name)
-    const isSettled = byServers.kind === 'found' || (byServers.kind === 'failed' && byServers.silent)
-    if (isSettled || closed || !furtherSources.current()) return byServers
+    const isFinal = byServers.kind === 'found' || (byServers.kind === 'failed' && byServers.silent)
+    if (isFinal || closed || !otherSources.current()) return byServers
     const bySystem = await parts.resolveBySystem(name)
     return bySystem.kind === 'none' ? byServers : bySystem
   }
@@ -87,7 +87,7 @@ export function createNames(parts: NamesParts): Names {
     const name = asciiName(host)
     const listed = hostsAddresses(hosts.current(), name.replace(/\.$/, ''))
     const usable = listed?.filter((each) => family === 0 || each.family === family) ?? []
-    return usable.length > 0 ? usable : book.addressesOf(name, family)
+    return usable.length > 0 ? usable : cache.addressesOf(name, family)
   }
 
   return {
@@ -107,7 +107,7 @@ export function createNames(parts: NamesParts): Names {
   }
 }
 
-/** In lower case; international names in the form that name servers know. */
+/** In lower case, and international names in the ASCII form that name servers use. */
 function asciiName(host: string): string {
   const name = /[^ -~]/.test(host) ? domainToASCII(host) : host
   return name.toLowerCase()

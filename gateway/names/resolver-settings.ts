@@ -1,28 +1,31 @@
 import { isIP } from 'node:net'
 
-/** What `/etc/resolv.conf` says (resolv.conf(5)). */
+/** The settings in `/etc/resolv.conf` (resolv.conf(5)). */
 export interface ResolverSettings {
-  /** As `Resolver.setServers` takes them; null where c-ares is to find them itself. */
+  /** In the form of `Resolver.setServers`; null where c-ares is to find the servers itself. */
   readonly servers: readonly string[] | null
-  /** Domains, without a dot at their end. The empty text is the root. */
+  /** The search domains, without a dot at the end. The empty string is the root domain. */
   readonly search: readonly string[]
-  /** A name with this many dots is asked for as it is before it is searched for. */
+  /** A name with at least this many dots is looked up as given before the search domains are tried. */
   readonly ndots: number
-  /** How long the first question may remain without an answer before it is asked again. */
+  /** How long to wait for an answer to the first query before it is repeated. */
   readonly timeoutMs: number
   /** False where the option `no-aaaa` is set. */
   readonly asksIPv6: boolean
 }
 
-/** The C library uses no more. */
+/** As many as the C library uses. */
 const MAX_SERVERS = 3
 
-/** The C library waits 5 s; a lost packet would then outlast the time that most connections may take. */
+/**
+ * The default of the C library is 5 s. A lost packet would then delay a look-up for longer than most connections may
+ * take.
+ */
 const TIMEOUT_MS = 1000
 
 /**
- * @param text null where there is no such file
- * @param hostname this machine's, whose domain is searched where the file names none
+ * @param text null where the file is missing
+ * @param hostname the name of this machine; its domain is searched where the file names none
  */
 export function parseResolverSettings(text: string | null, hostname: string): ResolverSettings {
   const servers: string[] = []
@@ -35,7 +38,7 @@ export function parseResolverSettings(text: string | null, hostname: string): Re
       .split(/\s+/)
     const [value = ''] = values
     if (keyword === 'nameserver' && isServer(value)) servers.push(value)
-    // The last line of the two kinds counts; the lines of options add up.
+    // Of all "search" and "domain" lines the last one counts. Several "options" lines are added up.
     else if (keyword === 'search' && values.length > 0) search = values.map(domainOf)
     else if (keyword === 'domain' && values.length > 0) search = [domainOf(value)]
     else if (keyword === 'options') options = [...options, ...values]
@@ -50,7 +53,7 @@ export function parseResolverSettings(text: string | null, hostname: string): Re
   }
 }
 
-/** With a port, too, as c-ares reads the file: `127.0.0.1:5353` or `[::1]:5353`. */
+/** Accepts a port as well, like c-ares: `127.0.0.1:5353` or `[::1]:5353`. */
 function isServer(text: string): boolean {
   const withPort = /^(?:\[(.+)\]|([\d.]+)):\d{1,5}$/.exec(text)
   return isIP(withPort?.[1] ?? withPort?.[2] ?? text) !== 0
@@ -71,7 +74,7 @@ function secondsOf(options: readonly string[]): number | null {
   return seconds === null ? null : Math.max(seconds, 1) * 1000
 }
 
-/** One of the names that a name may stand for. */
+/** One of the full names that a name may stand for. */
 export interface Candidate {
   readonly name: string
   /** True for the name as it was given. */
@@ -79,7 +82,8 @@ export interface Candidate {
 }
 
 /**
- * The names to ask for, one after the other, in the order of the C library. A dot at the end makes a name absolute.
+ * The names to look up one after the other, in the order of the C library. A name with a dot at the end is absolute:
+ * no search domain is added to it.
  *
  * @param name in lower case
  */
@@ -88,7 +92,7 @@ export function candidatesOf(name: string, { search, ndots }: ResolverSettings):
   const asGiven = { name, asGiven: true }
   const dots = name.split('.').length - 1
   const first = dots >= ndots
-  // The root among the domains stands for the name as it is, in that place.
+  // The root domain in the list means that the name is tried as given at that place.
   const searched = search.map((domain) =>
     domain === '' ? asGiven : { name: `${name}.${domain}`, asGiven: false },
   )

@@ -1,23 +1,23 @@
 import { promises } from 'node:dns'
 import type { Address, Family, FamilyAnswer, Resolve } from './address.ts'
 
-/** getaddrinfo tells no time to live. */
+/** A fixed time to live, since getaddrinfo does not return one. */
 const TTL_MS = 30_000
 
 /**
- * Asks getaddrinfo, which holds one of libuv's four threads for as long as it takes, for one name at a time: so the
- * other threads are always there for signatures and files.
+ * Asks getaddrinfo for one name at a time. Each call holds one of libuv's four threads until it is answered; the other
+ * three stay free for signatures and files.
  */
 export function createSystemLookup(
   lookup: (name: string) => Promise<readonly Address[]> = lookupAll,
 ): Resolve {
   let last: Promise<unknown> = Promise.resolve()
 
-  async function ask(name: string): ReturnType<Resolve> {
+  async function lookUp(name: string): ReturnType<Resolve> {
     try {
       const found = await lookup(name)
       if (found.length === 0) return { kind: 'none' }
-      return { kind: 'found', answers: { 4: answerOf(found, 4), 6: answerOf(found, 6) }, late: null }
+      return { kind: 'found', answers: { 4: familyAnswer(found, 4), 6: familyAnswer(found, 6) }, late: null }
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTFOUND') return { kind: 'none' }
@@ -26,13 +26,13 @@ export function createSystemLookup(
   }
 
   return (name) => {
-    const asked = last.then(() => ask(name))
-    last = asked
-    return asked
+    const result = last.then(() => lookUp(name))
+    last = result
+    return result
   }
 }
 
-function answerOf(found: readonly Address[], wanted: Family): FamilyAnswer {
+function familyAnswer(found: readonly Address[], wanted: Family): FamilyAnswer {
   const addresses = found.filter(({ family }) => family === wanted).map(({ address }) => address)
   return addresses.length === 0
     ? { kind: 'none', nameExists: true }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileMarkSync } from '../core/file-mark.ts'
 
-/** The meaning of a small file, which is read again after it has changed. */
+/** The parsed content of a small file, which is read again after it has changed. */
 export interface WatchedFile<T> {
   current(): T
 }
@@ -14,27 +14,27 @@ export interface WatchedFileParts<T> {
   readonly now: () => number
 }
 
-/** A change is seen by the first use that comes this long after the look before. */
-const LOOK_MS = 1000
+/** The file is checked for changes when it is used, at most once in this time. */
+const CHECK_MS = 1000
 
 /**
- * The calls are synchronous on purpose: they take a few microseconds once a second, and do not wait for a thread of
- * libuv's pool, which is what other names must not depend on.
+ * Uses synchronous calls on purpose: they take a few microseconds once a second. Asynchronous ones would wait for a
+ * thread of libuv's pool, and name resolution must not depend on free threads.
  */
 export function createWatchedFile<T>({ path, parse, now }: WatchedFileParts<T>): WatchedFile<T> {
   let mark = fileMarkSync(path)
   let text = read(path)
   let value = parse(text)
-  let lookedAt = now()
-  /** The mark with which the file was found empty. */
+  let checkedAt = now()
+  /** The file's mark when it was last found empty. */
   let emptyMark = ''
 
-  function look(): void {
-    lookedAt = now()
+  function checkFile(): void {
+    checkedAt = now()
     const newMark = fileMarkSync(path)
     if (newMark === mark) return
     const newText = read(path)
-    // A file that is written in place is empty for a moment. The next look sees whether it stays so.
+    // A file that is written in place is empty for a moment, so emptiness counts only if the next check finds it too.
     if (newText === '' && newMark !== emptyMark) {
       emptyMark = newMark
       return
@@ -47,7 +47,7 @@ export function createWatchedFile<T>({ path, parse, now }: WatchedFileParts<T>):
 
   return {
     current() {
-      if (now() - lookedAt >= LOOK_MS) look()
+      if (now() - checkedAt >= CHECK_MS) checkFile()
       return value
     },
   }

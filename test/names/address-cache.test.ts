@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import type { Address, Answers, Family, FamilyAnswer, Resolution } from '../../gateway/names/address.ts'
-import { createAddressBook } from '../../gateway/names/address-cache.ts'
+import { createAddressCache } from '../../gateway/names/address-cache.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
 
 const NONE: FamilyAnswer = { kind: 'none', nameExists: true }
@@ -16,7 +16,7 @@ function setUp(_t: Test, first: Resolution = found(v4(['10.0.0.1']))) {
   const asked: string[] = []
   const lines: string[] = []
   const state = { answer: first as Resolution | Promise<Resolution> }
-  const book = createAddressBook({
+  const cache = createAddressCache({
     scheduler,
     resolve: async (name) => {
       asked.push(name)
@@ -29,14 +29,14 @@ function setUp(_t: Test, first: Resolution = found(v4(['10.0.0.1']))) {
     },
   })
   const get = async (name = 'api.test', family: 0 | Family = 0) =>
-    listed(await book.addressesOf(name, family))
-  return { scheduler, asked, lines, state, book, get }
+    listed(await cache.addressesOf(name, family))
+  return { scheduler, asked, lines, state, cache, get }
 }
 
 const listed = (addresses: readonly Address[]) => addresses.map(({ address }) => address).join(' ')
 const settle = () => new Promise((resolve) => setImmediate(resolve))
 
-t.test('each call begins with the next address, the others follow', async (t) => {
+t.test('each call returns all addresses and puts the next one first', async (t) => {
   const { get, asked } = setUp(t, found(v4(['10.0.0.1', '10.0.0.2', '10.0.0.3'])))
   t.equal(await get(), '10.0.0.1 10.0.0.2 10.0.0.3')
   t.equal(await get(), '10.0.0.2 10.0.0.3 10.0.0.1')
@@ -45,11 +45,13 @@ t.test('each call begins with the next address, the others follow', async (t) =>
   t.equal(asked.length, 1)
 })
 
-t.test('all who want a name at the same time share one question', async (t) => {
-  const { book, asked, state } = setUp(t)
+t.test('callers that need a name at the same time share one look-up', async (t) => {
+  const { cache, asked, state } = setUp(t)
   const answer = Promise.withResolvers<Resolution>()
   state.answer = answer.promise
-  const all = [0, 4, 0, 6, 0].map((family) => book.addressesOf('api.test', family as 0 | Family).then(listed))
+  const all = [0, 4, 0, 6, 0].map((family) =>
+    cache.addressesOf('api.test', family as 0 | Family).then(listed),
+  )
   answer.resolve(found(v4(['10.0.0.1']), v4(['fd00::1'])))
   t.same((await Promise.all(all)).toSorted(), [
     '10.0.0.1',
@@ -61,7 +63,7 @@ t.test('all who want a name at the same time share one question', async (t) => {
   t.equal(asked.length, 1)
 })
 
-t.test('addresses count as long as they live, at most 30 s and at least 1 s', async (t) => {
+t.test('addresses are used for their time to live, at most 30 s and at least 1 s', async (t) => {
   for (const [ttlMs, countsMs] of [
     [5000, 5000],
     [0, 1000],
@@ -78,7 +80,7 @@ t.test('addresses count as long as they live, at most 30 s and at least 1 s', as
   }
 })
 
-t.test('addresses that ran out are given at once while new ones are asked for', async (t) => {
+t.test('expired addresses are returned at once while new ones are looked up', async (t) => {
   const { get, asked, state, scheduler } = setUp(t)
   await get()
   await scheduler.advance(30_000)
@@ -91,7 +93,7 @@ t.test('addresses that ran out are given at once while new ones are asked for', 
   t.equal(await get(), '10.0.0.9')
 })
 
-t.test('addresses that were not in use are renewed before they are given', async (t) => {
+t.test('addresses that have not been used lately are looked up again before they are returned', async (t) => {
   const { get, state, scheduler } = setUp(t)
   await get()
   await scheduler.advance(3_600_000)
@@ -99,26 +101,29 @@ t.test('addresses that were not in use are renewed before they are given', async
   t.equal(await get(), '10.0.0.9')
 })
 
-t.test('that waits for a slow resolver no longer than 250 ms, once', async (t) => {
-  const { get, state, scheduler } = setUp(t)
-  await get()
-  await scheduler.advance(3_600_000)
-  const answer = Promise.withResolvers<Resolution>()
-  state.answer = answer.promise
-  const waiting = get()
-  await settle()
-  t.same(scheduler.due, [250])
-  await scheduler.advance(250)
-  t.equal(await waiting, '10.0.0.1')
-  t.equal(await get(), '10.0.0.1')
-  answer.resolve(SILENT)
-  await settle()
-  await scheduler.advance(3_600_000)
-  state.answer = new Promise(() => {})
-  t.equal(await get(), '10.0.0.1', 'a resolver that is known to fail is not waited for')
-})
+t.test(
+  'addresses that have not been used lately wait for a slow resolver at most 250 ms, once',
+  async (t) => {
+    const { get, state, scheduler } = setUp(t)
+    await get()
+    await scheduler.advance(3_600_000)
+    const answer = Promise.withResolvers<Resolution>()
+    state.answer = answer.promise
+    const waiting = get()
+    await settle()
+    t.same(scheduler.due, [250])
+    await scheduler.advance(250)
+    t.equal(await waiting, '10.0.0.1')
+    t.equal(await get(), '10.0.0.1')
+    answer.resolve(SILENT)
+    await settle()
+    await scheduler.advance(3_600_000)
+    state.answer = new Promise(() => {})
+    t.equal(await get(), '10.0.0.1', 'a resolver that is known to fail is not waited for')
+  },
+)
 
-t.test('silence keeps the addresses that were known, for ever, and is logged once', async (t) => {
+t.test('known addresses stay in use while no server answers, which is logged once', async (t) => {
   const { get, state, scheduler, lines } = setUp(t)
   await get()
   state.answer = SILENT
@@ -127,35 +132,38 @@ t.test('silence keeps the addresses that were known, for ever, and is logged onc
     t.equal(await get(), '10.0.0.1')
     await settle()
   }
-  t.same(lines, ['the name is not resolved; the last addresses stay in use'])
+  t.same(lines, ['name could not be resolved; its last addresses stay in use'])
   state.answer = found(v4(['10.0.0.9']))
   await scheduler.advance(60_000)
   await get()
   await settle()
   t.equal(await get(), '10.0.0.9')
-  t.equal(lines.at(-1), 'the name is resolved again')
+  t.equal(lines.at(-1), 'name resolved again')
 })
 
-t.test('a name that fails is asked for again after 1, 2, 4, 8 and then every 10 s', async (t) => {
-  const { get, state, scheduler, asked } = setUp(t)
-  await get()
-  state.answer = SILENT
-  await scheduler.advance(30_000)
-  await get()
-  await settle()
-  for (const pauseMs of [1000, 2000, 4000, 8000, 10_000, 10_000]) {
-    const before = asked.length
-    await scheduler.advance(pauseMs - 1)
+t.test(
+  'a name that cannot be resolved is looked up again after 1, 2, 4, 8 and then every 10 s',
+  async (t) => {
+    const { get, state, scheduler, asked } = setUp(t)
     await get()
-    t.equal(asked.length, before, `not before ${pauseMs}`)
-    await scheduler.advance(1)
+    state.answer = SILENT
+    await scheduler.advance(30_000)
     await get()
     await settle()
-    t.equal(asked.length, before + 1, `after ${pauseMs}`)
-  }
-})
+    for (const pauseMs of [1000, 2000, 4000, 8000, 10_000, 10_000]) {
+      const before = asked.length
+      await scheduler.advance(pauseMs - 1)
+      await get()
+      t.equal(asked.length, before, `not before ${pauseMs}`)
+      await scheduler.advance(1)
+      await get()
+      await settle()
+      t.equal(asked.length, before + 1, `after ${pauseMs}`)
+    }
+  },
+)
 
-t.test('a name that is denied for a moment, as in a rollout, keeps its addresses', async (t) => {
+t.test('a name that does not exist for a moment, as in a rollout, keeps its addresses', async (t) => {
   const { get, state, scheduler } = setUp(t)
   await get()
   state.answer = { kind: 'none' }
@@ -168,7 +176,7 @@ t.test('a name that is denied for a moment, as in a rollout, keeps its addresses
   }
 })
 
-t.test('a name that is denied for more than a minute has gone: its addresses may be another’s', async (t) => {
+t.test('a name that does not exist for more than a minute loses its addresses: ENOTFOUND', async (t) => {
   const { get, state, scheduler } = setUp(t)
   await get()
   state.answer = { kind: 'none' }
@@ -185,17 +193,20 @@ t.test('a name that is denied for more than a minute has gone: its addresses may
   t.equal(await get(), '10.0.0.9')
 })
 
-t.test('a family without an answer keeps its addresses, while the other’s are replaced', async (t) => {
-  const { get, state, scheduler } = setUp(t, found(v4(['10.0.0.1']), v4(['fd00::1'])))
-  await get()
-  state.answer = found(v4(['10.0.0.9']), null, new Promise(() => {}))
-  await scheduler.advance(30_000)
-  await get()
-  await settle()
-  t.same((await get()).split(' ').toSorted(), ['10.0.0.9', 'fd00::1'])
-})
+t.test(
+  'a family without an answer keeps its addresses while those of the other family are replaced',
+  async (t) => {
+    const { get, state, scheduler } = setUp(t, found(v4(['10.0.0.1']), v4(['fd00::1'])))
+    await get()
+    state.answer = found(v4(['10.0.0.9']), null, new Promise(() => {}))
+    await scheduler.advance(30_000)
+    await get()
+    await settle()
+    t.same((await get()).split(' ').toSorted(), ['10.0.0.9', 'fd00::1'])
+  },
+)
 
-t.test('a late answer is taken when it comes', async (t) => {
+t.test('the answer of the slower family is used when it comes', async (t) => {
   const late = Promise.withResolvers<Answers>()
   const { get } = setUp(t, found(v4(['10.0.0.1']), null, late.promise))
   t.equal(await get(), '10.0.0.1')
@@ -205,28 +216,25 @@ t.test('a late answer is taken when it comes', async (t) => {
   t.same((await get()).split(' ').toSorted(), ['10.0.0.1', 'fd00::1'])
 })
 
-t.test(
-  'a name that was never known fails for all who wait, then for a second without a question',
-  async (t) => {
-    const { get, asked, scheduler, state } = setUp(t, SILENT)
-    const refused = { code: 'EAI_AGAIN', message: /api\.test could not be resolved \(queryA ETIMEOUT/ }
-    await Promise.all([t.rejects(get(), refused), t.rejects(get(), refused)])
-    await t.rejects(get(), refused)
-    t.equal(asked.length, 1)
-    state.answer = found(v4(['10.0.0.1']))
-    await scheduler.advance(1000)
-    t.equal(await get(), '10.0.0.1')
-  },
-)
+t.test('a look-up of an unknown name fails for all callers, and is not repeated for a second', async (t) => {
+  const { get, asked, scheduler, state } = setUp(t, SILENT)
+  const refused = { code: 'EAI_AGAIN', message: /api\.test could not be resolved \(queryA ETIMEOUT/ }
+  await Promise.all([t.rejects(get(), refused), t.rejects(get(), refused)])
+  await t.rejects(get(), refused)
+  t.equal(asked.length, 1)
+  state.answer = found(v4(['10.0.0.1']))
+  await scheduler.advance(1000)
+  t.equal(await get(), '10.0.0.1')
+})
 
-t.test('a thousand calls for a silent name leave one question', async (t) => {
-  const { book, asked, state } = setUp(t)
+t.test('a thousand calls for a name that no server answers make one look-up', async (t) => {
+  const { cache, asked, state } = setUp(t)
   state.answer = new Promise(() => {})
-  for (let n = 0; n < 1000; n++) void book.addressesOf('silent.test', 0)
+  for (let n = 0; n < 1000; n++) void cache.addressesOf('silent.test', 0)
   t.equal(asked.length, 1)
 })
 
-t.test('a name that nobody has used for ten minutes is forgotten when another one comes', async (t) => {
+t.test('a name that was not used for ten minutes is dropped when another one is added', async (t) => {
   const { get, asked, scheduler } = setUp(t)
   await get('old.test')
   await scheduler.advance(600_001)

@@ -23,7 +23,7 @@ const addresses = (name: string) =>
     ?.map(({ address }) => address)
     .join(' ') ?? null
 
-t.test('a name has all addresses of its lines, each of them once, in the order of the file', async (t) => {
+t.test('a name has the addresses of all its lines, each once, in the order of the file', async (t) => {
   t.equal(addresses('api.internal'), '10.0.0.1 10.0.0.2 fd00::1')
   t.equal(addresses('api'), '10.0.0.1')
   t.equal(addresses('localhost'), '127.0.0.1 ::1')
@@ -32,11 +32,11 @@ t.test('a name has all addresses of its lines, each of them once, in the order o
   t.equal(addresses('absolute.internal'), '10.0.0.8')
 })
 
-t.test('comments, broken addresses and addresses without a name are no names', async (t) => {
+t.test('comments, invalid addresses and lines without a name are ignored', async (t) => {
   for (const name of ['broken', 'nonsense', '', '#', 'one', '10.0.0.9']) t.equal(addresses(name), null, name)
 })
 
-t.test('localhost and the names below it are the loopback where no file says so (RFC 6761)', async (t) => {
+t.test('localhost and the names below it have the loopback addresses by default (RFC 6761)', async (t) => {
   const none = parseHosts(null)
   for (const name of ['localhost', 'app.localhost', 'a.b.localhost'])
     t.same(

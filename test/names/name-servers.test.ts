@@ -38,7 +38,7 @@ function listed(answers: Answers): string {
 
 const codeOf = (error: Error) => (error as NodeJS.ErrnoException).code
 
-t.test('both families are asked for', async (t) => {
+t.test('both families are looked up', async (t) => {
   const { resolve } = await setUp(t, {
     'both.test': { addresses: ['10.0.0.1', '10.0.0.2', 'fd00::1'] },
     'four.test': { addresses: ['10.0.0.4'] },
@@ -52,19 +52,19 @@ t.test('both families are asked for', async (t) => {
   t.equal(await resolve('unknown.test'), 'none')
 })
 
-t.test('the names of containers, without a dot, are asked for as they are', async (t) => {
+t.test('names of containers, without a dot, are looked up as given', async (t) => {
   const { resolve, server } = await setUp(t, { my_backend: { addresses: ['172.18.0.2'] } })
   t.equal(await resolve('my_backend'), '172.18.0.2')
   t.same(new Set(server.questions), new Set(['my_backend A', 'my_backend AAAA']))
 })
 
-t.test('the time to live is the least of the records of a family', async (t) => {
+t.test('the time to live is the smallest of the records of a family', async (t) => {
   const { servers } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1'], ttl: 7 } })
   const found = await servers.resolve('api.test')
   t.match(found, { kind: 'found', answers: { 4: { ttlMs: 7000 } } })
 })
 
-t.test('a server that does not answer for IPv6 holds the answer for IPv4 up for 50 ms', async (t) => {
+t.test('a server that does not answer for IPv6 delays the answer for IPv4 by 50 ms', async (t) => {
   const { servers, server } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1'], silent: 'AAAA' } })
   const began = performance.now()
   const found = await servers.resolve('api.test')
@@ -79,7 +79,7 @@ t.test('a server that does not answer for IPv6 holds the answer for IPv4 up for 
 })
 
 t.test(
-  'a server that denies a name when it is asked for its IPv6 (RFC 4074) does not hide its IPv4',
+  'a server that wrongly denies a name when asked for IPv6 (RFC 4074) does not hide its IPv4 addresses',
   async (t) => {
     const { resolve } = await setUp(t, { 'api.test': { code: 'NXDOMAIN' }, 'b.test': { code: 'SERVFAIL' } })
     t.equal(await resolve('api.test'), 'none')
@@ -87,13 +87,13 @@ t.test(
   },
 )
 
-t.test('no-aaaa asks for IPv4 alone', async (t) => {
+t.test('with the option no-aaaa only IPv4 is looked up', async (t) => {
   const { resolve, server } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1'] } }, 'options no-aaaa')
   t.equal(await resolve('api.test'), '10.0.0.1')
   t.same(server.questions, ['api.test A'])
 })
 
-t.test('silence about a hundred names holds up no other name', async (t) => {
+t.test('a hundred names that no server answers do not delay another name', async (t) => {
   const silent = Object.fromEntries(
     Array.from({ length: 100 }, (_, n) => [`silent${n}.test`, { silent: 'all' } as NameRecord]),
   )
@@ -109,21 +109,24 @@ t.test('silence about a hundred names holds up no other name', async (t) => {
   t.same(new Set(await Promise.all(dead)), new Set(['silent']))
 })
 
-t.test('silence is told from a server that cannot say, and from a name that does not exist', async (t) => {
-  const { resolve } = await setUp(t, {
-    'silent.test': { silent: 'all' },
-    'servfail.test': { code: 'SERVFAIL' },
-    'refused.test': { code: 'REFUSED' },
-  })
-  t.same(await Promise.all(['silent.test', 'servfail.test', 'refused.test', 'none.test'].map(resolve)), [
-    'silent',
-    'failed ESERVFAIL',
-    'failed EREFUSED',
-    'none',
-  ])
-})
+t.test(
+  'a server that does not answer, one that fails and a name that does not exist are distinguished',
+  async (t) => {
+    const { resolve } = await setUp(t, {
+      'silent.test': { silent: 'all' },
+      'servfail.test': { code: 'SERVFAIL' },
+      'refused.test': { code: 'REFUSED' },
+    })
+    t.same(await Promise.all(['silent.test', 'servfail.test', 'refused.test', 'none.test'].map(resolve)), [
+      'silent',
+      'failed ESERVFAIL',
+      'failed EREFUSED',
+      'none',
+    ])
+  },
+)
 
-t.test('domains are searched in their order until one has the name', async (t) => {
+t.test('search domains are tried in their order until one has the name', async (t) => {
   const { resolve, server } = await setUp(
     t,
     { 'api.b.test': { addresses: ['10.0.0.1'] }, 'api.c.test': { addresses: ['10.0.0.2'] } },
@@ -135,35 +138,41 @@ t.test('domains are searched in their order until one has the name', async (t) =
   t.equal(await resolve('api.'), 'none', 'a dot at the end ends the search')
 })
 
-t.test('a domain whose servers fail is passed over, and the name is not denied for it', async (t) => {
-  const { resolve } = await setUp(
-    t,
-    {
-      'api.a.test': { code: 'SERVFAIL' },
-      'api.b.test': { addresses: ['10.0.0.1'] },
-      'other.a.test': { code: 'SERVFAIL' },
-    },
-    'search a.test b.test',
-  )
-  t.equal(await resolve('api'), '10.0.0.1')
-  t.equal(await resolve('other'), 'failed ESERVFAIL')
-})
+t.test(
+  'a search domain whose servers fail is skipped, and the name does not count as missing because of it',
+  async (t) => {
+    const { resolve } = await setUp(
+      t,
+      {
+        'api.a.test': { code: 'SERVFAIL' },
+        'api.b.test': { addresses: ['10.0.0.1'] },
+        'other.a.test': { code: 'SERVFAIL' },
+      },
+      'search a.test b.test',
+    )
+    t.equal(await resolve('api'), '10.0.0.1')
+    t.equal(await resolve('other'), 'failed ESERVFAIL')
+  },
+)
 
-t.test('a domain without an answer ends the search; the name itself is still asked for', async (t) => {
-  const { resolve, server } = await setUp(
-    t,
-    {
-      'api.a.test': { silent: 'all' },
-      'api.b.test': { addresses: ['10.0.0.1'] },
-      api: { addresses: ['10.0.0.2'] },
-    },
-    'search a.test b.test',
-  )
-  t.equal(await resolve('api'), '10.0.0.2')
-  t.equal(server.asked('api.b.test A'), 0)
-})
+t.test(
+  'a search domain without an answer ends the search; the name as given is still looked up',
+  async (t) => {
+    const { resolve, server } = await setUp(
+      t,
+      {
+        'api.a.test': { silent: 'all' },
+        'api.b.test': { addresses: ['10.0.0.1'] },
+        api: { addresses: ['10.0.0.2'] },
+      },
+      'search a.test b.test',
+    )
+    t.equal(await resolve('api'), '10.0.0.2')
+    t.equal(server.asked('api.b.test A'), 0)
+  },
+)
 
-t.test('a question under way moves to the servers of a changed file', async (t) => {
+t.test('a look-up under way is repeated at the servers of a changed file', async (t) => {
   const { resolve, use } = await setUp(t, { 'api.test': { silent: 'all' } })
   const second = await startNameServer({
     'api.test': { addresses: ['10.0.0.2'] },
@@ -176,13 +185,13 @@ t.test('a question under way moves to the servers of a changed file', async (t) 
   t.equal(await first, '10.0.0.2')
 })
 
-t.test('a name that cannot be asked for does not exist', async (t) => {
+t.test('a name that cannot be sent in a query counts as missing', async (t) => {
   const { resolve } = await setUp(t, {})
   for (const name of ['a..b', 'x'.repeat(70), 'a.'.repeat(130), '.'])
     t.equal(await resolve(name), 'none', name)
 })
 
-t.test('a server that is not there is silence, at once', async (t) => {
+t.test('a server that refuses the connection counts at once as one that does not answer', async (t) => {
   const { resolve, use } = await setUp(t, {})
   use('nameserver 127.0.0.1:1')
   t.equal(await resolve('api.test'), 'silent')

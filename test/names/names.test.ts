@@ -64,7 +64,7 @@ async function setUp(
   }
 }
 
-t.test('a caller that wants one address gets the next one', async (t) => {
+t.test('a caller that asks for one address gets the next one', async (t) => {
   const { names } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1', '10.0.0.2'] } })
   const one = () =>
     new Promise((resolve) =>
@@ -74,7 +74,7 @@ t.test('a caller that wants one address gets the next one', async (t) => {
   t.same(await one(), ['10.0.0.2', 4])
 })
 
-t.test('addresses, and names of the hosts file, are asked of nobody', async (t) => {
+t.test('no name server is asked for addresses and for names in the hosts file', async (t) => {
   const { get, server } = await setUp(t, {}, { hosts: '10.0.0.1 API.internal\nfd00::1 api.internal\n' })
   t.equal(await get('10.0.0.9'), '10.0.0.9')
   t.equal(await get('fd00::9'), 'fd00::9')
@@ -85,13 +85,13 @@ t.test('addresses, and names of the hosts file, are asked of nobody', async (t) 
   t.same(server.questions, [])
 })
 
-t.test('a family that is asked for alone is all that is given', async (t) => {
+t.test('a caller that asks for one family gets no address of the other', async (t) => {
   const { get } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1', 'fd00::1'] } })
   t.equal(await get('api.test', { family: 4 }), '10.0.0.1')
   t.equal(await get('api.test', { family: 'IPv6' }), 'fd00::1')
 })
 
-t.test('the errors are those that node:net gives', async (t) => {
+t.test('errors have the codes of node:dns', async (t) => {
   const { get } = await setUp(t, { 'servfail.test': { code: 'SERVFAIL' } })
   await t.rejects(get('none.test'), { code: 'ENOTFOUND', hostname: 'none.test' })
   await t.rejects(get('servfail.test'), {
@@ -100,12 +100,12 @@ t.test('the errors are those that node:net gives', async (t) => {
   })
 })
 
-t.test('an international name is asked for as name servers know it', async (t) => {
+t.test('an international name is looked up in its ASCII form', async (t) => {
   const { get } = await setUp(t, { 'xn--bcher-kva.test': { addresses: ['10.0.0.1'] } })
   t.equal(await get('Bücher.test'), '10.0.0.1')
 })
 
-t.test('a changed hosts file is picked up, also where it is replaced by rename', async (t) => {
+t.test('a changed hosts file is read again, also where it is replaced by rename', async (t) => {
   const { get, files, skip } = await setUp(t, {}, { hosts: '10.0.0.1 db\n' })
   t.equal(await get('db'), '10.0.0.1')
   writeFileSync(`${files.hosts}.new`, '10.0.0.2 db\n')
@@ -114,7 +114,7 @@ t.test('a changed hosts file is picked up, also where it is replaced by rename',
   t.equal(await get('db'), '10.0.0.2')
 })
 
-t.test('a hosts file that is empty for a moment, while it is written in place, loses no name', async (t) => {
+t.test('no name is lost while the hosts file is empty for a moment, as it is written in place', async (t) => {
   const { get, files, skip } = await setUp(t, {}, { hosts: '10.0.0.1 db\n' })
   writeFileSync(files.hosts, '')
   skip(1000)
@@ -129,7 +129,7 @@ t.test('a hosts file that is empty for a moment, while it is written in place, l
   await t.rejects(get('db'), { code: 'ENOTFOUND' })
 })
 
-t.test('a changed resolv.conf is picked up (a VPN, DHCP)', async (t) => {
+t.test('a changed resolv.conf is read again (a VPN, DHCP)', async (t) => {
   const { get, files, skip } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1'], ttl: 1 } })
   const second = await startNameServer({ 'db.corp.test': { addresses: ['10.0.0.2'] } })
   t.teardown(() => second.close())
@@ -139,34 +139,37 @@ t.test('a changed resolv.conf is picked up (a VPN, DHCP)', async (t) => {
   t.equal(await get('db'), '10.0.0.2')
 })
 
-t.test('with files and dns alone in nsswitch.conf getaddrinfo is never asked', async (t) => {
+t.test('getaddrinfo is never asked where nsswitch.conf lists only files and dns', async (t) => {
   const { get, bySystem } = await setUp(t, {})
   await t.rejects(get('printer.local'), { code: 'ENOTFOUND' })
   t.same(bySystem, [])
 })
 
-t.test('with another source there it is asked for what no name server knows', async (t) => {
-  const { get, bySystem, state } = await setUp(
-    t,
-    { 'api.test': { addresses: ['10.0.0.1'] } },
-    { nameServiceSwitch: 'hosts: files mdns4_minimal [NOTFOUND=return] dns' },
-  )
-  await t.rejects(get('none.local'), { code: 'ENOTFOUND' })
-  state.bySystem = {
-    kind: 'found',
-    answers: {
-      4: { kind: 'addresses', addresses: ['10.0.0.7'], ttlMs: 30_000 },
-      6: { kind: 'none', nameExists: true },
-    },
-    late: null,
-  }
-  t.equal(await get('printer.local'), '10.0.0.7')
-  t.equal(await get('api.test'), '10.0.0.1')
-  t.same(bySystem, ['none.local', 'printer.local'])
-})
+t.test(
+  'getaddrinfo is asked for names that no name server has where nsswitch.conf lists another source',
+  async (t) => {
+    const { get, bySystem, state } = await setUp(
+      t,
+      { 'api.test': { addresses: ['10.0.0.1'] } },
+      { nameServiceSwitch: 'hosts: files mdns4_minimal [NOTFOUND=return] dns' },
+    )
+    await t.rejects(get('none.local'), { code: 'ENOTFOUND' })
+    state.bySystem = {
+      kind: 'found',
+      answers: {
+        4: { kind: 'addresses', addresses: ['10.0.0.7'], ttlMs: 30_000 },
+        6: { kind: 'none', nameExists: true },
+      },
+      late: null,
+    }
+    t.equal(await get('printer.local'), '10.0.0.7')
+    t.equal(await get('api.test'), '10.0.0.1')
+    t.same(bySystem, ['none.local', 'printer.local'])
+  },
+)
 
 t.test(
-  'a name that no server answers is never given to getaddrinfo, whose thread it would hold',
+  'getaddrinfo is not asked for a name that no server answers, since that would hold its thread',
   async (t) => {
     const { get, names, bySystem } = await setUp(
       t,

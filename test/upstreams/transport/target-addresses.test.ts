@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import t, { type Test } from 'tap'
 import { SILENT_LOG } from '../../../gateway/core/log.ts'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
-import { createAddressBook } from '../../../gateway/names/address-cache.ts'
+import { createAddressCache } from '../../../gateway/names/address-cache.ts'
 import { createTargetConnections } from '../../../gateway/upstreams/transport/dispatcher.ts'
 
 async function listen(t: Test, host: string, port: number) {
@@ -18,7 +18,7 @@ t.test('connections to a name are spread over its addresses; one that is dead is
   const port = await listen(t, '127.0.0.1', 0)
   await listen(t, '127.0.0.2', port)
   const addresses = ['127.0.0.1', '127.0.0.2', '127.0.0.3']
-  const book = createAddressBook({
+  const book = createAddressCache({
     scheduler: systemScheduler,
     log: SILENT_LOG,
     resolve: async () => ({

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { RequestHead } from '../http/request-head.ts'
 import type { Identity } from './authenticator.ts'
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS'])
@@ -20,13 +20,13 @@ export function mandateAllowed(
  * @param own the request's own scheme and `Host`
  */
 export function originAllowed(
-  req: IncomingMessage,
+  head: Pick<RequestHead, 'method' | 'headers'>,
   own: { readonly scheme: string; readonly host: string; readonly upgrade: boolean },
   allowed: ReadonlySet<string> | null,
 ): boolean {
-  const { origin } = req.headers
+  const { origin } = head.headers
   if (origin === undefined) return true
-  if (!own.upgrade && SAFE_METHODS.has(req.method ?? '')) return true
+  if (!own.upgrade && SAFE_METHODS.has(head.method)) return true
   const normal = normalOrigin(origin)
   if (normal === null) return false
   return normal === normalOrigin(`${own.scheme}://${own.host}`) || (allowed?.has(normal) ?? false)

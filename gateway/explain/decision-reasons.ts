@@ -35,7 +35,7 @@ function passed({ decision, seen, route, exchange }: Judged): string[] {
     route.mandates === null || !mandateAllowed(route, auth.identity)
       ? []
       : [`the mandate ${escapeInvisible(auth.identity.mandateId ?? '')} is among the route's`]
-  const { origin } = exchange.req.headers
+  const { origin } = exchange.request.headers
   const allowed =
     origin === undefined || route.auth !== 'required' || decision.kind === 'denied'
       ? []
@@ -60,7 +60,7 @@ function denied({ seen, exchange, route, origin }: Judged, code: ErrorCode): str
   if (code === 'origin_forbidden') {
     const allowed = route.allowedOrigins === null ? 'there are none' : [...route.allowedOrigins].join(', ')
     const what = origin.upgrade ? 'a WebSocket' : 'a request that may change something'
-    return `${what} from ${escapeInvisible(String(exchange.req.headers.origin))}, which is neither its own origin, ${origin.scheme}://${origin.host}, nor in "allowedOrigins" (${allowed})`
+    return `${what} from ${escapeInvisible(String(exchange.request.headers.origin))}, which is neither its own origin, ${origin.scheme}://${origin.host}, nor in "allowedOrigins" (${allowed})`
   }
   if (code === 'token_store_unavailable') return 'the row holds a value that no header field can carry'
   return auth?.kind === 'refused' ? auth.reason : 'it is refused'

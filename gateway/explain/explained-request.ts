@@ -1,6 +1,10 @@
-import { type IncomingMessage, METHODS } from 'node:http'
+import { METHODS } from 'node:http'
 import type { ErrorCode } from '../core/errors.ts'
 import { createExchange, type Exchange } from '../exchange/exchange.ts'
+import type { InboundRequest, InboundResponse } from '../exchange/inbound.ts'
+import { createRecord } from '../exchange/record.ts'
+import { announcesBody, framingProblemOf } from '../http/request-framing.ts'
+import type { NamedFields, RequestHead } from '../http/request-head.ts'
 
 /** A request that is only thought of. */
 export interface ExplainedRequest {
@@ -16,26 +20,77 @@ export interface ExplainedRequest {
 /** Where it comes from: no proxy that is trusted. */
 export const CLIENT = '127.0.0.1'
 
-/** The exchange that the request would begin, as far as decisions read it. Nothing can be written to it. */
-export function exchangeOf(request: ExplainedRequest): Exchange {
-  const rawHeaders = ['Host', request.host, ...request.headers]
-  const socket = { destroyed: false, remoteAddress: CLIENT }
-  const req = {
-    method: request.method,
-    url: request.target,
-    httpVersion: '1.1',
-    rawHeaders,
-    headers: merged(rawHeaders),
-    socket,
-  } as unknown as IncomingMessage
-  const res = { destroyed: false, headersSent: false } as unknown as Exchange['res']
-  return createExchange(req, res, {
-    peer: { address: CLIENT, trusted: false, scheme: request.scheme },
-    requestId: '(made for each request)',
-    trace: { traceparent: '(begun where the client has none)', isNew: true },
-    startedAt: 0,
+/** The exchange that the request would begin. Nothing can be written to it. */
+export function exchangeOf(explained: ExplainedRequest): Exchange {
+  const request = new UnsentRequest(explained)
+  return createExchange({
+    request,
+    response: NO_RESPONSE,
+    record: createRecord({
+      head: request,
+      peer: { address: CLIENT, trusted: false, scheme: explained.scheme },
+      requestId: '(made for each request)',
+      trace: { traceparent: '(begun where the client has none)', isNew: true },
+      startedAt: 0,
+    }),
     isLast: () => false,
   })
+}
+
+/** What decisions read of a request of HTTP/1.1; a body is announced and never comes. */
+class UnsentRequest implements InboundRequest {
+  readonly method: string
+  readonly target: string
+  readonly httpVersion = '1.1'
+  readonly rawHeaders: readonly string[]
+  readonly headers: NamedFields
+  readonly socket = { destroyed: false, remoteAddress: CLIENT }
+  readonly complete = true
+  readonly bodyRead = true
+  readonly brokenOff = false
+
+  constructor({ method, target, host, headers }: ExplainedRequest) {
+    this.method = method
+    this.target = target
+    this.rawHeaders = ['Host', host, ...headers]
+    this.headers = merged(this.rawHeaders)
+  }
+
+  get hasBody(): boolean {
+    return announcesBody(this)
+  }
+
+  get framingProblem(): string | null {
+    return framingProblemOf(this)
+  }
+
+  readBody(): () => void {
+    return () => {}
+  }
+
+  pause(): void {}
+  resume(): void {}
+  discardBody(): void {}
+}
+
+const NO_RESPONSE: InboundResponse = {
+  statusCode: 0,
+  headersSent: false,
+  destroyed: false,
+  writableFinished: false,
+  carriesTrailers: true,
+  setOwner() {},
+  sendContinue() {},
+  sendWhole() {},
+  endConnection() {},
+  inform() {},
+  writeHead() {},
+  flushHeaders() {},
+  write: () => true,
+  addTrailers() {},
+  end() {},
+  onDrain() {},
+  abort() {},
 }
 
 /** What the listener refuses before a route is looked for; null where it would take the request. */
@@ -63,7 +118,7 @@ export function refusedByListener(
 }
 
 /** RFC 6455, section 4.1. */
-export function isHandshake({ method, headers }: IncomingMessage): boolean {
+export function isHandshake({ method, headers }: RequestHead): boolean {
   return (
     method === 'GET' &&
     headers.upgrade?.trim().toLowerCase() === 'websocket' &&
@@ -72,7 +127,7 @@ export function isHandshake({ method, headers }: IncomingMessage): boolean {
 }
 
 /** The fields of one name as one (RFC 9110, section 5.2), but for those of which Node takes the first. */
-function merged(rawHeaders: readonly string[]): IncomingMessage['headers'] {
+function merged(rawHeaders: readonly string[]): NamedFields {
   const single = /^(?:host|content-length|content-type|authorization|origin)$/
   const fields: Record<string, string> = {}
   for (let i = 0; i < rawHeaders.length; i += 2) {

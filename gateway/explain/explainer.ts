@@ -5,10 +5,11 @@ import { createKeyRing } from '../auth/jwt/keys.ts'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
-import { announcedLength, type Exchange } from '../exchange/exchange.ts'
+import type { Exchange } from '../exchange/exchange.ts'
 import { readCookies } from '../http/cookies.ts'
 import { upstreamHeaders } from '../http/headers.ts'
 import { isNavigation, redirectLocation } from '../http/login-redirect.ts'
+import { announcedLength } from '../http/request-framing.ts'
 import { parseHost, parseRequestTarget } from '../http/request-target.ts'
 import { createSystemNames, type Names } from '../names/names.ts'
 import { admit, type RequestTarget } from '../pipeline/admission.ts'
@@ -84,12 +85,12 @@ export async function createExplainer({
   async function decide(exchange: Exchange, route: Route, target: RequestTarget) {
     const parts = { settings, cookies, verifier, table, metrics, scheduler }
     const { decider, seen } = createWitness(parts)
-    const { scheme } = exchange.peer
-    const origin = { scheme, host: target.host, upgrade: isHandshake(exchange.req) }
+    const { scheme } = exchange.record.peer
+    const origin = { scheme, host: target.host, upgrade: isHandshake(exchange.request) }
     const decision = await decider.decide({ exchange, route, origin, names: snapshot.identity })
     const steps: Step[] = []
     if (route.auth !== 'none') {
-      const { access } = readCookies(exchange.req.rawHeaders, cookies)
+      const { access } = readCookies(exchange.request.rawHeaders, cookies)
       steps.push({ title: 'Token', details: describeToken(access, cookies.access) })
       for (const row of seen.rows) steps.push({ title: 'Row', details: describeRow(row) })
     }
@@ -110,7 +111,7 @@ export async function createExplainer({
     if (unread !== null) {
       return refused([...steps, { title: 'Listener', details: [unread.reason] }], unread.code, [])
     }
-    const admission = admit(exchange.req, snapshot, scheme, settings.gatewayPath)
+    const admission = admit(exchange.request, snapshot, scheme, settings.gatewayPath)
     if (admission.kind === 'own') {
       const path = `${settings.gatewayPath}${admission.path}`
       const says = `the gateway's own endpoint ${path} answers; nothing is forwarded`
@@ -131,7 +132,7 @@ export async function createExplainer({
     const { decision } = decided
     if (decision.kind === 'denied') {
       const { loginRedirect } = route
-      if (statusOf(decision.code) !== 401 || loginRedirect === null || !isNavigation(exchange.req))
+      if (statusOf(decision.code) !== 401 || loginRedirect === null || !isNavigation(exchange.request))
         return refused(steps, decision.code, [])
       const location = maskPath(redirectLocation(loginRedirect, target.raw))
       const details = [`303 to ${location}: a browser's navigation is sent to the login instead of 401`]
@@ -142,7 +143,7 @@ export async function createExplainer({
         steps: [...steps, { title: 'Answer', details }],
       }
     }
-    if (announcedLength(exchange.req) > route.maxBodyBytes)
+    if (announcedLength(exchange.request) > route.maxBodyBytes)
       return refused(steps, 'body_too_large', [`the route takes ${route.maxBodyBytes} bytes`])
     const upstream = config.upstreams.get(route.upstream.name)!
     steps.push({ title: 'Target', details: describeTargets(route.upstream.name, upstream) })
@@ -203,23 +204,24 @@ interface Admitted {
 }
 
 /** The head of the request as the first target gets it. */
-function sentBy({ req, peer, requestId, trace }: Exchange, admitted: Admitted, snapshot: Snapshot): string[] {
+function sentBy({ request, record }: Exchange, admitted: Admitted, snapshot: Snapshot): string[] {
   const { route, target, fields } = admitted
-  const handshake = isHandshake(req)
+  const { peer, requestId, trace } = record
+  const handshake = isHandshake(request)
   const headers = upstreamHeaders(
     {
-      rawHeaders: req.rawHeaders,
+      rawHeaders: request.rawHeaders,
       host: target.host,
       upstreamHost: upstreamHost(route, target, route.upstream.targets[0]!.host),
       peer,
       requestId,
       identity: fields,
-      trace: req.headers.traceparent === undefined ? trace : null,
+      trace: request.headers.traceparent === undefined ? trace : null,
     },
     route.requestRules,
   )
   if (handshake) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket')
   const path = maskPath(upstreamPath(route, target))
   const identity = new Set(Object.values(snapshot.identity).map((name) => name.toLowerCase()))
-  return [`${req.method} ${path}`, ...describeHeaders(headers, identity)]
+  return [`${request.method} ${path}`, ...describeHeaders(headers, identity)]
 }

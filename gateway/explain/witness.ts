@@ -66,10 +66,10 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
   const refresh = settings.sessionEndpoints ? createDryRefresh({ cookies, verifier, lookup }) : null
   const decider = createDecider({
     authenticator: {
-      authenticate(cookie, tell) {
+      authenticate(cookie, onFound) {
         authenticator.authenticate(cookie, (found) => {
           seen.auth = found
-          tell(found)
+          onFound(found)
         })
       },
     },

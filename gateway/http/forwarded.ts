@@ -1,26 +1,41 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
-import { BlockList, isIP, type Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import { BlockList, isIP } from 'node:net'
 import type { Peer } from './headers.ts'
+import type { RequestHead } from './request-head.ts'
+
+/** The two ends of a connection, as `node:net` names them; `encrypted` as `node:tls` does. */
+export interface ConnectionEnds {
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
+  readonly localAddress?: string | undefined
+  readonly localPort?: number | undefined
+  readonly encrypted?: boolean
+}
+
+/** One that tells when it has closed. */
+export interface ClosingConnection extends ConnectionEnds {
+  once(event: 'close', listener: () => void): unknown
+}
+
+type NamedFields = Pick<RequestHead, 'headers'>
 
 /** Decides which peers are trusted proxies, and reads from their fields what they say about the client. */
 export interface PeerTrust {
   /** Computed once for each connection. */
-  peerOf(socket: Socket): Peer
+  peerOf(socket: ConnectionEnds): Peer
   /** True where the connection comes from a trusted proxy. */
-  isTrusted(socket: Socket): boolean
+  isTrusted(socket: ConnectionEnds): boolean
   /**
    * Treats `address` as the peer of this connection from now on. Called with the client's address from the PROXY
    * protocol header of a trusted load balancer.
    */
-  assignClient(socket: Socket, address: string): void
+  assignClient(socket: ClosingConnection, address: string): void
   /** The scheme that the client used: `X-Forwarded-Proto` of a trusted proxy, otherwise the connection's scheme. */
-  clientScheme(peer: Peer, req: IncomingMessage): 'http' | 'https'
+  clientScheme(peer: Peer, head: NamedFields): 'http' | 'https'
   /** The client's address for the logs: the last address in `X-Forwarded-For` that is not a trusted proxy's. */
-  clientAddress(peer: Peer, req: IncomingMessage): string
+  clientAddress(peer: Peer, head: NamedFields): string
   /** `X-Request-Id` of a trusted proxy where it is usable, otherwise a new id. */
-  requestId(peer: Peer, req: IncomingMessage): string
+  requestId(peer: Peer, head: NamedFields): string
 }
 
 /** No quotes, commas or spaces, because the id is written into headers, logs and JSON. */
@@ -29,13 +44,13 @@ const USABLE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/
 /** @param trusted valid CIDRs */
 export function createPeerTrust(trusted: readonly string[]): PeerTrust {
   const list = blockList(trusted)
-  const peers = new WeakMap<Socket, Peer>()
+  const peers = new WeakMap<ConnectionEnds, Peer>()
   const assignedClients = new Map<string, string>()
   const isTrusted = (address: string) => {
     const family = isIP(address)
     return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4')
   }
-  const remoteAddress = (socket: Socket) => plainAddress(socket.remoteAddress ?? '')
+  const remoteAddress = (socket: ConnectionEnds) => plainAddress(socket.remoteAddress ?? '')
 
   return {
     peerOf(socket) {
@@ -43,7 +58,7 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
       if (peer === undefined) {
         const client = assignedClients.size === 0 ? undefined : assignedClients.get(connectionKey(socket))
         const address = client ?? remoteAddress(socket)
-        const scheme = (socket as TLSSocket).encrypted ? 'https' : 'http'
+        const scheme = socket.encrypted === true ? 'https' : 'http'
         peer = { address, scheme, trusted: isTrusted(address) }
         peers.set(socket, peer)
       }
@@ -56,13 +71,13 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
       assignedClients.set(key, plainAddress(address))
       socket.once('close', () => assignedClients.delete(key))
     },
-    clientScheme(peer, req) {
+    clientScheme(peer, head) {
       if (!peer.trusted) return peer.scheme
-      const claimed = firstValue(req.headers['x-forwarded-proto'])
+      const claimed = firstValue(head.headers['x-forwarded-proto'])
       return claimed === 'https' || claimed === 'http' ? claimed : peer.scheme
     },
-    clientAddress(peer, req) {
-      const chain = peer.trusted ? req.headers['x-forwarded-for'] : undefined
+    clientAddress(peer, head) {
+      const chain = peer.trusted ? head.headers['x-forwarded-for'] : undefined
       if (typeof chain !== 'string') return peer.address
       const hops = chain.split(',').map((hop) => plainAddress(hop.trim()))
       return (
@@ -71,20 +86,20 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
         peer.address
       )
     },
-    requestId(peer, req) {
-      const claimed = peer.trusted ? req.headers['x-request-id'] : undefined
+    requestId(peer, head) {
+      const claimed = peer.trusted ? head.headers['x-request-id'] : undefined
       return typeof claimed === 'string' && USABLE_REQUEST_ID.test(claimed) ? claimed : randomUUID()
     },
   }
 }
 
-function firstValue(value: string | string[] | undefined): string | undefined {
-  const text = Array.isArray(value) ? value[0] : value
+function firstValue(value: string | readonly string[] | undefined): string | undefined {
+  const text = typeof value === 'string' ? value : value?.[0]
   return text?.split(',', 1)[0]?.trim().toLowerCase()
 }
 
 /** Unique among open connections. */
-function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): string {
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 

@@ -1,14 +1,14 @@
-import type { IncomingMessage } from 'node:http'
+import type { RequestHead } from './request-head.ts'
 
 /**
  * True for a browser's navigation, whose answer is shown to a person, so that a login page helps. Browsers say so by
  * Fetch Metadata (`Sec-Fetch-Mode`); for those that do not send it, `Accept` has to name HTML.
  */
-export function isNavigation(req: IncomingMessage): boolean {
-  if (req.method !== 'GET' && req.method !== 'HEAD') return false
-  const mode = req.headers['sec-fetch-mode']
+export function isNavigation({ method, headers }: Pick<RequestHead, 'method' | 'headers'>): boolean {
+  if (method !== 'GET' && method !== 'HEAD') return false
+  const mode = headers['sec-fetch-mode']
   if (mode !== undefined) return mode === 'navigate'
-  return req.headers.accept?.includes('text/html') ?? false
+  return headers.accept?.includes('text/html') ?? false
 }
 
 /**

@@ -17,7 +17,7 @@ export interface TraceIds {
    *
    * @param received the field's value; several fields are joined by commas
    */
-  continueOrStart(received: string | string[] | undefined): TraceContext
+  continueOrStart(received: string | readonly string[] | undefined): TraceContext
 }
 
 /**

@@ -1,13 +1,13 @@
 import type { ErrorCode } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import type { Exchange } from '../exchange/exchange.ts'
+import type { ExchangeRecord } from '../exchange/record.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
 import { traceIdOf } from '../http/traceparent.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
 
 export interface AccessLog {
   /** One line for one finished exchange. */
-  write(exchange: Exchange, status: number, durationMs: number): void
+  write(record: ExchangeRecord, status: number, durationMs: number): void
   /** One line for bytes that were no request. */
   writeUnparsed(refusal: UnparsedLine): void
 }
@@ -44,29 +44,29 @@ const NOTHING_READ = {
 
 export function createAccessLog(log: Pick<Log, 'info'>, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
   return {
-    write(exchange, status, durationMs) {
-      const { req, route, identity, count } = exchange
+    write(record, status, durationMs) {
+      const { head, route, identity } = record
       log.info(
         {
-          requestId: exchange.requestId,
-          traceId: traceIdOf(exchange.trace.traceparent),
-          clientAddress: peers.clientAddress(exchange.peer, req),
-          method: req.method,
-          host: req.headers.host ?? null,
-          path: maskPath(req.url ?? ''),
+          requestId: record.requestId,
+          traceId: traceIdOf(record.trace.traceparent),
+          clientAddress: peers.clientAddress(record.peer, head),
+          method: head.method,
+          host: head.headers.host ?? null,
+          path: maskPath(head.target),
           route: route?.label ?? null,
           upstream: route?.upstream.name ?? null,
-          target: exchange.target,
+          target: record.target,
           status,
-          code: exchange.code,
-          retries: exchange.retries,
+          code: record.code,
+          retries: record.retries,
           userId: identity?.userId ?? null,
           mandateId: identity?.mandateId ?? null,
-          bytesIn: count.bytesIn,
-          bytesOut: count.bytesOut,
+          bytesIn: record.bytesIn,
+          bytesOut: record.bytesOut,
           durationMs: rounded(durationMs),
-          lookupMs: exchange.lookupMs === null ? null : rounded(exchange.lookupMs),
-          upstreamMs: exchange.upstreamMs === null ? null : rounded(exchange.upstreamMs),
+          lookupMs: record.lookupMs === null ? null : rounded(record.lookupMs),
+          upstreamMs: record.upstreamMs === null ? null : rounded(record.upstreamMs),
         },
         'request',
       )

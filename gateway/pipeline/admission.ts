@@ -1,6 +1,5 @@
-import type { IncomingMessage } from 'node:http'
 import type { ErrorCode } from '../core/errors.ts'
-import { isHttp2 } from '../exchange/exchange.ts'
+import type { InboundRequest } from '../exchange/inbound.ts'
 import { parseHost, parseRequestTarget, withoutParameters } from '../http/request-target.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 
@@ -34,6 +33,9 @@ export interface RequestTarget {
   readonly path: string
 }
 
+/** What of a request decides where it goes. */
+export type RoutedRequest = Pick<InboundRequest, 'method' | 'target' | 'rawHeaders' | 'framingProblem'>
+
 /**
  * Where a request goes, by its head alone. Routing reads `Host`, the target and the method; no other field has
  * any influence (`X-Original-URL`, `X-HTTP-Method-Override` and their like).
@@ -41,17 +43,17 @@ export interface RequestTarget {
  * @param gatewayPath prefix of the gateway's own endpoints
  */
 export function admit(
-  req: IncomingMessage,
+  request: RoutedRequest,
   snapshot: Snapshot,
   scheme: 'http' | 'https',
   gatewayPath: string,
 ): Admission {
-  const read = readTarget(req, scheme, gatewayPath)
+  const read = readTarget(request, scheme, gatewayPath)
   if (read.kind !== 'forwardable') return read
 
   const { target } = read
   const { hostname, path } = target
-  const method = req.method ?? ''
+  const { method } = request
   const match = snapshot.routes.match({ host: hostname, path, method })
   if (read.hasParameters) {
     // Backends disagree on `;parameters`: some drop them before they look at the path. A path whose route
@@ -71,20 +73,20 @@ export function admit(
 
 /** What a request asks for, be there a route for it or not. */
 export function readTarget(
-  req: IncomingMessage,
+  request: RoutedRequest,
   scheme: 'http' | 'https',
   gatewayPath: string,
 ): Exclude<Admission, { kind: 'route' }> | Forwardable {
-  const framing = framingProblem(req)
-  if (framing !== null) return refused('bad_request', framing)
-  const host = onlyHost(req.rawHeaders)
+  const { framingProblem, method } = request
+  if (framingProblem !== null) return refused('bad_request', framingProblem)
+  const host = onlyHost(request.rawHeaders)
   if (host === null) return refused('bad_request', 'Host is missing, empty or repeated')
   const parsedHost = parseHost(host)
   if (parsedHost.kind === 'bad') return refused('bad_request', 'Host is malformed')
-  if (req.method === 'TRACE' || req.method === 'CONNECT') {
+  if (method === 'TRACE' || method === 'CONNECT') {
     return { ...refused('method_not_allowed', 'the method is never forwarded'), allow: FORWARDED_METHODS }
   }
-  const parsed = parseRequestTarget(req.url ?? '', { scheme, host })
+  const parsed = parseRequestTarget(request.target, { scheme, host })
   if (parsed.kind === 'bad') return refused('bad_request', parsed.reason)
 
   const { raw, path, hasParameters } = parsed
@@ -101,18 +103,6 @@ interface Forwardable {
 
 function isBelow(path: string, prefix: string): boolean {
   return path.startsWith(prefix) && (path.length === prefix.length || path.charCodeAt(prefix.length) === 47)
-}
-
-/** What Node's strict parser lets through and a backend might read another way. */
-function framingProblem(req: IncomingMessage): string | null {
-  if (isHttp2(req)) return null
-  if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') return 'the HTTP version is not 1.0 or 1.1'
-  const encoding = req.headers['transfer-encoding']
-  if (encoding === undefined) return null
-  // RFC 9112, section 6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing.
-  if (req.httpVersion === '1.0') return 'Transfer-Encoding in HTTP/1.0'
-  if (encoding.toLowerCase() !== 'chunked') return 'a transfer coding other than chunked'
-  return req.headers['content-length'] === undefined ? null : 'Transfer-Encoding with Content-Length'
 }
 
 function onlyHost(rawHeaders: readonly string[]): string | null {

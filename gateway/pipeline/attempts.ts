@@ -1,12 +1,13 @@
 import type { Duplex } from 'node:stream'
-import { type Exchange, hasBody } from '../exchange/exchange.ts'
+import type { Exchange } from '../exchange/exchange.ts'
 import { type HeaderEdits, upstreamHeaders } from '../http/headers.ts'
 import { withNewCookies } from '../http/new-cookies.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { Target } from '../upstreams/target.ts'
+import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
 import type { TargetConnections } from '../upstreams/transport/dispatcher.ts'
 import { createEndOfTick } from '../upstreams/transport/end-of-tick.ts'
-import { forwardHttp, type HttpOutcome } from '../upstreams/transport/http-attempt.ts'
+import { forwardHttp } from '../upstreams/transport/http-attempt.ts'
 import type { UpgradeOutcome } from '../upstreams/transport/upgrade-attempt.ts'
 import type { RequestTarget } from './admission.ts'
 import { upstreamHost, upstreamPath } from './upstream-request.ts'
@@ -29,7 +30,7 @@ export interface ForwardRequest {
   readonly upgrade: UpgradeParts | null
 }
 
-/** What came of one try at one target. */
+/** What came of one attempt at one target. */
 export type Outcome = HttpOutcome | UpgradeOutcome
 
 export interface Attempts {
@@ -41,7 +42,7 @@ export interface Attempts {
 
 const NOTHING = Buffer.alloc(0)
 
-/** One try of an admitted request at one target, by the hop that it takes. */
+/** Sends an admitted request to one target, as plain HTTP or as a handshake that switches over. */
 export function createAttempts(): Attempts {
   const endOfTick = createEndOfTick()
 
@@ -54,7 +55,7 @@ export function createAttempts(): Attempts {
     const attempt = {
       path: upstreamPath(route, target),
       headers: headersFor(request, at),
-      hasBody: hasBody(exchange.req),
+      hasBody: exchange.request.hasBody,
       maxBodyBytes: route.maxBodyBytes,
       responseEdits: withNewCookies(responseEdits(request), exchange.newCookies),
     }
@@ -77,27 +78,24 @@ export function createAttempts(): Attempts {
 
 function attemptUpgrade(request: ForwardRequest, upgrade: UpgradeParts, at: Target): Promise<UpgradeOutcome> {
   const { exchange, route, target } = request
-  const { req, res, requestId, isLast } = exchange
+  const { response, record } = exchange
   const attempt = {
-    req,
-    res,
-    requestId,
-    isLast,
+    response,
+    record,
     path: upstreamPath(route, target),
     headers: headersFor(request, at),
     socket: upgrade.socket,
-    head: exchange.retries === 0 ? upgrade.head : NOTHING,
+    head: record.retries === 0 ? upgrade.head : NOTHING,
     responseEdits: responseEdits(request),
-    count: exchange.count,
   }
   return at.upgrades.forward(attempt, (breakOff) => {
-    exchange.upgraded = true
+    record.upgraded = true
     exchange.breakOff = breakOff
   })
 }
 
 function beginSpan({ exchange, route, target }: ForwardRequest, at: Target): void {
-  exchange.span?.tries(at.url, upstreamPath(route, target))
+  exchange.span?.attemptBegan(at.url, upstreamPath(route, target))
 }
 
 function responseEdits({ exchange, route }: ForwardRequest): HeaderEdits | null {
@@ -105,10 +103,11 @@ function responseEdits({ exchange, route }: ForwardRequest): HeaderEdits | null 
 }
 
 function headersFor({ exchange, route, target, identity }: ForwardRequest, at: Target): string[] {
-  const { req, peer, requestId, trace, span } = exchange
+  const { record, span } = exchange
+  const { peer, requestId, trace } = record
   return upstreamHeaders(
     {
-      rawHeaders: req.rawHeaders,
+      rawHeaders: exchange.request.rawHeaders,
       host: target.host,
       upstreamHost: upstreamHost(route, target, at.host),
       peer,

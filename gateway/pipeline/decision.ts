@@ -61,19 +61,19 @@ const PASSES_ANONYMOUSLY: Decision = {
 export function createDecider(parts: DeciderParts): Decider {
   const { metrics, log } = parts
 
-  function authenticate(exchange: Exchange, tell: (found: AuthDecision) => void): void {
-    parts.authenticator.authenticate(readCookie(exchange.req.rawHeaders, parts.accessCookie), tell)
+  function authenticate(exchange: Exchange, onFound: (found: AuthDecision) => void): void {
+    parts.authenticator.authenticate(readCookie(exchange.request.rawHeaders, parts.accessCookie), onFound)
   }
 
   /** What the exchange and the log keep of it. */
-  function note(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
-    exchange.lookupMs = parts.now() - startedAt
-    exchange.span?.lookedUp(decision, startedAt)
-    if (decision.kind === 'authenticated') exchange.identity = decision.identity
+  function recordDecision(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
+    exchange.record.lookupMs = parts.now() - startedAt
+    exchange.span?.tokenDecided(decision, startedAt)
+    if (decision.kind === 'authenticated') exchange.record.identity = decision.identity
     return decision
   }
 
-  function denial(
+  function codeOfDenial(
     exchange: Exchange,
     route: Route,
     decision: AuthDecision,
@@ -81,8 +81,8 @@ export function createDecider(parts: DeciderParts): Decider {
   ): ErrorCode | null {
     if (decision.kind === 'failed') return decision.error.code
     if (decision.kind === 'refused') return decision.code
-    if (!mandateAllowed(route, exchange.identity)) return 'mandate_forbidden'
-    if (route.auth === 'required' && !originAllowed(exchange.req, origin, route.allowedOrigins))
+    if (!mandateAllowed(route, exchange.record.identity)) return 'mandate_forbidden'
+    if (route.auth === 'required' && !originAllowed(exchange.request, origin, route.allowedOrigins))
       return 'origin_forbidden'
     return null
   }
@@ -95,27 +95,27 @@ export function createDecider(parts: DeciderParts): Decider {
     const fields = identityHeaders(identity, names)
     if (fields === null) {
       log.error(
-        { requestId: exchange.requestId, tokenId: identity.tokenId },
+        { requestId: exchange.record.requestId, tokenId: identity.tokenId },
         'the row of this token holds a value that no header field can carry: empty, with a control character, or with white space at an end',
       )
     }
     return fields
   }
 
-  function count(decision: Decision, anonymous: boolean): Decision {
+  function countDecision(decision: Decision, anonymous: boolean): Decision {
     const label = decision.kind === 'denied' ? decision.code : anonymous ? 'anonymous' : 'authenticated'
     metrics.decision(label).value++
     return decision
   }
 
-  function judge(found: AuthDecision, { exchange, route, origin, names }: AccessRequest): Decision {
+  function decideOn(found: AuthDecision, { exchange, route, origin, names }: AccessRequest): Decision {
     const decision = found.kind === 'refused' && route.auth === 'optional' ? ANONYMOUS : found
-    const code = denial(exchange, route, decision, origin)
-    if (code !== null) return count({ kind: 'denied', code }, false)
-    if (decision.kind !== 'authenticated') return count(PASSES_ANONYMOUSLY, true)
+    const code = codeOfDenial(exchange, route, decision, origin)
+    if (code !== null) return countDecision({ kind: 'denied', code }, false)
+    if (decision.kind !== 'authenticated') return countDecision(PASSES_ANONYMOUSLY, true)
     const fields = fieldsOf(decision.identity, names, exchange)
-    if (fields === null) return count({ kind: 'denied', code: 'token_store_unavailable' }, false)
-    return count({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
+    if (fields === null) return countDecision({ kind: 'denied', code: 'token_store_unavailable' }, false)
+    return countDecision({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
   }
 
   /** One promise from the request to its decision; what lies between are calls. */
@@ -125,7 +125,7 @@ export function createDecider(parts: DeciderParts): Decider {
     return new Promise((resolve, reject) => {
       function conclude(found: AuthDecision): void {
         try {
-          resolve(judge(note(exchange, found, startedAt), request))
+          resolve(decideOn(recordDecision(exchange, found, startedAt), request))
         } catch (error) {
           reject(error)
         }
@@ -139,11 +139,12 @@ export function createDecider(parts: DeciderParts): Decider {
   }
 
   return {
-    decide: (request) => (request.route.auth === 'none' ? judge(ANONYMOUS, request) : decideByToken(request)),
+    decide: (request) =>
+      request.route.auth === 'none' ? decideOn(ANONYMOUS, request) : decideByToken(request),
     async identify(exchange) {
       const startedAt = parts.now()
       const found = await new Promise<AuthDecision>((resolve) => authenticate(exchange, resolve))
-      const decision = note(exchange, found, startedAt)
+      const decision = recordDecision(exchange, found, startedAt)
       const label =
         decision.kind === 'refused'
           ? decision.code

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../core/errors.ts'
 import type { Readiness } from '../core/readiness.ts'
-import { answer, refuse } from '../exchange/answers.ts'
+import { answer, sendRefusal } from '../exchange/answers.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import type { SessionEndpoints } from '../sessions/session-endpoints.ts'
 import type { RequestTarget } from './admission.ts'
@@ -38,8 +38,8 @@ const JSON_TYPE = ['Content-Type', 'application/json']
 export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
   const { accessCookie } = parts
   const read = ['GET', 'HEAD']
-  const no = (exchange: Exchange, code: ErrorCode, allow?: readonly string[]) =>
-    refuse(exchange, code, { accessCookie, allow })
+  const refuse = (exchange: Exchange, code: ErrorCode, allow?: readonly string[]) =>
+    sendRefusal(exchange, code, { accessCookie, allow })
 
   const endpoints = new Map<string, Endpoint>([
     ['/healthz', { methods: read, run: (exchange) => json(exchange, 200, { status: 'ok' }) }],
@@ -64,16 +64,16 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
   function changing(run: SessionEndpoints['refresh']): Endpoint['run'] {
     return async (exchange, { scheme, target }) => {
       const code = await run(exchange, { scheme, host: target.host })
-      if (code !== null && !clientIsGone(exchange)) no(exchange, code)
+      if (code !== null && !clientIsGone(exchange)) refuse(exchange, code)
     }
   }
 
   async function session(exchange: Exchange): Promise<void> {
     const decision = await parts.decider.identify(exchange)
     if (clientIsGone(exchange)) return
-    if (decision.kind === 'failed') return no(exchange, decision.error.code)
-    if (decision.kind === 'refused') return no(exchange, decision.code)
-    if (decision.kind === 'anonymous') return no(exchange, 'credentials_missing')
+    if (decision.kind === 'failed') return refuse(exchange, decision.error.code)
+    if (decision.kind === 'refused') return refuse(exchange, decision.code)
+    if (decision.kind === 'anonymous') return refuse(exchange, 'credentials_missing')
     const { userId, mandateId, sessionId } = decision.identity
     json(exchange, 200, { userId, mandateId, sessionId, expiresAt: isoTime(decision.expiresAt) })
   }
@@ -81,9 +81,9 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
   return {
     async handle(exchange, request) {
       const endpoint = endpoints.get(request.path)
-      if (endpoint === undefined) return no(exchange, 'route_not_found')
-      if (!endpoint.methods.includes(exchange.req.method ?? ''))
-        return no(exchange, 'method_not_allowed', endpoint.methods)
+      if (endpoint === undefined) return refuse(exchange, 'route_not_found')
+      if (!endpoint.methods.includes(exchange.request.method))
+        return refuse(exchange, 'method_not_allowed', endpoint.methods)
       await endpoint.run(exchange, request)
     },
   }

@@ -6,7 +6,7 @@ import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
 import type { Place } from '../upstreams/pending-queue.ts'
 import type { Target } from '../upstreams/target.ts'
-import type { HttpOutcome } from '../upstreams/transport/http-attempt.ts'
+import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
 import type { Lease, Turn, Verdict } from '../upstreams/upstream.ts'
 import type { Attempts, ForwardRequest, Outcome } from './attempts.ts'
 
@@ -45,7 +45,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       const { code, cause } = outcome
       log.warn(
         {
-          requestId: exchange.requestId,
+          requestId: exchange.record.requestId,
           upstream: route.upstream.name,
           target: lease.target.url,
           code,
@@ -59,21 +59,21 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     } else if (outcome.kind === 'closed') {
       cells.ok.value++
     }
-    if (!exchange.upgraded) {
-      route.upstreamMetrics.duration.observe(exchange.upstreamMs! / 1000, traceparentOf(exchange))
+    if (!exchange.record.upgraded) {
+      route.upstreamMetrics.duration.observe(exchange.record.upstreamMs! / 1000, traceparentOf(exchange))
     }
   }
 
-  function begin(exchange: Exchange, lease: Lease): void {
-    exchange.target = lease.target.url
-    exchange.upstreamStartedAt = parts.now()
-    exchange.upstreamMs = null
+  function begin({ record }: Exchange, lease: Lease): void {
+    record.target = lease.target.url
+    record.upstreamStartedAt = parts.now()
+    record.upstreamMs = null
   }
 
   /** A target that closes idle connections is not unwell: what it broke so is tried once more, on a fresh one. */
   function again(request: ForwardRequest, lease: Lease, outcome: Outcome): Promise<HttpOutcome> | null {
     const { exchange, route } = request
-    exchange.span?.tried(outcome)
+    exchange.span?.attemptEnded(outcome)
     if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
     // This neither counts as its failure nor against the budget. Each connection that has answered allows one
     // such retry, so they cannot pile up.
@@ -83,7 +83,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
 
   function end({ exchange, route }: ForwardRequest, lease: Lease, outcome: Outcome | null): void {
     if (outcome !== null) {
-      exchange.upstreamMs = parts.now() - exchange.upstreamStartedAt!
+      exchange.record.upstreamMs = parts.now() - exchange.record.upstreamStartedAt!
       record(exchange, route, lease, outcome)
     }
     lease.release(outcome === null ? 'bad' : verdictOf(outcome))
@@ -93,7 +93,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     async forward(request) {
       const { exchange, route, tokenExpiresAt } = request
       const { retryBudget, config } = route.upstream
-      letBodyCome(exchange)
+      // Only now that the request is admitted may the client send what it holds back.
+      exchange.response.sendContinue()
       const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt, parts.interrupt))
       let tried: Set<Target> | undefined
       retryBudget.deposit()
@@ -111,7 +112,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
             const second = again(request, lease, outcome)
             if (second !== null) {
               outcome = await second
-              exchange.span?.tried(outcome)
+              exchange.span?.attemptEnded(outcome)
             }
           } finally {
             end(request, lease, outcome)
@@ -125,7 +126,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
         }
       } finally {
         unwatch()
-        discardRest(exchange)
+        // No further attempt follows.
+        exchange.request.discardBody()
       }
     },
   }
@@ -142,11 +144,6 @@ async function turnOf(exchange: Exchange, place: Place<Turn>): Promise<Turn | nu
   return null
 }
 
-/** No further try follows: a body that the last one left as it was is read, or its connection would stand still. */
-function discardRest({ req }: Exchange): void {
-  if (req.readableFlowing === false) req.resume()
-}
-
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
 /**
@@ -154,9 +151,9 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
  * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body is gone.
  */
 function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
-  if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.res.headersSent) return false
+  if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.response.headersSent) return false
   if (outcome.unconnected) return !outcome.bodyTouched
-  return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.req.method ?? '')
+  return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.request.method)
 }
 
 /** Never so for an upgrade, whose connection is always its own. */
@@ -165,7 +162,7 @@ function isStale(outcome: Outcome): boolean {
 }
 
 function countRetry(exchange: Exchange, route: Route): void {
-  exchange.retries++
+  exchange.record.retries++
   route.upstreamMetrics.retries.value++
 }
 
@@ -185,18 +182,13 @@ function verdictOf(outcome: Outcome): Verdict {
   }
 }
 
-/** Only now that the request is admitted may the client send what it holds back (RFC 9110, section 10.1.1). */
-function letBodyCome(exchange: Exchange): void {
-  if (!exchange.awaitsContinue) return
-  exchange.awaitsContinue = false
-  exchange.res.writeContinue()
-}
-
 function conclusion(exchange: Exchange, outcome: Outcome): Forwarded {
   if (outcome.kind === 'body-too-large') return ended(exchange, 'body_too_large')
   return outcome.kind === 'failed' ? ended(exchange, outcome.code) : DONE
 }
 
 function ended(exchange: Exchange, code: ErrorCode): Forwarded {
-  return exchange.res.headersSent || exchange.upgraded ? { kind: 'broken', code } : { kind: 'refused', code }
+  return exchange.response.headersSent || exchange.record.upgraded
+    ? { kind: 'broken', code }
+    : { kind: 'refused', code }
 }

@@ -1,20 +1,13 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import { answer, interrupt, refuse } from '../exchange/answers.ts'
-import {
-  announcedLength,
-  bindExchange,
-  clientIsGone,
-  createExchange,
-  type Exchange,
-  exchangeOf,
-  traceparentOf,
-} from '../exchange/exchange.ts'
+import { answer, interrupt, sendRefusal } from '../exchange/answers.ts'
+import { clientIsGone, createExchange, type Exchange, traceparentOf } from '../exchange/exchange.ts'
+import type { InboundRequest, InboundResponse, ResponseOwner } from '../exchange/inbound.ts'
+import { createRecord } from '../exchange/record.ts'
 import type { Tracing } from '../exchange/tracing.ts'
-import type { PeerTrust } from '../http/forwarded.ts'
+import type { ConnectionEnds, PeerTrust } from '../http/forwarded.ts'
 import { isNavigation, redirectLocation } from '../http/login-redirect.ts'
+import { announcedLength } from '../http/request-framing.ts'
 import type { TraceIds } from '../http/traceparent.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 import type { Metrics, RouteMetrics } from '../telemetry/metrics/metrics.ts'
@@ -51,10 +44,9 @@ export interface GatewayParts {
   readonly draining: () => boolean
 }
 
-/** How a request came: with a body held back, as a handshake, or plainly. */
+/** What a listener knows of a request beside the request itself. */
 export interface Arrival {
-  /** The client waits for `100 Continue` before it sends its body. */
-  readonly awaitsContinue?: boolean
+  /** It is a WebSocket handshake. */
   readonly upgrade?: UpgradeParts
   /** The listener has found it unusable already. */
   readonly refusal?: ErrorCode
@@ -64,7 +56,7 @@ export interface Arrival {
 
 /** Bytes that were no request. */
 export interface Unparsed {
-  readonly socket: Socket
+  readonly socket: ConnectionEnds
   readonly requestId: string
   /** What the client was answered. */
   readonly code: ErrorCode
@@ -72,77 +64,76 @@ export interface Unparsed {
 
 export interface Gateway {
   /** Handles one request from its head to the end of its answer. Never rejects. */
-  handle(req: IncomingMessage, res: ServerResponse, arrival?: Arrival): Promise<void>
-  /**
-   * Refuses a request that was handed over and cannot be read to its end. @returns false where that cannot be said any
-   * more: an answer has begun, or there is no such request
-   */
-  interrupt(res: ServerResponse, code: ErrorCode): boolean
-  /** Counts and tells what the listener has refused before there was a request to read. */
-  unparsed(refusal: Unparsed): void
+  handle(request: InboundRequest, response: InboundResponse, arrival?: Arrival): Promise<void>
+  /** Counts and logs what the listener has refused before there was a request to read. */
+  recordUnparsed(refusal: Unparsed): void
 }
 
 const PROBES = new Set(['/healthz', '/readyz'])
 
 /** The whole request path. All state it needs is passed in; it keeps none between requests. */
 export function createGateway(parts: GatewayParts): Gateway {
-  const { metrics, peers, tracing } = parts
+  const { metrics, peers, tracing, accessCookie } = parts
   const unmatched = metrics.route('none')
 
-  async function handle(req: IncomingMessage, res: ServerResponse, arrival: Arrival = {}): Promise<void> {
-    const exchange = begin(req, res, arrival.awaitsContinue ?? false)
+  async function handle(
+    request: InboundRequest,
+    response: InboundResponse,
+    arrival: Arrival = {},
+  ): Promise<void> {
+    const exchange = begin(request, response)
     try {
       // One snapshot for the whole exchange, whatever is read from the file meanwhile.
       const snapshot = parts.snapshot()
-      const scheme = peers.clientScheme(exchange.peer, req)
+      const scheme = peers.clientScheme(exchange.record.peer, request)
       if (scheme === 'https' && arrival.insecure !== true) exchange.hsts = parts.hsts
-      if (arrival.refusal !== undefined) return no(exchange, arrival.refusal)
+      if (arrival.refusal !== undefined) return refuse(exchange, arrival.refusal)
       if (arrival.insecure) return await redirect(exchange)
 
-      const admission = admit(req, snapshot, scheme, parts.gatewayPath)
-      if (admission.kind === 'refused') return no(exchange, admission.code, admission.allow)
+      const admission = admit(request, snapshot, scheme, parts.gatewayPath)
+      if (admission.kind === 'refused') return refuse(exchange, admission.code, admission.allow)
       if (admission.kind === 'own') return await parts.endpoints.handle(exchange, { ...admission, scheme })
 
       const { route, target } = admission
-      exchange.route = route
+      exchange.record.route = route
       const upgrade = arrival.upgrade ?? null
       const origin = { scheme, host: target.host, upgrade: upgrade !== null }
       const asked = parts.decider.decide({ exchange, route, origin, names: snapshot.identity })
       const decision = asked instanceof Promise ? await asked : asked
-      if (clientIsGone(exchange) || res.headersSent) return
+      if (clientIsGone(exchange) || response.headersSent) return
       if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
-      if (announcedLength(req) > route.maxBodyBytes) return no(exchange, 'body_too_large')
+      if (announcedLength(request) > route.maxBodyBytes) return refuse(exchange, 'body_too_large')
 
       const { fields: identity, tokenExpiresAt } = decision
       const forward = { exchange, route, target, identity, tokenExpiresAt, upgrade }
       const outcome = await parts.forwarder.forward(forward)
-      if (outcome.kind === 'refused') return no(exchange, outcome.code)
+      if (outcome.kind === 'refused') return refuse(exchange, outcome.code)
       if (outcome.kind === 'broken') return breakOff(exchange, outcome.code)
     } catch (error) {
-      giveUp(exchange, error)
+      failExchange(exchange, error)
     }
   }
 
   /** A defect of the gateway's own: not answered as if nothing had happened, and the process lives on for the others. */
-  function giveUp(exchange: Exchange, error: unknown): void {
-    const { res, requestId } = exchange
-    parts.log.error({ requestId, err: error }, 'a request could not be handled')
+  function failExchange(exchange: Exchange, error: unknown): void {
+    const { response, record } = exchange
+    parts.log.error({ requestId: record.requestId, err: error }, 'a request could not be handled')
     try {
-      if (res.headersSent) res.destroy()
-      else no(exchange, 'overloaded')
+      if (response.headersSent) response.abort()
+      else refuse(exchange, 'overloaded')
     } catch {
-      res.destroy()
+      response.abort()
     }
   }
 
-  function no(exchange: Exchange, code: ErrorCode, allow?: readonly string[]): void {
-    refuse(exchange, code, { accessCookie: parts.accessCookie, allow })
+  function refuse(exchange: Exchange, code: ErrorCode, allow?: readonly string[]): void {
+    sendRefusal(exchange, code, { accessCookie, allow })
   }
 
   /** To HTTPS, whatever it is, but for what load balancers ask. No cookie is looked at. */
   async function redirect(exchange: Exchange): Promise<void> {
-    const read = readTarget(exchange.req, 'http', parts.gatewayPath)
-    if (read.kind === 'refused') return no(exchange, read.code, read.allow)
+    const read = readTarget(exchange.request, 'http', parts.gatewayPath)
+    if (read.kind === 'refused') return refuse(exchange, read.code, read.allow)
     if (read.kind === 'own' && PROBES.has(read.path)) {
       return parts.endpoints.handle(exchange, { ...read, scheme: 'http' })
     }
@@ -150,52 +141,65 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 
   function deny(exchange: Exchange, route: Route, target: RequestTarget, code: ErrorCode): void {
-    if (statusOf(code) !== 401 || route.loginRedirect === null || !isNavigation(exchange.req)) {
-      no(exchange, code)
+    if (statusOf(code) !== 401 || route.loginRedirect === null || !isNavigation(exchange.request)) {
+      refuse(exchange, code)
       return
     }
-    exchange.code = code
+    exchange.record.code = code
     answer(exchange, 303, ['Location', redirectLocation(route.loginRedirect, target.raw)], null)
   }
 
   /** Registers the end of the exchange first, so that nothing that happens to it goes uncounted. */
-  function begin(req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean): Exchange {
-    const peer = peers.peerOf(req.socket)
-    const exchange = createExchange(req, res, {
+  function begin(request: InboundRequest, response: InboundResponse): Exchange {
+    const peer = peers.peerOf(request.socket)
+    const record = createRecord({
+      head: request,
       peer,
-      requestId: peers.requestId(peer, req),
-      trace: parts.traceIds.continueOrStart(req.headers.traceparent),
+      requestId: peers.requestId(peer, request),
+      trace: parts.traceIds.continueOrStart(request.headers.traceparent),
       startedAt: parts.now(),
-      isLast: parts.draining,
     })
-    exchange.awaitsContinue = awaitsContinue
-    bindExchange(exchange)
-    if (tracing !== null) exchange.span = tracing.begin(exchange)
+    const exchange = createExchange({ request, response, record, isLast: parts.draining })
+    if (tracing !== null) exchange.span = tracing.begin(record)
     metrics.requestsInFlight.value++
-    res.once('close', () => finish(exchange))
+    response.setOwner(new ExchangeOwner(exchange))
     return exchange
+  }
+
+  class ExchangeOwner implements ResponseOwner {
+    readonly #exchange: Exchange
+
+    constructor(exchange: Exchange) {
+      this.#exchange = exchange
+    }
+
+    onClose(): void {
+      finish(this.#exchange)
+    }
+
+    onUnreadable(code: ErrorCode): boolean {
+      return interrupt(this.#exchange, code, { accessCookie })
+    }
   }
 
   function finish(exchange: Exchange): void {
     exchange.watcher?.clientClosed()
     metrics.requestsInFlight.value--
+    const { record, span } = exchange
     const now = parts.now()
-    const durationMs = now - exchange.startedAt
-    // The client's side can close a turn before the hop tells its outcome.
-    if (exchange.upstreamStartedAt !== null) exchange.upstreamMs ??= now - exchange.upstreamStartedAt
-    const cells: RouteMetrics = exchange.route?.metrics ?? unmatched
-    cells.requests(statusSent(exchange)).value++
-    if (!exchange.upgraded) cells.duration.observe(durationMs / 1000, traceparentOf(exchange))
-    exchange.span?.end(statusSent(exchange))
-    parts.accessLog?.write(exchange, statusSent(exchange), durationMs)
+    const durationMs = now - record.startedAt
+    // The client's side can close a tick before the attempt has its outcome.
+    if (record.upstreamStartedAt !== null) record.upstreamMs ??= now - record.upstreamStartedAt
+    const cells: RouteMetrics = record.route?.metrics ?? unmatched
+    const status = statusSent(exchange)
+    cells.requests(status).value++
+    if (!record.upgraded) cells.duration.observe(durationMs / 1000, traceparentOf(exchange))
+    span?.end(status)
+    parts.accessLog?.write(record, status, durationMs)
   }
 
   return {
-    interrupt(res, code) {
-      const exchange = exchangeOf(res)
-      return exchange !== null && interrupt(exchange, code, { accessCookie: parts.accessCookie })
-    },
-    unparsed({ socket, requestId, code }) {
+    recordUnparsed({ socket, requestId, code }) {
       const status = statusOf(code)
       unmatched.requests(status).value++
       parts.accessLog?.writeUnparsed({ requestId, clientAddress: peers.peerOf(socket).address, status, code })
@@ -205,16 +209,13 @@ export function createGateway(parts: GatewayParts): Gateway {
 }
 
 /** Never a complete-looking short answer: the client's connection ends with the upstream's. */
-function breakOff(exchange: Exchange, code: ErrorCode): void {
-  const { req, res } = exchange
-  exchange.code = code
-  // Without a length or chunks only a reset tells a cut answer from a whole one (RFC 9112, section 8).
-  if (req.httpVersion === '1.0') req.socket.resetAndDestroy()
-  else res.destroy()
+function breakOff({ response, record }: Exchange, code: ErrorCode): void {
+  record.code = code
+  response.abort()
 }
 
 /** 499, as nginx logs it, for a client that left before there was an answer. */
-function statusSent(exchange: Exchange): number {
-  if (exchange.upgraded) return 101
-  return exchange.res.headersSent ? exchange.res.statusCode : 499
+function statusSent({ response, record }: Exchange): number {
+  if (record.upgraded) return 101
+  return response.headersSent ? response.statusCode : 499
 }

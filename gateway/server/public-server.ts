@@ -1,13 +1,15 @@
-import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from 'node:http'
-import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https'
+import { createServer, type Server, STATUS_CODES } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket } from 'node:tls'
+import { TLSSocket, type TlsOptions } from 'node:tls'
 import { type ErrorCode, problemBody, statusOf } from '../core/errors.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import { endLingering } from '../exchange/answers.ts'
+import { announcesBody } from '../http/request-framing.ts'
 import type { Arrival, Gateway } from '../pipeline/gateway.ts'
 import { type ConnectionCounts, limitClientConnections } from './client-connections.ts'
+import { Http1Request } from './http1/http1-request.ts'
+import { Http1Response } from './http1/http1-response.ts'
 import { serveHttp2 } from './http2/http2-listener.ts'
 import { expectProxyHeader, type ProxyProtocolOptions } from './proxy-protocol/proxy-protocol.ts'
 
@@ -26,13 +28,12 @@ export interface PublicServerOptions {
   readonly onFull: () => void
   readonly connectionCounts: ConnectionCounts
   /** Null: plain HTTP. */
-  readonly tls: ServerOptions | null
+  readonly tls: TlsOptions | null
   /** `Strict-Transport-Security` over TLS; null where it is not set. */
   readonly hsts: string | null
 }
 
 const PLAIN: Arrival = {}
-const HOLDS_BODY_BACK: Arrival = { awaitsContinue: true }
 
 /** Header fields past which a request is refused; Node would cut them off silently. */
 export const MAX_HEADER_FIELDS = 2000
@@ -43,6 +44,8 @@ export const MAX_HEADER_FIELDS = 2000
  */
 export function createPublicServer(gateway: Gateway, options: PublicServerOptions): Server | TlsServer {
   const limits = {
+    IncomingMessage: Http1Request,
+    ServerResponse: Http1Response,
     maxHeaderSize: options.maxHeaderBytes,
     // Node wants it no longer than the whole request's.
     headersTimeout: Math.min(options.headersTimeoutMs, options.requestTimeoutMs),
@@ -67,13 +70,13 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
   server.maxHeadersCount = 0
   server.maxRequestsPerSocket = 0
 
-  const onRequest = (req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean) => {
+  const onRequest = (req: Http1Request, res: Http1Response, awaitsContinue: boolean) => {
     if (res.socket === null && isLast(answerUnderWay(req.socket))) return
     // Node tells only the answer at the head of the line that its connection has gone.
     if (res.socket === null) tellWhenGone(req.socket, res)
+    res.awaitsContinue = awaitsContinue
     const refusal = tooManyFields(req)
-    if (refusal === null) void gateway.handle(req, res, awaitsContinue ? HOLDS_BODY_BACK : PLAIN)
-    else void gateway.handle(req, res, { awaitsContinue, refusal })
+    void gateway.handle(req, res, refusal === null ? PLAIN : { refusal })
   }
   server.on('request', (req, res) => onRequest(req, res, false))
   server.on('checkContinue', (req, res) => onRequest(req, res, true))
@@ -81,16 +84,16 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
     if (res.socket === null) tellWhenGone(req.socket, res)
     void gateway.handle(req, res, { refusal: 'expectation_failed' })
   })
-  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+  server.on('upgrade', (req: Http1Request, socket: Duplex, head: Buffer) => {
     const res = answerOn(req)
     // A body would travel through the tunnel as if it were the client's first frames.
-    const refusal = tooManyFields(req) ?? (hasFramedBody(req) ? 'bad_request' : null)
+    const refusal = tooManyFields(req) ?? (announcesBody(req) ? 'bad_request' : null)
     void gateway.handle(req, res, {
       upgrade: { socket, head },
       ...(refusal === null ? {} : { refusal }),
     })
   })
-  server.on('connect', (req: IncomingMessage) => {
+  server.on('connect', (req: Http1Request) => {
     const earlier = answerUnderWay(req.socket)
     if (earlier === null) void gateway.handle(req, answerOn(req))
     else breakOff(req.socket, earlier)
@@ -129,7 +132,7 @@ export function createPublicServer(gateway: Gateway, options: PublicServerOption
 }
 
 /** A client that pipelines for long must not leave a listener for each request. */
-function tellWhenGone(socket: Socket, res: ServerResponse): void {
+function tellWhenGone(socket: Socket, res: Http1Response): void {
   const onGone = () => {
     if (!res.writableFinished) res.emit('close')
   }
@@ -141,7 +144,7 @@ function tellWhenGone(socket: Socket, res: ServerResponse): void {
  * RFC 6455, section 4.1. Any other wish to upgrade is ignored, and the request answered as what it else is. So is
  * one that comes before the request ahead of it was answered: Node would hand its connection over amid that answer.
  */
-function asksForWebSocket(req: IncomingMessage): boolean {
+function asksForWebSocket(req: Http1Request): boolean {
   return (
     req.method === 'GET' &&
     req.httpVersion === '1.1' &&
@@ -150,26 +153,22 @@ function asksForWebSocket(req: IncomingMessage): boolean {
   )
 }
 
-function tooManyFields(req: IncomingMessage): ErrorCode | null {
+function tooManyFields(req: Http1Request): ErrorCode | null {
   return req.rawHeaders.length / 2 > MAX_HEADER_FIELDS ? 'headers_too_large' : null
 }
 
-function hasFramedBody(req: IncomingMessage): boolean {
-  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) !== 0
-}
-
 /** The answer that has the connection now, as Node keeps it, or null. */
-function answerUnderWay(socket: Socket): ServerResponse | null {
-  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? null
+function answerUnderWay(socket: Socket): Http1Response | null {
+  return (socket as { _httpMessage?: Http1Response | null })._httpMessage ?? null
 }
 
 /** True for an answer that has told its client that the connection ends: what follows is not done (RFC 9112, section 9.6). */
-function isLast(answer: ServerResponse | null): boolean {
+function isLast(answer: Http1Response | null): boolean {
   return answer?.headersSent === true && !answer.shouldKeepAlive
 }
 
 /** Ends a connection that Node has handed over while an earlier answer had it: nobody else tells that answer. */
-function breakOff(socket: Socket, earlier: ServerResponse): void {
+function breakOff(socket: Socket, earlier: Http1Response): void {
   socket.on('error', () => {})
   socket.once('close', () => earlier.writableFinished || earlier.emit('close'))
   earlier.destroy()
@@ -177,10 +176,10 @@ function breakOff(socket: Socket, earlier: ServerResponse): void {
 }
 
 /** An answer for a connection that Node has handed over; the connection ends with it. */
-function answerOn(req: IncomingMessage): ServerResponse {
+function answerOn(req: Http1Request): Http1Response {
   // Not what the event hands over: where the handshake has a body, that is a stream which is no socket.
   const { socket } = req
-  const res = new ServerResponse(req)
+  const res = new Http1Response(req)
   res.shouldKeepAlive = false
   res.assignSocket(socket)
   socket.on('error', () => socket.destroy())
@@ -205,7 +204,7 @@ function answerUnparsed(
   // What a client sends behind its own `Connection: close` is not read; the answer goes on (RFC 9112, section 9.6).
   if (error.code === 'HPE_CLOSED_CONNECTION' && current !== null) return
   // A refusal is written before the parser stumbles over what follows it; it goes out, and nothing more.
-  if (current !== null && (current.writableEnded || endLingering(current))) {
+  if (current !== null && (current.writableEnded || current.endLingering())) {
     socket.destroySoon()
     return
   }
@@ -217,15 +216,15 @@ function answerUnparsed(
   const code = codeOfUnparsed(error)
   // What follows cannot be read, or is late already: nobody would time it any more.
   if (current !== null) current.shouldKeepAlive = false
-  if (current !== null && gateway.interrupt(current, code)) {
+  if (current?.refuseUnreadable(code)) {
     // Only where the client is too slow there is something to read on.
-    if (code !== 'request_timeout') endLingering(current)
+    if (code !== 'request_timeout') current.endLingering()
     return
   }
   const more = hsts !== null && 'encrypted' in socket ? `Strict-Transport-Security: ${hsts}\r\n` : ''
   const id = requestId()
   // Where a request was read, its exchange ends with the connection and is told by itself.
-  if (current === null) gateway.unparsed({ socket, requestId: id, code })
+  if (current === null) gateway.recordUnparsed({ socket, requestId: id, code })
   socket.end(problemAnswer(code, id, more), () => socket.destroy())
 }
 

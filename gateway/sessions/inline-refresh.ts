@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http'
 import type { AuthDecision } from '../auth/authenticator.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { isNavigation } from '../http/login-redirect.ts'
+import type { RequestHead } from '../http/request-head.ts'
 import type { Own, Refresh } from './refresh.ts'
 
 type Refusal = Extract<AuthDecision, { kind: 'refused' }>
@@ -24,7 +24,7 @@ export function createInlineRefresh(
   onFault: (error: GatewayError) => void,
 ): InlineRefresh {
   return async (exchange, own, refusal) => {
-    if (!isOutOfDate(refusal) || own.upgrade || !mayRefresh(exchange.req)) return refusal
+    if (!isOutOfDate(refusal) || own.upgrade || !mayRefresh(exchange.request)) return refusal
     try {
       const refreshed = await refresh.byCookie(exchange, own)
       if (refreshed.kind !== 'refreshed' || !refreshed.accessIsGood) return refusal
@@ -52,10 +52,10 @@ function isOutOfDate({ code }: Refusal): boolean {
  * and do not come from other sites at all; those of a backend's login may.
  * Browsers without Fetch Metadata send none of these fields.
  */
-function mayRefresh(req: IncomingMessage): boolean {
-  const { headers } = req
+function mayRefresh(head: Pick<RequestHead, 'method' | 'headers'>): boolean {
+  const { headers } = head
   return (
-    isNavigation(req) &&
+    isNavigation(head) &&
     (headers['sec-fetch-dest'] ?? 'document') === 'document' &&
     /^(?:same-origin|none)$/.test(String(headers['sec-fetch-site'] ?? 'none')) &&
     !/prefetch/i.test(`${headers['sec-purpose']} ${headers.purpose} ${headers['x-moz']}`)

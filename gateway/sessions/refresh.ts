@@ -63,7 +63,7 @@ export function createRefresh(parts: RefreshParts): Refresh {
   return {
     verify,
     async byCookie(exchange, own) {
-      const verified = await verify(readCookies(exchange.req.rawHeaders, cookies).refresh)
+      const verified = await verify(readCookies(exchange.request.rawHeaders, cookies).refresh)
       if (typeof verified === 'string') return { kind: 'refused', code: verified }
       if (verified.kind === 'refused') return { kind: 'refused', code: verified.code }
       if (!isOwnOrigin(exchange, own)) return { kind: 'refused', code: 'origin_forbidden' }
@@ -91,7 +91,7 @@ async function hasLeft(exchange: Exchange): Promise<boolean> {
 
 /** What changes a session is held to the rule for writes, whatever its method. */
 export function isOwnOrigin(exchange: Exchange, own: Own): boolean {
-  return originAllowed(exchange.req, { ...own, upgrade: true }, null)
+  return originAllowed(exchange.request, { ...own, upgrade: true }, null)
 }
 
 export function setCookie(name: string, value: string, own: Own): [string, string] {

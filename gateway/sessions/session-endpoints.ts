@@ -50,7 +50,7 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
       return null
     }
     const code = decision.kind === 'refused' ? decision.code : 'credentials_missing'
-    const verified = await parts.refresh.verify(readCookies(exchange.req.rawHeaders, cookies).refresh)
+    const verified = await parts.refresh.verify(readCookies(exchange.request.rawHeaders, cookies).refresh)
     if (typeof verified === 'string' || verified.kind === 'refused') return code
     if (!isOwnOrigin(exchange, own)) return 'origin_forbidden'
     const ending = await store.endByRefresh(verified.token)

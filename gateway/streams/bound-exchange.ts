@@ -24,13 +24,14 @@ export class BoundExchange implements OpenExchange {
   constructor(exchange: Exchange, tokenExpiresAt: number, interrupt: Interrupt) {
     this.#exchange = exchange
     this.#interrupt = interrupt
-    this.identity = exchange.identity
+    this.identity = exchange.record.identity
     this.tokenExpiresAt = tokenExpiresAt
   }
 
   kind(): StreamKind {
-    if (this.#exchange.upgraded) return 'websocket'
-    return this.#exchange.count.eventStream ? 'sse' : 'other'
+    const { upgraded, eventStream } = this.#exchange.record
+    if (upgraded) return 'websocket'
+    return eventStream ? 'sse' : 'other'
   }
 
   close(reason: CloseReason): void {
@@ -38,8 +39,8 @@ export class BoundExchange implements OpenExchange {
     const code = CODE_OF_CLOSE[reason]
     // While it waits for a target, nothing else will answer it. A handshake has no such wait that could be ended.
     if (exchange.watcher !== null && this.#interrupt(exchange, code)) return
-    exchange.code = code
-    if (exchange.breakOff === null) exchange.res.destroy()
+    exchange.record.code = code
+    if (exchange.breakOff === null) exchange.response.abort()
     else exchange.breakOff()
   }
 }

@@ -9,13 +9,13 @@ import {
   trace,
 } from '@opentelemetry/api'
 import type { AuthDecision } from '../auth/authenticator.ts'
-import type { Exchange } from '../exchange/exchange.ts'
-import type { ExchangeSpan, TryOutcome } from '../exchange/span.ts'
+import type { ExchangeRecord } from '../exchange/record.ts'
+import type { AttemptResult, ExchangeSpan } from '../exchange/span.ts'
 import type { UpstreamTrace } from '../http/headers.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
 
 export interface ExchangeSpanParts {
-  readonly exchange: Exchange
+  readonly record: ExchangeRecord
   readonly tracer: Tracer
   /** The span of the exchange, begun. */
   readonly span: Span
@@ -41,16 +41,16 @@ const KNOWN_METHODS = new Set([
  * none of them: traces are kept where others look than those who may see identities.
  */
 export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
-  const { exchange, tracer, span, now } = parts
+  const { record, tracer, span, now } = parts
   const context: Context = trace.setSpan(ROOT_CONTEXT, span)
   let current: Span = span
-  let upstream: UpstreamTrace = upstreamTrace(span, exchange)
+  let upstream: UpstreamTrace = upstreamTrace(span, record)
 
   return {
     get upstream() {
       return upstream
     },
-    lookedUp(decision, startTime) {
+    tokenDecided(decision, startTime) {
       const attributes = { 'gateway.decision': decisionOf(decision) }
       const child = tracer.startSpan('token look-up', { startTime, attributes }, context)
       if (decision.kind === 'failed') {
@@ -58,21 +58,21 @@ export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
       }
       child.end(now())
     },
-    tries(target, path) {
-      const attributes = tryAttributes(exchange, target, path)
-      const name = methodOf(exchange)
+    attemptBegan(target, path) {
+      const attributes = attemptAttributes(record, target, path)
+      const name = methodOf(record)
       current = tracer.startSpan(name, { kind: SpanKind.CLIENT, startTime: now(), attributes }, context)
-      upstream = upstreamTrace(current, exchange)
+      upstream = upstreamTrace(current, record)
     },
-    tried(outcome) {
+    attemptEnded(outcome) {
       describeOutcome(current, outcome)
       current.end(now())
     },
     end(status) {
-      const { route } = exchange
-      const method = methodOf(exchange)
+      const { route } = record
+      const method = methodOf(record)
       span.updateName(route === null ? method : `${method} ${route.label}`)
-      span.setAttributes(exchangeAttributes(exchange, status))
+      span.setAttributes(exchangeAttributes(record, status))
       // Of the server's spans only its own faults are errors; a refusal is an answer.
       if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
       span.end(now())
@@ -80,41 +80,43 @@ export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
   }
 }
 
-function upstreamTrace(span: Span, { trace: received }: Exchange): UpstreamTrace {
+function upstreamTrace(span: Span, { trace: received }: ExchangeRecord): UpstreamTrace {
   const { traceId, spanId } = span.spanContext()
   return { traceparent: `00-${traceId}-${spanId}-01`, isNew: received.isNew }
 }
 
-function methodOf({ req }: Exchange): string {
-  const { method = '' } = req
+function methodOf({ head }: ExchangeRecord): string {
+  const { method } = head
   return KNOWN_METHODS.has(method) ? method : 'HTTP'
 }
 
-function methodAttributes({ req }: Exchange): Attributes {
-  const { method = '' } = req
+function methodAttributes({ head }: ExchangeRecord): Attributes {
+  const { method } = head
   if (KNOWN_METHODS.has(method)) return { 'http.request.method': method }
   return { 'http.request.method': '_OTHER', 'http.request.method_original': method }
 }
 
-function exchangeAttributes(exchange: Exchange, status: number): Attributes {
-  const { req, peer, route, code } = exchange
-  const [path = '', query] = maskPath(req.url ?? '').split(/\?(.*)/s, 2)
+function exchangeAttributes(record: ExchangeRecord, status: number): Attributes {
+  const { head, peer, route, code } = record
+  const [path = '', query] = maskPath(head.target).split(/\?(.*)/s, 2)
   const answered = status !== 499
   return {
-    ...methodAttributes(exchange),
+    ...methodAttributes(record),
     'url.scheme': peer.scheme,
     'url.path': path,
     ...(query === undefined ? {} : { 'url.query': query }),
-    'network.protocol.version': req.httpVersion === '2.0' ? '2' : req.httpVersion,
+    'network.protocol.version': head.httpVersion === '2.0' ? '2' : head.httpVersion,
     'network.peer.address': peer.address,
-    ...(req.headers.host === undefined ? {} : { 'server.address': withoutPort(req.headers.host) }),
-    ...(req.headers['user-agent'] === undefined ? {} : { 'user_agent.original': req.headers['user-agent'] }),
+    ...(head.headers.host === undefined ? {} : { 'server.address': withoutPort(head.headers.host) }),
+    ...(head.headers['user-agent'] === undefined
+      ? {}
+      : { 'user_agent.original': head.headers['user-agent'] }),
     ...(route === null ? {} : { 'http.route': route.label, 'gateway.upstream': route.upstream.name }),
     ...(answered ? { 'http.response.status_code': status } : { 'error.type': 'client_gone' }),
     ...(status >= 500 ? { 'error.type': code ?? String(status) } : {}),
     ...(code === null ? {} : { 'gateway.code': code }),
-    'gateway.request_id': exchange.requestId,
-    'gateway.retries': exchange.retries,
+    'gateway.request_id': record.requestId,
+    'gateway.retries': record.retries,
   }
 }
 
@@ -122,10 +124,10 @@ function withoutPort(host: string): string {
   return host.replace(/:\d*$/, '')
 }
 
-function tryAttributes(exchange: Exchange, target: string, path: string): Attributes {
-  const { retries } = exchange
+function attemptAttributes(record: ExchangeRecord, target: string, path: string): Attributes {
+  const { retries } = record
   const attributes: Attributes = {
-    ...methodAttributes(exchange),
+    ...methodAttributes(record),
     ...(retries === 0 ? {} : { 'http.request.resend_count': retries }),
   }
   if (target.startsWith('unix:')) {
@@ -140,7 +142,7 @@ function tryAttributes(exchange: Exchange, target: string, path: string): Attrib
   }
 }
 
-function describeOutcome(span: Span, outcome: TryOutcome): void {
+function describeOutcome(span: Span, outcome: AttemptResult): void {
   if (outcome.kind === 'answered') {
     span.setAttribute('http.response.status_code', outcome.status)
     if (outcome.status < 400) return

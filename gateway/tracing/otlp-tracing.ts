@@ -73,15 +73,15 @@ export function createOtlpTracing(parts: OtlpTracingParts): Tracing {
   const tracer = provider.getTracer('poweron-gateway', parts.version)
 
   return {
-    begin(exchange) {
-      const { traceparent } = exchange.trace
+    begin(record) {
+      const { traceparent } = record.trace
       begun = traceIdOf(traceparent)
       const span = tracer.startSpan(
-        exchange.req.method ?? 'HTTP',
-        { kind: SpanKind.SERVER, startTime: exchange.startedAt },
-        exchange.trace.isNew ? ROOT_CONTEXT : remoteParent(traceparent),
+        record.head.method,
+        { kind: SpanKind.SERVER, startTime: record.startedAt },
+        record.trace.isNew ? ROOT_CONTEXT : remoteParent(traceparent),
       )
-      return span.isRecording() ? createExchangeSpan({ exchange, tracer, span, now }) : null
+      return span.isRecording() ? createExchangeSpan({ record, tracer, span, now }) : null
     },
     async close() {
       let timer: NodeJS.Timeout | undefined

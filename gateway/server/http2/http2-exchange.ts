@@ -1,37 +1,55 @@
-import { EventEmitter } from 'node:events'
-import type { IncomingHttpHeaders } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import { Readable } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { BodyReader, InboundRequest, InboundResponse, ResponseOwner } from '../../exchange/inbound.ts'
+import type { NamedFields } from '../../http/request-head.ts'
+import { discardBodyOf, readBodyOf } from '../readable-body.ts'
 import type { Http2Head } from './http2-head.ts'
 
-/** A request of HTTP/2 as the gateway reads one of HTTP/1.1: what it uses of `IncomingMessage`. */
-export class Http2Request extends Readable {
+/** A request of HTTP/2: one stream of a connection. */
+export class Http2Request extends Readable implements InboundRequest {
   readonly httpVersion = '2.0'
   readonly method: string
-  readonly url: string
+  readonly target: string
   readonly rawHeaders: readonly string[]
-  readonly headers: IncomingHttpHeaders
+  readonly headers: NamedFields
   readonly socket: TLSSocket
   /** No field announces a body here; it follows where the stream did not end with the head. */
-  readonly announcesBody: boolean
-  /** True once the whole request was read. */
+  readonly hasBody: boolean
+  /** Frames have one reading (RFC 9113, section 8.1). */
+  readonly framingProblem = null
   complete: boolean
   readonly #stream: ServerHttp2Stream
 
   constructor(stream: ServerHttp2Stream, head: Http2Head, socket: TLSSocket) {
     super({ highWaterMark: 16_384 })
     this.method = head.method
-    this.url = head.url
+    this.target = head.target
     this.rawHeaders = head.rawHeaders
     this.headers = head.headers
     this.socket = socket
-    this.announcesBody = !stream.endAfterHeaders
-    this.complete = !this.announcesBody
+    this.hasBody = !stream.endAfterHeaders
+    this.complete = !this.hasBody
     this.#stream = stream
     this.on('error', () => {})
-    if (this.announcesBody) this.#listen(stream)
+    if (this.hasBody) this.#listen(stream)
     else this.push(null)
+  }
+
+  get bodyRead(): boolean {
+    return this.readableEnded
+  }
+
+  get brokenOff(): boolean {
+    return this.errored !== null
+  }
+
+  readBody(reader: BodyReader): () => void {
+    return readBodyOf(this, reader)
+  }
+
+  discardBody(): void {
+    discardBodyOf(this)
   }
 
   #listen(stream: ServerHttp2Stream): void {
@@ -53,8 +71,8 @@ export class Http2Request extends Readable {
     this.destroy(Object.assign(new Error('the client reset its stream'), { code: 'ECONNRESET' }))
   }
 
-  /** Throws away what still comes, until the client's window is used up: then it has to wait. */
-  discard(): void {
+  /** The response is whole. Throws away what still comes of the request, until the client's window is used up: then it has to wait. */
+  discardLate(): void {
     const stream = this.#stream
     let left = DISCARDED_BYTES
     stream.removeAllListeners('data')
@@ -83,33 +101,45 @@ const CONNECTION_FIELDS = new Set([
   'upgrade',
 ])
 
-/**
- * An answer of HTTP/2 as the gateway writes one of HTTP/1.1: what it uses of `ServerResponse`. The head goes out with
- * the first piece of the body, or when it is flushed.
- */
-export class Http2Response extends EventEmitter {
+/** A response of HTTP/2. The head goes out with the first piece of the body, or when it is flushed. */
+export class Http2Response implements InboundResponse {
   statusCode = 200
   headersSent = false
   writableEnded = false
-  /** Only connections of HTTP/1.1 end with an answer. */
-  shouldKeepAlive = true
-  readonly socket = null
+  readonly carriesTrailers = true
+  owner: ResponseOwner | null = null
+  /** True while the client waits for `100 Continue` before it sends its body. */
+  #awaitsContinue: boolean
   readonly #stream: ServerHttp2Stream
-  readonly #req: Pick<Http2Request, 'complete' | 'discard'>
+  readonly #request: Pick<Http2Request, 'complete' | 'discardLate'>
   #fields: readonly string[] = []
   #trailers: readonly (readonly [string, string])[] = []
   #responded = false
   /** The answer's last piece is that of its trailers, be there none. */
   #awaitsTrailers = false
 
-  constructor(stream: ServerHttp2Stream, req: Pick<Http2Request, 'complete' | 'discard'>) {
-    super()
+  constructor(
+    stream: ServerHttp2Stream,
+    request: Pick<Http2Request, 'complete' | 'discardLate'>,
+    awaitsContinue: boolean,
+  ) {
     this.#stream = stream
-    this.#req = req
-    stream.on('drain', () => this.emit('drain'))
-    stream.once('close', () => this.emit('close'))
+    this.#request = request
+    this.#awaitsContinue = awaitsContinue
     stream.on('wantTrailers', () => this.#sendTrailers())
   }
+
+  setOwner(owner: ResponseOwner): void {
+    this.owner = owner
+    this.#stream.once('close', () => owner.onClose())
+  }
+
+  onDrain(onDrained: () => void): void {
+    this.#stream.once('drain', onDrained)
+  }
+
+  /** Only connections of HTTP/1.1 end with a response. */
+  endConnection(): void {}
 
   get destroyed(): boolean {
     return this.#stream.destroyed || this.#stream.aborted
@@ -119,16 +149,17 @@ export class Http2Response extends EventEmitter {
     return this.#stream.writableFinished && this.#stream.rstCode === constants.NGHTTP2_NO_ERROR
   }
 
-  get writableLength(): number {
-    return this.#stream.writableLength
-  }
-
   /** @param _reason HTTP/2 has none */
-  writeHead(status: number, _reason: string | undefined, fields: readonly string[]): this {
+  writeHead(status: number, _reason: string | undefined, fields: readonly string[]): void {
     this.statusCode = status
     this.headersSent = true
     this.#fields = fields
-    return this
+  }
+
+  /** HTTP/2 can say that it wants no more of a body (RFC 9113, section 8.1). */
+  sendWhole(status: number, fields: readonly string[], body: Buffer | null): void {
+    this.writeHead(status, undefined, fields)
+    this.end(body)
   }
 
   flushHeaders(): void {
@@ -141,8 +172,8 @@ export class Http2Response extends EventEmitter {
     return this.#stream.destroyed ? true : this.#stream.write(chunk)
   }
 
-  end(data?: string | Buffer | null, encoding?: BufferEncoding): this {
-    if (this.writableEnded) return this
+  end(data?: string | Buffer | null, encoding?: BufferEncoding): void {
+    if (this.writableEnded) return
     this.writableEnded = true
     const hasTrailers = this.#trailers.length > 0
     const isEmpty = data === undefined || data === null || data.length === 0
@@ -153,26 +184,26 @@ export class Http2Response extends EventEmitter {
       else this.#stream.end(data, encoding ?? 'utf8')
     }
     if (!this.#awaitsTrailers) this.#endRequest()
-    return this
   }
 
   addTrailers(trailers: readonly (readonly [string, string])[]): void {
     this.#trailers = trailers
   }
 
-  writeInformation(status: number, fields: readonly string[]): void {
+  inform(status: number, fields: readonly string[]): void {
     if (this.#responded || this.destroyed) return
     this.#stream.additionalHeaders({ ':status': status, ...grouped(endToEnd(fields)) })
   }
 
-  writeContinue(): void {
-    this.writeInformation(constants.HTTP_STATUS_CONTINUE, [])
+  sendContinue(): void {
+    if (!this.#awaitsContinue) return
+    this.#awaitsContinue = false
+    this.inform(constants.HTTP_STATUS_CONTINUE, [])
   }
 
-  /** Resets the stream: what was sent of the answer is told not to be all of it. */
-  destroy(): this {
+  /** Resets the stream: what was sent of the response is marked as not being all of it. */
+  abort(): void {
     if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
-    return this
   }
 
   #respond(options: { readonly endStream?: boolean; readonly waitForTrailers: boolean }): void {
@@ -188,7 +219,7 @@ export class Http2Response extends EventEmitter {
       this.#stream.sendTrailers(grouped(this.#trailers.flat()))
     } catch {
       // An event's handler: what it throws ends the process. Without its trailers the answer is not whole.
-      this.destroy()
+      this.abort()
       return
     }
     this.#endRequest()
@@ -200,8 +231,8 @@ export class Http2Response extends EventEmitter {
    */
   #endRequest(): void {
     const stream = this.#stream
-    if (this.#req.complete || stream.closed || stream.destroyed) return
-    this.#req.discard()
+    if (this.#request.complete || stream.closed || stream.destroyed) return
+    this.#request.discardLate()
     const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LINGER_MS)
     timer.unref()
     stream.once('close', () => clearTimeout(timer))

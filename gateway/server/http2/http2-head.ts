@@ -1,14 +1,15 @@
-import { type IncomingHttpHeaders, METHODS as KNOWN_METHODS } from 'node:http'
+import { METHODS as KNOWN_METHODS } from 'node:http'
 import type { IncomingHttpHeaders as Http2Fields } from 'node:http2'
 import type { ErrorCode } from '../../core/errors.ts'
+import type { NamedFields } from '../../http/request-head.ts'
 
 /** The head of a request as it came, and what is wrong with it in HTTP/2's own terms. */
 export interface Http2Head {
   readonly method: string
-  readonly url: string
+  readonly target: string
   /** Flat name, value pairs as HTTP/1.1 would have them: `Host` for `:authority`, one `Cookie` for all crumbs. */
   readonly rawHeaders: readonly string[]
-  readonly headers: IncomingHttpHeaders
+  readonly headers: NamedFields
   readonly refusal: ErrorCode | null
 }
 
@@ -27,7 +28,7 @@ const FIELD_OVERHEAD = 32
 export function readHttp2Head(fields: Http2Fields, raw: readonly string[], maxBytes: number): Http2Head {
   const authority = fields[':authority']
   const method = fields[':method'] ?? ''
-  const url = fields[':path'] ?? '/'
+  const target = fields[':path'] ?? '/'
   const hosts: string[] = []
   const cookies: string[] = []
   const rest: string[] = []
@@ -44,13 +45,12 @@ export function readHttp2Head(fields: Http2Fields, raw: readonly string[], maxBy
   const rawHeaders = host === undefined ? rest : ['host', host, ...rest]
   // RFC 9113, section 8.2.3: crumbs are joined before they leave HTTP/2.
   if (cookies.length > 0) rawHeaders.push('cookie', cookies.join('; '))
-  const headers = fields as IncomingHttpHeaders
-  if (host !== undefined) headers.host = host
+  if (host !== undefined) fields.host = host
   return {
     method,
-    url,
+    target,
     rawHeaders,
-    headers,
+    headers: fields,
     refusal: bytes > maxBytes ? 'headers_too_large' : problemOf(fields, hosts),
   }
 }

@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   constants,
   type IncomingHttpHeaders,
@@ -32,11 +31,7 @@ const MAX_STREAMS = 1000
  * Serves HTTP/2 to the clients of `server` that choose it by ALPN (RFC 7301); the others stay with HTTP/1.1. The
  * server's `closeIdleConnections` and `closeAllConnections` take these connections along.
  */
-export function serveHttp2(
-  server: Server,
-  gateway: Pick<Gateway, 'handle' | 'interrupt'>,
-  limits: Http2Limits,
-): void {
+export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, limits: Http2Limits): void {
   const sessions = new Map<ServerHttp2Session, () => void>()
   const serveHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
   const { closeIdleConnections, closeAllConnections } = server
@@ -83,24 +78,18 @@ export function serveHttp2(
   function accept(stream: ServerHttp2Stream, { fields, raw, socket }: StreamHead): void {
     stream.on('error', () => {})
     const head = readHttp2Head(fields, raw, limits.maxHeaderBytes)
-    const req = new Http2Request(stream, head, socket)
-    const res = new Http2Response(stream, req)
-    bound(
-      stream,
-      { req, onLate: () => gateway.interrupt(res as unknown as ServerResponse, 'request_timeout') },
-      limits,
-    )
+    const request = new Http2Request(stream, head, socket)
     const expectation = fields.expect?.toLowerCase()
+    const response = new Http2Response(stream, request, expectation !== undefined && request.hasBody)
+    boundStream(stream, { request, response }, limits)
     const refusal =
       head.refusal ??
       (expectation === undefined || expectation === '100-continue' ? null : 'expectation_failed')
-    const arrival: Arrival = {
-      awaitsContinue: expectation !== undefined && req.announcesBody,
-      ...(refusal === null ? {} : { refusal }),
-    }
-    void gateway.handle(req as unknown as IncomingMessage, res as unknown as ServerResponse, arrival)
+    void gateway.handle(request, response, refusal === null ? PLAIN : { refusal })
   }
 }
+
+const PLAIN: Arrival = {}
 
 interface StreamHead {
   readonly fields: IncomingHttpHeaders
@@ -109,15 +98,15 @@ interface StreamHead {
 }
 
 /** A client may hold a stream neither by a body that does not end nor by an answer that it does not take. */
-function bound(
+function boundStream(
   stream: ServerHttp2Stream,
-  { req, onLate }: { readonly req: Http2Request; readonly onLate: () => boolean },
-  limits: Http2Limits,
+  { request, response }: { readonly request: Http2Request; readonly response: Http2Response },
+  { requestTimeoutMs, scheduler }: Http2Limits,
 ): void {
-  const { requestTimeoutMs, scheduler } = limits
-  if (req.announcesBody) {
+  if (request.hasBody) {
     const cancel = scheduler.after(requestTimeoutMs, () => {
-      if (!req.complete && !onLate()) stream.close(constants.NGHTTP2_CANCEL)
+      if (request.complete || response.owner?.onUnreadable('request_timeout')) return
+      stream.close(constants.NGHTTP2_CANCEL)
     })
     stream.once('end', cancel)
     stream.once('close', cancel)

@@ -1,5 +1,4 @@
 import { constants, hkdfSync, randomBytes } from 'node:crypto'
-import type { ServerOptions } from 'node:https'
 import type { SecureContextOptions, TlsOptions, Server as TlsServer } from 'node:tls'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { CertificateStore } from './certificate-store.ts'
@@ -35,7 +34,7 @@ const COMMON = {
 } as const satisfies SecureContextOptions & TlsOptions
 
 /** The listener's half of TLS: HTTP/2 or HTTP/1.1 by ALPN, certificates by SNI. */
-export function tlsOptions(certificates: CertificateStore): ServerOptions {
+export function tlsOptions(certificates: CertificateStore): TlsOptions {
   const { cert, key } = certificates.fallback
   return {
     ...COMMON,

@@ -1,7 +1,7 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { ErrorCode } from '../../core/errors.ts'
 import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
 import { readReasonPhrase } from '../../http/status-line.ts'
+import type { HttpOutcome } from './attempt-outcome.ts'
+import type { AttemptClient, ClientResponse, ClientWatcher } from './client-side.ts'
 import type { TargetConnections } from './dispatcher.ts'
 import type { Deferred, EndOfTick } from './end-of-tick.ts'
 import { flatFields } from './raw-fields.ts'
@@ -9,24 +9,7 @@ import { BodyTooLargeError, RequestBody } from './request-body.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 import type { Dispatcher } from './undici.ts'
 
-/** The client's side of an exchange, as far as the hop has to do with it. */
-export interface AttemptClient {
-  readonly req: IncomingMessage
-  readonly res: ServerResponse
-  readonly requestId: string
-  /** True where the client's connection is to end with this answer; asked when the answer begins. */
-  readonly isLast: () => boolean
-  readonly count: TransferCount
-  /** Set for the time of the hop. */
-  watcher: ClientWatcher | null
-}
-
-export interface ClientWatcher {
-  /** The client's answer has closed: sent to its end, or with the connection. */
-  clientClosed(): void
-}
-
-/** One try to have a target answer a request. */
+/** What is sent to a target. */
 export interface AttemptRequest {
   /** Path and query as they go upstream. */
   readonly path: string
@@ -37,35 +20,6 @@ export interface AttemptRequest {
   /** Bytes of body that pass; one more ends the exchange. `Infinity` where the route sets no bound. */
   readonly maxBodyBytes: number
   readonly responseEdits: HeaderEdits | null
-}
-
-export type HttpOutcome =
-  | { readonly kind: 'answered'; readonly status: number }
-  | { readonly kind: 'client-gone' }
-  | { readonly kind: 'body-too-large' }
-  | AttemptFailure
-
-/** The target failed. What it says of the progress decides whether another target may be tried. */
-export interface AttemptFailure {
-  readonly kind: 'failed'
-  readonly code: ErrorCode
-  readonly cause: unknown
-  /** No connection came about: the target cannot have seen the request. */
-  readonly unconnected: boolean
-  /** A byte of the answer was seen. */
-  readonly answerBegan: boolean
-  /** A byte of the request's body was taken from the client. */
-  readonly bodyTouched: boolean
-  /** The connection had served others and was closed as this request came: no sign of an unwell target. */
-  readonly stale: boolean
-}
-
-/** Bytes of body that crossed the hop so far; kept when an exchange breaks off. */
-export interface TransferCount {
-  bytesIn: number
-  bytesOut: number
-  /** The answer is a stream of server-sent events. */
-  eventStream: boolean
 }
 
 /**
@@ -81,7 +35,7 @@ const CUT_SHORT = Object.assign(new Error('the answer was cut short'), { code: '
 /**
  * Sends one request to one target and streams the answer to the client, with backpressure both ways.
  * Never rejects: what became of it is the outcome. Where that is a failure before the answer began, nothing
- * was written to `res`; after that the caller has to break the client's connection.
+ * was written to the client; after that the caller has to abort the client's response.
  */
 export function forwardHttp(
   connections: TargetConnections,
@@ -90,17 +44,17 @@ export function forwardHttp(
   endOfTick: EndOfTick,
 ): Promise<HttpOutcome> {
   return new Promise((resolve) => {
-    const { req, count } = client
+    const { record } = client
     const body = request.hasBody
-      ? new RequestBody(req, request.maxBodyBytes, (bytes) => {
-          count.bytesIn += bytes
+      ? new RequestBody(client.request, request.maxBodyBytes, (bytes) => {
+          record.bytesIn += bytes
         })
       : null
     const handler = new AttemptHandler({ connections, client, request, endOfTick, body, resolve })
     client.watcher = handler
     const options = {
       path: request.path,
-      method: req.method as Dispatcher.HttpMethod,
+      method: client.request.method as Dispatcher.HttpMethod,
       headers: request.headers,
       body,
       // HEAD has an answer like any other's; without this undici would close the connection after it.
@@ -141,7 +95,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   }
 
   clientClosed(): void {
-    if (this.#parts.client.res.writableFinished) return
+    if (this.#parts.client.response.writableFinished) return
     this.#clientGone = true
     this.#controller?.abort(CLIENT_GONE)
     // Not yet on a connection: undici tells of the abort when it gets there, the client need not wait for it.
@@ -164,22 +118,22 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     statusMessage?: string,
   ): void {
     const { client, request } = this.#parts
-    const { req, res, requestId } = client
-    const http10 = req.httpVersion === '1.0'
+    const { response, record } = client
+    const { requestId } = record
     const reason = readReasonPhrase(status, statusMessage)
     const raw = flatFields(controller.rawHeaders)
     if (status < 200) {
-      if (!http10) res.writeInformation(status, clientHeaders(raw, requestId, null, false).fields)
+      response.inform(status, clientHeaders(raw, requestId, null, false).fields)
       return
     }
-    const bodiless = status === 204 || status === 304 || req.method === 'HEAD'
-    const head = clientHeaders(raw, requestId, request.responseEdits, !bodiless && !http10)
+    const bodiless = status === 204 || status === 304 || client.request.method === 'HEAD'
+    const head = clientHeaders(raw, requestId, request.responseEdits, !bodiless && response.carriesTrailers)
     this.#status = status
     this.#delimited = head.delimited || bodiless
     this.#length = head.length
-    client.count.eventStream = head.eventStream
-    if (client.isLast()) res.shouldKeepAlive = false
-    res.writeHead(status, reason, head.fields)
+    record.eventStream = head.eventStream
+    if (client.isLast()) response.endConnection()
+    response.writeHead(status, reason, head.fields)
     this.#awaitEndOfTick()
   }
 
@@ -190,26 +144,26 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   onEndOfTick(): void {
     this.#awaitsEndOfTick = false
     if (this.#settled) return
-    const { res, count } = this.#parts.client
+    const { response, record } = this.#parts.client
     try {
       if (this.#ended) this.#finish()
-      else if (count.bytesOut === 0 && !res.destroyed) res.flushHeaders()
+      else if (record.bytesOut === 0 && !response.destroyed) response.flushHeaders()
     } catch (error) {
       this.#fail(error as Error)
     }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    const { res, count } = this.#parts.client
-    count.bytesOut += chunk.length
+    const { response, record } = this.#parts.client
+    record.bytesOut += chunk.length
     if (chunk.length === this.#length && chunk.length <= WHOLE_MAX_BYTES) {
       this.#whole = chunk
       return
     }
-    if (res.write(chunk) || this.#draining) return
+    if (response.write(chunk) || this.#draining) return
     this.#draining = true
     controller.pause()
-    res.once('drain', () => {
+    response.onDrain(() => {
       if (this.#draining) controller.resume()
       this.#draining = false
     })
@@ -217,16 +171,16 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
     const { client, connections } = this.#parts
-    const { res } = client
     if (!this.#delimited && connections.breaking) {
       this.#fail(CUT_SHORT)
       return
     }
     const { rawTrailers } = controller
-    if (rawTrailers !== undefined && rawTrailers !== null) addTrailers(res, flatFields(rawTrailers))
+    if (rawTrailers !== undefined && rawTrailers !== null)
+      addTrailers(client.response, flatFields(rawTrailers))
     this.#ended = true
-    // A piece that was written this turn is held back by Node until its end, which belongs in the same write.
-    if (this.#whole === null && client.count.bytesOut > 0) this.#finish()
+    // Node holds a piece that was written in this tick back until the tick's end; the response's end belongs to the same write.
+    if (this.#whole === null && client.record.bytesOut > 0) this.#finish()
     else this.#awaitEndOfTick()
   }
 
@@ -237,9 +191,9 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   }
 
   #finish(): void {
-    const { res } = this.#parts.client
-    if (this.#whole === null) res.end()
-    else res.end(this.#whole.toString('latin1'), 'latin1')
+    const { response } = this.#parts.client
+    if (this.#whole === null) response.end()
+    else response.end(this.#whole.toString('latin1'), 'latin1')
     this.#settle({ kind: 'answered', status: this.#status })
   }
 
@@ -248,13 +202,13 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   }
 
   #fail(error: Error): void {
-    const { req, res } = this.#parts.client
+    const { request, response } = this.#parts.client
     if (error instanceof BodyTooLargeError) {
       this.#settle({ kind: 'body-too-large' })
       return
     }
     // The client's own breaking off comes back through the body's stream; it is no fault of the target's.
-    if (this.#clientGone || req.errored !== null || res.destroyed) {
+    if (this.#clientGone || request.brokenOff || response.destroyed) {
       this.#settle({ kind: 'client-gone' })
       return
     }
@@ -278,6 +232,6 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   }
 }
 
-function addTrailers(res: ServerResponse, trailers: readonly string[]): void {
-  if (trailers.length > 0) res.addTrailers(clientTrailers(trailers))
+function addTrailers(response: ClientResponse, trailers: readonly string[]): void {
+  if (trailers.length > 0) response.addTrailers(clientTrailers(trailers))
 }

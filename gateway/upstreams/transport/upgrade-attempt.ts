@@ -1,32 +1,31 @@
-import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, type ServerResponse } from 'node:http'
+import { type ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
 import { clientHeaders, type HeaderEdits } from '../../http/headers.ts'
 import { readReasonPhrase } from '../../http/status-line.ts'
+import type { AttemptFailure } from './attempt-outcome.ts'
+import type { AttemptRecord, ClientResponse } from './client-side.ts'
 import { parseTargetAddress, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
-import type { AttemptFailure, TransferCount } from './http-attempt.ts'
 import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
 
 /** The WebSocket handshake of one client, checked and authenticated already. */
 export interface UpgradeRequest {
-  readonly req: IncomingMessage
   /** Answers the client as long as the connection was not switched over. */
-  readonly res: ServerResponse
+  readonly response: ClientResponse
+  /** Gets the bytes that crossed after the switch, once it is over; of another answer those of its body. */
+  readonly record: Omit<AttemptRecord, 'eventStream'>
   readonly socket: Duplex
   /**
    * Bytes that came behind the handshake; they reach the target only after it switched over. Empty at a further
-   * try: the first one has put them back into `socket`.
+   * attempt: the first one has put them back into `socket`.
    */
   readonly head: Buffer
-  readonly requestId: string
   readonly path: string
   /** Flat name, value pairs, without `Connection` and `Upgrade`. */
   readonly headers: readonly string[]
   readonly responseEdits: HeaderEdits | null
-  /** Gets the bytes that crossed after the switch, once it is over; of another answer those of its body. */
-  readonly count: Pick<TransferCount, 'bytesIn' | 'bytesOut'>
 }
 
 export type UpgradeOutcome =
@@ -96,15 +95,11 @@ interface Forward {
 }
 
 function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOutcome> {
-  const { req, socket, head } = request
+  const { socket, head } = request
   return new Promise((resolve) => {
     let opened = false
     let outgoing: ClientRequest | null = null
-    // http-proxy-3 reads the request's head from here: what the client sent has no other way upstream.
-    const clean = Object.assign(Object.create(req), {
-      url: request.path,
-      headers: { ...fieldObject(request.headers), connection: 'Upgrade', upgrade: 'websocket' },
-    }) as IncomingMessage
+    const clean = handshakeFor(request)
 
     const onStart = (proxyReq: ClientRequest, started: IncomingMessage) => {
       if (started !== clean) return
@@ -144,7 +139,7 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
     started.removeAllListeners('error')
     started.on('error', (error) => {
       if (opened) return
-      // Another target may be tried: it gets the connection as this one found it.
+      // Another target may be attempted: it gets the connection as this one found it.
       unwatch()
       resolve(failure(error, socket, (started.socket?.bytesRead ?? 0) > 0))
     })
@@ -154,6 +149,18 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       started.destroy()
       resolve(opened ? { kind: 'closed' } : { kind: 'client-gone' })
     })
+  })
+}
+
+/** http-proxy-3 reads the request's head from here: what the client sent has no other way upstream. */
+function handshakeFor({ socket, path, headers }: UpgradeRequest): IncomingMessage {
+  return Object.assign(new IncomingMessage(socket as Socket), {
+    method: 'GET',
+    url: path,
+    httpVersion: '1.1',
+    httpVersionMajor: 1,
+    httpVersionMinor: 1,
+    headers: { ...fieldObject(headers), connection: 'Upgrade', upgrade: 'websocket' },
   })
 }
 
@@ -177,12 +184,12 @@ function watchForLeaving(socket: Duplex): () => void {
 }
 
 /** What went to and came from the target since the switch, of which `early` was read with its head. */
-function countFrames(target: Socket, early: Buffer, { socket, count }: UpgradeRequest): void {
+function countFrames(target: Socket, early: Buffer, { socket, record }: UpgradeRequest): void {
   const before = { in: target.bytesWritten, out: target.bytesRead - early.length }
   // Ahead of all who ask for it when the client's connection closes.
   socket.prependOnceListener('close', () => {
-    count.bytesIn = target.bytesWritten - before.in
-    count.bytesOut = target.bytesRead - before.out
+    record.bytesIn = target.bytesWritten - before.in
+    record.bytesOut = target.bytesRead - before.out
   })
 }
 
@@ -204,13 +211,13 @@ function passOn(
   request: UpgradeRequest,
   resolve: (outcome: UpgradeOutcome) => void,
 ): void {
-  const { res } = request
+  const { response, record } = request
   const status = answer.statusCode ?? 502
   try {
-    res.writeHead(
+    response.writeHead(
       status,
       readReasonPhrase(status, answer.statusMessage),
-      clientHeaders(answer.rawHeaders, request.requestId, request.responseEdits, false).fields,
+      clientHeaders(answer.rawHeaders, record.requestId, request.responseEdits, false).fields,
     )
   } catch (error) {
     resolve(failure(error, request.socket, true))
@@ -218,19 +225,22 @@ function passOn(
     return
   }
   answer.on('data', (chunk: Buffer) => {
-    request.count.bytesOut += chunk.length
+    record.bytesOut += chunk.length
+    if (response.write(chunk)) return
+    answer.pause()
+    response.onDrain(() => answer.resume())
   })
-  answer.pipe(res)
-  answer.once('error', () => res.destroy())
+  answer.once('end', () => response.end())
+  answer.once('error', () => response.abort())
   answer.once('close', () => {
-    if (!answer.complete) res.destroy()
+    if (!answer.complete) response.abort()
     resolve({ kind: 'answered', status })
   })
 }
 
 /** The fields of a 101 for the client: its two hop-by-hop fields are what the answer is about. */
 function switchedFields(raw: readonly string[], request: UpgradeRequest): string[] {
-  const { fields } = clientHeaders(raw, request.requestId, request.responseEdits, false)
+  const { fields } = clientHeaders(raw, request.record.requestId, request.responseEdits, false)
   return ['Upgrade', 'websocket', 'Connection', 'Upgrade', ...fields]
 }
 

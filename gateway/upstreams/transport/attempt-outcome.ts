@@ -1,0 +1,23 @@
+import type { ErrorCode } from '../../core/errors.ts'
+
+/** What came of one attempt to have a target answer a request. */
+export type HttpOutcome =
+  | { readonly kind: 'answered'; readonly status: number }
+  | { readonly kind: 'client-gone' }
+  | { readonly kind: 'body-too-large' }
+  | AttemptFailure
+
+/** The target failed. What this says of the progress decides whether another target may be tried. */
+export interface AttemptFailure {
+  readonly kind: 'failed'
+  readonly code: ErrorCode
+  readonly cause: unknown
+  /** No connection came about: the target cannot have seen the request. */
+  readonly unconnected: boolean
+  /** A byte of the answer was seen. */
+  readonly answerBegan: boolean
+  /** A byte of the request's body was taken from the client. */
+  readonly bodyTouched: boolean
+  /** The connection had served others and was closed as this request came: no sign of an unwell target. */
+  readonly stale: boolean
+}

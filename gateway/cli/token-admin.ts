@@ -4,7 +4,7 @@ import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { createKeyRing } from '../auth/jwt/keys.ts'
 import { createTokenSigner, type TokenSigner } from '../auth/jwt/token-signer.ts'
 import { canonicalValue } from '../auth/token-store/column-values.ts'
-import { type MappedColumn, type MappedTable, proofStatement } from '../auth/token-store/mapped-table.ts'
+import { type MappedColumn, type MappedTable, tableCheckStatement } from '../auth/token-store/mapped-table.ts'
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
 import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
 import { parameterType } from '../auth/token-store/token-table.ts'
@@ -99,7 +99,7 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
     let begun = false
     const once = (mapped: MappedTable, leftMs: number) =>
       database.transaction(async (query) => {
-        await query(proofStatement(mapped))
+        await query(tableCheckStatement(mapped))
         begun = true
         return task(mapped, query)
       }, leftMs)

@@ -1,6 +1,6 @@
 /**
- * The one table of the gateway's own answers: code -> HTTP status and title.
- * Codes are part of the interface; dashboards and clients match on them.
+ * The gateway's own error responses: for each code the HTTP status and the title. The codes are part of the interface,
+ * since dashboards and clients match on them.
  */
 const CODES = {
   bad_request: [400, 'The request is malformed'],
@@ -47,7 +47,7 @@ export const DECISION_CODES: readonly ErrorCode[] = [
   'overloaded',
 ]
 
-/** All of them, in the order of their statuses. */
+/** All codes, in the order of their statuses. */
 export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[]
 
 /** The HTTP status that answers `code`. */
@@ -55,7 +55,7 @@ export function statusOf(code: ErrorCode): number {
   return CODES[code][0]
 }
 
-/** A fault: something broke. A refusal is a value and never one of these. */
+/** A fault: something broke. A refusal is no error but a value. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError'
   readonly code: ErrorCode
@@ -68,7 +68,7 @@ export class GatewayError extends Error {
 
 /**
  * The body of the gateway's own errors (`application/problem+json`, RFC 9457).
- * Holds nothing of the request but its id, so that no secret can come back in it.
+ * It repeats nothing of the request but its id, so that no secret can be in it.
  */
 export function problemBody(code: ErrorCode, requestId: string): string {
   const [status, title] = CODES[code]

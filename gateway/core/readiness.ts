@@ -2,9 +2,9 @@
 export type ReadinessReason = 'draining' | 'keys' | 'token_store' | 'fenced' | 'routing_file'
 
 export interface ReadinessCause {
-  /** Null where it is none of those: no process answers. */
+  /** Null where none of the reasons applies, because no process answers. */
   readonly reason: ReadinessReason | null
-  /** What is wrong and what to do, in words. For operators alone. */
+  /** What is wrong and what to do, in words, for operators only. */
   readonly cause: string
 }
 
@@ -15,7 +15,7 @@ export interface Readiness {
   readonly causes: readonly ReadinessCause[]
 }
 
-/** @param causes why not; empty where it is ready */
+/** @param causes why the instance is not ready; empty where it is */
 export function readinessFrom(causes: readonly ReadinessCause[]): Readiness {
   const reasons = new Set(causes.flatMap(({ reason }) => reason ?? []))
   return { ready: causes.length === 0, reasons: [...reasons], causes }

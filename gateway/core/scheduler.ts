@@ -1,4 +1,4 @@
-/** Time, passed in so that tests can hold it. */
+/** The clock and its timers, passed in so that tests can control them. */
 export interface Scheduler {
   /** Milliseconds, monotonic. */
   now(): number
@@ -7,24 +7,24 @@ export interface Scheduler {
 }
 
 /**
- * The process's own clock. Its timers keep no process alive. What is due is run at the end of a turn of the event loop:
- * timers come first in a turn, and what arrived while the process was busy or stopped has to be read before anything
- * is held to be overdue.
+ * The clock of the process. Its timers do not keep the process alive. A task that is due runs at the end of a turn of the
+ * event loop: timers come first in a turn, and bytes that arrived while the process was busy or stopped have to be read
+ * before anything counts as late.
  */
 export const systemScheduler: Scheduler = {
   now: () => performance.now(),
   after(ms, task) {
-    let turnEnd: NodeJS.Immediate | null = null
+    let endOfTurn: NodeJS.Immediate | null = null
     const timer = setTimeout(
       () => {
-        turnEnd = setImmediate(task)
+        endOfTurn = setImmediate(task)
       },
       Math.max(0, ms),
     )
     timer.unref()
     return () => {
       clearTimeout(timer)
-      if (turnEnd !== null) clearImmediate(turnEnd)
+      if (endOfTurn !== null) clearImmediate(endOfTurn)
     }
   },
 }

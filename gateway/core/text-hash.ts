@@ -1,12 +1,13 @@
 /**
- * A number for a text, the same for the same text. V8 looks every new string up in its table of all before a `Map` may
- * compare it, most of a microsecond where many are in use; a number needs no such thing. Others may share it: whoever
- * finds something by it has to compare the texts.
+ * A 32-bit hash of a text, as the key of a `Map`. With the text itself as the key V8 looks each new string up in its table
+ * of all strings first, which costs most of a microsecond where many are in use. Different texts may have the same hash,
+ * so the texts have to be compared too.
  *
- * @param from, to what part of the text counts
+ * @param from where the part of the text that counts begins
+ * @param to where it ends
  */
 export function hashText(text: string, from = 0, to = text.length): number {
-  let key = 0
-  for (let i = from; i < to; i++) key = (Math.imul(key, 31) + text.charCodeAt(i)) | 0
-  return key
+  let hash = 0
+  for (let i = from; i < to; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(i)) | 0
+  return hash
 }

@@ -1,5 +1,5 @@
 import { canonicalValue } from '../auth/token-store/column-values.ts'
-import { type MappedTable, proofOf } from '../auth/token-store/mapped-table.ts'
+import { type MappedTable, tableCheck } from '../auth/token-store/mapped-table.ts'
 import type { DecidingRow } from '../auth/token-store/row-decision.ts'
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
 import { expirySql, expiryValueSql, isTime } from '../auth/token-store/token-expiry.ts'
@@ -108,7 +108,7 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
 
 function textsFor(mapped: MappedTable, timeoutMs: number) {
   const { name, id, userId, sessionId, mandateId, status, expiresAt, statuses } = mapped
-  const { cell, source, types } = proofOf(mapped)
+  const { cell, source, types } = tableCheck(mapped)
   const lock = (session: string) =>
     `select ${cell}, set_config('lock_timeout', '${timeoutMs}', true), ` +
     `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(session)} ` +

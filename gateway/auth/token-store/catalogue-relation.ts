@@ -1,33 +1,33 @@
 import { type Cell, DatabaseError, type Query } from '../../database/database.ts'
 import { quoteIdentifier, quoteTable, type TableName } from './token-columns.ts'
 
-/** A column as PostgreSQL's catalogue has it. */
+/** A column in PostgreSQL's catalogue. */
 export interface CatalogueColumn {
   readonly name: string
-  /** Of a domain, the type below. */
+  /** The name of its type; for a domain that of the base type. */
   readonly type: string
   readonly isEnum: boolean
   readonly isDomain: boolean
-  /** The very type, in SQL. */
+  /** Its type in SQL; for a domain the name of the domain. */
   readonly declared: string
-  /** Characters that it takes at most; null where there is no such bound. */
+  /** The most characters that a value may have; null where there is no limit. */
   readonly length: number | null
   readonly required: boolean
-  /** True where a row may be written without it. */
+  /** True where a row can be inserted without a value for it. */
   readonly defaulted: boolean
-  /** True where PostgreSQL alone writes it. */
+  /** True where only PostgreSQL writes it. */
   readonly generated: boolean
   readonly readable: boolean
   readonly insertable: boolean
   readonly updatable: boolean
-  /** False for a column of a view that leads to no column of a table. */
+  /** False for a column of a view that is no column of a table. */
   readonly writable: boolean
 }
 
-/** A table, or what looks like one. */
+/** A table, or another relation that can be read like one. */
 export interface Relation {
   readonly oid: string
-  /** Its full name, in SQL. */
+  /** Its full name in SQL. */
   readonly name: string
   /** `r` table, `p` partitioned, `v` view, `m` materialized view, `f` foreign table. */
   readonly kind: string
@@ -36,14 +36,14 @@ export interface Relation {
   readonly uniqueId: boolean
   /** True where an index begins with the id. */
   readonly indexedId: boolean
-  /** True where rows may be inserted and updated, by whoever has the privilege. */
+  /** True where rows can be inserted and updated, given the privileges. */
   readonly updatable: boolean
-  /** True where a trigger may fill in what an INSERT leaves out. */
+  /** True where a trigger may set the columns that an INSERT leaves out. */
   readonly completedByTrigger: boolean
   readonly columns: ReadonlyMap<string, CatalogueColumn>
 }
 
-/** Only an index without a condition, and with the id in front, serves every look-up. */
+/** Only an index without a condition, and with the id as its first column, can be used by every look-up. */
 const RELATION = `
   select c.oid::text, n.nspname::text, c.relname::text, c.relkind::text, row_security_active(c.oid),
          coalesce(bool_or(i.indisunique and i.indnkeyatts = 1), false), count(i.indexrelid) > 0,
@@ -58,7 +58,7 @@ const RELATION = `
   where c.oid = to_regclass($1)
   group by c.oid, n.nspname, c.relname, c.relkind`
 
-/** The base type of a domain stands for the domain, which may be one of a domain. */
+/** Types are base types: a domain is followed to its base type, which may be a domain again. */
 const COLUMNS = `
   with recursive types(attnum, type, typmod, required, defaulted) as (
     select a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef or a.attidentity <> ''
@@ -87,7 +87,7 @@ const COLUMNS = `
 
 const INSUFFICIENT_PRIVILEGE = '42501'
 
-/** @returns null where there is no such table, or it is in a schema that the role may not use. @throws DatabaseError */
+/** @returns null where there is no such table, or the role may not use its schema. @throws DatabaseError */
 export async function readRelation(query: Query, table: TableName, id: string): Promise<Relation | null> {
   let found: Cell[] | undefined
   try {

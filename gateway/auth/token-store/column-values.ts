@@ -1,25 +1,25 @@
-/** How PostgreSQL reads a uuid: in any case, with a hyphen or none after each four digits, in braces or not (manual, section 8.12). */
+/** A uuid as PostgreSQL accepts it: any case, optional hyphens after each four digits, optional braces (manual, section 8.12). */
 const UUID = /^(?:\{([0-9a-f]{4}(?:-?[0-9a-f]{4}){7})\}|([0-9a-f]{4}(?:-?[0-9a-f]{4}){7}))$/i
-/** How PostgreSQL writes one. */
+/** A uuid as PostgreSQL writes it. */
 const CANONICAL_UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-/** White space as PostgreSQL passes it over; JavaScript's is more. */
+/** White space that PostgreSQL ignores around a number; JavaScript's class of white space has more characters. */
 const SPACE = '[ \\t\\n\\r\\f\\v]*'
 const WHOLE = new RegExp(`^${SPACE}([+-]?)(\\d+)${SPACE}$`)
 const DECIMAL = new RegExp(`^${SPACE}([+-]?)(\\d*)(?:\\.(\\d*))?${SPACE}$`)
 
-/** Digits of the largest integer; longer ones need not be counted. */
+/** The digits of the largest int8; a longer number is not parsed. */
 const MAX_DIGITS = 19
 
 /** Bits of the integer types, without the sign. */
 const INTEGER_BITS: Readonly<Record<string, bigint>> = { int2: 15n, int4: 31n, int8: 63n }
 
 /**
- * The one spelling of a value in a column of this type: PostgreSQL holds values to be equal by what they are, and a
- * uuid or a number has many spellings. A text is its own.
+ * The canonical spelling of a value of `type`. PostgreSQL compares values and not spellings, and a uuid or a number can be
+ * spelt in many ways. A text has one spelling only.
  *
  * @param type the base type's name in the catalogue
- * @returns null where no value of the type is written so
+ * @returns null where the text is no value of the type
  */
 export function canonicalValue(type: string, text: string): string | null {
   if (type === 'uuid') return canonicalUuid(text)
@@ -28,7 +28,7 @@ export function canonicalValue(type: string, text: string): string | null {
   return bits === undefined ? text : canonicalInteger(text, bits)
 }
 
-/** Whether a column of this type holds two spellings to be the same value. */
+/** Whether two texts are the same value in a column of this type. */
 export function isSameValue(type: string, a: string, b: string): boolean {
   if (a === b) return true
   const canonical = canonicalValue(type, a)

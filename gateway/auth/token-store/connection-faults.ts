@@ -28,7 +28,7 @@ const HANDSHAKE: FaultDescription = {
 const NO_HOST: FaultDescription = {
   kind: 'host-unknown',
   problem: 'no address is known for the host in DATABASE_URL',
-  remedy: 'correct the name, or the resolver that this machine asks',
+  remedy: 'correct the name, or the resolver of this machine',
 }
 
 const UNREACHABLE: FaultDescription = {
@@ -46,16 +46,16 @@ const REFUSED: FaultDescription = {
 const BROKEN: FaultDescription = {
   kind: 'broken',
   problem: 'the connection to the database server was broken off',
-  remedy: "look at the server's log, and at what lies between and closes connections",
+  remedy: "look at the server's log, and at what in between closes connections",
 }
 
 const OWN_LIMIT: FaultDescription = {
   kind: 'own-limit',
   problem: 'this machine has no file descriptor or local port left for a connection to the database',
-  remedy: 'raise ulimit -n, or end what uses them up',
+  remedy: 'raise ulimit -n, or end the processes that use them up',
 }
 
-/** The database, or what lies between, is late. */
+/** The answer of the database, or of what is in between, is late. */
 export function describeLateAnswer(_detail: string, { timeoutMs }: FaultContext): FaultDescription {
   return {
     kind: 'late',
@@ -64,7 +64,7 @@ export function describeLateAnswer(_detail: string, { timeoutMs }: FaultContext)
   }
 }
 
-/** Codes of Node.js, of its TLS, of postgres.js and of DatabaseError: the server did not get to say anything. */
+/** Faults by the codes of Node.js, of its TLS, of postgres.js and of DatabaseError; the server itself reported none. */
 export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<string, FaultDescriber>([
   ['DEADLINE', describeLateAnswer],
   [
@@ -97,8 +97,8 @@ export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<st
     'CHANGED',
     {
       kind: 'changed',
-      problem: 'the token table was changed while it was asked',
-      remedy: 'nothing is to be done: it is read again as it is now',
+      problem: 'the token table was changed during a query',
+      remedy: 'no action is needed: the gateway reads the changed table',
     },
   ],
   [
@@ -106,10 +106,10 @@ export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<st
     {
       kind: 'overloaded',
       problem: 'too many look-ups wait for answers already (LOOKUP_QUEUE_MAX)',
-      remedy: 'see why the database is slower than requests come, or send fewer of them',
+      remedy: 'find out why the database answers more slowly than requests arrive, or send fewer requests',
     },
   ],
-  ['CLOSED', { kind: 'closed', problem: 'the gateway is leaving', remedy: 'nothing is to be done' }],
+  ['CLOSED', { kind: 'closed', problem: 'the gateway is shutting down', remedy: 'no action is needed' }],
   ['TLS_UNAVAILABLE', NO_TLS],
   ['SELF_SIGNED_CERT_IN_CHAIN', UNTRUSTED],
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', UNTRUSTED],
@@ -140,7 +140,7 @@ export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<st
     {
       kind: 'certificate-name',
       problem: "the database server's certificate is for another name than the host in DATABASE_URL",
-      remedy: 'write a name there that the certificate has, or have one made for this name',
+      remedy: 'write a name of the certificate there, or get a certificate for this name',
     },
   ],
   ['EPROTO', HANDSHAKE],
@@ -175,7 +175,7 @@ export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<st
   ['EADDRNOTAVAIL', OWN_LIMIT],
 ])
 
-/** Whole classes of codes, where the code itself has no words of its own. */
+/** Faults by classes of codes, for codes without an entry of their own. */
 export const CONNECTION_FAULT_CLASSES: readonly (readonly [RegExp, FaultDescriber])[] = [
   [/^ERR_(SSL|TLS)_/, HANDSHAKE],
   [/^CERT_/, UNTRUSTED],

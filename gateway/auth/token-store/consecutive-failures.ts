@@ -1,44 +1,44 @@
-/** Look-ups that failed one after the other, with none that was answered between. */
+/** Counts look-ups that failed one after the other, without an answered one in between. */
 export interface ConsecutiveFailures {
-  /** The token of the failure that made the run long enough to be evidence; null while it is not. */
-  readonly suspect: string | null
-  /** One more failed. @returns true where the run has become long enough by it */
-  add(id: string): boolean
-  /** One was answered. */
-  end(): void
+  /** The token whose failure made the failures count as evidence against the store; null until then. */
+  readonly suspectId: string | null
+  /** Counts a failure. @returns true where the failures count as evidence since this one */
+  record(id: string): boolean
+  /** A look-up was answered. */
+  reset(): void
 }
 
 export interface ConsecutiveFailuresParts {
   /** Milliseconds, monotonic. */
   readonly now: () => number
-  /** One query that is late fails many look-ups at once; so a run has to last. */
+  /** How long failures have to go on, in milliseconds: a single late query fails many look-ups at once. */
   readonly longerThanMs: number
 }
 
-const FAILURES = 5
+const MIN_FAILURES = 5
 
-/** So many failures in a row, over so long, are evidence against the store though its probe is answered. */
+/** Five failures in a row or more, over long enough, are evidence against the store even where its probe is answered. */
 export function createConsecutiveFailures({
   now,
   longerThanMs,
 }: ConsecutiveFailuresParts): ConsecutiveFailures {
   let failures = 0
   let beganAt = 0
-  let suspect: string | null = null
+  let suspectId: string | null = null
   return {
-    get suspect() {
-      return suspect
+    get suspectId() {
+      return suspectId
     },
-    add(id) {
+    record(id) {
       if (failures++ === 0) beganAt = now()
-      if (suspect !== null || failures < FAILURES || now() - beganAt <= longerThanMs) return false
-      suspect = id
+      if (suspectId !== null || failures < MIN_FAILURES || now() - beganAt <= longerThanMs) return false
+      suspectId = id
       return true
     },
-    end() {
+    reset() {
       if (failures === 0) return
       failures = 0
-      suspect = null
+      suspectId = null
     },
   }
 }

@@ -3,15 +3,15 @@ import type { Cell, Database } from '../../database/database.ts'
 import type { FaultContext } from './fault-description.ts'
 import { describeFault, isLate } from './token-store-faults.ts'
 
-/** Finds out what holds a late answer up. Never rejects. */
+/** Finds out why an answer was late. Never rejects. */
 export type DiagnoseLateAnswer = (fault: StoreFault) => Promise<StoreFault>
 
-/** More than a look-up's deadline is not waited for, nor more than this. */
-const DEADLINE_MAX_MS = 1000
+/** The longest deadline of the diagnosis, in milliseconds; a look-up's deadline is used where it is shorter. */
+const MAX_DEADLINE_MS = 1000
 
 /**
- * What a query of the token table locks: the table, what a view reads, partitions, and indexes. `to_regclass` and
- * the catalogue wait for none of them. Locks are shown to every role; whose session holds one, too, but not since when.
+ * The locks on what a query of the token table has to lock: the table, the tables of a view, partitions and indexes. This
+ * query waits for none of them. Every role may see the locks and their sessions, but not since when a session runs.
  */
 const LOCKS = `
   with recursive locked(oid) as (
@@ -37,8 +37,8 @@ const LOCKS = `
   limit 1`
 
 /**
- * A look-up's deadline says nothing of why. One more question, on another connection, tells a lock on the table from
- * a slow answer, and both from a server that does not answer at all.
+ * A look-up that misses its deadline does not tell why. One more query on another connection distinguishes a lock on the
+ * table, a slow server, and a server that does not answer at all.
  */
 export function createLateAnswerDiagnosis(
   database: Pick<Database, 'query'>,
@@ -50,35 +50,35 @@ export function createLateAnswerDiagnosis(
     let rows: Cell[][]
     try {
       const statement = { text: LOCKS, parameters: [table] }
-      rows = await database.query(statement, Math.min(timeoutMs, DEADLINE_MAX_MS))
+      rows = await database.query(statement, Math.min(timeoutMs, MAX_DEADLINE_MS))
     } catch (error) {
       const found = describeFault(error, context)
-      // No connection was to be had: the server was not asked.
+      // There was no free connection, so the server was not asked.
       if (found.code === 'BUSY') return fault
-      return isLate(found) ? silent(fault, late) : found
+      return isLate(found) ? silentServer(fault, late) : found
     }
     const [lock] = rows
-    return lock === undefined ? slow(fault, late) : locked(fault, table, lock)
+    return lock === undefined ? slowServer(fault, late) : lockedTable(fault, table, lock)
   }
 }
 
-function silent({ code }: StoreFault, late: string): StoreFault {
+function silentServer({ code }: StoreFault, late: string): StoreFault {
   return {
     kind: 'silent',
     code,
-    cause: `the database server does not answer at all (${code}: ${late}, nor had anything else): it is frozen, overloaded or cut off; look at its machine, and at the network and the host in DATABASE_URL`,
+    cause: `the database server does not answer at all (${code}: ${late}, nor had another query): it is frozen, overloaded or cut off; look at its machine, and at the network and the host in DATABASE_URL`,
   }
 }
 
-function slow({ code }: StoreFault, late: string): StoreFault {
+function slowServer({ code }: StoreFault, late: string): StoreFault {
   return {
     kind: 'slow',
     code,
-    cause: `the database server answers, but look-ups of tokens are too slow (${code}: ${late}, and no lock is in its way); look at the load of the server, at its disks, and at the plan of the look-up (EXPLAIN)`,
+    cause: `the database server answers, but look-ups of tokens are too slow (${code}: ${late}, and no lock holds it up); look at the load of the server, at its disks, and at the plan of the look-up (EXPLAIN)`,
   }
 }
 
-function locked({ code }: StoreFault, table: string, lock: readonly Cell[]): StoreFault {
+function lockedTable({ code }: StoreFault, table: string, lock: readonly Cell[]): StoreFault {
   const [granted, pid, application, user, since, blockers] = lock
   const facts = [
     user === null ? '' : `role ${user}`,

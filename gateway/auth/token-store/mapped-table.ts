@@ -7,9 +7,9 @@ import type { TokenStatuses } from './token-statuses.ts'
 export interface MappedColumn<T extends string = string> {
   /** Its name in SQL. */
   readonly sql: string
-  /** The catalogue's name of its type; of a domain, the one below. */
+  /** The catalogue's name of its type; for a domain that of its base type. */
   readonly type: T
-  /** Its very type in SQL: a domain's own name. */
+  /** Its type in SQL; for a domain the name of the domain. */
   readonly declared: string
 }
 
@@ -17,7 +17,7 @@ export interface MappedColumn<T extends string = string> {
 export interface MappedTable {
   /** Its full name in SQL. */
   readonly name: string
-  /** Its name in SQL as it is configured, where the search path decides what that leads to; else null. */
+  /** Its configured name in SQL, where that has no schema and the search path decides; else null. */
   readonly searched: string | null
   readonly oid: string
   readonly id: MappedColumn
@@ -26,47 +26,47 @@ export interface MappedTable {
   readonly mandateId: MappedColumn
   readonly status: MappedColumn
   readonly expiresAt: MappedColumn<ExpiryType>
-  /** As the column's type writes them. */
+  /** In the spelling of the column's type. */
   readonly statuses: TokenStatuses
-  /** What stands for no mandate in a new row. */
+  /** The value for no mandate in a new row. */
   readonly noMandate: '' | null
 }
 
-/** A statement's proof that it reads the table as it was mapped, as parts of its SQL. */
-interface Proof {
+/** The parts of a statement's SQL that check whether it reads the table as it was mapped. */
+interface TableCheck {
   /** The first cell: false; true on a server in recovery; NULL where the table is another one now. */
   readonly cell: string
-  /** What the table, called `t`, is joined to on the left: there is a row though the table gives none. */
+  /** The left side of a left join with the table `t`, so that there is a row even where the table has none. */
   readonly source: string
-  /** A condition on `t` that is always met; where a column's type is another one now, no such statement can be. */
+  /** A condition on `t` that is always true; where the type of a column has changed, the statement fails instead. */
   readonly types: string
 }
 
 /**
- * What is looked at once for each statement: whether the server is in recovery (behind a pooler it can change below a
- * living connection, and a standby's lag would void the promise), and whether the search path still leads to the same
- * table. `offset 0` keeps the planner from doing so for each row.
+ * Checked once for each statement: whether the server is in recovery (behind a pooler the server of an open connection can
+ * change, and a standby's lag would void the promise), and whether the search path still leads to the same table.
+ * `offset 0` keeps the planner from checking that for each row.
  *
- * The planner works the rest out, and works it out again whenever the table is changed: that the full name is the same
- * table's, and that the columns have the types they had. The name is looked at after the table is locked, hence in the
- * first cell.
+ * Checked by the planner, again whenever the table is changed: whether the full name still is the same table's, and
+ * whether the columns have the same types. The name is compared in the first cell, because that is computed after the
+ * table is locked.
  */
-export function proofOf(mapped: MappedTable): Proof {
+export function tableCheck(mapped: MappedTable): TableCheck {
   const oid = `'${mapped.oid}'::oid`
   const found = mapped.searched === null ? 'true' : `to_regclass(${sqlLiteral(mapped.searched)}) = ${oid}`
   return {
-    cell: `case when ${sqlLiteral(mapped.name)}::regclass = ${oid} then always.proof end`,
-    source: `(select case when pg_is_in_recovery() then true when ${found} then false end as proof offset 0) as always`,
-    types: typesProof(mapped),
+    cell: `case when ${sqlLiteral(mapped.name)}::regclass = ${oid} then always.state end`,
+    source: `(select case when pg_is_in_recovery() then true when ${found} then false end as state offset 0) as always`,
+    types: typeCheck(mapped),
   }
 }
 
 /**
- * An implicit cast would keep the old statement alive, and read the new values wrongly; arrays of different types are
- * never compared. Columns of one type share an array: what can change within it unseen (a text that becomes a varchar,
- * an integer a smaller one) is read in the same way.
+ * An implicit cast would let the old statement go on, and read the new values wrongly. Arrays of different types cannot be
+ * compared, so that the statement fails. Columns of one type share an array; the changes that this hides (a text that
+ * becomes a varchar, an integer a smaller one) do not change how the values are read.
  */
-function typesProof({ id, userId, sessionId, mandateId, status, expiresAt }: MappedTable): string {
+function typeCheck({ id, userId, sessionId, mandateId, status, expiresAt }: MappedTable): string {
   const columns: readonly MappedColumn[] = [id, userId, sessionId, mandateId, status, expiresAt]
   const types = [...new Set(columns.map(({ declared }) => declared))]
   return types
@@ -77,9 +77,9 @@ function typesProof({ id, userId, sessionId, mandateId, status, expiresAt }: Map
     .join(' and ')
 }
 
-/** A statement that proves the table, and in a transaction keeps it as it is until the end: it is locked, though not read. */
-export function proofStatement(mapped: MappedTable): Statement {
-  const { cell, source, types } = proofOf(mapped)
+/** A statement that checks the table and reads no row. In a transaction it locks the table against changes until the end. */
+export function tableCheckStatement(mapped: MappedTable): Statement {
+  const { cell, source, types } = tableCheck(mapped)
   return {
     text: `select ${cell} from ${source} left join ${mapped.name} as t on false and ${types}`,
     parameters: [],

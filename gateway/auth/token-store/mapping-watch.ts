@@ -1,19 +1,19 @@
 import type { StoreFault } from '../../core/store-fault.ts'
 import { mappingFault } from './token-store-faults.ts'
 
-/** Compares the mapping with the catalogue again and again: a table may change under a running gateway. */
+/** Compares the mapping with the catalogue repeatedly, since a table may change while the gateway runs. */
 export interface MappingWatch {
   /** What does not fit, by the last comparison. */
   readonly problems: readonly string[]
-  /** True where that may fit later without a restart: a table or a grant that is not there yet. */
+  /** True where the table may fit later without a restart, because only a table or a grant is missing. */
   readonly mayHeal: boolean
-  /** True where half a minute has passed, or a connection was opened, behind which the table may be another. */
+  /** True where half a minute has passed, or a connection was opened, which may lead to another table. */
   isDue(): boolean
-  /** @returns what does not fit, as a fault; null where all fits @throws DatabaseError */
+  /** @returns what does not fit, as a fault; null where everything fits @throws DatabaseError */
   check(): Promise<StoreFault | null>
 }
 
-/** What a comparison finds, as far as it matters here. */
+/** The result of a comparison. */
 export interface MappingReport {
   readonly problems: readonly string[]
   readonly warnings: readonly string[]
@@ -29,7 +29,7 @@ export interface MappingWatchParts {
   readonly now: () => number
   /** Connections to the database opened so far. */
   readonly connectionsOpened: () => number
-  /** Told of what slows look-ups down, or is not as meant, when it is not what it was. */
+  /** Called with what slows look-ups down, or is not as intended, when that has changed. */
   readonly onWarnings: (warnings: readonly string[]) => void
 }
 
@@ -39,13 +39,13 @@ export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
   let report: MappingReport = { problems: [], warnings: [] }
   let checkedAt = Number.NEGATIVE_INFINITY
   let openedBefore = -1
-  let warned = ''
+  let warnedBefore = ''
   let hasFitted = false
 
-  /** A table that could be written once, and cannot be now, is no reason to refuse what is only looked up. */
-  function split({ problems, warnings, mapped }: MappingReport) {
+  /** Once the table has fitted, problems that concern writing alone become warnings: look-ups still work. */
+  function classify({ problems, warnings, mapped }: MappingReport) {
     const readable = hasFitted && (mapped ?? null) !== null
-    return readable ? { fatal: [], told: [...problems, ...warnings] } : { fatal: problems, told: warnings }
+    return readable ? { problems: [], warnings: [...problems, ...warnings] } : { problems, warnings }
   }
 
   return {
@@ -57,18 +57,18 @@ export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
     },
     isDue: () => openedBefore !== parts.connectionsOpened() || parts.now() - checkedAt >= INTERVAL_MS,
     async check() {
-      // Before the question: one that is opened meanwhile may lead to another table than the one that is read.
+      // Read before the query: a connection that is opened during it may lead to another table.
       const opened = parts.connectionsOpened()
       const found = await parts.table.checkMapping(parts.timeoutMs)
       report = found
       checkedAt = parts.now()
       openedBefore = opened
-      const { fatal, told } = split(found)
-      if (fatal.length > 0) return mappingFault(fatal)
+      const { problems, warnings } = classify(found)
+      if (problems.length > 0) return mappingFault(problems)
       hasFitted = true
-      const warnings = told.join('\n')
-      if (warnings !== warned && told.length > 0) parts.onWarnings(told)
-      warned = warnings
+      const text = warnings.join('\n')
+      if (text !== warnedBefore && warnings.length > 0) parts.onWarnings(warnings)
+      warnedBefore = text
       return null
     },
   }

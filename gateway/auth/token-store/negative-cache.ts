@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache'
 
-/** Refusals that the token table has given. Nothing that admits is ever cached. */
+/** The codes of refusals by the token table. An admitting answer is never cached. */
 export type RefusalCode = 'token_unknown' | 'token_revoked' | 'token_expired'
 
 export interface NegativeCache {
-  /** The refusal given for this token no longer than the time to live ago. */
+  /** The refusal of this token, where it is not older than the time to live. */
   get(id: string): RefusalCode | undefined
   set(id: string, code: RefusalCode): void
   readonly size: number
@@ -21,8 +21,8 @@ export interface NegativeCacheOptions {
 const OFF: NegativeCache = { get: () => undefined, set: () => {}, size: 0 }
 
 /**
- * Keeps refusals for a time in microseconds. Only tokens with a good signature get here, so that nobody can
- * have somebody else's token refused.
+ * Keeps refusals for a time in microseconds. Only tokens with a good signature are entered, so that nobody can get
+ * somebody else's token refused.
  */
 export function createNegativeCache({ ttlUs, max, nowUs }: NegativeCacheOptions): NegativeCache {
   if (ttlUs === 0) return OFF

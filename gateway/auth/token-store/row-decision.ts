@@ -7,14 +7,14 @@ export interface IdentityTypes {
   readonly mandateId: string
 }
 
-/** Whose a token is. Null is none, or nothing said. */
-interface Whose {
+/** Whom a token belongs to. A null says nothing, or that there is none. */
+interface Owner {
   readonly userId: string | null
   readonly sessionId: string | null
   readonly mandateId: string | null
 }
 
-/** What a row says of its token. */
+/** What a row says about its token. */
 export interface DecidingRow {
   readonly userId: string
   readonly sessionId: string
@@ -26,7 +26,7 @@ export interface DecidingRow {
   readonly types: IdentityTypes
 }
 
-/** Why the row alone refuses its token; null where it does not. */
+/** The code by which the row alone refuses its token; null where it does not. */
 export function refusalByRow({
   active,
   expired,
@@ -36,10 +36,10 @@ export function refusalByRow({
 }
 
 /**
- * The first claim that says otherwise than the row; null where none does. A claim that is null says nothing, and an
- * empty mandate is no mandate. Values are compared as PostgreSQL compares those of the column.
+ * The first claim that differs from the row; null where none does. A claim that is null is not compared, and an empty
+ * mandate is no mandate. Values are compared as PostgreSQL compares those of the column.
  */
-export function claimThatDiffers(claims: Whose, row: DecidingRow): keyof IdentityTypes | null {
+export function claimThatDiffers(claims: Owner, row: DecidingRow): keyof IdentityTypes | null {
   if (claims.userId !== null && !isSameValue(row.types.userId, claims.userId, row.userId)) return 'userId'
   if (claims.mandateId !== null && !isSameMandate(claims.mandateId, row)) return 'mandateId'
   if (claims.sessionId !== null && !isSameValue(row.types.sessionId, claims.sessionId, row.sessionId))
@@ -48,7 +48,7 @@ export function claimThatDiffers(claims: Whose, row: DecidingRow): keyof Identit
 }
 
 /** True where the row belongs to somebody else than it did when this identity was read from it. */
-export function isReassigned(identity: Whose, row: DecidingRow): boolean {
+export function isReassigned(identity: Owner, row: DecidingRow): boolean {
   return claimThatDiffers({ ...identity, mandateId: identity.mandateId ?? '' }, row) !== null
 }
 

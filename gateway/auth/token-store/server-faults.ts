@@ -4,23 +4,23 @@ import type { FaultContext, FaultDescriber, FaultDescription } from './fault-des
 const STOPPING: FaultDescription = {
   kind: 'stopping',
   problem: 'the database server is stopping, or its administrator ended the connection',
-  remedy: 'start it again; nothing is to be done here',
+  remedy: 'start it again; the gateway needs no action',
 }
 
 const READ_ONLY: FaultDescription = {
   kind: 'read-only',
   problem: "the database server's transactions are read only",
   remedy:
-    'point DATABASE_URL at the primary, or take back default_transaction_read_only for the role and the database',
+    'point DATABASE_URL at the primary, or reset default_transaction_read_only for the role and the database',
 }
 
 const NO_TABLE: FaultDescriber = (_detail, { table }) => ({
   kind: 'table-missing',
-  problem: `the token table ${table} does not exist, or its columns are not as they were`,
+  problem: `the token table ${table} does not exist, or its columns have changed`,
   remedy: 'make it (`schema` prints the SQL), or correct TOKEN_TABLE and TOKEN_COLUMNS',
 })
 
-/** PostgreSQL's SQLSTATEs (manual, appendix A). */
+/** Faults by PostgreSQL's SQLSTATEs (manual, appendix A). */
 export const SERVER_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<string, FaultDescriber>([
   ['57014', describeLateAnswer],
   [
@@ -59,7 +59,7 @@ export const SERVER_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<string
   ['25006', READ_ONLY],
 ])
 
-/** Whole classes of SQLSTATEs, where the state itself has no words of its own. */
+/** Faults by classes of SQLSTATEs, for states without an entry of their own. */
 export const SERVER_FAULT_CLASSES: readonly (readonly [RegExp, FaultDescriber])[] = [
   [/^08/, describePoolerFault],
   [
@@ -75,7 +75,7 @@ export const SERVER_FAULT_CLASSES: readonly (readonly [RegExp, FaultDescriber])[
     /^40/,
     {
       kind: 'collision',
-      problem: "transactions on the token table stood in each other's way",
+      problem: 'transactions on the token table conflicted with each other',
       remedy: 'look at what else changes the table at the same time',
     },
   ],
@@ -83,7 +83,7 @@ export const SERVER_FAULT_CLASSES: readonly (readonly [RegExp, FaultDescriber])[
     /^22|^23/,
     {
       kind: 'row-refused',
-      problem: 'the token table does not take a value',
+      problem: 'the token table does not accept a value',
       remedy: 'compare the columns and constraints of the table with TOKEN_COLUMNS and TOKEN_STATUSES',
     },
   ],
@@ -105,7 +105,7 @@ function describeLoginFault(detail: string): FaultDescription {
     const problem = 'the database server has no such role'
     return { kind, problem, remedy: 'make the role (`schema` prints the SQL), or correct DATABASE_URL' }
   }
-  const problem = 'the database server does not let the role of DATABASE_URL in'
+  const problem = 'the database server refuses the role of DATABASE_URL'
   return { kind, problem, remedy: 'look at the role and at pg_hba.conf' }
 }
 
@@ -145,17 +145,17 @@ function describeStartup(detail: string): FaultDescription {
   if (/shutting down/.test(detail)) return STOPPING
   return {
     kind: 'starting',
-    problem: 'the database server is starting up and takes no questions yet',
+    problem: 'the database server is starting up and accepts no queries yet',
     remedy: 'wait; where it takes long, look at its log',
   }
 }
 
-/** SQLSTATE class 08 is what poolers have for all that they say themselves. */
+/** Poolers report all their own errors with SQLSTATE class 08. */
 function describePoolerFault(detail: string): FaultDescription {
   if (/no more connections allowed|max_client_conn/.test(detail)) {
     return {
       kind: 'no-slot-of-pooler',
-      problem: 'the pooler before the database has no free connection slot (max_client_conn)',
+      problem: 'the pooler in front of the database has no free connection slot (max_client_conn)',
       remedy: 'raise it, or end connections of others',
     }
   }
@@ -168,7 +168,7 @@ function describePoolerFault(detail: string): FaultDescription {
   }
   return {
     kind: 'pooler',
-    problem: 'the database server, or a pooler before it, broke the connection off',
+    problem: 'the database server, or a pooler in front of it, broke the connection off',
     remedy: 'look at the log of both',
   }
 }

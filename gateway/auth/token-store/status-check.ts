@@ -4,15 +4,15 @@ import { quoteIdentifier } from './token-columns.ts'
 import type { TokenStatuses } from './token-statuses.ts'
 
 export interface StatusCheck {
-  /** As the column writes them; one that it does not take stays as it is configured. */
+  /** In the spelling of the column; a status that the column cannot hold stays as it is configured. */
   readonly statuses: TokenStatuses
   readonly problems: readonly string[]
 }
 
-/** Classes of a value that is none of its type (22) or that a domain does not take (23), and of a type without such a cast (42). */
+/** SQLSTATE classes of an invalid value (22), of one that a domain refuses (23), and of a missing cast (42). */
 const NO_VALUE = /^(22|23|42)/
 
-/** Constraints of the column alone; whether one is enforced at all is known since PostgreSQL 18. */
+/** The CHECK constraints on this column only. The catalogue has `conenforced` since PostgreSQL 18. */
 const CHECKS = `
   select c.conname::text, pg_get_expr(c.conbin, c.conrelid), c.convalidated
   from pg_catalog.pg_constraint c
@@ -21,9 +21,10 @@ const CHECKS = `
   order by c.conname`
 
 /**
- * Whether the status column can hold the words that are configured, and how it writes them: `t` is `true` to a boolean.
+ * Checks whether the status column can hold the configured statuses, and finds out how it spells them: a boolean spells
+ * `t` as `true`.
  *
- * @param written true where the gateway writes the word of a revocation, too
+ * @param written true where the gateway also writes the status of a revocation
  * @throws DatabaseError
  */
 export async function checkStatuses(
@@ -33,23 +34,23 @@ export async function checkStatuses(
   { statuses, written }: { readonly statuses: TokenStatuses; readonly written: boolean },
 ): Promise<StatusCheck> {
   const problems: string[] = []
-  const words: Record<keyof TokenStatuses, string> = { ...statuses }
+  const spelt: Record<keyof TokenStatuses, string> = { ...statuses }
   const read = new Set<keyof TokenStatuses>()
   for (const use of ['admitting', 'revoked'] as const) {
-    const word = await readWord(query, column, statuses[use])
-    if (word !== null) {
-      words[use] = word
+    const spelling = await spellStatus(query, column, statuses[use])
+    if (spelling !== null) {
+      spelt[use] = spelling
       read.add(use)
     } else if (use === 'admitting' || written) {
-      problems.push(await withoutWord(query, column, statuses[use]))
+      problems.push(await describeUnknownStatus(query, column, statuses[use]))
     }
   }
-  if (read.size === 2 && words.admitting === words.revoked) {
+  if (read.size === 2 && spelt.admitting === spelt.revoked) {
     problems.push(
       `the statuses "${statuses.admitting}" and "${statuses.revoked}" are the same value of the column "${column.name}" (${column.type}); expected two different ones in TOKEN_STATUSES`,
     )
   }
-  if (problems.length > 0) return { statuses: words, problems }
+  if (problems.length > 0) return { statuses: spelt, problems }
   const checks = await query({ text: CHECKS, parameters: [relation.oid, column.name] })
   for (const [name, expression, validated] of checks) {
     // Rows from before a constraint that was not validated may hold anything.
@@ -58,33 +59,36 @@ export async function checkStatuses(
       ...(written ? ['revoked' as const] : []),
     ]
     for (const use of uses) {
-      if ((await evaluate(query, column, { expression: String(expression), word: words[use] })) !== false)
+      if (
+        (await evaluateForStatus(query, column, { expression: String(expression), status: spelt[use] })) !==
+        false
+      )
         continue
       problems.push(
-        `the constraint "${name}" allows no ${purposeOf(use)} "${words[use]}" in the column "${column.name}": CHECK ${expression} (TOKEN_STATUSES)`,
+        `the constraint "${name}" allows no ${purposeOf(use)} "${spelt[use]}" in the column "${column.name}": CHECK ${expression} (TOKEN_STATUSES)`,
       )
     }
   }
-  return { statuses: words, problems }
+  return { statuses: spelt, problems }
 }
 
 /**
- * The value of an expression for a row of which only the status is known; null where it is NULL, or asks for more than
- * that.
+ * Evaluates an expression for a row of which only the status is known; null where the result is NULL, or the expression
+ * needs other columns.
  *
  * @param expression as the catalogue gives it
  * @throws DatabaseError where the database cannot be asked
  */
-export async function evaluate(
+export async function evaluateForStatus(
   query: Query,
   column: CatalogueColumn,
-  { expression, word }: { readonly expression: string; readonly word: string },
+  { expression, status }: { readonly expression: string; readonly status: string },
 ): Promise<boolean | null> {
   const row = `select cast(cast($1 as text) as ${column.declared}) as ${quoteIdentifier(column.name)}`
   try {
     const [cells] = await query({
       text: `select (${expression}) from (${row}) as checked`,
-      parameters: [word],
+      parameters: [status],
     })
     const value = cells?.[0]
     return typeof value === 'boolean' ? value : null
@@ -94,20 +98,20 @@ export async function evaluate(
   }
 }
 
-/** How the column writes a word; null where it does not take it. @throws DatabaseError */
-async function readWord(query: Query, column: CatalogueColumn, word: string): Promise<string | null> {
-  const text = await castWord(query, column, word)
-  if (text === null || (column.length !== null && [...word].length > column.length)) return null
+/** How the column spells a status; null where it cannot hold it. @throws DatabaseError */
+async function spellStatus(query: Query, column: CatalogueColumn, status: string): Promise<string | null> {
+  const text = await castStatus(query, column, status)
+  if (text === null || (column.length !== null && [...status].length > column.length)) return null
   return text
 }
 
-async function castWord(query: Query, column: CatalogueColumn, word: string): Promise<string | null> {
+async function castStatus(query: Query, column: CatalogueColumn, status: string): Promise<string | null> {
   const isText = ['text', 'varchar', 'bpchar'].includes(column.type)
-  if (isText && !column.isDomain) return word
+  if (isText && !column.isDomain) return status
   try {
     const [cells] = await query({
       text: `select cast(cast($1 as text) as ${column.declared})::text`,
-      parameters: [word],
+      parameters: [status],
     })
     return String(cells?.[0])
   } catch (error) {
@@ -116,20 +120,20 @@ async function castWord(query: Query, column: CatalogueColumn, word: string): Pr
   }
 }
 
-async function withoutWord(query: Query, column: CatalogueColumn, word: string): Promise<string> {
+async function describeUnknownStatus(query: Query, column: CatalogueColumn, status: string): Promise<string> {
   const { name, type, length, isEnum } = column
   const expected = 'expected statuses that it has in TOKEN_STATUSES'
-  if (length !== null && [...word].length > length)
-    return `the column "${name}" takes ${length} characters, too few for the status "${word}"; ${expected}`
+  if (length !== null && [...status].length > length)
+    return `the column "${name}" takes ${length} characters, too few for the status "${status}"; ${expected}`
   if (type === 'bool')
-    return `the column "${name}" is of type bool, which has no "${word}"; ${expected}: true,false or false,true`
-  if (!isEnum) return `the column "${name}" of type ${column.declared} takes no "${word}"; ${expected}`
+    return `the column "${name}" is of type bool, which has no "${status}"; ${expected}: true,false or false,true`
+  if (!isEnum) return `the column "${name}" of type ${column.declared} takes no "${status}"; ${expected}`
   const labels = await query({
     text: 'select enumlabel::text from pg_catalog.pg_enum e join pg_catalog.pg_type t on t.oid = e.enumtypid where t.typname = $1 order by enumsortorder',
     parameters: [type],
   })
   const known = labels.map(([label]) => `"${label}"`).join(', ')
-  return `the enum ${type} of the column "${name}" has no "${word}", only ${known}; ${expected}`
+  return `the enum ${type} of the column "${name}" has no "${status}", only ${known}; ${expected}`
 }
 
 function purposeOf(use: keyof TokenStatuses): string {

@@ -12,9 +12,9 @@ export interface CatalogueReport {
   readonly mapped: MappedTable | null
   /** Every problem, each naming the column and what was expected; with `mapped` they concern writing alone. */
   readonly problems: readonly string[]
-  /** True where there are problems, and all of them are a table or a grant that is not there yet. */
+  /** True where the only problems are a table or a grant that is still missing. */
   readonly mayHeal: boolean
-  /** What lets tokens be looked up, but slowly or not as meant. */
+  /** What makes look-ups slow, or is not as intended. */
   readonly warnings: readonly string[]
 }
 
@@ -33,21 +33,21 @@ interface Problem {
 
 type MappedColumns = Record<keyof TokenColumns, CatalogueColumn>
 
-/** Kinds of relations that tell what is committed; and of those, the ones that have indexes. */
+/** The kinds of relations that show what is committed, and those of them that have indexes. */
 const CURRENT_KINDS = new Set(['r', 'p', 'v', 'f'])
 const INDEXED_KINDS = new Set(['r', 'p'])
 
 const TEXT = ['text', 'varchar']
 const INTEGERS = ['int2', 'int4', 'int8']
-const NAMES = [...TEXT, 'uuid', ...INTEGERS, 'numeric']
+const IDENTIFIER_TYPES = [...TEXT, 'uuid', ...INTEGERS, 'numeric']
 
-const FITS: Readonly<
+const ACCEPTED_TYPES: Readonly<
   Record<keyof TokenColumns, { readonly types: readonly string[]; readonly expected: string }>
 > = {
-  id: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
-  userId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
-  sessionId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
-  mandateId: { types: NAMES, expected: 'text, varchar, uuid or an integer' },
+  id: { types: IDENTIFIER_TYPES, expected: 'text, varchar, uuid or an integer' },
+  userId: { types: IDENTIFIER_TYPES, expected: 'text, varchar, uuid or an integer' },
+  sessionId: { types: IDENTIFIER_TYPES, expected: 'text, varchar, uuid or an integer' },
+  mandateId: { types: IDENTIFIER_TYPES, expected: 'text, varchar, uuid or an integer' },
   status: {
     types: [...TEXT, 'bpchar', 'bool', ...INTEGERS],
     expected: 'text, varchar, an enum, a boolean or an integer',
@@ -58,9 +58,9 @@ const FITS: Readonly<
   },
 }
 
-const KEYS = Object.keys(FITS) as (keyof TokenColumns)[]
+const KEYS = Object.keys(ACCEPTED_TYPES) as (keyof TokenColumns)[]
 
-/** @throws DatabaseError where the catalogue cannot be read */
+/** Compares the mapping with PostgreSQL's catalogue. @throws DatabaseError where the catalogue cannot be read */
 export async function checkCatalogue(query: Query, mapping: TokenMapping): Promise<CatalogueReport> {
   const name = quoteTable(mapping.table)
   const relation = await readRelation(query, mapping.table, mapping.columns.id)
@@ -68,22 +68,22 @@ export async function checkCatalogue(query: Query, mapping: TokenMapping): Promi
     const text = `the table ${name} does not exist, or the role may not use its schema (TOKEN_TABLE)`
     return { mapped: null, problems: [text], mayHeal: true, warnings: [] }
   }
-  const unfit = unfitFor(relation, mapping.columns)
-  if (unfit.length > 0) return reportOf(name, { mapped: null, problems: unfit, warnings: [] })
+  const unreadable = findReadProblems(relation, mapping.columns)
+  if (unreadable.length > 0) return reportOf(name, { mapped: null, problems: unreadable, warnings: [] })
   const found = columnsOf(relation, mapping.columns)
   const { statuses, problems } = await checkStatuses(query, relation, found.status, mapping)
   if (problems.length > 0)
-    return reportOf(name, { mapped: null, problems: problems.map(lasting), warnings: [] })
+    return reportOf(name, { mapped: null, problems: problems.map(permanentProblem), warnings: [] })
   const writing = mapping.written
     ? await checkWriting(query, { relation, mapped: found, statuses })
     : { problems: [], warnings: [], missingGrants: [] }
   return reportOf(name, {
     mapped: mappedTable(relation, found, mapping.table.schema === null ? name : null, statuses),
     problems: [
-      ...writing.problems.map(lasting),
+      ...writing.problems.map(permanentProblem),
       ...writing.missingGrants.map((text) => ({ text, mayHeal: true })),
     ],
-    warnings: [...warningsOf(relation, mapping.columns), ...writing.warnings],
+    warnings: [...findWarnings(relation, mapping.columns), ...writing.warnings],
   })
 }
 
@@ -103,21 +103,21 @@ function reportOf(
   }
 }
 
-function lasting(text: string): Problem {
+function permanentProblem(text: string): Problem {
   return { text, mayHeal: false }
 }
 
-/** Why tokens could not be read. */
-function unfitFor(relation: Relation, columns: TokenColumns): Problem[] {
-  const problems = KEYS.flatMap((key) => problemOf(key, columns[key], relation.columns) ?? [])
+/** Why tokens cannot be read. */
+function findReadProblems(relation: Relation, columns: TokenColumns): Problem[] {
+  const problems = KEYS.flatMap((key) => findColumnProblem(key, columns[key], relation.columns) ?? [])
   if (!CURRENT_KINDS.has(relation.kind)) {
-    const text = 'is no table or view that tells what is committed now (a materialized view is a copy)'
-    problems.unshift(lasting(text))
+    const text = 'is no table or view that shows what is committed now (a materialized view is a copy)'
+    problems.unshift(permanentProblem(text))
   }
   return problems
 }
 
-function problemOf(
+function findColumnProblem(
   key: keyof TokenColumns,
   column: string,
   found: ReadonlyMap<string, CatalogueColumn>,
@@ -126,20 +126,20 @@ function problemOf(
   const entry = found.get(column)
   if (entry === undefined) {
     const known = [...found.keys()].map((each) => `"${each}"`).join(', ')
-    return lasting(`has no column "${column}"${mapped}; it has ${known} (TOKEN_COLUMNS)`)
+    return permanentProblem(`has no column "${column}"${mapped}; it has ${known} (TOKEN_COLUMNS)`)
   }
   if (!entry.readable)
     return { text: `the role may not SELECT the column "${column}"${mapped}`, mayHeal: true }
-  const { types, expected } = FITS[key]
+  const { types, expected } = ACCEPTED_TYPES[key]
   if (types.includes(entry.type) || (key === 'status' && entry.isEnum)) return null
-  return lasting(`the column "${column}"${mapped} is of type ${entry.type}; expected ${expected}`)
+  return permanentProblem(`the column "${column}"${mapped} is of type ${entry.type}; expected ${expected}`)
 }
 
 function columnsOf(relation: Relation, columns: TokenColumns): MappedColumns {
   return Object.fromEntries(KEYS.map((key) => [key, relation.columns.get(columns[key])!])) as MappedColumns
 }
 
-function warningsOf({ kind, rowSecurity, indexedId, uniqueId }: Relation, { id }: TokenColumns): string[] {
+function findWarnings({ kind, rowSecurity, indexedId, uniqueId }: Relation, { id }: TokenColumns): string[] {
   const warnings: string[] = []
   if (rowSecurity) {
     warnings.push('row-level security applies to the role: tokens whose rows it may not see are refused')

@@ -1,15 +1,15 @@
-/** Types of a column of expiries, as the catalogue names them. Of `timestamp` the time is UTC. */
+/** The types that the column of expiries may have, as the catalogue names them. A `timestamp` is in UTC. */
 export type ExpiryType = 'timestamptz' | 'timestamp' | 'int4' | 'int8' | 'numeric' | 'float8' | 'float4'
 
-/** From here on a number is epoch milliseconds; no seconds reach it before the year 5138. */
+/** From this value on a number is epoch milliseconds; epoch seconds reach it in the year 5138. */
 const FIRST_MILLISECONDS = '100000000000'
 
-/** The expiries of so many rows tell in which unit a column of numbers is. */
+/** How many rows are read to find out whether a column of numbers holds seconds or milliseconds. */
 const SAMPLED_ROWS = 100
 
 /**
- * SQL of an expiry: what it is worth in epoch seconds, and whether it has passed by the database's clock (NULL where
- * there is none). No value of a column makes it fail. `extract` would go by way of numeric.
+ * SQL for an expiry: its time in epoch seconds, and whether it has passed by the database's clock (NULL where the column is
+ * NULL). No value of the column makes the SQL fail. `extract` is not used, since it computes with numeric.
  */
 export function expirySql(
   column: string,
@@ -27,12 +27,12 @@ export function expirySql(
   const value = numberSql(column, type)
   const epoch = `case when ${value} >= ${FIRST_MILLISECONDS} then ${value} / 1000 else ${value} end`
   const passed = `${epoch} <= date_part('epoch', clock_timestamp())`
-  // PostgreSQL sorts NaN behind every number; no token lives for ever by it.
+  // PostgreSQL sorts NaN after every number, so that without this a token with NaN would never expire.
   const expired = type === 'int4' || type === 'int8' ? passed : `(${passed} or ${value} = 'NaN')`
   return { epoch, expired }
 }
 
-/** A numeric can be larger than any float8, and its cast would fail the answers of all other tokens, too. */
+/** A numeric can be too large for float8; the cast would then fail the whole statement, with all other tokens. */
 function numberSql(column: string, type: ExpiryType): string {
   if (type !== 'numeric') return `${column}::float8`
   return (
@@ -41,16 +41,16 @@ function numberSql(column: string, type: ExpiryType): string {
   )
 }
 
-/** Whether a column holds points in time, and not numbers that stand for them. */
+/** True for a column of timestamps, false for one of numbers. */
 export function isTime(type: ExpiryType): type is 'timestamptz' | 'timestamp' {
   return type === 'timestamptz' || type === 'timestamp'
 }
 
 /**
- * SQL that turns a parameter of epoch seconds into the column's value. A column of numbers gets the unit that it has:
- * that of the row which the new one follows on, or else that of most rows of the table, or else seconds.
+ * SQL that turns a parameter of epoch seconds into a value of the column. A column of numbers keeps its unit: that of the
+ * preceding row, or else that of most rows of the table, or else seconds.
  *
- * @param rows SQL of where the column's values are found
+ * @param rows SQL of the table, and of the condition for the preceding row
  */
 export function expiryValueSql(
   parameter: string,
@@ -61,7 +61,7 @@ export function expiryValueSql(
   if (type === 'timestamptz') return `to_timestamp(${parameter}::float8)`
   if (type === 'timestamp') return `to_timestamp(${parameter}::float8) at time zone 'UTC'`
   const sample = `select ${sql} as value from ${rows.table} where ${sql} is not null limit ${SAMPLED_ROWS}`
-  // NaN, infinity and what is beyond all calendars say nothing of the unit.
+  // NaN, infinity and dates far beyond any calendar do not tell the unit.
   const most = `(select count(*) filter (where value >= ${FIRST_MILLISECONDS} and value < 1e16) * 2 > count(*) from (${sample}) as sample)`
   const isMilliseconds =
     rows.precedingRow === null

@@ -9,23 +9,23 @@ export type Lookup =
   /** `overloaded` where too many look-ups wait, `token_store_unavailable` where the database gave no answer in time. */
   | { readonly kind: 'failed'; readonly error: GatewayError }
 
-/** Takes a look-up's answer. A call in place of a promise: half a microsecond and half a kilobyte a request. */
-export type Tell = (found: Lookup) => void
+/** Takes a look-up's answer. A callback saves half a microsecond and half a kilobyte a request over a promise. */
+export type LookupCallback = (found: Lookup) => void
 
 export interface TokenLookup {
   /**
-   * Looks one token up, afresh. The answer is of a query that was sent after this call.
+   * Looks one token up. The answer is always that of a query sent after this call.
    *
-   * @param tell called once, at once only where too many look-ups wait; must not throw
+   * @param onResult called once, and synchronously only where too many look-ups are pending; must not throw
    */
-  find(id: string, tell: Tell): void
+  find(id: string, onResult: LookupCallback): void
   /** Look-ups not yet answered, sent or not. */
   readonly pending: number
 }
 
 export interface TokenLookupParts {
   readonly findMany: TokenTable['findMany']
-  /** Servers of which one may be the primary; a question is put as often again where the connection was no good. */
+  /** How many servers the database has; a query is repeated as often where its connection turned out to be stale. */
   readonly hosts: number
   /** Queries that may be under way at once. */
   readonly connections: number
@@ -33,32 +33,32 @@ export interface TokenLookupParts {
   readonly timeoutMs: number
   readonly queueMax: number
   readonly scheduler: Scheduler
-  /** Told of each query that is sent. */
+  /** Called for each query that is sent. @param ids how many tokens it asks for */
   readonly onQuery: (ids: number) => void
 }
 
 const MAX_BATCH = 1000
 
 /**
- * While a query is under way the next look-ups wait for its end and go together: larger batches cost the
- * database less for each. A query that takes longer than this does not hold the others up any more.
+ * While a query is under way the next look-ups wait for its end and form a batch, since larger batches cost the database
+ * less for each token. They wait at most this long, in milliseconds.
  */
 const OVERLAP_AFTER_MS = 5
 
-/** All look-ups of one id that wait for the same query. */
-interface Shared {
-  readonly tell: Tell
-  /** Those that came after the first; mostly there are none. */
-  others: Tell[] | null
-  /** When the first of them came. */
+/** All look-ups of one id that share a query. */
+interface SharedLookup {
+  readonly onResult: LookupCallback
+  /** The callbacks of later look-ups; null in most cases, which saves an array. */
+  others: LookupCallback[] | null
+  /** When the first look-up came. */
   readonly since: number
   settled: boolean
 }
 
-type Batch = Map<string, Shared>
+type Batch = Map<string, SharedLookup>
 
 /** A query that was sent and has not been answered. */
-interface Flight {
+interface SentBatch {
   readonly batch: Batch
   readonly sentAt: number
 }
@@ -72,32 +72,32 @@ const UNKNOWN: Lookup = Object.freeze({ kind: 'unknown' })
 export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   const { scheduler } = parts
   let waiting: Batch = new Map()
-  // No `Set`: its outgrown tables keep each other alive, and what was in them (see `IntrusiveSet`). Where queries overlapped,
-  // three of five processes aged 600 to 1,900 bytes a request so, until the next full collection; of six with this, none.
-  const underWay: Flight[] = []
+  // Not a `Set`, whose outgrown tables keep each other and their members alive (see `IntrusiveSet`). With one, and with
+  // overlapping queries, three of five processes kept 600 to 1,900 bytes a request until the next full collection.
+  const underWay: SentBatch[] = []
   let pending = 0
   let flushScheduled = false
   let cancelOverlap: (() => void) | null = null
   let cancelDeadline: (() => void) | null = null
 
-  function find(id: string, tell: Tell): void {
+  function find(id: string, onResult: LookupCallback): void {
     if (pending >= parts.queueMax) {
-      tell(failed(new GatewayError('overloaded', `${pending} look-ups wait already`)))
+      onResult(failed(new GatewayError('overloaded', `${pending} look-ups are pending already`)))
       return
     }
     pending++
     const before = waiting.get(id)
     if (before === undefined) {
-      waiting.set(id, { tell, others: null, since: scheduler.now(), settled: false })
+      waiting.set(id, { onResult, others: null, since: scheduler.now(), settled: false })
       if (!flushScheduled) schedule()
-    } else if (before.others === null) before.others = [tell]
-    else before.others.push(tell)
+    } else if (before.others === null) before.others = [onResult]
+    else before.others.push(onResult)
   }
 
-  /** Sends what waits: at the end of this turn of the event loop, or when the query under way is late. */
+  /** Has the waiting look-ups sent: at the end of this turn of the event loop, or when the query under way is late. */
   function schedule(): void {
     if (waiting.size === 0) return
-    armDeadline()
+    startDeadline()
     if (underWay.length === 0) {
       flushScheduled = true
       setImmediate(flush)
@@ -134,65 +134,62 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   }
 
   async function send(batch: Batch): Promise<void> {
-    const flight: Flight = { batch, sentAt: scheduler.now() }
-    underWay.push(flight)
-    const rows = await ask([...batch.keys()])
-    underWay.splice(underWay.indexOf(flight), 1)
+    const sent: SentBatch = { batch, sentAt: scheduler.now() }
+    underWay.push(sent)
+    const rows = await findRows([...batch.keys()])
+    underWay.splice(underWay.indexOf(sent), 1)
     if (rows instanceof GatewayError) {
       const fault = failed(rows)
-      for (const shared of batch.values()) settle(shared, fault)
+      for (const shared of batch.values()) answer(shared, fault)
     } else {
       batch.forEach((shared, id) => {
         const row = rows.get(id)
-        settle(shared, row === undefined ? UNKNOWN : { kind: 'found', row })
+        answer(shared, row === undefined ? UNKNOWN : { kind: 'found', row })
       })
     }
     if (!flushScheduled) schedule()
   }
 
-  /**
-   * A connection that had gone meanwhile, or leads to a standby, is no reason to fail: the question is put once more, on
-   * a fresh one, and to each of several servers.
-   */
-  async function ask(ids: readonly string[]): Promise<ReadonlyMap<string, TokenRow> | GatewayError> {
+  /** Repeats the query on a new connection where the first was stale or led to a standby, once for each server. */
+  async function findRows(ids: readonly string[]): Promise<ReadonlyMap<string, TokenRow> | GatewayError> {
     for (let left = parts.hosts; ; left--) {
       parts.onQuery(ids.length)
       try {
         return await parts.findMany(ids, parts.timeoutMs)
       } catch (error) {
         if (left > 0 && error instanceof DatabaseError && error.stale) continue
-        return new GatewayError('token_store_unavailable', 'the token table could not be asked', {
+        return new GatewayError('token_store_unavailable', 'the token table could not be queried', {
           cause: error,
         })
       }
     }
   }
 
-  function settle(shared: Shared, answer: Lookup): void {
+  function answer(shared: SharedLookup, found: Lookup): void {
     if (shared.settled) return
     shared.settled = true
     pending--
-    shared.tell(answer)
+    shared.onResult(found)
     if (shared.others === null) return
     pending -= shared.others.length
-    for (const tell of shared.others) tell(answer)
+    for (const onResult of shared.others) onResult(found)
   }
 
-  /** One timer for all: it fires when the oldest look-up is due. */
-  function armDeadline(): void {
+  /** One timer for all look-ups: it fires when the oldest one is due. */
+  function startDeadline(): void {
     if (cancelDeadline !== null) return
-    cancelDeadline = scheduler.after(Math.max(1, oldest() + parts.timeoutMs - scheduler.now()), () => {
+    cancelDeadline = scheduler.after(Math.max(1, oldestArrival() + parts.timeoutMs - scheduler.now()), () => {
       cancelDeadline = null
       expire()
-      if (pending > 0) armDeadline()
+      if (pending > 0) startDeadline()
     })
   }
 
   function batches(): Batch[] {
-    return [...underWay.map((flight) => flight.batch), waiting]
+    return [...underWay.map((sent) => sent.batch), waiting]
   }
 
-  function oldest(): number {
+  function oldestArrival(): number {
     for (const batch of batches())
       for (const shared of batch.values()) if (!shared.settled) return shared.since
     return scheduler.now()
@@ -204,7 +201,7 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
       for (const [id, shared] of batch) {
         if (shared.settled || shared.since > due) continue
         batch.delete(id)
-        settle(
+        answer(
           shared,
           failed(new GatewayError('token_store_unavailable', `no answer within ${parts.timeoutMs} ms`)),
         )

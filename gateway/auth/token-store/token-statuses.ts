@@ -1,10 +1,10 @@
 import type { Parsed } from './token-columns.ts'
 
-/** The words of the status column that the gateway knows. Every other one refuses. */
+/** The values of the status column that the gateway knows. Every other value refuses. */
 export interface TokenStatuses {
-  /** The only one that lets a token pass. */
+  /** The only value that admits a token. */
   readonly admitting: string
-  /** What the gateway writes when it revokes. */
+  /** The value that the gateway writes when it revokes. */
   readonly revoked: string
 }
 
@@ -23,13 +23,13 @@ export function parseTokenStatuses(text: string): Parsed<TokenStatuses> {
   if (admitting === revoked) {
     return {
       ok: false,
-      problem: `found ${JSON.stringify(text)}; expected two different statuses: what revokes must not admit`,
+      problem: `found ${JSON.stringify(text)}; expected two different statuses, since a revoked token must not be admitted`,
     }
   }
   return { ok: true, value: { admitting, revoked } }
 }
 
-/** The type of a new table's status column that has these words. */
+/** The type of the status column in a new table with these values. */
 export function statusTypeFor({ admitting, revoked }: TokenStatuses): 'boolean' | 'integer' | 'text' {
   const both = (pattern: RegExp) => pattern.test(admitting) && pattern.test(revoked)
   if (both(/^(?:true|false)$/i)) return 'boolean'

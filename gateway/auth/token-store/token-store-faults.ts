@@ -6,11 +6,11 @@ import { SERVER_FAULT_CLASSES, SERVER_FAULTS } from './server-faults.ts'
 
 const OTHER: FaultDescription = {
   kind: 'other',
-  problem: 'the database could not be asked',
+  problem: 'the database could not be queried',
   remedy: "look at the database server's log",
 }
 
-/** Codes of our own: the words say all that their messages do. */
+/** Codes of the gateway itself: the description says all that their messages do. */
 const OWN_CODES = new Set([
   'DEADLINE',
   'BUSY',
@@ -24,10 +24,10 @@ const OWN_CODES = new Set([
 
 const CLASSES = [...CONNECTION_FAULT_CLASSES, ...SERVER_FAULT_CLASSES]
 
-/** Codes of a server that may be there and something holds its answer up. */
+/** Codes of a server that may be running but whose answer is held up. */
 const LATE = new Set(['DEADLINE', 'BUSY', '57014', '55P03'])
 
-/** Puts a failed question to the database into words. */
+/** Describes a failed query. */
 export function describeFault(error: unknown, context: FaultContext): StoreFault {
   const fault = innermostFault(error)
   const code = codeOf(fault)
@@ -42,12 +42,12 @@ export function describeFault(error: unknown, context: FaultContext): StoreFault
   return { kind, code, cause: `${problem} (${place}); ${remedy}` }
 }
 
-/** What does not fit is named by the check of the catalogue itself. */
+/** The fault of a table that does not fit the mapping. @param problems as `checkCatalogue` names them */
 export function mappingFault(problems: readonly string[]): StoreFault {
   return { kind: 'mapping', code: 'MAPPING', cause: problems.join('; ') }
 }
 
-/** Why tokens cannot be verified: nothing of the database's. */
+/** Why tokens cannot be verified: a fault of the keys, and not of the database. */
 export function describeKeyFault(error: unknown): StoreFault {
   const messages: string[] = []
   let next = error
@@ -56,12 +56,12 @@ export function describeKeyFault(error: unknown): StoreFault {
   return { kind: 'keys', code: error instanceof GatewayError ? error.code : 'UNKNOWN', cause }
 }
 
-/** True where the server may be there and something holds the answer up. */
+/** True where the server may be running but its answer is held up. */
 export function isLate({ code }: Pick<StoreFault, 'code'>): boolean {
   return LATE.has(code)
 }
 
-/** GatewayError and its like say which question failed; the reason is below. */
+/** A GatewayError says what failed; the reason is its cause. */
 function innermostFault(error: unknown): unknown {
   let fault = error
   while (fault instanceof GatewayError && fault.cause !== undefined) fault = fault.cause
@@ -69,12 +69,12 @@ function innermostFault(error: unknown): unknown {
 }
 
 function codeOf(error: unknown): string {
-  // A look-up that waited for its turn until its deadline has nothing below it.
+  // A look-up that was never sent until its deadline has no cause.
   if (error instanceof GatewayError) return error.code === 'token_store_unavailable' ? 'DEADLINE' : error.code
   return error instanceof Error && 'code' in error ? String(error.code) : 'UNKNOWN'
 }
 
-/** The words of the server or of the operating system themselves. */
+/** The message of the server or of the operating system. */
 function detailOf(error: unknown, code: string): string {
   if (!(error instanceof Error)) return tidy(String(error))
   const { cause } = error
@@ -88,7 +88,7 @@ function detailOf(error: unknown, code: string): string {
 
 const DETAIL_MAX = 300
 
-/** One line, whole milliseconds, and whatever it says of a URL is left out. */
+/** Makes one line of whole milliseconds, without any URL. */
 function tidy(text: string): string {
   return text
     .replace(/\b\w+:\/\/\S+/g, '…')

@@ -6,14 +6,14 @@ import { createMappingWatch, type MappingWatchParts } from './mapping-watch.ts'
 import { isLate } from './token-store-faults.ts'
 import type { TokenTable } from './token-table.ts'
 
-/** Whether tokens can be looked up, found out without waiting for a request. */
+/** Knows whether tokens can be looked up, by probes that do not wait for a request. */
 export interface TokenStoreMonitor {
   readonly up: boolean
-  /** Why not; null while it is up. */
+  /** Why the store is not up; null while it is. */
   readonly fault: StoreFault | null
-  /** What of the table does not fit the mapping, where that is why. */
+  /** What of the table does not fit the mapping, by the last comparison. */
   readonly mappingProblems: readonly string[]
-  /** True where that may fit later without a restart: a table or a grant that is not there yet. */
+  /** True where the table may fit later without a restart, because only a table or a grant is missing. */
   readonly mayHeal: boolean
   /** Resolves with the first result. */
   readonly first: Promise<void>
@@ -34,42 +34,42 @@ export interface MonitorParts {
   /** Connections to the database opened so far. */
   readonly connectionsOpened: () => number
   readonly onState: (up: boolean) => void
-  /** Told of each kind of fault once it is known, after `onState`, and for how long the store has been away. */
+  /** Called for each kind of fault once it is known, after `onState`. @param forMs how long the store has been down */
   readonly onUnavailable: (fault: StoreFault, forMs: number) => void
   readonly onAvailable: () => void
-  /** Told of what slows look-ups down, or is not as meant, when it is not what it was. */
+  /** Called with what slows look-ups down, or is not as intended, when that has changed. */
   readonly onWarnings: (warnings: readonly string[]) => void
 }
 
 const UP_INTERVAL_MS = 1000
 const DOWN_INTERVAL_MS = 250
-/** Where each probe costs the server a new connection, they become fewer. */
-const DOWN_INTERVAL_MAX_MS = 1000
-/** What holds a late answer up is looked into no more often. */
-const LATENESS_INTERVAL_MS = 5000
+/** The interval grows up to this where each probe opens a new connection to the server. */
+const MAX_DOWN_INTERVAL_MS = 1000
+/** How often the cause of late answers is looked for. */
+const DIAGNOSIS_INTERVAL_MS = 5000
 
-/** Nobody's tokens, one for each kind of id: the table is asked as for any other, by the same plan. */
-const NOBODY = ['00000000-0000-0000-0000-000000000000', '-1']
+/** Ids of no token, one for each type of id, so that the probe is planned and runs like any look-up. */
+const PROBE_IDS = ['00000000-0000-0000-0000-000000000000', '-1']
 
 const NOT_ASKED: StoreFault = {
   kind: 'not-asked',
   code: 'NOT_ASKED',
-  cause: 'the database was asked at the start and has not answered yet',
+  cause: 'the database has not answered the first query yet',
 }
 
 /**
- * Probes one after the other. The mapping is checked each time the store has been away, and when it is due. Where the
- * probe is answered and look-ups are not, a probe that asks for one of their tokens decides.
+ * Runs one probe after the other. The mapping is checked after the store was down, and when it is due. Where probes are
+ * answered but look-ups fail, a probe that includes one of their tokens decides.
  */
 export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor {
   const { table, scheduler, timeoutMs } = parts
   const mapping = createMappingWatch({ ...parts, now: scheduler.now, onWarnings: warn })
-  const run = createConsecutiveFailures({ now: scheduler.now, longerThanMs: timeoutMs })
+  const failures = createConsecutiveFailures({ now: scheduler.now, longerThanMs: timeoutMs })
   const first = Promise.withResolvers<void>()
   let fault: StoreFault | null = NOT_ASKED
-  let told: StoreFault | null = NOT_ASKED
+  let reported: StoreFault | null = NOT_ASKED
   let changedAt = scheduler.now()
-  let explainedAt: number | null = null
+  let diagnosedAt: number | null = null
   let downIntervalMs = DOWN_INTERVAL_MS
   let probing = false
   let closed = false
@@ -79,7 +79,7 @@ export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor 
     if (!closed) parts.onWarnings(warnings)
   }
 
-  function become(next: StoreFault | null): void {
+  function setFault(next: StoreFault | null): void {
     const changed = (fault === null) !== (next === null)
     fault = next
     if (!changed) return
@@ -87,58 +87,58 @@ export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor 
     parts.onState(next === null)
   }
 
-  function tell(): void {
-    const before = told
-    told = fault
+  function report(): void {
+    const before = reported
+    reported = fault
     if (fault === null) {
       if (before !== null) parts.onAvailable()
     } else if (before?.kind !== fault.kind) parts.onUnavailable(fault, scheduler.now() - changedAt)
   }
 
   /** @returns why tokens cannot be looked up, or null where they can */
-  async function ask(suspect: string | null): Promise<StoreFault | null> {
+  async function query(suspectId: string | null): Promise<StoreFault | null> {
     try {
-      const misfit = fault !== null || mapping.isDue() ? await mapping.check() : null
-      if (misfit !== null) return misfit
-      await table.findMany(suspect === null ? NOBODY : [...NOBODY, suspect], timeoutMs)
+      const mismatch = fault !== null || mapping.isDue() ? await mapping.check() : null
+      if (mismatch !== null) return mismatch
+      await table.findMany(suspectId === null ? PROBE_IDS : [...PROBE_IDS, suspectId], timeoutMs)
       return null
     } catch (error) {
       return parts.describe(error)
     }
   }
 
-  /** Readiness changes at once; what holds an answer up takes one more question. */
-  async function settle(found: StoreFault | null): Promise<void> {
+  /** Readiness changes at once; the cause of a late answer takes one more query. */
+  async function applyResult(found: StoreFault | null): Promise<void> {
     if (found === null || !isLate(found)) {
-      explainedAt = null
-      return become(found)
+      diagnosedAt = null
+      return setFault(found)
     }
-    if (explainedAt === null) become(found)
-    else if (scheduler.now() - explainedAt < LATENESS_INTERVAL_MS) return
+    if (diagnosedAt === null) setFault(found)
+    else if (scheduler.now() - diagnosedAt < DIAGNOSIS_INTERVAL_MS) return
     first.resolve()
-    const explained = await parts.diagnoseLateAnswer(found)
-    explainedAt = scheduler.now()
-    if (!closed) become(explained)
+    const diagnosed = await parts.diagnoseLateAnswer(found)
+    diagnosedAt = scheduler.now()
+    if (!closed) setFault(diagnosed)
   }
 
   async function probe(): Promise<void> {
     probing = true
     const opened = parts.connectionsOpened()
-    const { suspect } = run
-    const found = await ask(suspect)
+    const { suspectId } = failures
+    const found = await query(suspectId)
     if (closed) return
-    // An answer says nothing against look-ups that failed meanwhile: the next probe asks for one of their tokens.
-    const outdated = found === null && run.suspect !== null && run.suspect !== suspect
+    // This answer does not cover look-ups that failed meanwhile; the next probe includes one of their tokens.
+    const outdated = found === null && failures.suspectId !== null && failures.suspectId !== suspectId
     if (!outdated) {
-      if (found === null && suspect !== null) run.end()
-      await settle(found)
+      if (found === null && suspectId !== null) failures.reset()
+      await applyResult(found)
     }
     probing = false
     first.resolve()
     if (closed) return
-    tell()
+    report()
     const costly = parts.connectionsOpened() !== opened
-    downIntervalMs = costly ? Math.min(downIntervalMs * 2, DOWN_INTERVAL_MAX_MS) : DOWN_INTERVAL_MS
+    downIntervalMs = costly ? Math.min(downIntervalMs * 2, MAX_DOWN_INTERVAL_MS) : DOWN_INTERVAL_MS
     cancel = scheduler.after(fault === null ? UP_INTERVAL_MS : downIntervalMs, () => void probe())
   }
 
@@ -157,10 +157,10 @@ export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor 
       return mapping.mayHeal
     },
     first: first.promise,
-    lookupSucceeded: run.end,
+    lookupSucceeded: failures.reset,
     lookupFailed(error, id) {
-      if (closed || !run.add(id) || fault !== null) return
-      become(parts.describe(error))
+      if (closed || !failures.record(id) || fault !== null) return
+      setFault(parts.describe(error))
       if (probing) return
       cancel()
       void probe()

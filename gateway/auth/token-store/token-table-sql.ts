@@ -7,7 +7,7 @@ import {
 } from './token-columns.ts'
 import { statusTypeFor, type TokenStatuses } from './token-statuses.ts'
 
-/** The SQL of a token table as the interface describes it, under the mapped names. Does nothing where it exists. */
+/** SQL that creates the token table under the mapped names, and does nothing where the table exists. */
 export function tokenTableSql(table: TableName, columns: TokenColumns, statuses: TokenStatuses): string {
   const column = (name: keyof TokenColumns) => quoteIdentifier(columns[name]).padEnd(14)
   const schema =

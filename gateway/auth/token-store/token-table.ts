@@ -1,25 +1,25 @@
 import { hashText } from '../../core/text-hash.ts'
 import { type Cell, type Database, DatabaseError, type Query } from '../../database/database.ts'
 import { canonicalValue } from './column-values.ts'
-import { type MappedTable, proofOf } from './mapped-table.ts'
+import { type MappedTable, tableCheck } from './mapped-table.ts'
 import type { DecidingRow, IdentityTypes } from './row-decision.ts'
 import { type CatalogueReport, checkCatalogue, type TokenMapping } from './token-catalogue.ts'
 import { expirySql } from './token-expiry.ts'
 
-/** A token as the table has it now. */
+/** The row of a token. */
 export interface TokenRow extends DecidingRow {
   readonly id: string
-  /** The column's own word. */
+  /** The value of the column. */
   readonly status: string | null
   /** Epoch milliseconds; null where the token's own `exp` alone decides. */
   readonly expiresAt: number | null
 }
 
 export interface TokenTable {
-  /** Servers of which one may be the primary. */
+  /** How many servers the database has; one of them is the primary. */
   readonly hosts: number
   /**
-   * The rows of these ids, by id as asked; an id that has no row is not in the map. One statement.
+   * Reads the rows of these ids in one statement. The map has the ids as they were given, and none that has no row.
    *
    * @throws DatabaseError, also where the server is in recovery
    */
@@ -27,16 +27,16 @@ export interface TokenTable {
   /** Compares the mapping with the catalogue. @throws DatabaseError */
   checkMapping(deadlineMs: number): Promise<CatalogueReport>
   /**
-   * Runs `task` by the table as it was mapped last. Where a statement of the task finds that the table has changed
-   * since, the mapping is read again, and the task is run once more.
+   * Runs `task` with the mapping as it was read last. Where a statement of the task finds that the table has changed, the
+   * mapping is read again and the task is repeated once.
    *
-   * @param deadlineMs for all of it
+   * @param deadlineMs for everything together
    * @throws DatabaseError, `MAPPING` where the table does not fit any more, and what `task` throws
    */
   withMapped<T>(deadlineMs: number, task: (mapped: MappedTable, leftMs: number) => Promise<T>): Promise<T>
   /** Resolves where tokens could be looked up. @throws DatabaseError */
   probe(deadlineMs: number): Promise<void>
-  /** The one spelling of an id, by the mapping as it was read last. */
+  /** The canonical spelling of an id, by the mapping as it was read last. */
   canonicalId(id: string): string
 }
 
@@ -46,18 +46,19 @@ export interface TokenTableParts extends TokenMapping {
   readonly now: () => number
 }
 
-interface Prepared {
+/** A mapping, with what look-ups need of it. */
+interface PreparedMapping {
   readonly mapped: MappedTable
   readonly text: string
   readonly types: IdentityTypes
 }
 
-/** SQLSTATE class 42: the table is not as it was; class 22: a value is not of its column's type any more. */
+/** SQLSTATE class 42: the table has changed; class 22: a value does not fit the type that its column had. */
 const CHANGED = /^(?:CHANGED$|42|22)/
-const VALUE = /^22/
+const INVALID_VALUE = /^22/
 
 export function createTokenTable({ database, now, ...mapping }: TokenTableParts): TokenTable {
-  let prepared: Prepared | null = null
+  let prepared: PreparedMapping | null = null
 
   async function check(deadlineMs: number): Promise<CatalogueReport> {
     const end = now() + deadlineMs
@@ -67,7 +68,7 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
     return report
   }
 
-  async function read(deadlineMs: number): Promise<Prepared> {
+  async function read(deadlineMs: number): Promise<PreparedMapping> {
     const { mapped, problems } = await check(deadlineMs)
     if (mapped !== null) return prepare(mapped)
     const message = `the token table does not fit the mapping: ${problems.join('; ')}`
@@ -76,7 +77,7 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
 
   async function withPrepared<T>(
     deadlineMs: number,
-    task: (prepared: Prepared, leftMs: number) => Promise<T>,
+    task: (prepared: PreparedMapping, leftMs: number) => Promise<T>,
   ): Promise<T> {
     const end = now() + deadlineMs
     const first = prepared ?? (await read(deadlineMs))
@@ -87,8 +88,8 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
       const others = prepared
       if (others === first) prepared = null
       const second = others !== null && others !== first ? others : await read(end - now())
-      // A value that fails the same statement again is the row's fault, not the mapping's.
-      if (VALUE.test(error.code) && second.text === first.text) throw error
+      // The mapping has not changed, so the value in a row is at fault and would fail again.
+      if (INVALID_VALUE.test(error.code) && second.text === first.text) throw error
       return task(second, end - now())
     }
   }
@@ -97,11 +98,11 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
     hosts: database.hosts,
     async findMany(ids, deadlineMs) {
       if (ids.length === 0) return new Map()
-      return withPrepared(deadlineMs, async (by, leftMs) => {
-        const asked = askedFor(ids, by.mapped.id.type)
-        const parameters = [arrayLiteral(asked.canonical)]
-        const cells = await database.query({ text: by.text, parameters, primaryOnly: true }, leftMs)
-        return rowsById(cells, asked, by)
+      return withPrepared(deadlineMs, async (mapping, leftMs) => {
+        const queried = queriedIds(ids, mapping.mapped.id.type)
+        const parameters = [arrayLiteral(queried.canonical)]
+        const cells = await database.query({ text: mapping.text, parameters, primaryOnly: true }, leftMs)
+        return rowsById(cells, queried, mapping)
       })
     },
     checkMapping: check,
@@ -114,7 +115,7 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
   }
 }
 
-function prepare(mapped: MappedTable): Prepared {
+function prepare(mapped: MappedTable): PreparedMapping {
   return {
     mapped,
     text: selectText(mapped),
@@ -127,12 +128,11 @@ function prepare(mapped: MappedTable): Prepared {
 }
 
 /**
- * One statement for all ids of a batch. The cast is on the parameter, never on the column, so that the primary key's
- * index serves. Its cost is the index's and the rows': joins with `unnest`, `union all` and `string_to_array` showed no
- * gain beyond the noise of a shared machine.
+ * One statement for all ids of a batch. The cast is on the parameter, never on the column, so that the index of the
+ * primary key can be used. Joins with `unnest`, `union all` and `string_to_array` were not faster in measurements.
  */
 function selectText(mapped: MappedTable): string {
-  const { cell, source, types } = proofOf(mapped)
+  const { cell, source, types } = tableCheck(mapped)
   const columns = [mapped.id, mapped.userId, mapped.sessionId, mapped.mandateId, mapped.status]
   const texts = columns.map(({ sql }) => `t.${sql}::text`).join(', ')
   const { expired, epoch } = expirySql(`t.${mapped.expiresAt.sql}`, mapped.expiresAt.type)
@@ -142,34 +142,34 @@ function selectText(mapped: MappedTable): string {
   )
 }
 
-/** The type of a parameter that is compared with a column of this one. */
+/** The type of a parameter that is compared with a column of `type`. */
 export function parameterType(type: string): string {
   return type === 'varchar' ? 'text' : type
 }
 
-/** Ids as the column writes them, each at the place of the id as asked. */
-interface Asked {
+/** The ids of a query: as they were given, and at the same places in their canonical spelling. */
+interface QueriedIds {
   readonly ids: readonly string[]
   readonly canonical: readonly string[]
 }
 
 /**
- * What no value of the column can be is not asked for, and would fail the whole statement. It is asked even where no id
- * is left: an id is unknown by the database's word alone, and not while that is away.
+ * Leaves out ids that cannot be values of the column, since they would fail the whole statement. The query is sent even
+ * where no id is left: while the database is down even such an id must not be called unknown.
  */
-function askedFor(ids: readonly string[], type: string): Asked {
+function queriedIds(ids: readonly string[], type: string): QueriedIds {
   if (type === 'text' || type === 'varchar') return { ids, canonical: ids }
-  const asked: { ids: string[]; canonical: string[] } = { ids: [], canonical: [] }
+  const queried: { ids: string[]; canonical: string[] } = { ids: [], canonical: [] }
   for (const id of ids) {
     const canonical = canonicalValue(type, id)
     if (canonical === null) continue
-    asked.ids.push(id)
-    asked.canonical.push(canonical)
+    queried.ids.push(id)
+    queried.canonical.push(canonical)
   }
-  return asked
+  return queried
 }
 
-/** An array's text form (PostgreSQL manual, section 8.15.6). Every element is quoted: `NULL` is an id like any other. */
+/** The text form of an array (PostgreSQL manual, section 8.15.6). Elements are quoted, so that `NULL` is an id too. */
 function arrayLiteral(ids: readonly string[]): string {
   let literal = '{'
   for (const id of ids) {
@@ -182,10 +182,10 @@ function arrayLiteral(ids: readonly string[]): string {
 
 function rowsById(
   cells: readonly Cell[][],
-  { ids, canonical }: Asked,
-  prepared: Prepared,
+  { ids, canonical }: QueriedIds,
+  prepared: PreparedMapping,
 ): Map<string, TokenRow> {
-  const { first, next } = placesByKey(canonical)
+  const { first, next } = placesByHash(canonical)
   const isDecimal = prepared.mapped.id.type === 'numeric'
   const rows = new Map<string, TokenRow>()
   for (const cell of cells) {
@@ -194,39 +194,39 @@ function rowsById(
     const id = isDecimal ? canonicalValue('numeric', text) : text
     if (id === null) continue
     for (let place = first.get(hashText(id)) ?? -1; place !== -1; place = next[place]!) {
-      if (canonical[place] === id) put(rows, ids[place]!, toRow(cell, prepared))
+      if (canonical[place] === id) addRow(rows, ids[place]!, toRow(cell, prepared))
     }
   }
   return rows
 }
 
-/** The places of ids by their keys: the first one of each key, and from each place the next one, or -1. */
-function placesByKey(ids: readonly string[]): {
+/** The places of ids by their hashes: the first place of each hash, and for each place the next one or -1. */
+function placesByHash(ids: readonly string[]): {
   readonly first: ReadonlyMap<number, number>
   readonly next: readonly number[]
 } {
   const first = new Map<number, number>()
   const next: number[] = new Array(ids.length)
   for (let place = ids.length - 1; place >= 0; place--) {
-    const key = hashText(ids[place]!)
-    next[place] = first.get(key) ?? -1
-    first.set(key, place)
+    const hash = hashText(ids[place]!)
+    next[place] = first.get(hash) ?? -1
+    first.set(hash, place)
   }
   return { first, next }
 }
 
-/** Where ids are not unique, a row that refuses outweighs one that admits. */
-function put(rows: Map<string, TokenRow>, id: string, row: TokenRow): void {
+/** Where an id has several rows, one that refuses wins over one that admits. */
+function addRow(rows: Map<string, TokenRow>, id: string, row: TokenRow): void {
   const before = rows.get(id)
   if (before === undefined || (before.active && !before.expired)) rows.set(id, row)
 }
 
-function toRow(cell: readonly Cell[], { mapped, types }: Prepared): TokenRow {
+function toRow(cell: readonly Cell[], { mapped, types }: PreparedMapping): TokenRow {
   const epoch = cell[7]
   const status = cell[5] as string | null
   return {
     id: cell[1] as string,
-    // An identity that is missing, where a table allows it, is empty: one that cannot be sent.
+    // A missing identity, where the table allows one, is empty, and an empty one is never forwarded.
     userId: (cell[2] ?? '') as string,
     sessionId: (cell[3] ?? '') as string,
     mandateId: cell[4] === '' ? null : (cell[4] as string | null),

@@ -35,7 +35,7 @@ for (const [from, to, first, second] of [
   ['timestamp', 'timestamptz', WITH_ZONE, WITHOUT_ZONE],
 ] as const) {
   t.test(
-    `expired tokens pass by no change of ${from} to ${to} under a running gateway, nor back`,
+    `an expired token is refused after the expiry column changes from ${from} to ${to}, and back`,
     async (t) => {
       const stage = await open(t)
       await inTokyo(stage)
@@ -50,7 +50,7 @@ for (const [from, to, first, second] of [
   )
 }
 
-t.test('expiries that become numbers, and numbers of another unit, are read as they are now', async (t) => {
+t.test('expiries that become numbers, or numbers of another unit, are read by their new type', async (t) => {
   const stage = await open(t)
   await twoTokens(stage)
   t.same(await readBoth(stage), { old: true, new: false })
@@ -66,7 +66,7 @@ t.test('expiries that become numbers, and numbers of another unit, are read as t
   }
 })
 
-t.test('a revoked token passes by no table that is made earlier in the search path', async (t) => {
+t.test('a revoked token is refused after another table is created earlier in the search path', async (t) => {
   const { sql, url, table } = await open(t, 'select 1')
   await sql.unsafe(
     `create schema tenant; alter database ${new URL(url).pathname.slice(1)} set search_path = tenant, public`,
@@ -81,7 +81,7 @@ t.test('a revoked token passes by no table that is made earlier in the search pa
   t.equal((await table.findMany([id], DEADLINE_MS)).get(id)?.active, true, 'it leads to the old one again')
 })
 
-t.test('a table that takes the place of the old one is read, whatever was done with that', async (t) => {
+t.test('a table that replaces the old one is read, whether that was renamed, moved or dropped', async (t) => {
   for (const away of [
     'alter table "Token" rename to "Before"',
     'alter table "Token" set schema aside',
@@ -98,7 +98,7 @@ t.test('a table that takes the place of the old one is read, whatever was done w
   }
 })
 
-t.test('ids and claims are compared by the types that the columns have now', async (t) => {
+t.test('ids and claims are compared by the new types of their columns', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL.replace('PRIMARY KEY', 'NOT NULL'))
   const uuid = 'abcdef00-0000-4000-8000-000000000001'
   const find = async (id: string) => (await table.findMany([id], DEADLINE_MS)).get(id)
@@ -117,7 +117,7 @@ t.test('ids and claims are compared by the types that the columns have now', asy
   t.equal(await find('7'), undefined)
 })
 
-t.test('a status is read by the type that the column has now, or the table does not fit', async (t) => {
+t.test('a status is read by the new type of its column, or the table does not fit', async (t) => {
   const { sql, table } = await open(t)
   const { id } = await insertToken(sql)
   t.equal((await table.findMany([id], DEADLINE_MS)).get(id)?.active, true)
@@ -131,7 +131,7 @@ t.test('a status is read by the type that the column has now, or the table does 
   t.equal((await table.findMany([id], DEADLINE_MS)).get(id)?.active, true)
 })
 
-t.test('a view that is replaced is read as it is now', async (t) => {
+t.test('a view that is replaced is read by its new definition', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL.replace('"Token"', 'tokens'))
   await sql`create view "Token" as select * from tokens`
   await sql`insert into tokens values ('a', 'u', 's', null, 'ACTIVE', now() + interval '1 h')`
@@ -147,7 +147,7 @@ t.test('a view that is replaced is read as it is now', async (t) => {
   t.match(await find(), { active: true, expired: false })
 })
 
-t.test('a name that is a type as well, earlier in the search path, is no hindrance', async (t) => {
+t.test('a type of the same name earlier in the search path does not hinder look-ups', async (t) => {
   const { sql, url, table } = await open(t, 'select 1')
   await sql.unsafe(`create schema types; create type types."Token" as enum ('a');
     alter database ${new URL(url).pathname.slice(1)} set search_path = types, public; set search_path = public; ${TOKEN_DDL}`)
@@ -155,7 +155,7 @@ t.test('a name that is a type as well, earlier in the search path, is no hindran
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
 })
 
-t.test('an empty look-up, as a probe is one, learns of a change too', async (t) => {
+t.test('an empty look-up, as a probe makes one, notices a changed table', async (t) => {
   const { sql, table, statements } = await open(t)
   await table.probe(DEADLINE_MS)
   await sql.unsafe(WITHOUT_ZONE)
@@ -169,7 +169,7 @@ t.test('an empty look-up, as a probe is one, learns of a change too', async (t) 
   await t.rejects(table.probe(DEADLINE_MS), { code: 'MAPPING', message: /has no column "mandateId"/ })
 })
 
-t.test('a row that cannot be read does not have the mapping read and asked again each time', async (t) => {
+t.test('a row that cannot be read does not cause the mapping to be read at each look-up', async (t) => {
   const { sql, table, statements } = await open(t, TOKEN_DDL.replace('"Token"', 'tokens'))
   await sql`create view "Token" as select id, "userId", "sessionId", "mandateId", status, "expiresAt" + make_interval(secs => 1 / length(id)) as "expiresAt" from tokens`
   await sql`insert into tokens values ('', 'u', 's', null, 'ACTIVE', now())`
@@ -180,7 +180,7 @@ t.test('a row that cannot be read does not have the mapping read and asked again
 })
 
 t.test(
-  'a transaction on a session learns of a change in its first statement, and keeps the table as it is',
+  'a transaction on a session notices a changed table in its first statement, and locks it against changes',
   async (t) => {
     const { sql, database, table } = await open(t, undefined, { written: true })
     const { id, sessionId } = await insertToken(sql)
@@ -211,7 +211,7 @@ t.test(
   },
 )
 
-t.test('a table that changes before each look is a fault, not a refusal', async (t) => {
+t.test('a table that changes before each look-up is a fault and not a refusal', async (t) => {
   const stage = await open(t)
   const { sql, table, database } = stage
   const { id } = await insertToken(sql)

@@ -54,7 +54,7 @@ async function hold(t: Test, sql: string, options: { readonly waits?: boolean } 
   return { pid: row!.pid as number, end }
 }
 
-t.test('a lock on the table is told with who holds it, to a role that may only read', async (t) => {
+t.test('a lock on the table is reported with its holder, also to a role with SELECT only', async (t) => {
   const { pid } = await hold(t, 'lock table "Token" in access exclusive mode')
   const fault = await checkOf(t)(LATE)
   t.match(fault, { kind: 'lock', code: 'DEADLINE' })
@@ -63,7 +63,7 @@ t.test('a lock on the table is told with who holds it, to a role that may only r
   t.match(fault.cause, `pg_terminate_backend(${pid})`)
 })
 
-t.test('a lock on a table below a view is one, and so is one on an index or a partition', async (t) => {
+t.test('a lock on the table of a view, on an index or on a partition is reported', async (t) => {
   const cases = [
     ['"outer_view"', 'lock table "Token" in access exclusive mode'],
     ['"Token"', 'reindex index "Token_pkey"'],
@@ -76,7 +76,7 @@ t.test('a lock on a table below a view is one, and so is one on an index or a pa
   }
 })
 
-t.test('a lock that is waited for holds up readers, too: the one it waits for is told', async (t) => {
+t.test('a lock that waits for another one is reported with the process it waits for', async (t) => {
   const reader = await hold(t, 'select * from "Token"')
   const waiting = await hold(t, 'alter table "Token" add column more text', { waits: true })
   await until(
@@ -89,7 +89,7 @@ t.test('a lock that is waited for holds up readers, too: the one it waits for is
   t.match(cause, `pg_terminate_backend(${reader.pid})`)
 })
 
-t.test('a prepared transaction has no process to end', async (t) => {
+t.test('a lock of a prepared transaction is reported with ROLLBACK PREPARED as the remedy', async (t) => {
   const { end } = await hold(
     t,
     `lock table "Token" in access exclusive mode; prepare transaction 'left over'`,
@@ -99,20 +99,17 @@ t.test('a prepared transaction has no process to end', async (t) => {
   await end()
 })
 
-t.test(
-  'where nobody holds a lock the look-ups are slow; what only reads or writes rows locks nobody out',
-  async (t) => {
-    const { end } = await hold(t, 'lock table "Token" in row exclusive mode')
-    t.match(await checkOf(t)(LATE), {
-      kind: 'slow',
-      code: 'DEADLINE',
-      cause: /the database server answers, but look-ups of tokens are too slow .*no answer within 500 ms/,
-    })
-    await end()
-  },
-)
+t.test('without an exclusive lock the look-ups are reported as slow', async (t) => {
+  const { end } = await hold(t, 'lock table "Token" in row exclusive mode')
+  t.match(await checkOf(t)(LATE), {
+    kind: 'slow',
+    code: 'DEADLINE',
+    cause: /the database server answers, but look-ups of tokens are too slow .*no answer within 500 ms/,
+  })
+  await end()
+})
 
-t.test('a server that does not answer at all is frozen or cut off', async (t) => {
+t.test('a server that does not answer at all is reported as frozen or cut off', async (t) => {
   server.freeze()
   t.teardown(() => server.thaw())
   const began = performance.now()
@@ -120,7 +117,7 @@ t.test('a server that does not answer at all is frozen or cut off', async (t) =>
   t.ok(performance.now() - began < 1500)
 })
 
-t.test('a server that has gone meanwhile is told as what it is now', async (t) => {
+t.test('a server that has stopped meanwhile is reported as stopped', async (t) => {
   const at = url.replace(`:${server.port}`, ':1')
   t.match(await checkOf(t, '"Token"', at)(LATE), { kind: 'refused', code: 'ECONNREFUSED' })
 })

@@ -6,7 +6,7 @@ function cacheWith(ttlUs: number, max = 10) {
   return { clock, cache: createNegativeCache({ ttlUs, max, nowUs: () => clock.us }) }
 }
 
-t.test('a refusal is repeated for exactly its microseconds', async (t) => {
+t.test('a refusal is repeated until exactly its time to live in microseconds is over', async (t) => {
   const { clock, cache } = cacheWith(250)
   cache.set('a', 'token_revoked')
   clock.us += 250
@@ -24,7 +24,7 @@ t.test('fractions of a microsecond count', async (t) => {
   t.equal(cache.get('a'), undefined)
 })
 
-t.test('asking does not prolong a refusal', async (t) => {
+t.test('reading a refusal does not prolong it', async (t) => {
   const { clock, cache } = cacheWith(100)
   cache.set('a', 'token_unknown')
   for (let i = 0; i < 10; i++) {
@@ -35,7 +35,7 @@ t.test('asking does not prolong a refusal', async (t) => {
   t.equal(cache.get('a'), undefined)
 })
 
-t.test('a new refusal by the table starts the time anew', async (t) => {
+t.test('a new refusal by the table restarts its time to live', async (t) => {
   const { clock, cache } = cacheWith(100)
   cache.set('a', 'token_unknown')
   clock.us += 90
@@ -44,14 +44,14 @@ t.test('a new refusal by the table starts the time anew', async (t) => {
   t.equal(cache.get('a'), 'token_revoked')
 })
 
-t.test('nothing is kept with a time of 0', async (t) => {
+t.test('a time to live of 0 keeps nothing', async (t) => {
   const { cache } = cacheWith(0)
   cache.set('a', 'token_unknown')
   t.equal(cache.get('a'), undefined)
   t.equal(cache.size, 0)
 })
 
-t.test('a flood of ids never holds more than the bound', async (t) => {
+t.test('a flood of ids never makes more entries than the bound', async (t) => {
   const { cache } = cacheWith(1000, 3)
   for (let i = 0; i < 1000; i++) cache.set(String(i), 'token_unknown')
   t.equal(cache.size, 3)
@@ -59,7 +59,7 @@ t.test('a flood of ids never holds more than the bound', async (t) => {
   t.equal(cache.get('0'), undefined)
 })
 
-t.test('entries past their time are not counted', async (t) => {
+t.test('expired entries are not counted', async (t) => {
   const { clock, cache } = cacheWith(100)
   cache.set('a', 'token_unknown')
   clock.us += 50
@@ -69,7 +69,7 @@ t.test('entries past their time are not counted', async (t) => {
   t.equal(cache.size, 1)
 })
 
-t.test('ids of object properties are ids like others', async (t) => {
+t.test('ids that are names of object properties are kept like others', async (t) => {
   const { cache } = cacheWith(100)
   t.equal(cache.get('__proto__'), undefined)
   t.equal(cache.get('constructor'), undefined)

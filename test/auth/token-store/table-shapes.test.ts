@@ -29,26 +29,29 @@ const NO_UUIDS = [
   `${UUID.slice(0, -1)}g`,
 ]
 
-t.test('an id is found by every spelling that PostgreSQL reads as its uuid, and by no other', async (t) => {
-  const { sql, table } = await open(t, TOKEN_DDL.replace(/"id" +text/, '"id" uuid'))
-  await sql`insert into "Token" values (${UUID}, 'u', 's', null, 'ACTIVE', now() + interval '1 h')`
-  const asked = [UUID, ...SPELLINGS]
-  const rows = await table.findMany([...asked, ...NO_UUIDS], DEADLINE_MS)
-  t.same([...rows.keys()].sort(), asked.sort())
-  for (const row of rows.values()) t.equal(row.id, UUID)
-  for (const text of SPELLINGS)
-    t.equal(table.canonicalId(text), UUID, 'a notice of a revocation may spell it so')
-  t.equal(table.canonicalId('no uuid'), 'no uuid')
-  for (const text of [...SPELLINGS, ...NO_UUIDS]) {
-    const taken = await sql`select ${text}::text::uuid`.then(
-      () => true,
-      () => false,
-    )
-    t.equal(rows.has(text), taken, `${text}, as PostgreSQL itself reads it`)
-  }
-})
+t.test(
+  'an id of type uuid is found by every spelling that PostgreSQL accepts, and by no other',
+  async (t) => {
+    const { sql, table } = await open(t, TOKEN_DDL.replace(/"id" +text/, '"id" uuid'))
+    await sql`insert into "Token" values (${UUID}, 'u', 's', null, 'ACTIVE', now() + interval '1 h')`
+    const asked = [UUID, ...SPELLINGS]
+    const rows = await table.findMany([...asked, ...NO_UUIDS], DEADLINE_MS)
+    t.same([...rows.keys()].sort(), asked.sort())
+    for (const row of rows.values()) t.equal(row.id, UUID)
+    for (const text of SPELLINGS)
+      t.equal(table.canonicalId(text), UUID, 'a notice of a revocation may spell it so')
+    t.equal(table.canonicalId('no uuid'), 'no uuid')
+    for (const text of [...SPELLINGS, ...NO_UUIDS]) {
+      const taken = await sql`select ${text}::text::uuid`.then(
+        () => true,
+        () => false,
+      )
+      t.equal(rows.has(text), taken, `${text}, as PostgreSQL itself reads it`)
+    }
+  },
+)
 
-t.test('a uuid in a column of text is compared as it stands', async (t) => {
+t.test('a uuid in a column of text is found by the same text only', async (t) => {
   const { sql, table } = await open(t)
   await sql`insert into "Token" values (${UUID}, ${UUID}, 's', null, 'ACTIVE', now() + interval '1 h')`
   const rows = await table.findMany([UUID, ...SPELLINGS], DEADLINE_MS)
@@ -63,7 +66,7 @@ for (const [type, max, beyond] of [
   ['bigint', '9223372036854775807', '9223372036854775808'],
 ] as const) {
   t.test(
-    `ids of type ${type} are compared as numbers, and what is none is unknown without an error`,
+    `ids of type ${type} are compared as numbers, and a text that is no number is unknown`,
     async (t) => {
       const { sql, table } = await open(t, TOKEN_DDL.replace(/"id" +text/, `"id" ${type}`))
       for (const id of ['7', '-7', '0', max]) {
@@ -169,7 +172,7 @@ for (const [type, admitting, revoked, good, bad] of [
   })
 }
 
-t.test('a status that is NULL is not the word "null", though that were the one that admits', async (t) => {
+t.test('a status that is NULL refuses, though the admitting status is "null"', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL.replace(/"status".*/, '"status" text,'), {
     statuses: { admitting: 'null', revoked: 'x' },
   })
@@ -215,7 +218,7 @@ for (const [type, values] of [
   ['float4', ['1e38', '-1e38', 'NaN', 'Infinity', '-Infinity']],
 ] as const) {
   t.test(
-    `no value of type ${type} fails the look-up of others, and none that is no number admits`,
+    `an extreme value of type ${type} does not fail other look-ups, and NaN does not admit`,
     async (t) => {
       const { sql, table } = await open(t, TOKEN_DDL.replace('timestamptz', type))
       for (const value of ['1', ...values]) {

@@ -58,7 +58,7 @@ t.test("the interface's table fits, without a warning", async (t) => {
   }
 })
 
-t.test('every type that the interface names fits, domains over them too', async (t) => {
+t.test('every supported type fits, and so do domains over it', async (t) => {
   for (const types of [
     { id: 'uuid', userId: 'uuid', sessionId: 'bigint', mandateId: 'integer' },
     { id: 'varchar(40)', status: 'varchar(10)', expiresAt: 'timestamp' },
@@ -80,7 +80,7 @@ t.test('every type that the interface names fits, domains over them too', async 
   t.match(await check(t, domains), { mapped: { id: { type: 'uuid', declared: 'token_id' } }, problems: [] })
 })
 
-t.test('a type that does not fit is named, with what would', async (t) => {
+t.test('a type that does not fit is a problem that names the expected types', async (t) => {
   for (const [types, expected] of [
     [
       { id: 'float8' },
@@ -107,7 +107,7 @@ t.test('a type that does not fit is named, with what would', async (t) => {
   }
 })
 
-t.test('all missing columns are named at once, with the mapping and what the table has', async (t) => {
+t.test('all missing columns are named at once, with the mapping and the existing columns', async (t) => {
   const { problems } = await check(t, 'CREATE TABLE "Token" ("id" text PRIMARY KEY, jti text)', {
     columns: { userId: 'user_id' },
   })
@@ -125,17 +125,20 @@ t.test('a dropped column is missing', async (t) => {
   t.equal(problems.length, 1)
 })
 
-t.test('a table that is not there, not in the schema, or in one that is closed to the role', async (t) => {
-  const problem = /^the table .* does not exist, or the role may not use its schema \(TOKEN_TABLE\)$/
-  t.match(await check(t, 'SELECT 1'), { mapped: null, problems: [problem], mayHeal: true })
-  t.match((await check(t, TOKEN_DDL, { table: { schema: 'auth', name: 'Token' } })).problems, [problem])
-  const closed = await check(
-    t,
-    `CREATE ROLE outsider LOGIN; CREATE SCHEMA auth; CREATE TABLE auth.t (id text PRIMARY KEY)`,
-    { role: 'outsider', table: { schema: 'auth', name: 't' } },
-  )
-  t.match(closed.problems, [problem])
-})
+t.test(
+  'a table that does not exist, or whose schema the role may not use, is a problem that may heal',
+  async (t) => {
+    const problem = /^the table .* does not exist, or the role may not use its schema \(TOKEN_TABLE\)$/
+    t.match(await check(t, 'SELECT 1'), { mapped: null, problems: [problem], mayHeal: true })
+    t.match((await check(t, TOKEN_DDL, { table: { schema: 'auth', name: 'Token' } })).problems, [problem])
+    const closed = await check(
+      t,
+      `CREATE ROLE outsider LOGIN; CREATE SCHEMA auth; CREATE TABLE auth.t (id text PRIMARY KEY)`,
+      { role: 'outsider', table: { schema: 'auth', name: 't' } },
+    )
+    t.match(closed.problems, [problem])
+  },
+)
 
 t.test('columns that the role may not read are named', async (t) => {
   const report = await check(
@@ -148,7 +151,7 @@ t.test('columns that the role may not read are named', async (t) => {
   t.equal(report.mayHeal, true, 'it can still be granted')
 })
 
-t.test('names are data: quotes in a table or column name', async (t) => {
+t.test('quotes in the name of a table or column are data', async (t) => {
   const name = `o'clock"; drop table x; --`
   const quoted = name.replaceAll('"', '""')
   const { problems } = await check(
@@ -159,7 +162,7 @@ t.test('names are data: quotes in a table or column name', async (t) => {
   t.same(problems, [])
 })
 
-t.test('an id without an index is warned of: each look-up would read the whole table', async (t) => {
+t.test('an id without an index gives a warning', async (t) => {
   const bare = ddl().replace('PRIMARY KEY', '')
   t.match((await check(t, bare)).warnings, [/no index begins with the column "id"/])
   t.match((await check(t, `${bare}; CREATE INDEX ON "Token" ("userId", "id")`)).warnings, [/no index begins/])
@@ -168,7 +171,7 @@ t.test('an id without an index is warned of: each look-up would read the whole t
   ])
 })
 
-t.test('an id that is not unique is warned of', async (t) => {
+t.test('an id that is not unique gives a warning', async (t) => {
   const bare = ddl().replace('PRIMARY KEY', '')
   const { problems, warnings } = await check(t, `${bare}; CREATE UNIQUE INDEX ON "Token" ("id", "userId")`)
   t.same(problems, [])
@@ -176,7 +179,7 @@ t.test('an id that is not unique is warned of', async (t) => {
   t.same((await check(t, `${bare}; CREATE UNIQUE INDEX ON "Token" ("id") INCLUDE ("status")`)).warnings, [])
 })
 
-t.test('row-level security that hides rows from the role is warned of', async (t) => {
+t.test('row-level security that applies to the role gives a warning', async (t) => {
   const { problems, warnings } = await check(
     t,
     `${TOKEN_DDL}; CREATE ROLE tenant LOGIN; GRANT SELECT ON "Token" TO tenant; ALTER TABLE "Token" ENABLE ROW LEVEL SECURITY`,
@@ -186,7 +189,7 @@ t.test('row-level security that hides rows from the role is warned of', async (t
   t.match(warnings, [/row-level security/])
 })
 
-t.test('a view fits; a materialized view is a copy that follows no revocation, and does not', async (t) => {
+t.test('a view fits, and a materialized view does not', async (t) => {
   const renamed = TOKEN_DDL.replace('"Token"', '"Tokens"')
   t.match(await check(t, `${renamed}; CREATE VIEW "Token" AS SELECT * FROM "Tokens"`), {
     problems: [],
@@ -202,24 +205,21 @@ t.test('a partitioned table fits', async (t) => {
   t.match(await check(t, partitioned), { problems: [], warnings: [] })
 })
 
-t.test(
-  'a role that may only read is a problem where the gateway refreshes sessions, which a grant mends',
-  async (t) => {
-    const reader = `${TOKEN_DDL}; CREATE ROLE reader LOGIN; GRANT SELECT ON "Token" TO reader`
-    t.match(await check(t, reader, { role: 'reader', written: true }), {
-      mapped: { oid: String },
-      problems: [/may not INSERT and UPDATE/],
-      mayHeal: true,
-    })
-    const columns = `${TOKEN_DDL}; CREATE ROLE writer LOGIN; GRANT SELECT ON "Token" TO writer; GRANT UPDATE ("status") ON "Token" TO writer;
+t.test('a role with SELECT only is a problem with refresh, which may heal by a grant', async (t) => {
+  const reader = `${TOKEN_DDL}; CREATE ROLE reader LOGIN; GRANT SELECT ON "Token" TO reader`
+  t.match(await check(t, reader, { role: 'reader', written: true }), {
+    mapped: { oid: String },
+    problems: [/may not INSERT and UPDATE/],
+    mayHeal: true,
+  })
+  const columns = `${TOKEN_DDL}; CREATE ROLE writer LOGIN; GRANT SELECT ON "Token" TO writer; GRANT UPDATE ("status") ON "Token" TO writer;
     GRANT INSERT ("id", "userId", "sessionId", "mandateId", "status", "expiresAt") ON "Token" TO writer`
-    t.match(await check(t, columns, { role: 'writer', written: true }), { problems: [], mayHeal: false })
-  },
-)
+  t.match(await check(t, columns, { role: 'writer', written: true }), { problems: [], mayHeal: false })
+})
 
 const TRUE_FALSE = { admitting: 'true', revoked: 'false' }
 
-t.test('statuses are read as the column reads them', async (t) => {
+t.test('statuses are spelt as the type of the column spells them', async (t) => {
   for (const [type, admitting, revoked, read] of [
     ['boolean', 'true', 'false', TRUE_FALSE],
     ['boolean', 'T', 'off', TRUE_FALSE],
@@ -232,54 +232,47 @@ t.test('statuses are read as the column reads them', async (t) => {
   }
 })
 
-t.test(
-  'a status column that cannot have the admitting status is named: everybody would be refused',
-  async (t) => {
-    const state = `CREATE TYPE state AS ENUM ('active', 'gone');`
-    for (const [before, type, problem] of [
-      [
-        state,
-        'state',
-        /the enum state of the column "status" has no "ACTIVE", only "active", "gone"; expected .* TOKEN_STATUSES/,
-      ],
-      ['', 'boolean', /"status" is of type bool, which has no "ACTIVE"; .*true,false or false,true/],
-      ['', 'integer', /"status" of type integer takes no "ACTIVE"/],
-      ['', 'varchar(3)', /"status" takes 3 characters, too few for the status "ACTIVE"/],
-      ['', 'char(3)', /"status" takes 3 characters/],
-      [
-        '',
-        `text CHECK ("status" IN ('active', 'gone'))`,
-        /the constraint "Token_status_check" allows no admitting status "ACTIVE" .*TOKEN_STATUSES/,
-      ],
-      [
-        '',
-        `varchar(9) CHECK ("status" = 'live' OR "status" = 'dead')`,
-        /allows no admitting status "ACTIVE"/,
-      ],
-      ['', `text CHECK ("status" ~ '^[a-z]+$')`, /allows no admitting status "ACTIVE"/],
-      [
-        `CREATE DOMAIN state AS text CHECK (VALUE IN ('a', 'b'));`,
-        'state',
-        /"status" of type state takes no "ACTIVE"/,
-      ],
-      [`CREATE DOMAIN state AS varchar(5);`, 'state', /"status" takes 5 characters/],
-    ] as const) {
-      const { mapped, problems } = await check(t, `${before} ${ddl({ status: type })}`)
-      t.equal(mapped, null)
-      t.match(problems, [problem], type)
-      t.equal(problems.length, 1, type)
-    }
-  },
-)
+t.test('a status column that cannot hold the admitting status is a problem', async (t) => {
+  const state = `CREATE TYPE state AS ENUM ('active', 'gone');`
+  for (const [before, type, problem] of [
+    [
+      state,
+      'state',
+      /the enum state of the column "status" has no "ACTIVE", only "active", "gone"; expected .* TOKEN_STATUSES/,
+    ],
+    ['', 'boolean', /"status" is of type bool, which has no "ACTIVE"; .*true,false or false,true/],
+    ['', 'integer', /"status" of type integer takes no "ACTIVE"/],
+    ['', 'varchar(3)', /"status" takes 3 characters, too few for the status "ACTIVE"/],
+    ['', 'char(3)', /"status" takes 3 characters/],
+    [
+      '',
+      `text CHECK ("status" IN ('active', 'gone'))`,
+      /the constraint "Token_status_check" allows no admitting status "ACTIVE" .*TOKEN_STATUSES/,
+    ],
+    ['', `varchar(9) CHECK ("status" = 'live' OR "status" = 'dead')`, /allows no admitting status "ACTIVE"/],
+    ['', `text CHECK ("status" ~ '^[a-z]+$')`, /allows no admitting status "ACTIVE"/],
+    [
+      `CREATE DOMAIN state AS text CHECK (VALUE IN ('a', 'b'));`,
+      'state',
+      /"status" of type state takes no "ACTIVE"/,
+    ],
+    [`CREATE DOMAIN state AS varchar(5);`, 'state', /"status" takes 5 characters/],
+  ] as const) {
+    const { mapped, problems } = await check(t, `${before} ${ddl({ status: type })}`)
+    t.equal(mapped, null)
+    t.match(problems, [problem], type)
+    t.equal(problems.length, 1, type)
+  }
+})
 
-t.test('two spellings of one status are no two statuses', async (t) => {
+t.test('two statuses that the column holds as one value are a problem', async (t) => {
   const statuses = { admitting: 'true', revoked: 't' }
   t.match((await check(t, ddl({ status: 'boolean' }), { statuses })).problems, [
     /"true" and "t" are the same value of the column "status"/,
   ])
 })
 
-t.test('constraints that one cannot be sure of are no problem', async (t) => {
+t.test('a constraint whose result is not certain is no problem', async (t) => {
   for (const constraint of [
     `CHECK ("status" <> 'x' OR "userId" = 'a')`,
     `CHECK ("status" IS NULL OR length("id") > 3)`,
@@ -296,7 +289,7 @@ t.test('constraints that one cannot be sure of are no problem', async (t) => {
   t.same((await check(t, late)).problems, [], 'rows from before it may be active')
 })
 
-t.test('the status of a revocation is asked for only where the gateway writes it', async (t) => {
+t.test('the status of a revocation is checked only where the gateway writes it', async (t) => {
   for (const [before, type, problem] of [
     [`CREATE TYPE state AS ENUM ('ACTIVE', 'ENDED');`, 'state', /the enum state .* has no "REVOKED"/],
     ['', `text CHECK ("status" IN ('ACTIVE', 'ENDED'))`, /allows no status of a revocation, "REVOKED"/],
@@ -309,7 +302,7 @@ t.test('the status of a revocation is asked for only where the gateway writes it
 })
 
 t.test(
-  'what refresh and logout could not write is named, and tokens can be looked up all the same',
+  'a column that refresh and logout could not write is a problem, and look-ups still work',
   async (t) => {
     const more = (sql: string) => `${TOKEN_DDL}; ${sql}`
     for (const [made, problem] of [
@@ -364,7 +357,7 @@ t.test(
   },
 )
 
-t.test('what a write gets from elsewhere, or does not break, is no problem', async (t) => {
+t.test('a column with a default, and an index that refresh does not violate, are no problem', async (t) => {
   for (const sql of [
     `ALTER TABLE "Token" ADD "createdAt" timestamp NOT NULL DEFAULT now()`,
     `ALTER TABLE "Token" ADD n bigint GENERATED ALWAYS AS IDENTITY`,
@@ -381,7 +374,7 @@ t.test('what a write gets from elsewhere, or does not break, is no problem', asy
 })
 
 t.test(
-  'what a trigger may fill in, and what breaks only sessions with a mandate, is warned of',
+  'a column that a trigger may set, and an index that only mandates violate, give warnings',
   async (t) => {
     const trigger = `${TOKEN_DDL}; ALTER TABLE "Token" ADD "updatedAt" timestamp NOT NULL;
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW."updatedAt" := now(); RETURN NEW; END $$;

@@ -46,14 +46,14 @@ for (const text of [
   })
 }
 
-t.test('columns that are not named keep their names', async (t) => {
+t.test('columns that are not mapped keep their names', async (t) => {
   t.same(parseTokenColumns('id=jti,userId=user_id'), {
     ok: true,
     value: { ...DEFAULT_COLUMNS, id: 'jti', userId: 'user_id' },
   })
 })
 
-t.test('an unquoted column is taken as it stands, a quoted one as PostgreSQL quotes', async (t) => {
+t.test('an unquoted column keeps its case, and a quoted one is read as PostgreSQL reads it', async (t) => {
   const parsed = parseTokenColumns(' id = tokenId , userId="user, ""the"" id" ')
   t.same(parsed, { ok: true, value: { ...DEFAULT_COLUMNS, id: 'tokenId', userId: 'user, "the" id' } })
 })
@@ -77,14 +77,14 @@ for (const [text, told] of [
   })
 }
 
-t.test('SQL always quotes', async (t) => {
+t.test('identifiers are always quoted in SQL', async (t) => {
   t.equal(quoteIdentifier('user'), '"user"')
   t.equal(quoteIdentifier('a"; DROP TABLE x; --'), '"a""; DROP TABLE x; --"')
   t.equal(quoteTable({ schema: null, name: 'Token' }), '"Token"')
   t.equal(quoteTable({ schema: 'S s', name: 'T"' }), '"S s"."T"""')
 })
 
-t.test('every name survives quoting and reading', async () => {
+t.test('every table name can be quoted and parsed again', async () => {
   const name = fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => !text.includes('\0'))
   fc.assert(
     fc.property(name, name, (schema, table) => {

@@ -36,7 +36,7 @@ function setUp(more: Partial<Parameters<typeof createTokenLookup>[0]> = {}) {
   return { lookup, find, queries }
 }
 
-t.test('each of several servers is asked until one is the primary', async (t) => {
+t.test('a look-up asks each of several servers until one is the primary', async (t) => {
   const { find, queries } = setUp({ hosts: 3 })
   const standby = new DatabaseError('STANDBY', 'a standby', { stale: true })
   const found = find('a')
@@ -50,7 +50,7 @@ t.test('each of several servers is asked until one is the primary', async (t) =>
   t.equal(queries.length, 4)
 })
 
-t.test('look-ups of one turn share one query, and one id is asked for once', async (t) => {
+t.test('look-ups of one turn share a query, which has each id once', async (t) => {
   const { lookup, find, queries } = setUp()
   const found = Promise.all(['a', 'b', 'a', 'c', 'b'].map((id) => find(id)))
   await turn()
@@ -67,22 +67,25 @@ t.test('look-ups of one turn share one query, and one id is asked for once', asy
   t.equal(lookup.pending, 0)
 })
 
-t.test('no look-up joins a query that was sent: its answer may be from before the revocation', async (t) => {
-  const { find, queries } = setUp({ scheduler: createFakeScheduler() })
-  const before = find('a')
-  await turn()
-  const after = find('a')
-  await turn()
-  t.equal(queries.length, 1, 'it waits')
-  queries[0]!.answer('ACTIVE')
-  t.match(await before, { row: { status: 'ACTIVE' } })
-  await turn()
-  t.equal(queries.length, 2, 'and is asked for by a query of its own')
-  queries[1]!.answer('REVOKED')
-  t.match(await after, { row: { status: 'REVOKED' } })
-})
+t.test(
+  'a look-up never joins a query that was sent, whose answer may be from before a revocation',
+  async (t) => {
+    const { find, queries } = setUp({ scheduler: createFakeScheduler() })
+    const before = find('a')
+    await turn()
+    const after = find('a')
+    await turn()
+    t.equal(queries.length, 1, 'it waits')
+    queries[0]!.answer('ACTIVE')
+    t.match(await before, { row: { status: 'ACTIVE' } })
+    await turn()
+    t.equal(queries.length, 2, 'and is asked for by a query of its own')
+    queries[1]!.answer('REVOKED')
+    t.match(await after, { row: { status: 'REVOKED' } })
+  },
+)
 
-t.test('while a query is under way the next wait for its end, and then go together', async (t) => {
+t.test('look-ups during a query wait for its end, and then share one query', async (t) => {
   const { find, queries } = setUp({ scheduler: createFakeScheduler() })
   void find('a')
   await turn()
@@ -98,7 +101,7 @@ t.test('while a query is under way the next wait for its end, and then go togeth
   queries[1]!.answer()
 })
 
-t.test('a query that is late does not hold the others up, as long as there are connections', async (t) => {
+t.test('a late query does not hold up look-ups, as long as connections are free', async (t) => {
   const scheduler = createFakeScheduler()
   const { find, queries } = setUp({ scheduler, connections: 2 })
   const late = find('late')
@@ -118,7 +121,7 @@ t.test('a query that is late does not hold the others up, as long as there are c
   await late
 })
 
-t.test('a look-up that gets no answer by its deadline is a fault, waiting included', async (t) => {
+t.test('a look-up without an answer by its deadline fails, and the deadline includes its wait', async (t) => {
   const scheduler = createFakeScheduler()
   const { lookup, find } = setUp({ scheduler, connections: 1 })
   const faults = Promise.all([find('a'), find('b')])
@@ -128,7 +131,7 @@ t.test('a look-up that gets no answer by its deadline is a fault, waiting includ
   t.equal(lookup.pending, 0)
 })
 
-t.test('past the bound a look-up is refused at once, and room comes back', async (t) => {
+t.test('a look-up past the bound of pending ones fails with overloaded at once', async (t) => {
   const { find, queries } = setUp({ queueMax: 2 })
   const kept = Promise.all([find('a'), find('a')])
   t.match(await find('b'), { kind: 'failed', error: { code: 'overloaded' } })
@@ -143,7 +146,7 @@ t.test('past the bound a look-up is refused at once, and room comes back', async
 })
 
 t.test(
-  'a connection that had gone meanwhile costs nobody an answer; another fault is one for all of the batch',
+  'a stale connection is retried without a failure, and another fault fails the whole batch',
   async (t) => {
     const { find, queries } = setUp()
     const found = find('a')

@@ -59,7 +59,7 @@ function held(t: Test) {
   return { scheduler, table, changes, warned, monitor }
 }
 
-t.test('it probes at once, then each second; the mapping once', async (t) => {
+t.test('the store is probed at once and then each second, and the mapping checked once', async (t) => {
   const { scheduler, table, changes, monitor } = held(t)
   t.equal(monitor.up, false)
   await monitor.first
@@ -70,7 +70,7 @@ t.test('it probes at once, then each second; the mapping once', async (t) => {
   t.same(changes, ['up', 'available'], 'told once')
 })
 
-t.test('the mapping is checked every half minute, and when a connection was opened', async (t) => {
+t.test('the mapping is checked every half minute, and after a connection was opened', async (t) => {
   const { scheduler, table, monitor } = held(t)
   await monitor.first
   const checks = () => table.asked.filter((each) => each === 'mapping').length
@@ -85,7 +85,7 @@ t.test('the mapping is checked every half minute, and when a connection was open
   t.equal(checks(), 3)
 })
 
-t.test('a table that stops fitting while the gateway runs is why it is not ready, told once', async (t) => {
+t.test('a table that stops fitting takes the store down, and is reported once', async (t) => {
   const { scheduler, table, changes, monitor } = held(t)
   await monitor.first
   changes.length = 0
@@ -99,7 +99,7 @@ t.test('a table that stops fitting while the gateway runs is why it is not ready
 })
 
 t.test(
-  'while the store is away it probes four times a second, and checks the mapping when it is back',
+  'a store that is down is probed four times a second, and its mapping checked at recovery',
   async (t) => {
     const { scheduler, table, changes, monitor } = held(t)
     await monitor.first
@@ -116,7 +116,7 @@ t.test(
   },
 )
 
-t.test('probes that each cost the server a new connection become one a second', async (t) => {
+t.test('a store whose probes each open a connection is probed once a second', async (t) => {
   const { scheduler, table, monitor } = held(t)
   await monitor.first
   table.findMany = () => {
@@ -129,7 +129,7 @@ t.test('probes that each cost the server a new connection become one a second', 
   t.equal(table.asked.filter((each) => each === 'probe').length, 10)
 })
 
-t.test('one probe at a time, however long it takes', async (t) => {
+t.test('a probe begins only after the one before has ended', async (t) => {
   const { scheduler, table, monitor } = held(t)
   await monitor.first
   const { promise, resolve } = Promise.withResolvers<Map<string, TokenRow>>()
@@ -142,7 +142,7 @@ t.test('one probe at a time, however long it takes', async (t) => {
   t.equal(table.asked.length, 4)
 })
 
-t.test('another kind of fault is told, the same one again is not', async (t) => {
+t.test('a fault of another kind is reported, and one of the same kind is not', async (t) => {
   const { scheduler, table, changes, monitor } = held(t)
   await monitor.first
   changes.length = 0
@@ -154,7 +154,7 @@ t.test('another kind of fault is told, the same one again is not', async (t) => 
   t.match(monitor.fault, { code: '28P01' })
 })
 
-t.test('a table that does not fit is why it is not ready, until it fits', async (t) => {
+t.test('a table that does not fit keeps the store down until it fits', async (t) => {
   const { scheduler, table, monitor, warned } = held(t)
   table.report = {
     problems: ['no column "a"', 'no column "b"'],
@@ -178,7 +178,7 @@ t.test('a table that does not fit is why it is not ready, until it fits', async 
   t.same(warned, ['slow'], 'warned once')
 })
 
-t.test('look-ups that all fail take the store down though its probe is answered', async (t) => {
+t.test('consecutive failed look-ups take the store down though its probe is answered', async (t) => {
   const { scheduler, table, changes, monitor } = held(t)
   await monitor.first
   changes.length = 0
@@ -200,7 +200,7 @@ t.test('look-ups that all fail take the store down though its probe is answered'
   t.notOk(table.ids.at(-1)!.includes('slow-token'), 'and it is asked for no longer')
 })
 
-t.test('look-ups that fail with answered ones between are no evidence against the store', async (t) => {
+t.test('failed look-ups with answered ones in between leave the store up', async (t) => {
   const { scheduler, monitor } = held(t)
   await monitor.first
   for (let i = 0; i < 20; i++) {
@@ -211,17 +211,14 @@ t.test('look-ups that fail with answered ones between are no evidence against th
   t.equal(monitor.up, true)
 })
 
-t.test(
-  'a hundred look-ups that one late query fails at once are no evidence against the store',
-  async (t) => {
-    const { monitor } = held(t)
-    await monitor.first
-    for (let i = 0; i < 100; i++) monitor.lookupFailed(FAULT('DEADLINE'), 'a')
-    t.equal(monitor.up, true)
-  },
-)
+t.test('a hundred look-ups that one late query fails leave the store up', async (t) => {
+  const { monitor } = held(t)
+  await monitor.first
+  for (let i = 0; i < 100; i++) monitor.lookupFailed(FAULT('DEADLINE'), 'a')
+  t.equal(monitor.up, true)
+})
 
-t.test('a probe that was under way when look-ups began to fail does not speak for the store', async (t) => {
+t.test('a probe from before look-ups began to fail does not keep the store up', async (t) => {
   const { scheduler, table, monitor } = held(t)
   await monitor.first
   const { promise, resolve } = Promise.withResolvers<Map<string, TokenRow>>()
@@ -238,7 +235,7 @@ t.test('a probe that was under way when look-ups began to fail does not speak fo
   t.equal(monitor.up, false)
 })
 
-t.test('after close nothing is asked and nothing is told', async (t) => {
+t.test('after close nothing is probed and nothing reported', async (t) => {
   const { scheduler, table, changes, monitor } = held(t)
   await monitor.first
   const { promise, reject } = Promise.withResolvers<Map<string, TokenRow>>()
@@ -286,7 +283,7 @@ t.test('against a server', async (t) => {
   const becomes = (up: boolean, cause: RegExp) =>
     until(() => monitor.up === up && cause.test(String(monitor.fault?.cause ?? null)))
 
-  await t.test('a table that is made later is found', async () => {
+  await t.test('a table that is created later takes the store up', async () => {
     await monitor.first
     await becomes(false, /the table "Token" does not exist/)
     const sql = postgres(url, { max: 1, onnotice: () => {} })
@@ -295,21 +292,21 @@ t.test('against a server', async (t) => {
     await becomes(true, /null/)
   })
 
-  await t.test('a server that stops, and starts', async () => {
+  await t.test('a server that stops takes the store down, and one that starts takes it up', async () => {
     await server.stop()
     await becomes(false, /ECONNREFUSED|CONNECTION_CLOSED|57P01/)
     await server.start()
     await becomes(true, /null/)
   })
 
-  await t.test('a server that freezes, and thaws', async () => {
+  await t.test('a frozen server takes the store down, and takes it up when it goes on', async () => {
     server.freeze()
     await becomes(false, /does not answer at all .*no answer within 300 ms/)
     server.thaw()
     await becomes(true, /null/)
   })
 
-  await t.test('a server that comes back as a standby is no primary', async () => {
+  await t.test('a server that restarts as a standby takes the store down', async () => {
     const signal = join(server.cluster, 'standby.signal')
     await server.stop()
     await writeFile(signal, '')

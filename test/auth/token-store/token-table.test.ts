@@ -12,7 +12,7 @@ t.teardown(() => server.close())
 
 const open = createTableStage(server)
 
-t.test('an id is data, whatever it holds: SQL injection through the jti', async (t) => {
+t.test('attack: SQL in the jti is compared as data', async (t) => {
   const { sql, table } = await open(t)
   const ids = [
     '\'; drop table "Token"; --',
@@ -62,7 +62,7 @@ for (const [type, past, future] of [
   })
 }
 
-t.test('uuid ids are found in any case, and what is no uuid is unknown without an error', async (t) => {
+t.test('uuid ids are found in any case, and a text that is no uuid is unknown', async (t) => {
   const { sql, table } = await open(
     t,
     `create type state as enum ('ACTIVE', 'REVOKED');
@@ -79,7 +79,7 @@ t.test('uuid ids are found in any case, and what is no uuid is unknown without a
   t.match(rows.get(id.toUpperCase()), { userId: id, sessionId: '7', mandateId: 'm', status: 'REVOKED' })
 })
 
-t.test('every missing column and every unfit type is named at once', async (t) => {
+t.test('every missing column and every type that does not fit is named at once', async (t) => {
   const { table } = await open(
     t,
     'create table tokens (id bytea, "userId" bytea, status bytea, "expiresAt" date)',
@@ -101,7 +101,7 @@ t.test('every missing column and every unfit type is named at once', async (t) =
   t.match((await (await open(t, 'select 1')).table.checkMapping(DEADLINE_MS)).problems[0], /does not exist/)
 })
 
-t.test('a migration under way heals by itself', async (t) => {
+t.test('a table that a migration has finished is found without a restart', async (t) => {
   const { sql, table } = await open(t)
   const { id } = await insertToken(sql)
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
@@ -109,7 +109,7 @@ t.test('a migration under way heals by itself', async (t) => {
   t.equal((await table.findMany([id], DEADLINE_MS)).get(id)?.expired, false)
 })
 
-t.test('the statement uses the primary key, planned for its parameters or for any', async (t) => {
+t.test('the look-up uses the primary key, with a custom plan and with a generic one', async (t) => {
   for (const type of ['text', 'varchar(64)', 'uuid']) {
     const { sql, table, statements } = await open(t, TOKEN_DDL.replace(/"id" +text/, `"id" ${type}`))
     const id = type === 'uuid' ? "md5('tok-' || i)::uuid" : "md5('tok-' || i)"
@@ -132,7 +132,7 @@ t.test('the statement uses the primary key, planned for its parameters or for an
   }
 })
 
-t.test('a batch is one statement, also where no id could be in the table', async (t) => {
+t.test('a batch is one statement, also where no id can be a value of the column', async (t) => {
   const { sql, table, statements } = await open(t, TOKEN_DDL.replace(/"id" +text/, '"id" uuid'))
   const { id } = await insertToken(sql)
   await table.findMany([id], DEADLINE_MS)
@@ -145,13 +145,13 @@ t.test('a batch is one statement, also where no id could be in the table', async
   t.equal(statements.length, 2)
 })
 
-t.test('one uuid that is asked for in two cases is found under both', async (t) => {
+t.test('a uuid that is looked up in two cases is found under both', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL.replace(/"id" +text/, '"id" uuid'))
   const { id } = await insertToken(sql, { id: 'aaaaaaaa-0000-4000-8000-00000000000b' })
   t.same([...(await table.findMany([id, id.toUpperCase()], DEADLINE_MS)).keys()], [id, id.toUpperCase()])
 })
 
-t.test('where ids are not unique, a row that refuses outweighs those that admit', async (t) => {
+t.test('with several rows for an id one that refuses wins over those that admit', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL.replace('PRIMARY KEY', 'NOT NULL'))
   const expiresAt = Date.now() - 1000
   for (const id of ['a', 'b', 'c']) await insertToken(sql, { id, userId: 'first' })
@@ -164,7 +164,7 @@ t.test('where ids are not unique, a row that refuses outweighs those that admit'
   t.match(rows.get('c'), { status: 'ACTIVE', expired: false })
 })
 
-t.test('an identity that is NULL, where a table allows it, is empty: never the text "null"', async (t) => {
+t.test('an identity that is NULL is read as empty, and not as the text "null"', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL.replaceAll('text NOT NULL', 'text'))
   await sql`insert into "Token" values ('a', null, null, null, 'ACTIVE', now() + interval '1 h')`
   await sql`insert into "Token" values ('b', 'u', 's', null, null, now() + interval '1 h')`
@@ -173,7 +173,7 @@ t.test('an identity that is NULL, where a table allows it, is empty: never the t
   t.match(rows.get('b'), { status: null, active: false })
 })
 
-t.test('expiry that never comes, and one that came before time', async (t) => {
+t.test('an infinite expiry never expires a token, and a negative infinite one always', async (t) => {
   const { sql, table } = await open(t)
   await insertToken(sql, { id: 'never' })
   await insertToken(sql, { id: 'always' })
@@ -184,14 +184,14 @@ t.test('expiry that never comes, and one that came before time', async (t) => {
   t.equal(rows.get('always')?.expired, true)
 })
 
-t.test('a number that is none (NaN) has expired', async (t) => {
+t.test('an expiry of NaN has expired', async (t) => {
   const ddl = TOKEN_DDL.replace('timestamptz', 'float8')
   const { sql, table } = await open(t, ddl)
   await sql`insert into "Token" values ('a', 'u', 's', null, 'ACTIVE', 'NaN')`
   t.match((await table.findMany(['a'], DEADLINE_MS)).get('a'), { expired: true, expiresAt: null })
 })
 
-t.test('an empty answer of a standby is a fault, not an unknown token', async (t) => {
+t.test('an empty answer of a standby is a fault and not an unknown token', async (t) => {
   const { table } = await open(t)
   await table.findMany(['nobody'], DEADLINE_MS)
   const signal = join(server.cluster, 'standby.signal')
@@ -206,7 +206,7 @@ t.test('an empty answer of a standby is a fault, not an unknown token', async (t
   t.equal((await table.findMany(['nobody'], DEADLINE_MS)).size, 0)
 })
 
-t.test('a table that is renamed away and back is a fault meanwhile, and heals by itself', async (t) => {
+t.test('a renamed table is a fault until it is renamed back', async (t) => {
   const { sql, table } = await open(t)
   const { id } = await insertToken(sql)
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
@@ -217,7 +217,7 @@ t.test('a table that is renamed away and back is a fault meanwhile, and heals by
   t.ok((await table.findMany([id], DEADLINE_MS)).has(id))
 })
 
-t.test('ids that share a key find each their own row', async (t) => {
+t.test('ids with equal hashes find their own rows', async (t) => {
   const { sql, table } = await open(t, TOKEN_DDL)
   // "Aa" and "BB" have one key, and so have texts that are made of them.
   const ids = ['AaAa', 'AaBB', 'BBAa', 'BBBB']

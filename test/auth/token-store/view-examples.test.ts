@@ -87,12 +87,12 @@ const BACKENDS: Readonly<
   },
 }
 
-t.test('each example of the page is tried here', async (t) => {
+t.test('each example of docs/token-table.md is tested here', async (t) => {
   t.same(new Set(examples.keys()), new Set(Object.keys(BACKENDS)))
 })
 
 for (const [title, backend] of Object.entries(BACKENDS)) {
-  t.test(`a view serves as the page says: ${title}`, async (t) => {
+  t.test(`the example view of docs/token-table.md works: ${title}`, async (t) => {
     const { ddl, settings } = examples.get(title)!
     const read = readSettings(
       Object.fromEntries(

@@ -118,7 +118,7 @@ function explainFailure(error: unknown): number {
     return 2
   }
   if (error instanceof SettingsError) {
-    say(`settings that cannot be used:\n${error.problems.map((problem) => `  ${problem}`).join('\n')}`)
+    say(`settings that cannot be used:\n${error.reasons.map((reason) => `  ${reason}`).join('\n')}`)
     return 2
   }
   say(error instanceof Error ? error.message : String(error))

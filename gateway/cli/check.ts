@@ -1,15 +1,14 @@
 import { resolve } from 'node:path'
 import { type LoadedFile, loadUpstreamsFile, loadUpstreamsStream } from '../routing/file/load-file.ts'
+import { VARIABLES } from '../settings/table.ts'
 import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
 import { paintFor } from './terminal.ts'
 
-const GATEWAY_PATH = '/-'
-
 /** `check [FILE]`: one line for each problem of a routing file; `-` is standard input. @returns the exit code */
 export async function check({ positionals }: Arguments, environment: Environment): Promise<number> {
   const { env, stdout, stderr } = environment
-  const shown = positionals[0] ?? (env.UPSTREAMS_FILE || 'upstreams.json')
+  const shown = positionals[0] ?? (env.UPSTREAMS_FILE || VARIABLES.upstreamsFile.byDefault)
   const loaded = await load(shown, environment)
   const paint = paintFor(stdout, env)
   if (!loaded.ok) {
@@ -26,7 +25,7 @@ export async function check({ positionals }: Arguments, environment: Environment
 }
 
 function load(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
-  const gatewayPath = env.GATEWAY_PATH || GATEWAY_PATH
+  const gatewayPath = env.GATEWAY_PATH || VARIABLES.gatewayPath.byDefault
   // Files that standard input names are relative to the working folder, as if it lay there.
   const source = { path: resolve(cwd, shown), shown, gatewayPath }
   return shown === '-' ? loadUpstreamsStream(stdin, source) : loadUpstreamsFile(source)

@@ -1,16 +1,14 @@
 import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { KeyError } from '../auth/jwt/keys.ts'
 import { askForRouting, tellCannotStart } from '../cluster/worker.ts'
-import { WorkerStartError } from '../cluster/workers.ts'
 import { fileMark } from '../core/file-mark.ts'
 import { systemScheduler } from '../core/scheduler.ts'
+import { UnusableError } from '../core/unusable-error.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
 import { loadUpstreamsFile, loadUpstreamsText } from '../routing/file/load-file.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
-import { CertificateError } from '../server/tls/certificates.ts'
 import { readSettings } from '../settings/settings.ts'
 import type { Settings } from '../settings/values.ts'
 import { createLineWriter } from '../telemetry/logging/line-writer.ts'
@@ -129,11 +127,8 @@ async function startEcho(): Promise<EchoUpstream> {
 
 /** Why the start cannot be, where that is the settings' or the surroundings' doing; null for a defect. */
 function startReasons(error: unknown): readonly string[] | null {
-  if (error instanceof StartError || error instanceof WorkerStartError) return error.reasons
-  if (error instanceof CertificateError) return error.reasons
-  if (error instanceof KeyError) return error.reasons
+  if (error instanceof UnusableError) return error.reasons
   if (!(error instanceof Error)) return null
-  if (error.name === 'EmbeddedPostgresError') return [error.message]
   if ('syscall' in error && (error.syscall === 'getaddrinfo' || codeOf(error) === 'EADDRNOTAVAIL')) {
     const { hostname, address } = error as { hostname?: string; address?: string }
     return [

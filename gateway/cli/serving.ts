@@ -6,6 +6,7 @@ import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { answerPrimary, tellListening, tellTokenStore } from '../cluster/worker.ts'
 import { startWorkers } from '../cluster/workers.ts'
 import { systemScheduler } from '../core/scheduler.ts'
+import { UnusableError } from '../core/unusable-error.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
 import { listening } from '../server/listening.ts'
 import type { Ports } from '../server/ports.ts'
@@ -19,13 +20,8 @@ import type { ServeEnvironment } from './serve-environment.ts'
 import type { Signals } from './signals.ts'
 
 /** A start that cannot be; the process ends with 2 and these reasons. */
-export class StartError extends Error {
-  readonly reasons: readonly string[]
-
-  constructor(reasons: readonly string[]) {
-    super(reasons.join('\n'))
-    this.reasons = reasons
-  }
+export class StartError extends UnusableError {
+  override readonly name = 'StartError'
 }
 
 const NOWHERE: Ports = { port: 0, redirectPort: null }

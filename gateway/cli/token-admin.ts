@@ -8,6 +8,7 @@ import { type MappedColumn, type MappedTable, tableCheckStatement } from '../aut
 import { sqlLiteral } from '../auth/token-store/token-columns.ts'
 import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
 import { parameterType } from '../auth/token-store/token-table.ts'
+import { isoTime, MAX_DATE_MS } from '../core/iso-time.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { type Cell, DatabaseError, type Query } from '../database/database.ts'
@@ -216,8 +217,8 @@ async function openSigner(settings: Settings, keySource: KeySource): Promise<Tok
 
 function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {
   const [id, userId, sessionId, mandateId, status, expired, epoch] = cells
-  // Beyond what a date can be (ECMA-262, section 21.4.1.1), as `infinity` is, it is told as it stands.
-  const within = typeof epoch === 'number' && Math.abs(epoch) <= 8.64e12
+  // `infinity` and what else no date can be is shown as the column has it.
+  const isDate = typeof epoch === 'number' && Math.abs(epoch * 1000) <= MAX_DATE_MS
   return {
     id: String(id),
     userId: String(userId ?? ''),
@@ -226,6 +227,6 @@ function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken 
     status: status === null ? null : String(status),
     active: status === statuses.admitting,
     expired: expired === true,
-    expiresAt: within ? new Date(epoch * 1000).toISOString() : epoch === null ? null : String(epoch),
+    expiresAt: isDate ? isoTime(epoch * 1000) : epoch === null ? null : String(epoch),
   }
 }

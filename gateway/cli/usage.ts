@@ -1,3 +1,4 @@
+import { UnusableError } from '../core/unusable-error.ts'
 import type { Command } from './command.ts'
 
 /** The command line was not understood; the process ends with 2 and the usage. */
@@ -13,12 +14,6 @@ export class UsageError extends Error {
 }
 
 /** Settings that a command cannot work with; the process ends with 2. */
-export class SettingsError extends Error {
+export class SettingsError extends UnusableError {
   override readonly name = 'SettingsError'
-  readonly problems: readonly string[]
-
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'))
-    this.problems = problems
-  }
 }

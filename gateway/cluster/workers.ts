@@ -2,6 +2,7 @@ import cluster, { type Worker } from 'node:cluster'
 import type { Reports } from '../admin/reports.ts'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
+import { UnusableError } from '../core/unusable-error.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreLog } from '../telemetry/logging/token-store-log.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
@@ -10,14 +11,8 @@ import type { Leave, Routing, Says, Told } from './worker-messages.ts'
 import { createQuestions } from './worker-questions.ts'
 
 /** A worker cannot start for reasons that are the settings' or the surroundings' doing. */
-export class WorkerStartError extends Error {
+export class WorkerStartError extends UnusableError {
   override readonly name = 'WorkerStartError'
-  readonly reasons: readonly string[]
-
-  constructor(reasons: readonly string[]) {
-    super(reasons.join('\n'))
-    this.reasons = reasons
-  }
 }
 
 export interface WorkersParts {

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { connect } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { UnusableError } from '../core/unusable-error.ts'
 import { keptPort } from './ports.ts'
 import { type Account, ids, isAlive, readText, run, stopServer } from './processes.ts'
 
@@ -27,7 +28,7 @@ export interface EmbeddedOptions {
 }
 
 /** The embedded server cannot be had here; the message says what to do instead. */
-export class EmbeddedPostgresError extends Error {
+export class EmbeddedPostgresError extends UnusableError {
   override readonly name = 'EmbeddedPostgresError'
 }
 
@@ -79,7 +80,9 @@ function nativeFolder(): string {
     return join(dirname(createRequire(import.meta.url).resolve(name)), '..', 'native')
   } catch (cause) {
     throw new EmbeddedPostgresError(
-      `There is no embedded PostgreSQL for ${platform}-${process.arch} (the package ${name} is not installed). Set DATABASE_URL to a PostgreSQL of your own.`,
+      [
+        `There is no embedded PostgreSQL for ${platform}-${process.arch} (the package ${name} is not installed). Set DATABASE_URL to a PostgreSQL of your own.`,
+      ],
       { cause },
     )
   }
@@ -107,9 +110,9 @@ async function unprivileged(dataDir: string): Promise<Account> {
   ]
   const { code } = await run([...prefix, 'true'], { prefix: [] })
   if (code === 0) return { prefix }
-  throw new EmbeddedPostgresError(
+  throw new EmbeddedPostgresError([
     `The embedded PostgreSQL does not run as root, and the account it would run as (uid ${uid}) may not enter ${dataDir}. Move the checkout out of a closed folder, start as an ordinary user, or set DATABASE_URL.`,
-  )
+  ])
 }
 
 async function canRead(as: { uid: number; gid: number }, ...folders: string[]): Promise<boolean> {
@@ -155,9 +158,9 @@ async function initialise({ native, dataDir, cluster, account }: Place): Promise
     account,
   )
   if (code !== 0)
-    throw new EmbeddedPostgresError(
+    throw new EmbeddedPostgresError([
       `The embedded PostgreSQL could not make its data in ${dataDir}: ${output.trim()}`,
-    )
+    ])
   await rename(fresh, cluster).catch(async (error) => {
     // Another process was first; its data are as good.
     if (!existsSync(join(cluster, 'PG_VERSION'))) throw error
@@ -206,9 +209,9 @@ async function accepting(child: ChildProcess, port: number, dataDir: string): Pr
     if (await Promise.race([ended, delay(20, false)])) break
   }
   const log = (await readText(join(dataDir, 'postgres.log'))) ?? ''
-  throw new EmbeddedPostgresError(
+  throw new EmbeddedPostgresError([
     `The embedded PostgreSQL did not start: ${log.trim().split('\n').slice(-3).join(' / ')}`,
-  )
+  ])
 }
 
 /** A startup packet is answered with `R` once the server takes connections, and with `E` before. */

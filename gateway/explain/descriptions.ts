@@ -1,5 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
+import { isoTime } from '../core/iso-time.ts'
 import { escapeInvisible } from '../core/message-text.ts'
 import type { CookieValue } from '../http/cookies.ts'
 import { MASK, maskJwts, SECRET_NAME } from '../telemetry/logging/masking.ts'
@@ -84,7 +85,5 @@ function shown(value: unknown): string {
 }
 
 function instant(ms: number): string {
-  // The range of Date (ECMA-262, section 21.4.1.1).
-  const within = Math.max(-8.64e15, Math.min(ms, 8.64e15))
-  return Number.isFinite(within) ? new Date(within).toISOString() : 'never'
+  return Number.isNaN(ms) ? 'never' : isoTime(ms)
 }

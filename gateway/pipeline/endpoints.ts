@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../core/errors.ts'
+import { isoTime } from '../core/iso-time.ts'
 import type { Readiness } from '../core/readiness.ts'
 import { answer, sendRefusal } from '../exchange/answers.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
@@ -91,9 +92,4 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
 
 function json(exchange: Exchange, status: number, value: object): void {
   answer(exchange, status, JSON_TYPE, Buffer.from(JSON.stringify(value)))
-}
-
-/** A token may end after the last moment that a Date can hold. */
-function isoTime(ms: number): string {
-  return new Date(Math.min(ms, 8.64e15)).toISOString()
 }

@@ -1,5 +1,5 @@
 import * as parse from './parsers.ts'
-import { count, group, milliseconds, optional, variable } from './variable.ts'
+import { count, group, milliseconds, onOrOff, optional, variable } from './variable.ts'
 
 /* What clients meet: listeners, TLS, limits. */
 
@@ -75,16 +75,11 @@ export const listeners = group(
       description:
         'The proxies in front whose `X-Forwarded-*` and `X-Request-Id` are believed. Those of all others are removed.',
     }),
-    proxyProtocol: variable({
-      name: 'PROXY_PROTOCOL',
-      parse: parse.onOff,
-      byDefault: false,
-      defaultShown: 'off',
-      accepts: '`on` or `off`',
-      example: 'on',
-      description:
-        'With `on` every connection from one of `TRUSTED_PROXIES` has to begin with a header of the PROXY protocol, version 1 or 2, and is served as that of the client it names.',
-    }),
+    proxyProtocol: onOrOff(
+      'PROXY_PROTOCOL',
+      false,
+      'With `on` every connection from one of `TRUSTED_PROXIES` has to begin with a header of the PROXY protocol, version 1 or 2, and is served as that of the client it names.',
+    ),
   },
 )
 
@@ -150,25 +145,12 @@ export const tls = group(
       description:
         "With more than 0 every answer to a client that speaks HTTPS has `Strict-Transport-Security` with this `max-age`, in place of an upstream's.",
     }),
-    hstsIncludeSubdomains: variable({
-      name: 'HSTS_INCLUDE_SUBDOMAINS',
-      parse: parse.onOff,
-      byDefault: false,
-      defaultShown: 'off',
-      accepts: '`on` or `off`',
-      example: 'on',
-      description: 'Adds `includeSubDomains` to it.',
-    }),
-    hstsPreload: variable({
-      name: 'HSTS_PRELOAD',
-      parse: parse.onOff,
-      byDefault: false,
-      defaultShown: 'off',
-      accepts: '`on` or `off`',
-      example: 'on',
-      description:
-        'Adds `preload` to it, which asks browsers to ship the rule; it takes a year and subdomains included.',
-    }),
+    hstsIncludeSubdomains: onOrOff('HSTS_INCLUDE_SUBDOMAINS', false, 'Adds `includeSubDomains` to it.'),
+    hstsPreload: onOrOff(
+      'HSTS_PRELOAD',
+      false,
+      'Adds `preload` to it, which asks browsers to ship the rule; it takes a year and subdomains included.',
+    ),
   },
 )
 

@@ -1,5 +1,5 @@
 import * as parse from './parsers.ts'
-import { group, milliseconds, variable } from './variable.ts'
+import { group, milliseconds, onOrOff, variable } from './variable.ts'
 
 /* How the processes run, end and write. */
 
@@ -39,13 +39,5 @@ export const logs = group('Logs', 'JSON lines on stdout.', {
     description:
       'The least level that is written, but for the line `listening`, which always is. Access lines have the level `info`.',
   }),
-  accessLog: variable({
-    name: 'ACCESS_LOG',
-    parse: parse.onOff,
-    byDefault: true,
-    defaultShown: 'on',
-    accepts: '`on` or `off`',
-    example: 'off',
-    description: 'Whether each exchange gets a line.',
-  }),
+  accessLog: onOrOff('ACCESS_LOG', true, 'Whether each exchange gets a line.'),
 })

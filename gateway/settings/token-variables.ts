@@ -6,7 +6,7 @@ import {
 } from '../auth/token-store/token-columns.ts'
 import { DEFAULT_STATUSES, parseTokenStatuses } from '../auth/token-store/token-statuses.ts'
 import * as parse from './parsers.ts'
-import { count, group, milliseconds, optional, variable } from './variable.ts'
+import { count, group, milliseconds, onOrOff, optional, variable } from './variable.ts'
 
 /* What decides about a request: the token table, keys, cookies, open streams. */
 
@@ -181,16 +181,11 @@ export const refusals = group(
 )
 
 export const sessions = group('Sessions', 'Refresh and logout by the gateway itself.', {
-  sessionEndpoints: variable({
-    name: 'SESSION_ENDPOINTS',
-    parse: parse.onOff,
-    byDefault: false,
-    defaultShown: 'off',
-    accepts: '`on` or `off`',
-    example: 'on',
-    description:
-      '`on` serves `POST /-/refresh` and `POST /-/logout`. It needs a signing secret, and INSERT and UPDATE on the token table.',
-  }),
+  sessionEndpoints: onOrOff(
+    'SESSION_ENDPOINTS',
+    false,
+    '`on` serves `POST /-/refresh` and `POST /-/logout`. It needs a signing secret, and INSERT and UPDATE on the token table.',
+  ),
   accessTokenTtlS: count('ACCESS_TOKEN_TTL_S', 900, [1, 31_536_000], {
     unit: 's',
     description: 'Lifetime of the access tokens that refresh makes; the same on every instance.',

@@ -1,4 +1,4 @@
-import { integer, type Parser } from './parsers.ts'
+import { integer, onOff, type Parser } from './parsers.ts'
 
 /** One environment variable: how it is read, and what the documents say of it. */
 export interface Variable<T, D = T> {
@@ -76,4 +76,17 @@ export function milliseconds(
   description: string,
 ): Variable<number> {
   return count(name, byDefault, [min, max], { description, unit: 'ms' })
+}
+
+/** A switch: `on` or `off`. */
+export function onOrOff(name: string, byDefault: boolean, description: string): Variable<boolean> {
+  return {
+    name,
+    byDefault,
+    parse: onOff,
+    defaultShown: byDefault ? 'on' : 'off',
+    accepts: '`on` or `off`',
+    example: byDefault ? 'off' : 'on',
+    description,
+  }
 }

@@ -1,13 +1,6 @@
 import type { Scheduler } from '../core/scheduler.ts'
+import type { HealthConfig } from './config.ts'
 import type { Target } from './target.ts'
-
-export interface HealthConfig {
-  readonly path: string
-  readonly intervalMs: number
-  readonly timeoutMs: number
-  readonly healthyAfter: number
-  readonly unhealthyAfter: number
-}
 
 export interface HealthCheckParts {
   readonly config: HealthConfig

@@ -1,12 +1,8 @@
-/** Keys that are not usable; each reason names its place and what was expected. */
-export class KeyError extends Error {
-  override readonly name = 'KeyError'
-  readonly reasons: readonly string[]
+import { UnusableError } from '../../core/unusable-error.ts'
 
-  constructor(reasons: readonly string[], options?: { cause?: unknown }) {
-    super(reasons.join('\n'), options)
-    this.reasons = reasons
-  }
+/** Keys that are not usable; each reason names its place and what was expected. */
+export class KeyError extends UnusableError {
+  override readonly name = 'KeyError'
 }
 
 /** Bounds what a token with a bad signature costs: it is tried with each of them at most. */

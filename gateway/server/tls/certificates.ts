@@ -3,6 +3,7 @@ import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { fileMarkSync } from '../../core/file-mark.ts'
+import { UnusableError } from '../../core/unusable-error.ts'
 
 /** Where a certificate chain and its key are, PEM; both may be the same file. */
 export interface PairFiles {
@@ -26,14 +27,8 @@ export interface Certificate {
 }
 
 /** Certificates that cannot be used; each reason names the file and what was expected. */
-export class CertificateError extends Error {
+export class CertificateError extends UnusableError {
   override readonly name = 'CertificateError'
-  readonly reasons: readonly string[]
-
-  constructor(reasons: readonly string[], options?: { cause?: unknown }) {
-    super(reasons.join('\n'), options)
-    this.reasons = reasons
-  }
 }
 
 /** @throws CertificateError */

@@ -4,10 +4,10 @@ import { clientIsGone, type Exchange, traceparentOf } from '../exchange/exchange
 import type { Route } from '../routing/snapshot.ts'
 import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
-import type { Place } from '../upstreams/pending-queue.ts'
+import type { Ticket } from '../upstreams/pending-queue.ts'
 import type { Target } from '../upstreams/target.ts'
 import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
-import type { Lease, Turn, Verdict } from '../upstreams/upstream.ts'
+import type { Acquisition, Lease, LeaseResult } from '../upstreams/upstream.ts'
 import type { Attempts, ForwardRequest, Outcome } from './attempts.ts'
 
 export interface ForwarderParts {
@@ -86,7 +86,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       exchange.record.upstreamMs = parts.now() - exchange.record.upstreamStartedAt!
       record(exchange, route, lease, outcome)
     }
-    lease.release(outcome === null ? 'bad' : verdictOf(outcome))
+    lease.release(outcome === null ? 'failure' : leaseResult(outcome))
   }
 
   return {
@@ -101,10 +101,11 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       try {
         for (let left = config.retries; ; left--) {
           const acquired = route.upstream.acquire({ tried, upgrade: request.upgrade !== null })
-          const turn = acquired.kind === 'queued' ? await turnOf(exchange, acquired.place) : acquired
-          if (turn === null) return DONE
-          if (turn.kind === 'refused') return turn
-          const { lease } = turn
+          const acquisition =
+            acquired.kind === 'queued' ? await waitForLease(exchange, acquired.ticket) : acquired
+          if (acquisition === null) return DONE
+          if (acquisition.kind === 'refused') return acquisition
+          const { lease } = acquisition
           let outcome: Outcome | null = null
           try {
             begin(exchange, lease)
@@ -133,14 +134,14 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
   }
 }
 
-/** @returns null where the client did not wait for it */
-async function turnOf(exchange: Exchange, place: Place<Turn>): Promise<Turn | null> {
-  exchange.watcher = { clientClosed: place.leave }
-  if (clientIsGone(exchange)) place.leave()
-  const turn = await place.turn
+/** @returns null where the client has left meanwhile */
+async function waitForLease(exchange: Exchange, ticket: Ticket<Acquisition>): Promise<Acquisition | null> {
+  exchange.watcher = { clientClosed: ticket.cancel }
+  if (clientIsGone(exchange)) ticket.cancel()
+  const acquisition = await ticket.result
   exchange.watcher = null
-  if (turn?.kind !== 'leased' || !clientIsGone(exchange)) return turn
-  turn.lease.release('none')
+  if (acquisition?.kind !== 'leased' || !clientIsGone(exchange)) return acquisition
+  acquisition.lease.release('unknown')
   return null
 }
 
@@ -167,18 +168,20 @@ function countRetry(exchange: Exchange, route: Route): void {
 }
 
 /** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */
-function verdictOf(outcome: Outcome): Verdict {
+function leaseResult(outcome: Outcome): LeaseResult {
   switch (outcome.kind) {
     case 'failed':
-      return 'bad'
+      return 'failure'
     case 'answered':
-      return outcome.status === 502 || outcome.status === 503 || outcome.status === 504 ? 'bad' : 'good'
+      return outcome.status === 502 || outcome.status === 503 || outcome.status === 504
+        ? 'failure'
+        : 'success'
     case 'closed':
-      return 'good'
+      return 'success'
     // A client's patience must not hide that the target hangs.
     case 'client-gone':
     case 'body-too-large':
-      return 'none'
+      return 'unknown'
   }
 }
 

@@ -1,16 +1,17 @@
-/** What balancing needs to know of a target. */
+/** What balancing reads of a target. */
 export interface Weighted {
-  /** Share of the traffic relative to the others'; may change between picks. */
+  /** Share of the traffic relative to the other targets. May change between two calls. */
   readonly weight: number
   readonly inFlight: number
 }
 
-/** Picks one of the given targets; they are never none. */
+/** Picks one of the given targets, of which there is at least one. */
 export type Balancer = <T extends Weighted>(targets: readonly T[]) => T
 
 /**
- * Least requests by the power of two choices (Mitzenmacher, 2001): of two targets drawn by weight the one with
- * fewer exchanges in flight per weight. Close to a full scan in balance, without its herding on one target.
+ * Least requests by the power of two choices (Mitzenmacher, 2001): draws two targets at random by weight and picks the
+ * one with fewer exchanges in flight per weight. Balances nearly as well as comparing all targets, but does not send
+ * all traffic to the same target whenever one has become idle.
  *
  * @param random uniform in [0, 1)
  */
@@ -19,14 +20,18 @@ export function leastRequests(random: () => number): Balancer {
     if (targets.length === 1) return targets[0]!
     let total = 0
     for (const target of targets) total += target.weight
-    const a = drawn(targets, random() * total, null)
-    const b = drawn(targets, random() * (total - a.weight), a)
+    const a = targetAtWeight(targets, random() * total, null)
+    const b = targetAtWeight(targets, random() * (total - a.weight), a)
     return b.inFlight / b.weight < a.inFlight / a.weight ? b : a
   }
 }
 
-/** The target at this place of the line of weights, in which `except` takes no room. */
-function drawn<T extends Weighted>(targets: readonly T[], at: number, except: T | null): T {
+/**
+ * Imagines the targets on a line, each as long as its weight, and returns the one at `at`.
+ *
+ * @param except a target to leave out of the line
+ */
+function targetAtWeight<T extends Weighted>(targets: readonly T[], at: number, except: T | null): T {
   let left = at
   let last = targets[0]!
   for (const target of targets) {
@@ -38,7 +43,7 @@ function drawn<T extends Weighted>(targets: readonly T[], at: number, except: T 
   return last
 }
 
-/** Smooth weighted round robin, as nginx does it: heavy targets come often but not in a row. */
+/** Smooth weighted round robin as in nginx: targets with a large weight are picked often, but not several times in a row. */
 export function roundRobin(): Balancer {
   const credit = new WeakMap<object, number>()
   return (targets) => {

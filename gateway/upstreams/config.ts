@@ -1,8 +1,8 @@
-/** One server of an upstream, or several that serve the same thing: what the routing file says, its defaults filled in. */
+/** An upstream of the routing file, with defaults filled in and durations in milliseconds. */
 export interface UpstreamConfig {
   readonly targets: readonly { readonly url: string; readonly weight: number }[]
   readonly balance: 'least-requests' | 'round-robin'
-  /** `preserve`, `target`, or a literal `Host`. */
+  /** `preserve`, `target`, or a literal value for `Host`. */
   readonly host: string
   readonly timeouts: {
     readonly connectMs: number
@@ -10,13 +10,13 @@ export interface UpstreamConfig {
     readonly idleMs: number
   }
   readonly retries: number
-  /** To one target. */
+  /** For each target. */
   readonly maxConnections: number
   readonly maxPending: number
   readonly protocol: 'http1' | 'http2'
-  /** Absent: no active checks. */
+  /** Without it there are no active checks. */
   readonly health?: HealthConfig | undefined
-  /** Absent: no target is ejected. */
+  /** Without it no target is ejected. */
   readonly ejection?: EjectionConfig | undefined
   readonly tls?: TargetTlsConfig | undefined
 }

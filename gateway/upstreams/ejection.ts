@@ -1,26 +1,22 @@
 import type { Scheduler } from '../core/scheduler.ts'
-import type { Target } from './target.ts'
-
-export interface EjectionConfig {
-  readonly consecutiveFailures: number
-  readonly durationMs: number
-  readonly maxPercent: number
-}
+import type { EjectionConfig } from './config.ts'
+import { isUp, type Target } from './target.ts'
 
 export interface EjectionParts {
   readonly config: EjectionConfig
   readonly targets: readonly Target[]
   readonly scheduler: Scheduler
-  /** Called when a target is taken out or comes back. */
+  /** Called when a target is ejected or reinstated. */
   readonly onChange: (target: Target, reason: string) => void
 }
 
-/** Passive health: takes targets out by the outcomes of the exchanges they get anyway. */
+/** Outlier ejection: takes out targets whose exchanges fail. */
 export interface Ejection {
+  /** Records the result of one exchange. */
   record(target: Target, failed: boolean): void
-  /** Gives targets back before their time. */
-  giveBackAll(): void
-  /** Nothing is recorded from here on. */
+  /** Ends all ejections at once. */
+  reinstateAll(): void
+  /** Stops recording and cancels all timers. */
   close(): void
 }
 
@@ -28,54 +24,54 @@ export interface Ejection {
 const MAX_FACTOR = 10
 
 /**
- * After so many failures in a row a target is out for the configured duration, twice as long at each repeat up
- * to ten times. Never more than `maxPercent` of the targets are out, and never the last one that is up: some
- * chance of an answer is better than none.
+ * After `consecutiveFailures` a target is ejected for `durationMs`, twice as long with each further ejection, up to ten
+ * times as long. Never more than `maxPercent` of the targets are ejected, and never the last one that is up, because
+ * even an unreliable target is better than none.
  */
 export function createEjection({ config, targets, scheduler, onChange }: EjectionParts): Ejection {
-  const returns = new Map<Target, () => void>()
+  const reinstatements = new Map<Target, () => void>()
   let closed = false
 
   function mayEject(target: Target): boolean {
-    const out = targets.filter((each) => each.health.ejected).length
-    const others = targets.some((each) => each !== target && each.health.passing && !each.health.ejected)
-    return others && (out + 1) * 100 <= config.maxPercent * targets.length
+    const ejected = targets.filter((each) => each.health.ejected).length
+    const hasOther = targets.some((each) => each !== target && isUp(each))
+    return hasOther && (ejected + 1) * 100 <= config.maxPercent * targets.length
   }
 
   function eject(target: Target): void {
     const { health } = target
     const now = scheduler.now()
     const longest = config.durationMs * MAX_FACTOR
-    // One that has held out for the longest ejection starts over.
-    if (now - health.returnedAt > longest) health.ejections = 0
+    // A target that did well for as long as the longest ejection starts again with the shortest.
+    if (now - health.reinstatedAt > longest) health.ejections = 0
     const duration = Math.min(config.durationMs * 2 ** health.ejections, longest)
     health.ejections++
     health.ejected = true
     health.ejectedUntil = now + duration
     target.metrics.ejections.value++
-    onChange(target, `${config.consecutiveFailures} failures in a row; out for ${duration} ms`)
-    giveBackIn(duration, target)
+    onChange(target, `${config.consecutiveFailures} failures in a row; ejected for ${duration} ms`)
+    reinstateIn(duration, target)
   }
 
-  function giveBackIn(ms: number, target: Target): void {
-    returns.set(
+  function reinstateIn(ms: number, target: Target): void {
+    reinstatements.set(
       target,
-      scheduler.after(ms, () => giveBack(target, 'the ejection is over')),
+      scheduler.after(ms, () => reinstate(target, 'the ejection has ended')),
     )
   }
 
-  function giveBack(target: Target, reason: string): void {
-    returns.get(target)?.()
-    returns.delete(target)
+  function reinstate(target: Target, reason: string): void {
+    reinstatements.get(target)?.()
+    reinstatements.delete(target)
     target.health.ejected = false
     target.health.failures = 0
-    target.health.returnedAt = scheduler.now()
+    target.health.reinstatedAt = scheduler.now()
     onChange(target, reason)
   }
 
-  // Targets that were out when the routing file was read again come back as they would have.
+  // Targets that were ejected when the routing file was read again are reinstated at the time that was set for them.
   for (const target of targets) {
-    if (target.health.ejected) giveBackIn(Math.max(0, target.health.ejectedUntil - scheduler.now()), target)
+    if (target.health.ejected) reinstateIn(Math.max(0, target.health.ejectedUntil - scheduler.now()), target)
   }
 
   return {
@@ -90,13 +86,13 @@ export function createEjection({ config, targets, scheduler, onChange }: Ejectio
       if (health.ejected || health.failures < config.consecutiveFailures) return
       if (mayEject(target)) eject(target)
     },
-    giveBackAll() {
-      for (const target of [...returns.keys()]) giveBack(target, 'no other target is up')
+    reinstateAll() {
+      for (const target of [...reinstatements.keys()]) reinstate(target, 'no other target is up')
     },
     close() {
       closed = true
-      for (const cancel of returns.values()) cancel()
-      returns.clear()
+      for (const cancel of reinstatements.values()) cancel()
+      reinstatements.clear()
     },
   }
 }

@@ -12,14 +12,14 @@ export interface HealthCheckParts {
   readonly onChange: (target: Target, reason: string) => void
 }
 
-/** Checks come up to this much of the interval earlier, so that instances do not check in step. */
+/** Each check comes up to this share of the interval earlier, so that instances do not check all at the same moment. */
 const JITTER = 0.1
 
 /**
- * Active health: asks each target for a path, each at its own pace. Targets count as healthy until checks say
- * otherwise, so that a start does not wait for a round of them.
+ * Active health checks: requests a path from each target, on a timer for each. Targets count as healthy until checks
+ * fail, so that a start does not have to wait for the first checks.
  *
- * @returns stops the checks
+ * @returns a function that stops the checks
  */
 export function startHealthChecks({
   config,
@@ -34,11 +34,11 @@ export function startHealthChecks({
   async function check(target: Target): Promise<void> {
     const problem = await target.probe(config.path, config.timeoutMs)
     if (stopped) return
-    judge(target, problem)
-    later(target, config.intervalMs * (1 - JITTER * random()))
+    updateHealth(target, problem)
+    scheduleCheck(target, config.intervalMs * (1 - JITTER * random()))
   }
 
-  function judge(target: Target, problem: string | null): void {
+  function updateHealth(target: Target, problem: string | null): void {
     const { health } = target
     const good = problem === null
     health.problem = problem
@@ -53,14 +53,14 @@ export function startHealthChecks({
     onChange(target, problem ?? `${config.healthyAfter} good checks in a row`)
   }
 
-  function later(target: Target, ms: number): void {
+  function scheduleCheck(target: Target, ms: number): void {
     cancels.set(
       target,
       scheduler.after(ms, () => void check(target)),
     )
   }
 
-  for (const target of targets) later(target, config.intervalMs * JITTER * random())
+  for (const target of targets) scheduleCheck(target, config.intervalMs * JITTER * random())
 
   return () => {
     stopped = true

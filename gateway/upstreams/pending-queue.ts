@@ -1,71 +1,78 @@
 import type { Scheduler } from '../core/scheduler.ts'
 
-/** A place in a line. */
-export interface Place<T> {
-  /** What was waited for, or what stands for it when the time is over; null after `leave`. Never rejects. */
-  readonly turn: Promise<T | null>
-  /** Gives the place up; does nothing once the turn has come. */
-  leave(): void
+/** A request's position in the queue. */
+export interface Ticket<T> {
+  /** What was waited for, or `onTimeout` where the wait took too long; null after `cancel`. Never rejects. */
+  readonly result: Promise<T | null>
+  /** Leaves the queue. Does nothing once there is a result. */
+  cancel(): void
 }
 
-export interface WaitingLine<T> {
+export interface PendingQueue<T> {
   readonly length: number
-  /** @param take what to wait for: asked again at each `move`, null where there is still none */
-  join(take: () => T | null): Place<T>
-  /** Something may have come free: serves who waits, first come, first served. */
-  move(): void
+  /**
+   * Adds a request at the end of the queue.
+   *
+   * @param tryTake called by `serve`; returns what is waited for, or null where it is still not available
+   */
+  enqueue(tryTake: () => T | null): Ticket<T>
+  /** Serves the waiting requests, first come, first served. Called when a connection may have become free. */
+  serve(): void
 }
 
-export interface WaitingLineParts<T> {
+export interface PendingQueueParts<T> {
   readonly timeoutMs: number
-  /** What comes in place of the turn after that time. */
-  readonly tooLate: T
+  /** The result of a wait that lasted longer than `timeoutMs`. */
+  readonly onTimeout: T
   readonly scheduler: Scheduler
-  /** False where nobody can be served now. */
+  /** False where no request can be served at the moment. */
   readonly mayServe: () => boolean
-  /** Told when the first one joins, and when nobody waits any more. */
-  readonly onWaiting: (some: boolean) => void
+  /** Called with true when the queue is no longer empty, and with false when it is empty again. */
+  readonly onWaitingChange: (isWaiting: boolean) => void
 }
 
 interface Waiter<T> {
-  readonly take: () => T | null
-  serve(turn: T | null): void
+  readonly tryTake: () => T | null
+  finish(result: T | null): void
 }
 
-/** Those who wait for a connection. undici has such a queue, too; but nobody can leave it, and nobody is late in it. */
-export function createWaitingLine<T>(parts: WaitingLineParts<T>): WaitingLine<T> {
+/**
+ * The requests that wait for a connection. undici has such a queue as well, but its requests cannot leave it and have no
+ * time limit.
+ */
+export function createPendingQueue<T>(parts: PendingQueueParts<T>): PendingQueue<T> {
   const waiting = new Set<Waiter<T>>()
 
-  function join(take: () => T | null): Place<T> {
-    let leave = () => {}
-    const turn = new Promise<T | null>((resolve) => {
+  function enqueue(tryTake: () => T | null): Ticket<T> {
+    let cancel = () => {}
+    const result = new Promise<T | null>((resolve) => {
       const waiter: Waiter<T> = {
-        take,
-        serve(got) {
+        tryTake,
+        finish(taken) {
           if (!waiting.delete(waiter)) return
-          cancel()
-          if (waiting.size === 0) parts.onWaiting(false)
-          resolve(got)
+          cancelTimeout()
+          if (waiting.size === 0) parts.onWaitingChange(false)
+          resolve(taken)
         },
       }
-      const cancel = parts.scheduler.after(parts.timeoutMs, () => waiter.serve(parts.tooLate))
-      leave = () => waiter.serve(null)
+      const cancelTimeout = parts.scheduler.after(parts.timeoutMs, () => waiter.finish(parts.onTimeout))
+      cancel = () => waiter.finish(null)
       waiting.add(waiter)
-      if (waiting.size === 1) parts.onWaiting(true)
+      if (waiting.size === 1) parts.onWaitingChange(true)
     })
-    return { turn, leave }
+    return { result, cancel }
   }
 
   return {
     get length() {
       return waiting.size
     },
-    join,
-    move() {
+    enqueue,
+    serve() {
       for (const waiter of waiting) {
         if (!parts.mayServe()) return
-        const got = waiter.take()
-        if (got !== null) waiter.serve(got)
+        const taken = waiter.tryTake()
+        if (taken !== null) waiter.finish(taken)
       }
     },
   }

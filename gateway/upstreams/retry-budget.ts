@@ -1,15 +1,15 @@
-/** How many of an upstream's requests may be tried again, so that retries cannot become the outage. */
+/** Limits how many of an upstream's requests are retried, so that retries do not overload it further. */
 export interface RetryBudget {
-  /** Counts a request. */
+  /** Called for each request: earns a fifth of a retry. */
   deposit(): void
-  /** Takes one retry, where there is one left. */
+  /** Takes one retry. @returns false where none is left */
   withdraw(): boolean
 }
 
 /** Retries allowed for each request. */
 const SHARE = 0.2
 
-/** Retries that a quiet upstream may spend at once, and what it starts with. */
+/** The most retries that can be saved up, and the balance at the start. */
 const RESERVE = 20
 
 export function createRetryBudget(): RetryBudget {

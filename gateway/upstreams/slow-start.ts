@@ -1,19 +1,19 @@
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Target } from './target.ts'
 
-/** A target that was down gets its full share again after this time, in steps. */
-const EASE_MS = 10_000
+/** A target that was down gets its full weight back in steps over this time. */
+const SLOW_START_MS = 10_000
 const STEPS = 10
 
-export interface Easing {
-  /** Begins with a tenth of the weight. */
+export interface SlowStart {
+  /** Sets the target to a tenth of its weight and raises it step by step. */
   start(target: Target): void
-  /** Weights stay as they are: by now they may be another routing file's. */
+  /** Stops all steps. Weights stay as they are, because a newer routing file may have set them already. */
   close(): void
 }
 
-/** Eases recovered targets in: a cold one that got its whole share at once would be the next to fail. */
-export function createEasing(fullWeight: (target: Target) => number, scheduler: Scheduler): Easing {
+/** Raises the weight of recovered targets slowly: a cold one that got its full share at once could fail again. */
+export function createSlowStart(fullWeight: (target: Target) => number, scheduler: Scheduler): SlowStart {
   const cancels = new Map<Target, () => void>()
 
   function step(target: Target, n: number): void {
@@ -24,7 +24,7 @@ export function createEasing(fullWeight: (target: Target) => number, scheduler: 
     }
     cancels.set(
       target,
-      scheduler.after(EASE_MS / STEPS, () => step(target, n + 1)),
+      scheduler.after(SLOW_START_MS / STEPS, () => step(target, n + 1)),
     )
   }
 

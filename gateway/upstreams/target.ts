@@ -9,28 +9,28 @@ import {
 import { createHealthProbe } from './transport/health-probe.ts'
 import { createUpgradeAttempts, type UpgradeAttempts } from './transport/upgrade-attempt.ts'
 
-/** One origin of an upstream, with its connections and its health. Outlives a reload that does not change it. */
+/** One origin of an upstream, with its connections and its health. A reload that does not change it keeps it. */
 export interface Target {
-  /** The URL as the routing file has it; the label of its metrics. */
+  /** The URL as spelled in the routing file. Also the label of its metrics. */
   readonly url: string
-  /** What `Host` is where the upstream wants its own. */
+  /** The value of `Host` where the upstream's `host` is `target`. */
   readonly host: string
   readonly metrics: TargetMetrics
   readonly connections: TargetConnections
   readonly upgrades: UpgradeAttempts
   readonly health: TargetHealth
-  /** The file's weight, less while it is eased in after it was down. */
+  /** The weight in the routing file; less during the slow start after the target was down. */
   weight: number
   /** Exchanges under way, streams and upgrades included. */
   inFlight: number
-  /** Those of them that have a connection of their own (upgrades), outside the pool and its limits. */
+  /** Upgrades among them. Each has a connection of its own outside the pool, which `maxConnections` does not count. */
   upgraded: number
-  /** Told when an exchange has ended. */
-  readonly freed: Set<() => void>
+  /** Called when an exchange has ended. Empty while no request waits for a connection. */
+  readonly releaseListeners: Set<() => void>
   /**
-   * Asks the target for a path on a connection of its own.
+   * Checks the target's health by requesting a path over a separate connection.
    *
-   * @returns null where it is well, else what is wrong
+   * @returns null where it is healthy, otherwise what is wrong
    */
   probe(path: string, timeoutMs: number): Promise<string | null>
   /** Lets exchanges finish, then closes the connections. */
@@ -38,34 +38,37 @@ export interface Target {
 }
 
 export interface TargetHealth {
-  /** By active checks. */
+  /** False where active checks found the target unhealthy. */
   passing: boolean
-  /** What the last check found wrong; null where it was well. */
+  /** What the last check found wrong; null where it was good. */
   problem: string | null
-  /** Checks in a row that said otherwise. */
+  /** Consecutive checks whose result differs from `passing`. */
   streak: number
-  /** Failed exchanges in a row. */
+  /** Consecutive failed exchanges. */
   failures: number
   ejected: boolean
   /** When the ejection ends, by the scheduler's clock. */
   ejectedUntil: number
-  /** Ejections so far, for how long the next one lasts. */
+  /** Ejections so far. The next one lasts the longer the more there were. */
   ejections: number
   /** When the last ejection ended, by the scheduler's clock. */
-  returnedAt: number
+  reinstatedAt: number
 }
 
 export interface TargetParts {
   readonly url: string
   readonly weight: number
   readonly metrics: TargetMetrics
-  /** Of the same target before, whose connections were made in another way; a new one is held to be well. */
+  /**
+   * The health of the target that this one replaces, because its connections are made with other settings now. Without
+   * it the target counts as healthy.
+   */
   readonly health?: TargetHealth | undefined
-  /** How names become addresses. */
+  /** Resolves names to addresses. */
   readonly lookup: LookupFunction
 }
 
-/** True where the target may be given exchanges. */
+/** True where the target may get exchanges. */
 export function isUp(target: Pick<Target, 'health'>): boolean {
   return target.health.passing && !target.health.ejected
 }
@@ -105,12 +108,12 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
       ejected: false,
       ejectedUntil: 0,
       ejections: 0,
-      returnedAt: 0,
+      reinstatedAt: 0,
     },
     weight,
     inFlight: 0,
     upgraded: 0,
-    freed: new Set(),
+    releaseListeners: new Set(),
     probe: probe.check,
     async close() {
       upgrades.close()

@@ -5,40 +5,38 @@ import { type Balancer, leastRequests, roundRobin } from './balancing.ts'
 import type { UpstreamConfig } from './config.ts'
 import { createEjection } from './ejection.ts'
 import { startHealthChecks } from './health-checks.ts'
-import { createWaitingLine, type Place } from './pending-queue.ts'
+import { createPendingQueue, type Ticket } from './pending-queue.ts'
 import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
-import { createEasing } from './slow-start.ts'
+import { createSlowStart } from './slow-start.ts'
 import { createTarget, isUp, type Target, type TargetHealth } from './target.ts'
 
 /**
- * `bad`: it did not answer, or with 502, 503 or 504. `none`: the exchange ended for the client's sake, before one could
- * know.
+ * What an exchange shows about its target. `failure`: it did not answer, or it answered with 502, 503 or 504. `unknown`:
+ * the client ended the exchange before the target could answer.
  */
-export type Verdict = 'good' | 'bad' | 'none'
+export type LeaseResult = 'success' | 'failure' | 'unknown'
 
-/** A target taken for one exchange. Whoever acquires it releases it, once. */
+/** A target that was acquired for one exchange, and has to be released once. */
 export interface Lease {
   readonly target: Target
-  /** @param verdict what the exchange says of the target */
-  release(verdict: Verdict): void
+  release(result: LeaseResult): void
 }
 
-export type Turn =
+export type Acquisition =
   | { readonly kind: 'leased'; readonly lease: Lease }
-  /** `upstream_timeout` after a wait for a connection as long as a target may take to answer. */
+  /** `upstream_timeout` where the wait for a connection lasted as long as the response timeout. */
   | {
       readonly kind: 'refused'
       readonly code: 'upstream_unavailable' | 'upstream_overloaded' | 'upstream_timeout'
     }
 
-/** `queued` where all targets have the connections under way that they may have. */
-export type Acquired = Turn | { readonly kind: 'queued'; readonly place: Place<Turn> }
+/** `queued` where all targets have `maxConnections` exchanges under way. */
+export type AcquireResult = Acquisition | { readonly kind: 'queued'; readonly ticket: Ticket<Acquisition> }
 
-/** What an exchange wants of a target. */
-export interface Wanted {
-  /** Targets that failed it already; taken again only where there is no other. */
+export interface AcquireOptions {
+  /** Targets that have failed this exchange already. They are used again only where there is no other. */
   readonly tried?: ReadonlySet<Target> | undefined
-  /** It gets a connection of its own, for as long as the client likes; limits of the pool are not for it. */
+  /** True for an upgrade. It gets a connection of its own, to which `maxConnections` does not apply. */
   readonly upgrade?: boolean
 }
 
@@ -48,10 +46,10 @@ export interface Upstream {
   readonly config: UpstreamConfig
   readonly targets: readonly Target[]
   readonly retryBudget: RetryBudget
-  /** Leases that were not released yet, and exchanges that wait for one. */
+  /** Leases that are not released yet, and exchanges that wait for one. */
   readonly open: number
-  acquire(want?: Wanted): Acquired
-  /** Ends checks and timers; the targets' connections are their owner's to close. */
+  acquire(options?: AcquireOptions): AcquireResult
+  /** Ends checks and timers. The caller closes the targets, which the next routing file may use further. */
   stop(): void
 }
 
@@ -59,14 +57,14 @@ export interface UpstreamParts {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly scheduler: Scheduler
-  /** How the targets' names become addresses. */
+  /** Resolves the names of targets to addresses. */
   readonly lookup: LookupFunction
   readonly metrics: Pick<Metrics, 'target'>
   /** Called when a target goes down or comes up again. */
   readonly onTargetChange: (upstream: string, target: Target, up: boolean, reason: string) => void
-  /** The target of the file before, where this one is the same: it keeps its connections and health. */
+  /** The target of the previous routing file that can be used unchanged, with its connections and health. */
   readonly existing?: (url: string) => Target | undefined
-  /** The health of the target of the file before, where it stays and only its connections have to be made anew. */
+  /** The health of the target of the previous routing file, for a target whose connections have to be made anew. */
   readonly healthOf?: (url: string) => TargetHealth | undefined
 }
 
@@ -83,36 +81,36 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
         lookup: parts.lookup,
       })
     target.weight = weight
-    forget(target, config)
+    resetUnusedHealth(target, config)
     target.metrics.up.value = isUp(target) ? 1 : 0
     return target
   })
   const balance: Balancer = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
-  const easing = createEasing((target) => weights.get(target.url) ?? 1, parts.scheduler)
+  const slowStart = createSlowStart((target) => weights.get(target.url) ?? 1, parts.scheduler)
   let up = targets.filter(isUp)
   let leases = 0
-  const line = createWaitingLine<Turn>({
+  const queue = createPendingQueue<Acquisition>({
     timeoutMs: config.timeouts.responseMs,
-    tooLate: { kind: 'refused', code: 'upstream_timeout' },
+    onTimeout: { kind: 'refused', code: 'upstream_timeout' },
     scheduler: parts.scheduler,
     mayServe: () => up.length === 0 || up.some((target) => !isFull(target)),
-    onWaiting(some) {
-      for (const { freed } of targets)
-        if (some) freed.add(line.move)
-        else freed.delete(line.move)
+    onWaitingChange(isWaiting) {
+      for (const { releaseListeners } of targets)
+        if (isWaiting) releaseListeners.add(queue.serve)
+        else releaseListeners.delete(queue.serve)
     },
   })
 
   function onChange(target: Target, reason: string): void {
-    const before = up.includes(target)
+    const wasUp = up.includes(target)
     up = targets.filter(isUp)
-    const now = up.includes(target)
-    target.metrics.up.value = now ? 1 : 0
-    if (now === before) return
-    if (now) easing.start(target)
-    parts.onTargetChange(name, target, now, reason)
-    if (up.length === 0) ejection?.giveBackAll()
-    line.move()
+    const isNowUp = up.includes(target)
+    target.metrics.up.value = isNowUp ? 1 : 0
+    if (isNowUp === wasUp) return
+    if (isNowUp) slowStart.start(target)
+    parts.onTargetChange(name, target, isNowUp, reason)
+    if (up.length === 0) ejection?.reinstateAll()
+    queue.serve()
   }
 
   const shared = { targets, scheduler: parts.scheduler, onChange }
@@ -123,21 +121,21 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
       ? null
       : startHealthChecks({ ...shared, config: config.health, random: parts.random })
 
-  if (up.length === 0) ejection?.giveBackAll()
+  if (up.length === 0) ejection?.reinstateAll()
 
-  /** One connection of HTTP/2 carries as many exchanges as the target lets it. */
+  /** Never true for HTTP/2, where one connection carries all exchanges that the target allows. */
   function isFull(target: Target): boolean {
     return config.protocol !== 'http2' && target.inFlight - target.upgraded >= config.maxConnections
   }
 
-  /** @returns null where all that may be taken are full */
-  function take(upgrade: boolean, tried: ReadonlySet<Target> | undefined): Turn | null {
+  /** @returns null where all targets that may be used are full */
+  function tryAcquire(upgrade: boolean, tried: ReadonlySet<Target> | undefined): Acquisition | null {
     if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
     const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
     const eligible = untried.length === 0 ? up : untried
     const target = balance(eligible)
     if (upgrade || !isFull(target)) return { kind: 'leased', lease: lease(target, upgrade) }
-    // Nobody is to wait, or be turned away, beside a target that has a connection to spare.
+    // The balancer picked a full target. No request may wait or be refused while another target has a free connection.
     const free = eligible.filter((each) => !isFull(each))
     return free.length === 0 ? null : { kind: 'leased', lease: lease(balance(free), upgrade) }
   }
@@ -149,14 +147,15 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     if (upgrade) target.upgraded++
     return {
       target,
-      release(verdict) {
+      release(result) {
         if (released) return
         released = true
         leases--
         target.inFlight--
         if (upgrade) target.upgraded--
-        if (verdict !== 'none') ejection?.record(target, verdict === 'bad')
-        if (target.freed.size > 0) for (const tell of target.freed) tell()
+        if (result !== 'unknown') ejection?.record(target, result === 'failure')
+        // Iterating an empty set would allocate an iterator for each exchange.
+        if (target.releaseListeners.size > 0) for (const onRelease of target.releaseListeners) onRelease()
       },
     }
   }
@@ -167,24 +166,24 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     targets,
     retryBudget: createRetryBudget(),
     get open() {
-      return leases + line.length
+      return leases + queue.length
     },
     acquire({ tried, upgrade = false } = {}) {
-      const turn = take(upgrade, tried)
-      if (turn !== null) return turn
-      if (line.length >= config.maxPending) return { kind: 'refused', code: 'upstream_overloaded' }
-      return { kind: 'queued', place: line.join(() => take(upgrade, tried)) }
+      const acquisition = tryAcquire(upgrade, tried)
+      if (acquisition !== null) return acquisition
+      if (queue.length >= config.maxPending) return { kind: 'refused', code: 'upstream_overloaded' }
+      return { kind: 'queued', ticket: queue.enqueue(() => tryAcquire(upgrade, tried)) }
     },
     stop() {
       stopChecks?.()
       ejection?.close()
-      easing.close()
+      slowStart.close()
     },
   }
 }
 
-/** What a routing file no longer judges cannot keep a target out for ever. */
-function forget({ health }: Target, config: UpstreamConfig): void {
+/** Without checks or ejection in the routing file nothing would ever bring a target back that they have taken out. */
+function resetUnusedHealth({ health }: Target, config: UpstreamConfig): void {
   if (config.health === undefined) {
     health.passing = true
     health.problem = null

@@ -80,7 +80,7 @@ t.test(
     await live.reload()
     await scheduler.advance(60_000)
     t.same(closed, [], 'a minute later')
-    if (first.kind === 'leased') first.lease.release('good')
+    if (first.kind === 'leased') first.lease.release('success')
     await scheduler.advance(10_000)
     t.same(closed, ['http://127.0.0.1:1', 'http://127.0.0.1:2'])
   },

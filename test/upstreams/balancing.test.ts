@@ -12,16 +12,19 @@ function seeded(seed: number): () => number {
   }
 }
 
-t.test('round robin follows the weights exactly and spreads the heavy target out', async (t) => {
-  const [a, b, c] = [
-    { id: 'a', weight: 5, inFlight: 0 },
-    { id: 'b', weight: 1, inFlight: 0 },
-    { id: 'c', weight: 1, inFlight: 0 },
-  ]
-  const pick = roundRobin()
-  const order = Array.from({ length: 7 }, () => pick([a, b, c]).id).join('')
-  t.equal(order, 'aabacaa')
-})
+t.test(
+  'round robin follows the weights exactly and does not pick the heavy target several times in a row',
+  async (t) => {
+    const [a, b, c] = [
+      { id: 'a', weight: 5, inFlight: 0 },
+      { id: 'b', weight: 1, inFlight: 0 },
+      { id: 'c', weight: 1, inFlight: 0 },
+    ]
+    const pick = roundRobin()
+    const order = Array.from({ length: 7 }, () => pick([a, b, c]).id).join('')
+    t.equal(order, 'aabacaa')
+  },
+)
 
 t.test('least requests never picks the busier of two', async (t) => {
   const pick = leastRequests(seeded(1))
@@ -30,7 +33,7 @@ t.test('least requests never picks the busier of two', async (t) => {
   for (let i = 0; i < 100; i++) t.equal(pick([busy, idle]).id, 'idle')
 })
 
-t.test('least requests shares by weight where exchanges stay open', async (t) => {
+t.test('least requests divides exchanges that stay open by weight', async (t) => {
   const pick = leastRequests(seeded(7))
   const targets = [
     { weight: 1, inFlight: 0 },
@@ -44,7 +47,7 @@ t.test('least requests shares by weight where exchanges stay open', async (t) =>
   )
 })
 
-t.test('least requests uses every one of several idle targets', async (t) => {
+t.test('least requests uses all of several idle targets', async (t) => {
   const pick = leastRequests(seeded(3))
   const targets = Array.from({ length: 4 }, (_, id) => ({ id, weight: 1, inFlight: 0 }))
   const counts = [0, 0, 0, 0]

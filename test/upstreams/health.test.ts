@@ -45,8 +45,8 @@ function setUp({ targets = 2, config, random = () => 0 }: Setup) {
     metrics,
     changes,
     upstream,
-    /** What the target says to checks from now on; null for all is well. */
-    says: (n: number, problem: string | null) => answers.set(URLS[n - 1]!, problem),
+    /** Sets the result of the checks of a target from now on; null for a good one. */
+    setCheckResult: (n: number, problem: string | null) => answers.set(URLS[n - 1]!, problem),
     reload: (own: Record<string, unknown>, before = upstream) => {
       const next = make(own, before)
       before.stop()
@@ -56,7 +56,7 @@ function setUp({ targets = 2, config, random = () => 0 }: Setup) {
   }
 }
 
-/** Lets so many exchanges on one target end, or fewer where it goes down meanwhile. */
+/** Ends `count` exchanges on one target, or fewer where it goes down meanwhile. */
 function exchanges(upstream: Upstream, n: number, { failed, count }: { failed: boolean; count: number }) {
   const others = new Set(upstream.targets.filter(({ url }) => url !== URLS[n - 1]))
   for (let i = 0; i < count; i++) {
@@ -64,7 +64,7 @@ function exchanges(upstream: Upstream, n: number, { failed, count }: { failed: b
     const acquired = upstream.acquire({ tried: others })
     if (acquired.kind !== 'leased') throw new Error(acquired.kind)
     if (acquired.lease.target.url !== URLS[n - 1]) throw new Error('another target was leased')
-    acquired.lease.release(failed ? 'bad' : 'good')
+    acquired.lease.release(failed ? 'failure' : 'success')
   }
 }
 
@@ -74,13 +74,13 @@ const EJECTION = { consecutiveFailures: 5, duration: '10s', maxPercent: 50 }
 t.test(
   'active checks take a target out after the configured failures in a row, and bring it back',
   async (t) => {
-    const { scheduler, says, up, changes } = setUp({ config: { health: HEALTH } })
-    says(2, 'the check was answered with 500')
+    const { scheduler, setCheckResult, up, changes } = setUp({ config: { health: HEALTH } })
+    setCheckResult(2, 'the check was answered with 500')
     await scheduler.advance(5000)
     t.same(up(), [1, 1], 'two bad checks are not enough')
     await scheduler.advance(5000)
     t.same(up(), [1, 0])
-    says(2, null)
+    setCheckResult(2, null)
     await scheduler.advance(5000)
     t.same(up(), [1, 0], 'one good check is not enough')
     await scheduler.advance(5000)
@@ -89,18 +89,18 @@ t.test(
   },
 )
 
-t.test('a good check between bad ones starts the count again', async (t) => {
-  const { scheduler, says, up } = setUp({ config: { health: HEALTH } })
-  says(1, 'bad')
+t.test('a good check between bad ones resets the count', async (t) => {
+  const { scheduler, setCheckResult, up } = setUp({ config: { health: HEALTH } })
+  setCheckResult(1, 'bad')
   await scheduler.advance(5000)
-  says(1, null)
+  setCheckResult(1, null)
   await scheduler.advance(5000)
-  says(1, 'bad')
+  setCheckResult(1, 'bad')
   await scheduler.advance(10_000 - 1)
   t.same(up(), [1, 1])
 })
 
-t.test('checks are jittered, so that instances do not check in step', async (t) => {
+t.test('checks are jittered, so that instances do not check at the same moment', async (t) => {
   const values = [0.1, 0.9, 0.3, 0.7]
   let n = 0
   const { scheduler } = setUp({ config: { health: HEALTH }, random: () => values[n++ % 4]! })
@@ -110,15 +110,15 @@ t.test('checks are jittered, so that instances do not check in step', async (t) 
   t.ok(next.every((at) => at > 4500 && at <= 5450) && next[0] !== next[1], `${next}`)
 })
 
-t.test('no healthy target is refused as upstream_unavailable', async (t) => {
-  const { scheduler, says, upstream } = setUp({ config: { health: HEALTH } })
-  says(1, 'bad')
-  says(2, 'bad')
+t.test('without a healthy target a request is refused: upstream_unavailable', async (t) => {
+  const { scheduler, setCheckResult, upstream } = setUp({ config: { health: HEALTH } })
+  setCheckResult(1, 'bad')
+  setCheckResult(2, 'bad')
   await scheduler.advance(10_000)
   t.same(upstream.acquire(), { kind: 'refused', code: 'upstream_unavailable' })
 })
 
-t.test('failures in a row eject a target for the configured time', async (t) => {
+t.test('a target is ejected for the configured time after consecutiveFailures', async (t) => {
   const { scheduler, upstream, up, changes } = setUp({ config: { ejection: EJECTION } })
   exchanges(upstream, 2, { failed: true, count: 4 })
   t.same(up(), [1, 1])
@@ -129,10 +129,13 @@ t.test('failures in a row eject a target for the configured time', async (t) => 
   t.same(up(), [1, 0])
   await scheduler.advance(1)
   t.same(up(), [1, 1])
-  t.same(changes, ['0 2 down: 5 failures in a row; out for 10000 ms', '10000 2 up: the ejection is over'])
+  t.same(changes, [
+    '0 2 down: 5 failures in a row; ejected for 10000 ms',
+    '10000 2 up: the ejection has ended',
+  ])
 })
 
-t.test('a good answer between failures starts the count again', async (t) => {
+t.test('a good answer between failures resets the count', async (t) => {
   const { upstream, up } = setUp({ config: { ejection: EJECTION } })
   exchanges(upstream, 2, { failed: true, count: 4 })
   exchanges(upstream, 2, { failed: false, count: 1 })
@@ -152,58 +155,67 @@ t.test('each repeated ejection lasts twice as long, up to ten times', async (t) 
   t.same(lasted, [10, 20, 40, 80, 100, 100])
 })
 
-t.test('a target that held out for the longest ejection starts over with a short one', async (t) => {
-  const { scheduler, upstream, up } = setUp({ config: { ejection: EJECTION } })
-  for (let n = 0; n < 3; n++) {
+t.test(
+  'after a time without failures as long as the longest ejection, the next one is short again',
+  async (t) => {
+    const { scheduler, upstream, up } = setUp({ config: { ejection: EJECTION } })
+    for (let n = 0; n < 3; n++) {
+      exchanges(upstream, 2, { failed: true, count: 5 })
+      await scheduler.advance(40_000)
+    }
+    await scheduler.advance(100_001)
     exchanges(upstream, 2, { failed: true, count: 5 })
-    await scheduler.advance(40_000)
-  }
-  await scheduler.advance(100_001)
-  exchanges(upstream, 2, { failed: true, count: 5 })
-  await scheduler.advance(10_000)
-  t.same(up(), [1, 1])
-})
+    await scheduler.advance(10_000)
+    t.same(up(), [1, 1])
+  },
+)
 
-t.test('never more targets than maxPercent are out, and the last that is up stays', async (t) => {
-  const four = setUp({ targets: 4, config: { ejection: EJECTION } })
-  for (const n of [1, 2, 3, 4]) exchanges(four.upstream, n, { failed: true, count: 20 })
-  t.same(four.up(), [0, 0, 1, 1])
-  const all = setUp({ targets: 3, config: { ejection: { ...EJECTION, maxPercent: 100 } } })
-  for (const n of [1, 2, 3]) exchanges(all.upstream, n, { failed: true, count: 20 })
-  t.same(all.up(), [0, 0, 1])
-  const one = setUp({ targets: 1, config: { ejection: { ...EJECTION, maxPercent: 100 } } })
-  exchanges(one.upstream, 1, { failed: true, count: 20 })
-  t.same(one.up(), [1])
-})
+t.test(
+  'never more than maxPercent of the targets are ejected, and never the last one that is up',
+  async (t) => {
+    const four = setUp({ targets: 4, config: { ejection: EJECTION } })
+    for (const n of [1, 2, 3, 4]) exchanges(four.upstream, n, { failed: true, count: 20 })
+    t.same(four.up(), [0, 0, 1, 1])
+    const all = setUp({ targets: 3, config: { ejection: { ...EJECTION, maxPercent: 100 } } })
+    for (const n of [1, 2, 3]) exchanges(all.upstream, n, { failed: true, count: 20 })
+    t.same(all.up(), [0, 0, 1])
+    const one = setUp({ targets: 1, config: { ejection: { ...EJECTION, maxPercent: 100 } } })
+    exchanges(one.upstream, 1, { failed: true, count: 20 })
+    t.same(one.up(), [1])
+  },
+)
 
-t.test('where checks take the last target out, ejected ones come back at once', async (t) => {
-  const { scheduler, upstream, up, says } = setUp({
+t.test('when checks take the last target out, ejected targets are reinstated at once', async (t) => {
+  const { scheduler, upstream, up, setCheckResult } = setUp({
     config: { health: HEALTH, ejection: { ...EJECTION, duration: '1m' } },
   })
   exchanges(upstream, 2, { failed: true, count: 5 })
   t.same(up(), [1, 0])
-  says(1, 'bad')
+  setCheckResult(1, 'bad')
   await scheduler.advance(10_000)
   t.same(up(), [0, 1])
 })
 
-t.test('a target that comes back gets a tenth of its share, and all of it after ten seconds', async (t) => {
-  const { scheduler, upstream } = setUp({ config: { ejection: EJECTION } })
-  const target = upstream.targets[1]!
-  exchanges(upstream, 2, { failed: true, count: 5 })
-  await scheduler.advance(10_000)
-  const weights: number[] = []
-  for (let second = 0; second < 11; second++) {
-    weights.push(Math.round(target.weight * 10) / 10)
-    await scheduler.advance(1000)
-  }
-  t.same(weights, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1])
-})
+t.test(
+  'slow start: a recovered target has a tenth of its weight at first, and all of it after ten seconds',
+  async (t) => {
+    const { scheduler, upstream } = setUp({ config: { ejection: EJECTION } })
+    const target = upstream.targets[1]!
+    exchanges(upstream, 2, { failed: true, count: 5 })
+    await scheduler.advance(10_000)
+    const weights: number[] = []
+    for (let second = 0; second < 11; second++) {
+      weights.push(Math.round(target.weight * 10) / 10)
+      await scheduler.advance(1000)
+    }
+    t.same(weights, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1])
+  },
+)
 
-t.test('a reload keeps what was found out about targets that stay', async (t) => {
+t.test('a reload keeps the health of targets that stay', async (t) => {
   const config = { health: HEALTH, ejection: EJECTION }
-  const { scheduler, upstream, up, says, reload } = setUp({ targets: 4, config })
-  says(1, 'bad')
+  const { scheduler, upstream, up, setCheckResult, reload } = setUp({ targets: 4, config })
+  setCheckResult(1, 'bad')
   await scheduler.advance(10_000)
   exchanges(upstream, 2, { failed: true, count: 5 })
   await scheduler.advance(4000)
@@ -215,22 +227,22 @@ t.test('a reload keeps what was found out about targets that stay', async (t) =>
   t.same(up(next), [0, 1, 1, 1], 'the ejection ends when it would have')
 })
 
-t.test('a reload without checks or ejection lets nothing keep a target out', async (t) => {
-  const { scheduler, upstream, up, says, reload } = setUp({
+t.test('a reload without checks or ejection brings all targets back', async (t) => {
+  const { scheduler, upstream, up, setCheckResult, reload } = setUp({
     targets: 4,
     config: { health: HEALTH, ejection: EJECTION },
   })
-  says(1, 'bad')
+  setCheckResult(1, 'bad')
   await scheduler.advance(10_000)
   exchanges(upstream, 2, { failed: true, count: 5 })
   t.same(up(reload({})), [1, 1, 1, 1])
 })
 
-t.test('exchanges that began before a reload do not eject behind the new file', async (t) => {
+t.test('exchanges that began before a reload do not eject targets after it', async (t) => {
   const { upstream, up, reload } = setUp({ config: { ejection: EJECTION } })
   const leases = Array.from({ length: 20 }, () => upstream.acquire())
   const next = reload({ ejection: EJECTION })
-  for (const acquired of leases) if (acquired.kind === 'leased') acquired.lease.release('bad')
+  for (const acquired of leases) if (acquired.kind === 'leased') acquired.lease.release('failure')
   t.same(up(next), [1, 1])
   t.same(
     next.targets.map(({ inFlight }) => inFlight),
@@ -238,7 +250,7 @@ t.test('exchanges that began before a reload do not eject behind the new file', 
   )
 })
 
-t.test('a reload during the easing in does not bring the old weight back', async (t) => {
+t.test('a reload during a slow start does not restore the old weight', async (t) => {
   const { scheduler, upstream, reload } = setUp({ config: { ejection: EJECTION } })
   exchanges(upstream, 1, { failed: true, count: 5 })
   await scheduler.advance(11_000)
@@ -250,13 +262,21 @@ t.test('a reload during the easing in does not bring the old weight back', async
   t.equal(next.targets[0]!.weight, 7)
 })
 
-t.test('an exchange that its client ended says nothing of the target: failures go on being counted', (t) => {
+t.test('an exchange that its client ended does not reset the count of failures', (t) => {
   const { upstream, up } = setUp({ targets: 2, config: { ejection: EJECTION } })
   const others = new Set([upstream.targets[1]!])
-  for (const verdict of ['bad', 'bad', 'none', 'bad', 'none', 'bad', 'bad'] as const) {
+  for (const result of [
+    'failure',
+    'failure',
+    'unknown',
+    'failure',
+    'unknown',
+    'failure',
+    'failure',
+  ] as const) {
     t.same(up(), [1, 1])
     const acquired = upstream.acquire({ tried: others })
-    if (acquired.kind === 'leased') acquired.lease.release(verdict)
+    if (acquired.kind === 'leased') acquired.lease.release(result)
   }
   t.same(up(), [0, 1])
   t.end()

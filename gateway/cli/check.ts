@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { type LoadedFile, loadUpstreamsFile, loadUpstreamsStream } from '../routing/file/load-file.ts'
+import { type LoadedFile, loadRoutingFile, loadRoutingStream } from '../routing/file/load-file.ts'
 import { VARIABLES } from '../settings/table.ts'
 import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
@@ -28,7 +28,7 @@ function load(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFi
   const gatewayPath = env.GATEWAY_PATH || VARIABLES.gatewayPath.byDefault
   // Files that standard input names are relative to the working folder, as if it lay there.
   const source = { path: resolve(cwd, shown), shown, gatewayPath }
-  return shown === '-' ? loadUpstreamsStream(stdin, source) : loadUpstreamsFile(source)
+  return shown === '-' ? loadRoutingStream(stdin, source) : loadRoutingFile(source)
 }
 
 /** The place stands out. */

@@ -6,8 +6,8 @@ import {
   type Explainer,
   type Explanation,
 } from '../explain/explainer.ts'
-import type { UpstreamsConfig } from '../routing/file/file-schema.ts'
-import { loadUpstreamsFile } from '../routing/file/load-file.ts'
+import type { RoutingConfig } from '../routing/file/file-schema.ts'
+import { loadRoutingFile } from '../routing/file/load-file.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
 import { settingsOf, withBacking } from './backing.ts'
@@ -85,17 +85,17 @@ async function cookieOf(args: Arguments, name: string, { stdin }: Environment): 
 }
 
 type Loaded =
-  | { readonly ok: true; readonly config: UpstreamsConfig }
+  | { readonly ok: true; readonly config: RoutingConfig }
   | { readonly ok: false; readonly problems: readonly string[] }
 
 /** Outside production, the example stands in for a file that is not there, as for `serve`. */
 async function routing(settings: Settings, { cwd }: Environment): Promise<Loaded> {
-  const loaded = await loadUpstreamsFile({
+  const loaded = await loadRoutingFile({
     path: resolve(cwd, settings.upstreamsFile),
     shown: settings.upstreamsFile,
   })
   if (loaded.ok || settings.production || settings.upstreamsFileGiven) return loaded
-  const example = await loadUpstreamsFile({ path: resolve(cwd, 'upstreams.example.json') })
+  const example = await loadRoutingFile({ path: resolve(cwd, 'upstreams.example.json') })
   return example.ok ? example : loaded
 }
 

@@ -7,7 +7,7 @@ import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
 import type { EchoUpstream } from '../dev/echo-upstream.ts'
 import type { EmbeddedPostgres } from '../dev/embedded-postgres.ts'
-import { loadUpstreamsFile, loadUpstreamsText } from '../routing/file/load-file.ts'
+import { loadRoutingFile, loadRoutingText } from '../routing/file/load-file.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
 import { readSettings } from '../settings/settings.ts'
 import type { Settings } from '../settings/values.ts'
@@ -92,14 +92,14 @@ function routingFile(
  */
 async function readRouting(path: string, log: Logger): Promise<FirstReading> {
   const mark = await fileMark(path)
-  const loaded = await loadUpstreamsFile({ path, regular: true })
+  const loaded = await loadRoutingFile({ path, regular: true })
   if (loaded.ok) {
     if (cluster.isPrimary)
-      for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'the routing file is odd')
+      for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'routing file has warnings')
     return { ...loaded, mark, loadedAt: Date.now(), problems: [] }
   }
   const others = cluster.isWorker ? await askForRouting() : null
-  const kept = others === null ? null : loadUpstreamsText(others.text, { path })
+  const kept = others === null ? null : loadRoutingText(others.text, { path })
   if (others === null || !kept?.ok) throw new StartError(loaded.problems)
   return { ...kept, mark, loadedAt: others.loadedAt, problems: loaded.problems }
 }

@@ -14,7 +14,7 @@ import { parseHost, parseRequestTarget } from '../http/request-target.ts'
 import { createSystemNames, type Names } from '../names/names.ts'
 import { admit, type RequestTarget } from '../pipeline/admission.ts'
 import { upstreamHost, upstreamPath } from '../pipeline/upstream-request.ts'
-import type { UpstreamsConfig } from '../routing/file/file-schema.ts'
+import type { RoutingConfig } from '../routing/file/file-schema.ts'
 import { createSnapshot, type Route, type Snapshot } from '../routing/snapshot.ts'
 import { MAX_HEADER_FIELDS } from '../server/public-server.ts'
 import type { Settings } from '../settings/values.ts'
@@ -52,7 +52,7 @@ export interface ExplainerParts {
   readonly settings: Settings
   readonly databaseUrl: string
   readonly keySource: KeySource
-  readonly config: UpstreamsConfig
+  readonly config: RoutingConfig
 }
 
 /** Says what the gateway would do with a request, by the parts that would do it. Nothing is sent or changed. */
@@ -167,7 +167,7 @@ export async function createExplainer({
 }
 
 /** Targets that are not checked and never connected to. */
-function unwatchedUpstreams(config: UpstreamsConfig, { lookup }: Names): Map<string, Upstream> {
+function unwatchedUpstreams(config: RoutingConfig, { lookup }: Names): Map<string, Upstream> {
   const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const scheduler = systemScheduler
   const upstreams = new Map<string, Upstream>()

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { COMMANDS } from '../cli/commands.ts'
 import { helpOn } from '../cli/help.ts'
 import { paintFor } from '../cli/terminal.ts'
-import { upstreamsJsonSchema } from '../routing/file/file-schema.ts'
+import { routingJsonSchema } from '../routing/file/file-schema.ts'
 import { GROUPS } from '../settings/table.ts'
 import { routingReference } from './routing-reference.ts'
 import { settingsReference } from './settings-reference.ts'
@@ -11,7 +11,7 @@ import { settingsReference } from './settings-reference.ts'
  * Writes what is generated from the code; with `--check` only says what is not as the code would write it.
  */
 
-const schema = upstreamsJsonSchema()
+const schema = routingJsonSchema()
 
 const HEAD = `# Configuration
 

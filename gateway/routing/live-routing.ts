@@ -8,9 +8,9 @@ import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import type { Target } from '../upstreams/target.ts'
 import { tlsFiles } from '../upstreams/transport/dispatcher.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
-import { belowGatewayPath } from './file/file-warnings.ts'
-import { loadUpstreamsFile } from './file/load-file.ts'
-import type { UpstreamConfig, UpstreamsConfig } from './file/routing-file.ts'
+import { isBelowGatewayPath } from './file/file-warnings.ts'
+import { loadRoutingFile } from './file/load-file.ts'
+import type { RoutingConfig, UpstreamConfig } from './file/routing-file.ts'
 import { createSnapshot, type Snapshot } from './snapshot.ts'
 
 /** The routing in force, kept up with its file. */
@@ -34,7 +34,7 @@ export interface RoutingInForce {
 
 /** What routing begins with. */
 export interface FirstReading extends RoutingInForce {
-  readonly config: UpstreamsConfig
+  readonly config: RoutingConfig
   /** Why it is not what the file says now; empty where it is. */
   readonly problems: readonly string[]
   /** The file's mark (core/file-mark.ts) from before it was read: what is written while a process starts must not be missed. */
@@ -105,7 +105,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     return { file: parts.file, loadedAt: at, readAt: at, problems: [] }
   }
 
-  function build(next: UpstreamsConfig, before: Snapshot | null): Snapshot {
+  function build(next: RoutingConfig, before: Snapshot | null): Snapshot {
     // A file that cannot be read any more is found before anything is made.
     const keys = new Map([...next.upstreams].map(([name, upstream]) => [name, connectionKey(upstream)]))
     const upstreams = new Map<string, Upstream>()
@@ -136,7 +136,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
       // No error: the file is as good without the setting, which `check` cannot know, and nobody is let in by it.
       if (refresh === 'auto' && !parts.sessionEndpoints)
         log.warn({ route: label }, 'the route\'s "refresh" does nothing: SESSION_ENDPOINTS is off')
-      if (!belowGatewayPath(path, parts.gatewayPath)) continue
+      if (!isBelowGatewayPath(path, parts.gatewayPath)) continue
       log.warn(
         { route: label, gatewayPath: parts.gatewayPath },
         'the route is never reached: its path is below GATEWAY_PATH',
@@ -152,7 +152,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   }
 
   /** Between two requests: from here on the new file routes; exchanges under way keep what they started with. */
-  function swap(next: UpstreamsConfig): void {
+  function swap(next: RoutingConfig): void {
     const before = snapshot
     snapshot = build(next, before)
     for (const upstream of before.upstreams.values()) {
@@ -182,7 +182,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   }
 
   async function read(): Promise<void> {
-    const loaded = await loadUpstreamsFile({ path: parts.file, regular: true })
+    const loaded = await loadRoutingFile({ path: parts.file, regular: true })
     if (closed) return
     if (!loaded.ok) return failed(loaded.problems)
     try {
@@ -196,7 +196,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     metrics.reloadSuccess.value++
     metrics.lastReloadSuccessful.value = 1
     metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
-    for (const warning of loaded.warnings) log.warn({ file: parts.file, warning }, 'the routing file is odd')
+    for (const warning of loaded.warnings) log.warn({ file: parts.file, warning }, 'routing file has warnings')
     log.info({ file: parts.file, routes: loaded.config.routes.length }, 'the routing file was read')
   }
 

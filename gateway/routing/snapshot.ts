@@ -3,7 +3,7 @@ import { createFieldClassifier, type IdentityHeaderNames } from '../http/field-c
 import type { HeaderEdits, RequestHeaderRules } from '../http/headers.ts'
 import type { Metrics, RouteMetrics, UpstreamMetrics } from '../telemetry/metrics/metrics.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import type { RouteConfig, UpstreamsConfig } from './file/file-schema.ts'
+import type { RouteConfig, RoutingConfig } from './file/file-schema.ts'
 import { createRouteTable, type RouteTable } from './route-table.ts'
 
 /** A route with everything that a request on it needs, worked out once per file load. */
@@ -49,7 +49,7 @@ export interface SnapshotParts {
 }
 
 /** @param config valid, with its defaults filled in; every upstream that its routes name is in `parts` */
-export function createSnapshot(config: UpstreamsConfig, parts: SnapshotParts): Snapshot {
+export function createSnapshot(config: RoutingConfig, parts: SnapshotParts): Snapshot {
   const fields = createFieldClassifier(config.identity)
   const compile = (route: RouteConfig): Route => {
     const upstream = parts.upstreams.get(route.upstream)!

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
 import { createExplainer, type Explanation } from '../../gateway/explain/explainer.ts'
-import { loadUpstreamsFile } from '../../gateway/routing/file/load-file.ts'
+import { loadRoutingFile } from '../../gateway/routing/file/load-file.ts'
 import { readSettings } from '../../gateway/settings/settings.ts'
 import { runCommand } from '../support/command.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -170,7 +170,7 @@ const CASES: readonly Case[] = [
 
 const settings = readSettings(env)
 if (!settings.ok) throw new Error(settings.problems.join('\n'))
-const loaded = await loadUpstreamsFile({ path: gateway.upstreamsFile })
+const loaded = await loadRoutingFile({ path: gateway.upstreamsFile })
 if (!loaded.ok) throw new Error(loaded.problems.join('\n'))
 const explainer = await createExplainer({
   settings: settings.settings,

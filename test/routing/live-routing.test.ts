@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { fileMark } from '../../gateway/core/file-mark.ts'
 import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { type Scheduler, systemScheduler } from '../../gateway/core/scheduler.ts'
-import { loadUpstreamsFile } from '../../gateway/routing/file/load-file.ts'
+import { loadRoutingFile } from '../../gateway/routing/file/load-file.ts'
 import { createLiveRouting } from '../../gateway/routing/live-routing.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
@@ -29,7 +29,7 @@ async function routingFile(t: Test, text: string): Promise<string> {
 /** Reads the file, lets `meanwhile` happen, and watches it from then on. */
 async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhile = async () => {}) {
   const mark = await fileMark(file)
-  const loaded = await loadUpstreamsFile({ path: file })
+  const loaded = await loadRoutingFile({ path: file })
   if (!loaded.ok) throw new Error(loaded.problems.join())
   await meanwhile()
   const live = createLiveRouting(

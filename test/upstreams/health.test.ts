@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readUpstreamsFile } from '../../gateway/routing/file/routing-file.ts'
+import { parseRoutingFile } from '../../gateway/routing/file/routing-file.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
@@ -18,7 +18,7 @@ function setUp({ targets = 2, config, random = () => 0 }: Setup) {
   const metrics = createMetrics({ version: '0', node: '0' }, Date.now)
   const changes: string[] = []
   const parse = (own: Record<string, unknown>) => {
-    const read = readUpstreamsFile(
+    const read = parseRoutingFile(
       JSON.stringify({ upstreams: { api: { targets: URLS.slice(0, targets), ...own } }, routes: [] }),
       '/upstreams.json',
     )

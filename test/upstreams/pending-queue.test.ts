@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readUpstreamsFile } from '../../gateway/routing/file/routing-file.ts'
+import { parseRoutingFile } from '../../gateway/routing/file/routing-file.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { type AcquireResult, createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
@@ -10,7 +10,7 @@ const URLS = ['http://127.0.0.1:1', 'http://127.0.0.1:2']
 /** An upstream with this number of targets, each with one connection unless `own` says otherwise. */
 function setUp(targets: number, own: Record<string, unknown> = {}, before?: Upstream) {
   const scheduler = createFakeScheduler()
-  const read = readUpstreamsFile(
+  const read = parseRoutingFile(
     JSON.stringify({
       upstreams: {
         api: { targets: URLS.slice(0, targets), balance: 'round-robin', maxConnections: 1, ...own },

@@ -71,7 +71,7 @@ export function locate(
 }
 
 /** Says what schema issues found and expected; the schema's own messages are what was expected. */
-export function findingsOf(issue: Issue, positions: SourcePositions, within: JsonPath = []): Finding[] {
+export function describeIssue(issue: Issue, positions: SourcePositions, within: JsonPath = []): Finding[] {
   const path = [...within, ...(issue.path as (string | number)[])]
   switch (issue.code) {
     case 'unrecognized_keys': {
@@ -89,7 +89,7 @@ export function findingsOf(issue: Issue, positions: SourcePositions, within: Jso
     }
     case 'invalid_union': {
       const branch = issue.errors.find((issues) => !issues.some(isOfOtherKind))
-      if (branch !== undefined) return branch.flatMap((inner) => findingsOf(inner, positions, path))
+      if (branch !== undefined) return branch.flatMap((inner) => describeIssue(inner, positions, path))
       return [{ path, found: foundAt(path, positions), expected: issue.message }]
     }
     case 'invalid_type': {

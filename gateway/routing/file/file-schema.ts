@@ -166,14 +166,14 @@ export type RouteConfig = z.output<typeof route> & {
 }
 
 /** A valid routing file with its defaults filled in. */
-export interface UpstreamsConfig {
+export interface RoutingConfig {
   readonly identity: IdentityConfig
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>
   readonly routes: readonly RouteConfig[]
 }
 
 /** The JSON Schema of the routing file, in the draft that editors know best. */
-export function upstreamsJsonSchema(): z.core.JSONSchema.JSONSchema {
+export function routingJsonSchema(): z.core.JSONSchema.JSONSchema {
   const title = 'Routing file of PowerOn Gateway'
   const made = z.toJSONSchema(fileSchema, {
     io: 'input',

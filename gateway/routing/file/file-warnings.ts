@@ -1,7 +1,7 @@
 import { normalizePath } from '../../http/path-normal-form.ts'
 import { createRouteTable, type RouteTable } from '../route-table.ts'
 import type { Finding } from './file-problems.ts'
-import type { RouteConfig, UpstreamsConfig } from './file-schema.ts'
+import type { RouteConfig, RoutingConfig } from './file-schema.ts'
 
 /*
  * What a good routing file says in vain, or says and can hardly mean. It does no harm to requests, so that the
@@ -18,7 +18,7 @@ interface Placed {
 }
 
 /** @param gatewayPath prefix of the gateway's own endpoints, or null where it is not known */
-export function findOddities(config: UpstreamsConfig, gatewayPath: string | null): Finding[] {
+export function findWarnings(config: RoutingConfig, gatewayPath: string | null): Finding[] {
   const placed = config.routes.map((route, index): Placed => {
     const { host = null, path, exact, methods = null } = route
     return { host, path, exact, methods, index, config: route }
@@ -35,13 +35,13 @@ export function findOddities(config: UpstreamsConfig, gatewayPath: string | null
 }
 
 /** True for a route that is never reached: the paths there are the gateway's own. */
-export function belowGatewayPath(path: string, gatewayPath: string): boolean {
+export function isBelowGatewayPath(path: string, gatewayPath: string): boolean {
   return path === gatewayPath || path.startsWith(`${gatewayPath}/`)
 }
 
-function unreachedRoutes(config: UpstreamsConfig, gatewayPath: string): Finding[] {
+function unreachedRoutes(config: RoutingConfig, gatewayPath: string): Finding[] {
   return config.routes.flatMap(({ path }, i) =>
-    belowGatewayPath(path, gatewayPath)
+    isBelowGatewayPath(path, gatewayPath)
       ? [
           {
             path: ['routes', i, 'path'],
@@ -53,14 +53,14 @@ function unreachedRoutes(config: UpstreamsConfig, gatewayPath: string): Finding[
   )
 }
 
-function noRoutes({ routes }: UpstreamsConfig): Finding[] {
+function noRoutes({ routes }: RoutingConfig): Finding[] {
   return routes.length > 0
     ? []
     : [{ path: ['routes'], found: 'no route', expected: 'one; every request gets 404' }]
 }
 
 /** Other proxies have patterns. */
-function globs({ routes }: UpstreamsConfig): Finding[] {
+function globs({ routes }: RoutingConfig): Finding[] {
   return routes.flatMap(({ path }, i) => {
     const segment = path.split('/').find((each) => /^(?:\*\*?$|:)/.test(each))
     if (segment === undefined) return []
@@ -74,7 +74,7 @@ function globs({ routes }: UpstreamsConfig): Finding[] {
   })
 }
 
-function unusedUpstreams({ upstreams, routes }: UpstreamsConfig): Finding[] {
+function unusedUpstreams({ upstreams, routes }: RoutingConfig): Finding[] {
   const used = new Set(routes.map(({ upstream }) => upstream))
   return [...upstreams.keys()]
     .filter((name) => !used.has(name))
@@ -86,7 +86,7 @@ function unusedUpstreams({ upstreams, routes }: UpstreamsConfig): Finding[] {
     }))
 }
 
-function uselessTls({ upstreams }: UpstreamsConfig): Finding[] {
+function uselessTls({ upstreams }: RoutingConfig): Finding[] {
   return [...upstreams].flatMap(([name, { tls, targets }]) =>
     tls === undefined || targets.some(({ url }) => /^https:/i.test(url))
       ? []

@@ -1,13 +1,13 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { type FileProblem, formatProblem, formatWarning, problemAt } from './file-problems.ts'
-import { readUpstreamsFile, type UpstreamsConfig } from './routing-file.ts'
+import { parseRoutingFile, type RoutingConfig } from './routing-file.ts'
 import { positionAt } from './source-positions.ts'
 
 export type LoadedFile =
   | {
       readonly ok: true
-      readonly config: UpstreamsConfig
+      readonly config: RoutingConfig
       /** The file's content, by which it can be read again where it is not on the disk any more. */
       readonly text: string
       /** What is odd and does no harm, a line each. */
@@ -40,13 +40,13 @@ const REASONS: Readonly<Record<string, string>> = {
 }
 
 /** Reads and checks a routing file with the files that it names. Never rejects. */
-export async function loadUpstreamsFile(source: FileSource): Promise<LoadedFile> {
+export async function loadRoutingFile(source: FileSource): Promise<LoadedFile> {
   const { path, shown = path } = source
   if (source.regular === true && (await isSpecial(path))) {
     return refused(shown, 'a pipe, socket or device', 'a file')
   }
   const read = await readBounded(createReadStream(path))
-  if (!(read instanceof Error)) return checkUpstreamsBytes(read, source)
+  if (!(read instanceof Error)) return checkRoutingBytes(read, source)
   const code = 'code' in read ? String(read.code) : read.message
   return refused(
     shown,
@@ -61,15 +61,15 @@ async function isSpecial(path: string): Promise<boolean> {
   return found !== null && !found.isFile() && !found.isDirectory()
 }
 
-/** As `loadUpstreamsFile`, from a stream; `path` says only where the files that it names are. */
-export async function loadUpstreamsStream(
+/** As `loadRoutingFile`, from a stream; `path` says only where the files that it names are. */
+export async function loadRoutingStream(
   stream: AsyncIterable<Uint8Array | string>,
   source: FileSource,
 ): Promise<LoadedFile> {
   const { path, shown = path } = source
   const read = await readBounded(stream)
   if (read instanceof Error) return refused(shown, `an error (${read.message})`, 'a routing file')
-  return checkUpstreamsBytes(read, source)
+  return checkRoutingBytes(read, source)
 }
 
 async function readBounded(stream: AsyncIterable<Uint8Array | string>): Promise<Buffer | Error> {
@@ -88,20 +88,20 @@ async function readBounded(stream: AsyncIterable<Uint8Array | string>): Promise<
   return Buffer.concat(chunks)
 }
 
-function checkUpstreamsBytes(bytes: Buffer, source: FileSource): LoadedFile {
+function checkRoutingBytes(bytes: Buffer, source: FileSource): LoadedFile {
   const { path, shown = path } = source
   if (bytes.length > MAX_BYTES) {
     return refused(shown, `more than ${MAX_BYTES / 1024 / 1024} MiB`, 'a routing file')
   }
   const text = decode(bytes)
   if (text === null) return { ok: false, problems: [formatProblem(notUtf8(bytes, shown))] }
-  return loadUpstreamsText(text, source)
+  return loadRoutingText(text, source)
 }
 
-/** As `loadUpstreamsFile`, from its content; `path` says only where the files that it names are. */
-export function loadUpstreamsText(text: string, source: FileSource): LoadedFile {
+/** As `loadRoutingFile`, from its content; `path` says only where the files that it names are. */
+export function loadRoutingText(text: string, source: FileSource): LoadedFile {
   const { path } = source
-  const read = readUpstreamsFile(text, path, { ...source, opensFiles: true })
+  const read = parseRoutingFile(text, path, { ...source, opensFiles: true })
   if (!read.ok) return { ok: false, problems: read.problems.map(formatProblem) }
   return { ok: true, config: read.config, text, warnings: read.warnings.map(formatWarning) }
 }

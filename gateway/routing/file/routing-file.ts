@@ -3,19 +3,19 @@ import type { z } from 'zod'
 import { quote } from '../../core/message-text.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { crossCheck } from './cross-checks.ts'
-import { type FileProblem, findingsOf, locate, problemAt } from './file-problems.ts'
-import { defaultIdentity, fileSchema, type RouteConfig, type UpstreamsConfig } from './file-schema.ts'
-import { findOddities } from './file-warnings.ts'
+import { describeIssue, type FileProblem, locate, problemAt } from './file-problems.ts'
+import { defaultIdentity, fileSchema, type RouteConfig, type RoutingConfig } from './file-schema.ts'
+import { findWarnings } from './file-warnings.ts'
 import { parseJson } from './source-positions.ts'
 
 export type { UpstreamConfig } from '../../upstreams/config.ts'
 export { type FileProblem, formatProblem } from './file-problems.ts'
-export type { IdentityConfig, RouteConfig, UpstreamsConfig } from './file-schema.ts'
+export type { IdentityConfig, RouteConfig, RoutingConfig } from './file-schema.ts'
 
-export type UpstreamsFile =
+export type ParsedRoutingFile =
   | {
       readonly ok: true
-      readonly config: UpstreamsConfig
+      readonly config: RoutingConfig
       /** What is odd and does no harm, in the order of the text. */
       readonly warnings: readonly FileProblem[]
     }
@@ -45,11 +45,11 @@ export interface ReadOptions {
  *
  * @param path its name, for problems and for the file names in it
  */
-export function readUpstreamsFile(
+export function parseRoutingFile(
   text: string,
   path: string,
   { shown: file = path, opensFiles = false, gatewayPath }: ReadOptions = {},
-): UpstreamsFile {
+): ParsedRoutingFile {
   const json = parseJson(text)
   if (json.kind === 'bad') {
     const { found, expected } = json.problem
@@ -59,7 +59,7 @@ export function readUpstreamsFile(
   const { value, positions, duplicates } = json
   const parsed = fileSchema.safeParse(value)
   const findings = [
-    ...(parsed.error?.issues ?? []).flatMap((issue) => findingsOf(issue, positions)),
+    ...(parsed.error?.issues ?? []).flatMap((issue) => describeIssue(issue, positions)),
     ...crossCheck(value, positions, { identity: defaultIdentity, filesIn: opensFiles ? folder : null }),
   ]
   const repeated = duplicates.map(({ path, position, first }) =>
@@ -72,7 +72,7 @@ export function readUpstreamsFile(
   const problems = [...locate(file, findings, positions), ...repeated].sort(byPosition)
   if (problems.length > 0 || !parsed.success) return { ok: false, problems }
   const config = complete(parsed.data, folder)
-  const warnings = locate(file, findOddities(config, gatewayPath ?? null), positions).sort(byPosition)
+  const warnings = locate(file, findWarnings(config, gatewayPath ?? null), positions).sort(byPosition)
   return { ok: true, config, warnings }
 }
 
@@ -80,7 +80,7 @@ function byPosition(a: FileProblem, b: FileProblem): number {
   return a.line - b.line || a.column - b.column
 }
 
-function complete(parsed: ParsedFile, folder: string): UpstreamsConfig {
+function complete(parsed: ParsedFile, folder: string): RoutingConfig {
   const upstreams = Object.entries(parsed.upstreams).map(
     ([name, upstream]) => [name, withAbsoluteFiles(upstream, folder)] as const,
   )

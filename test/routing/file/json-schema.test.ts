@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Ajv, type SchemaObject } from 'ajv'
 import t from 'tap'
-import { readUpstreamsFile } from '../../../gateway/routing/file/routing-file.ts'
+import { parseRoutingFile } from '../../../gateway/routing/file/routing-file.ts'
 
 const load = (name: string) => JSON.parse(readFileSync(new URL(`../../../${name}`, import.meta.url), 'utf8'))
 const schema = load('upstreams.schema.json') as SchemaObject
@@ -76,7 +76,7 @@ const file = (route: object, upstream: object = {}, more: object = {}) => ({
   routes: [{ path: '/', upstream: 'a', ...route }],
   ...more,
 })
-const good = (value: unknown) => readUpstreamsFile(JSON.stringify(value), '/etc/gateway/upstreams.json').ok
+const good = (value: unknown) => parseRoutingFile(JSON.stringify(value), '/etc/gateway/upstreams.json').ok
 
 /** What the code takes an editor must not underline. */
 const TAKEN: readonly object[] = [

@@ -5,9 +5,16 @@ import { createKeyRing } from '../auth/jwt/keys.ts'
 import { createTokenSigner, type TokenSigner } from '../auth/jwt/token-signer.ts'
 import { canonicalValue } from '../auth/token-store/column-values.ts'
 import { type MappedColumn, type MappedTable, tableCheckStatement } from '../auth/token-store/mapped-table.ts'
-import { sqlLiteral } from '../auth/token-store/token-columns.ts'
-import { expirySql, expiryValueSql } from '../auth/token-store/token-expiry.ts'
-import { parameterType } from '../auth/token-store/token-table.ts'
+import {
+  equalsParameterSql,
+  identityFromCell,
+  insertStatement,
+  isActiveSql,
+  mandateFromCell,
+  revokeSql,
+  rowColumnsSql,
+} from '../auth/token-store/row-statements.ts'
+import { expirySql } from '../auth/token-store/token-expiry.ts'
 import { isoTime, MAX_DATE_MS } from '../core/iso-time.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
@@ -82,8 +89,6 @@ export interface TokenAdminParts {
 /** Somebody waits for it: long enough for a slow link, short enough to look elsewhere. */
 const TIMEOUT_MS = 10_000
 
-const COLUMNS = ['id', 'userId', 'sessionId', 'mandateId', 'status', 'expiresAt'] as const
-
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
   const { database, table: tokens } = openTokenStore(settings, {
     url: databaseUrl,
@@ -129,12 +134,8 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
       )
       await atPrimary(async (mapped, query) => {
         refuseNumbers(mapped.id)
-        const mandate = mandateId ?? mapped.noMandate
-        const ids = issued.map(({ id }) => id)
-        await query({
-          text: insertText(mapped, ids.length),
-          parameters: [userId, session, mandate, String(exp), ...ids],
-        })
+        const rows = issued.map(({ id }) => ({ id, userId, sessionId: session, mandateId, exp }))
+        await query(insertStatement(mapped, rows, null))
       })
       return issued
     },
@@ -169,19 +170,8 @@ function refuseNumbers({ sql, type }: MappedColumn): void {
   )
 }
 
-/** Parameters: user, session, mandate, expiry, and the id of each row. */
-function insertText(mapped: MappedTable, rows: number): string {
-  const columns = COLUMNS.map((key) => mapped[key].sql).join(', ')
-  const expiry = expiryValueSql('$4', mapped.expiresAt, { table: mapped.name, precedingRow: null })
-  const admitting = sqlLiteral(mapped.statuses.admitting)
-  const values = Array.from({ length: rows }, (_, i) => `($${5 + i}, $1, $2, $3, ${admitting}, ${expiry})`)
-  return `insert into ${mapped.name} (${columns}) values ${values.join(', ')}`
-}
-
-function revokeText({ name, status, statuses }: MappedTable, by: MappedColumn): string {
-  return `with revoked as (
-            update ${name} set ${status.sql} = ${sqlLiteral(statuses.revoked)}
-            where ${isParameter(by, 1)} and ${status.sql}::text = ${sqlLiteral(statuses.admitting)} returning 1)
+function revokeText(mapped: MappedTable, by: MappedColumn): string {
+  return `with revoked as (${revokeSql(mapped, equalsParameterSql(by, 1))} returning 1)
           select count(*)::int4 from revoked`
 }
 
@@ -190,18 +180,16 @@ function listText(
   given: readonly ('userId' | 'sessionId')[],
   { activeOnly, limit }: Listing,
 ): string {
-  const { id, status, expiresAt, statuses } = mapped
+  const { id, expiresAt } = mapped
   const { epoch, expired } = expirySql(expiresAt.sql, expiresAt.type)
-  const texts = COLUMNS.slice(0, -1).map((key) => `${mapped[key].sql}::text`)
-  const active = `${status.sql}::text = ${sqlLiteral(statuses.admitting)} and (${expired}) is not true`
-  const where = [...given.map((key, i) => isParameter(mapped[key], i + 1)), ...(activeOnly ? [active] : [])]
-  return `select ${texts.join(', ')}, (${expired}) is true, ${epoch} from ${mapped.name}
+  const active = `${isActiveSql(mapped)} and (${expired}) is not true`
+  const where = [
+    ...given.map((key, i) => equalsParameterSql(mapped[key], i + 1)),
+    ...(activeOnly ? [active] : []),
+  ]
+  return `select ${rowColumnsSql(mapped)}, (${expired}) is true, ${epoch} from ${mapped.name}
           ${where.length === 0 ? '' : `where ${where.join(' and ')}`}
           order by ${expiresAt.sql} desc, ${id.sql} limit ${limit}`
-}
-
-function isParameter({ sql, type }: MappedColumn, place: number): string {
-  return `${sql} = $${place}::${parameterType(type)}`
 }
 
 async function openSigner(settings: Settings, keySource: KeySource): Promise<TokenSigner> {
@@ -221,9 +209,9 @@ function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken 
   const isDate = typeof epoch === 'number' && Math.abs(epoch * 1000) <= MAX_DATE_MS
   return {
     id: String(id),
-    userId: String(userId ?? ''),
-    sessionId: String(sessionId ?? ''),
-    mandateId: mandateId === null || mandateId === '' ? null : String(mandateId),
+    userId: identityFromCell(userId!),
+    sessionId: identityFromCell(sessionId!),
+    mandateId: mandateFromCell(mandateId!),
     status: status === null ? null : String(status),
     active: status === statuses.admitting,
     expired: expired === true,

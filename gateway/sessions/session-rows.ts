@@ -1,9 +1,15 @@
 import { canonicalValue } from '../auth/token-store/column-values.ts'
 import { type MappedTable, tableCheck } from '../auth/token-store/mapped-table.ts'
 import type { DecidingRow } from '../auth/token-store/row-decision.ts'
-import { sqlLiteral } from '../auth/token-store/token-columns.ts'
-import { expirySql, expiryValueSql, isTime } from '../auth/token-store/token-expiry.ts'
-import { parameterType } from '../auth/token-store/token-table.ts'
+import {
+  equalsParameterSql,
+  identityFromCell,
+  insertStatement,
+  mandateFromCell,
+  revokeSql,
+  rowColumnsSql,
+} from '../auth/token-store/row-statements.ts'
+import { expirySql, isTime } from '../auth/token-store/token-expiry.ts'
 import type { Query } from '../database/database.ts'
 
 /** A token's row. */
@@ -70,9 +76,9 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
         const [id, userId, sessionId, mandateId, status, exp, expired, clock] = cells
         return {
           id: String(id),
-          userId: String(userId ?? ''),
-          sessionId: String(sessionId ?? ''),
-          mandateId: mandateId === null || mandateId === '' ? null : String(mandateId),
+          userId: identityFromCell(userId!),
+          sessionId: identityFromCell(sessionId!),
+          mandateId: mandateFromCell(mandateId!),
           active: status === mapped.statuses.admitting,
           expired: expired === true,
           exp: Number(exp),
@@ -88,56 +94,28 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
         await query({ text: texts.revoke, parameters: [userId, sessionId] })
       },
       async insert(tokens, precedingId) {
-        await query({
-          text: insertText(mapped, tokens.length),
-          parameters: [
-            ...tokens.flatMap(({ id, userId, sessionId, mandateId, exp }) => [
-              id,
-              userId,
-              sessionId,
-              mandateId ?? mapped.noMandate,
-              String(exp),
-            ]),
-            ...(isTime(expiresAt.type) ? [] : [precedingId]),
-          ],
-        })
+        await query(insertStatement(mapped, tokens, precedingId))
       },
     }
   }
 }
 
 function textsFor(mapped: MappedTable, timeoutMs: number) {
-  const { name, id, userId, sessionId, mandateId, status, expiresAt, statuses } = mapped
+  const { name, id, userId, sessionId, expiresAt } = mapped
   const { cell, source, types } = tableCheck(mapped)
   const lock = (session: string) =>
     `select ${cell}, set_config('lock_timeout', '${timeoutMs}', true), ` +
     `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(session)} ` +
     `from ${source} left join ${name} as t on`
-  const columns = [id, userId, sessionId, mandateId, status].map(({ sql }) => `t.${sql}::text`)
   const { epoch, expired } = expirySql(`t.${expiresAt.sql}`, expiresAt.type)
-  const isToken = `t.${id.sql} = $1::${parameterType(id.type)}`
+  const isToken = `t.${equalsParameterSql(id, 1)}`
   return {
     // That it is mentioned is what locks the table.
     lock: `${lock('$1::text')} false and ${types}`,
     lockOf: `${lock(`t.${sessionId.sql}::text`)} ${isToken} and ${types}`,
     read:
-      `select ${columns.join(', ')}, ${epoch}, ${expired}, date_part('epoch', clock_timestamp()) ` +
+      `select ${rowColumnsSql(mapped, 't.')}, ${epoch}, ${expired}, date_part('epoch', clock_timestamp()) ` +
       `from ${name} as t where ${isToken} for update`,
-    revoke:
-      `update ${name} set ${status.sql} = ${sqlLiteral(statuses.revoked)} ` +
-      `where ${userId.sql} = $1 and ${sessionId.sql} = $2 and ${status.sql}::text = ${sqlLiteral(statuses.admitting)}`,
+    revoke: revokeSql(mapped, `${userId.sql} = $1 and ${sessionId.sql} = $2`),
   }
-}
-
-/** Each row takes five parameters; where the expiry is a number, the id of the token that is followed comes last. */
-function insertText(mapped: MappedTable, rows: number): string {
-  const { name, id, userId, sessionId, mandateId, status, expiresAt, statuses } = mapped
-  const columns = [id, userId, sessionId, mandateId, status, expiresAt].map(({ sql }) => sql)
-  const precedingRow = `${id.sql} = $${rows * 5 + 1}::${parameterType(id.type)}`
-  const values = Array.from({ length: rows }, (_, i) => {
-    const at = (n: number) => `$${i * 5 + n}`
-    const expiry = expiryValueSql(at(5), expiresAt, { table: name, precedingRow })
-    return `(${at(1)}, ${at(2)}, ${at(3)}, ${at(4)}, ${sqlLiteral(statuses.admitting)}, ${expiry})`
-  })
-  return `insert into ${name} (${columns.join(', ')}) values ${values.join(', ')}`
 }

@@ -3,6 +3,7 @@ import { type Cell, type Database, DatabaseError, type Query } from '../../datab
 import { canonicalValue } from './column-values.ts'
 import { type MappedTable, tableCheck } from './mapped-table.ts'
 import type { DecidingRow, IdentityTypes } from './row-decision.ts'
+import { identityFromCell, mandateFromCell, parameterType, rowColumnsSql } from './row-statements.ts'
 import { type CatalogueReport, checkCatalogue, type TokenMapping } from './token-catalogue.ts'
 import { expirySql } from './token-expiry.ts'
 
@@ -133,18 +134,11 @@ function prepare(mapped: MappedTable): PreparedMapping {
  */
 function selectText(mapped: MappedTable): string {
   const { cell, source, types } = tableCheck(mapped)
-  const columns = [mapped.id, mapped.userId, mapped.sessionId, mapped.mandateId, mapped.status]
-  const texts = columns.map(({ sql }) => `t.${sql}::text`).join(', ')
   const { expired, epoch } = expirySql(`t.${mapped.expiresAt.sql}`, mapped.expiresAt.type)
   return (
-    `select ${cell}, ${texts}, ${expired}, ${epoch} from ${source} ` +
+    `select ${cell}, ${rowColumnsSql(mapped, 't.')}, ${expired}, ${epoch} from ${source} ` +
     `left join ${mapped.name} as t on t.${mapped.id.sql} = any($1::${parameterType(mapped.id.type)}[]) and ${types}`
   )
-}
-
-/** The type of a parameter that is compared with a column of `type`. */
-export function parameterType(type: string): string {
-  return type === 'varchar' ? 'text' : type
 }
 
 /** The ids of a query: as they were given, and at the same places in their canonical spelling. */
@@ -226,10 +220,9 @@ function toRow(cell: readonly Cell[], { mapped, types }: PreparedMapping): Token
   const status = cell[5] as string | null
   return {
     id: cell[1] as string,
-    // A missing identity, where the table allows one, is empty, and an empty one is never forwarded.
-    userId: (cell[2] ?? '') as string,
-    sessionId: (cell[3] ?? '') as string,
-    mandateId: cell[4] === '' ? null : (cell[4] as string | null),
+    userId: identityFromCell(cell[2]!),
+    sessionId: identityFromCell(cell[3]!),
+    mandateId: mandateFromCell(cell[4]!),
     status,
     active: status === mapped.statuses.admitting,
     expired: cell[6] === true,

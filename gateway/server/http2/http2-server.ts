@@ -10,9 +10,9 @@ import type { Server } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { Arrival, Gateway } from '../../pipeline/gateway.ts'
-import { endingOf } from './http2-ending.ts'
 import { Http2Request, Http2Response } from './http2-exchange.ts'
 import { readHttp2Head } from './http2-head.ts'
+import { endingOf } from './session-ending.ts'
 
 export interface Http2Limits {
   readonly maxHeaderBytes: number

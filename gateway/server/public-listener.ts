@@ -7,11 +7,11 @@ import { type ErrorCode, problemBody, statusOf } from '../core/errors.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { announcesBody } from '../http/request-framing.ts'
 import type { Arrival, Gateway } from '../pipeline/gateway.ts'
-import { type ConnectionCounts, limitClientConnections } from './client-connections.ts'
+import { type ConnectionCounts, limitClientConnections } from './connection-limit.ts'
 import { Http1Request } from './http1/http1-request.ts'
 import { Http1Response } from './http1/http1-response.ts'
-import { serveHttp2 } from './http2/http2-listener.ts'
-import { expectProxyHeader, type ProxyProtocolOptions } from './proxy-protocol/proxy-protocol.ts'
+import { serveHttp2 } from './http2/http2-server.ts'
+import { expectProxyHeader, type ProxyProtocolOptions } from './proxy-protocol/proxy-stage.ts'
 
 export interface PublicServerOptions {
   readonly maxHeaderBytes: number

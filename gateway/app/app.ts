@@ -1,14 +1,10 @@
 import type { Reporter } from '../admin/reports.ts'
-import type { KeyRing, KeySource } from '../auth/jwt/key-ring.ts'
-import { quoteTable } from '../auth/token-store/token-columns.ts'
-import { describeFault, describeKeyFault } from '../auth/token-store/token-store-faults.ts'
+import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
-import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
-import { type Scheduler, systemScheduler } from '../core/scheduler.ts'
+import { systemScheduler } from '../core/scheduler.ts'
 import { interrupt } from '../exchange/answers.ts'
-import type { Tracing } from '../exchange/tracing.ts'
 import { createPeerTrust } from '../http/forwarded.ts'
-import { createTraceIds, type TraceIds } from '../http/traceparent.ts'
+import { createTraceIds } from '../http/traceparent.ts'
 import { createSystemNames } from '../names/names.ts'
 import { createAccessLog } from '../pipeline/access-log.ts'
 import { createAttempts } from '../pipeline/attempts.ts'
@@ -16,28 +12,27 @@ import { createDecider } from '../pipeline/decision.ts'
 import { createOwnEndpoints } from '../pipeline/endpoints.ts'
 import { createForwarder } from '../pipeline/forwarding.ts'
 import { createGateway } from '../pipeline/gateway.ts'
+import { createIdentification } from '../pipeline/identification.ts'
 import { createLiveRouting, type FirstReading, type LiveRouting } from '../routing/live-routing.ts'
-import { createDrain, type Drain } from '../server/drain.ts'
+import { createConnectionRegistry } from '../server/connection-registry.ts'
+import { createDrain, type DrainState } from '../server/drain.ts'
 import type { Ports } from '../server/ports.ts'
-import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
-import { tracingOf } from '../settings/tracing-variables.ts'
 import type { Settings } from '../settings/values.ts'
 import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
-import {
-  createTokenStoreEvents,
-  type SendEvent,
-  type TokenStoreEvents,
-} from '../telemetry/logging/token-store-events.ts'
+import type { SendEvent } from '../telemetry/logging/token-store-events.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
-import { createMetrics, type Metrics } from '../telemetry/metrics/metrics.ts'
-import type { OtlpTracingParts } from '../tracing/otlp-tracing.ts'
+import { createMetrics } from '../telemetry/metrics/metrics.ts'
 import { createAuthentication } from './authentication.ts'
-import { createFront, type Front, hstsOf } from './front.ts'
+import { createSecureUrl, hstsOf, type PublicPort } from './https-policy.ts'
+import { instanceReadiness } from './instance-readiness.ts'
+import { createListeners } from './listeners.ts'
+import { loadTracing } from './load-tracing.ts'
 import { createOpenExchanges } from './open-exchanges.ts'
 import { createProcessReports } from './process-reports.ts'
 import { createSessions } from './sessions.ts'
+import { createStoreEvents } from './store-events.ts'
 
 export interface AppParts {
   readonly settings: Settings
@@ -79,7 +74,7 @@ export async function createApp(parts: AppParts): Promise<App> {
 
   const names = createSystemNames({ scheduler, log })
   const { lookup } = names
-  const storeEvents = storeEventsOf(parts, scheduler)
+  const storeEvents = createStoreEvents(settings, parts.sendStoreEvent, scheduler)
   const authentication = await createAuthentication({ ...parts, metrics, scheduler, lookup, storeEvents })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
@@ -96,6 +91,8 @@ export async function createApp(parts: AppParts): Promise<App> {
     random: Math.random,
     log,
   })
+  const identification = createIdentification({ authenticator, accessCookie: cookies.access, metrics, now })
+  const { identify } = identification
   const sessions = settings.sessionEndpoints
     ? createSessions({
         settings,
@@ -107,12 +104,11 @@ export async function createApp(parts: AppParts): Promise<App> {
         scheduler,
         lookup,
         onFault: (error) => storeEvents.failed('sessions', error),
-        identify: (exchange) => decider.identify(exchange),
+        identify,
       })
     : null
   const decider = createDecider({
-    authenticator,
-    accessCookie: cookies.access,
+    identification,
     inlineRefresh: sessions?.inlineRefresh ?? null,
     metrics,
     log,
@@ -128,19 +124,19 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
   })
   const traceIds = createTraceIds()
-  const tracing = await loadTracing(parts, { metrics, traceIds, lookup, now })
+  const { version } = parts
+  const tracing = await loadTracing({ settings, version, log, metrics, ids: traceIds, lookup, now })
 
-  // The drain needs the servers, the servers the gateway, and the gateway asks whether it drains, and where to.
-  let drain: Drain | null = null
-  let front: Front | null = null
-  const draining = () => drain?.started ?? false
-  const readiness = (): Readiness => readinessOf({ draining: draining(), store, keys })
+  const drainState: DrainState = { started: false }
+  const draining = () => drainState.started
+  const readiness = () => instanceReadiness({ draining: draining(), store, keys })
+  const port: PublicPort = { current: settings.port }
   const gateway = createGateway({
     snapshot: routing.current,
     decider,
     forwarder,
     endpoints: createOwnEndpoints({
-      decider,
+      identify,
       readiness,
       sessions: sessions?.endpoints ?? null,
       accessCookie: cookies.access,
@@ -150,7 +146,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     tracing,
     gatewayPath: settings.gatewayPath,
     hsts,
-    secureUrl: (target) => front!.secureUrl(target),
+    secureUrl: createSecureUrl(settings, port),
     accessCookie: cookies.access,
     metrics,
     log,
@@ -158,9 +154,22 @@ export async function createApp(parts: AppParts): Promise<App> {
     now,
     draining,
   })
-  front = createFront({ settings, gateway, hsts, peers, metrics, log, scheduler })
-  drain = createDrain({
-    servers: front.servers,
+  const connections = createConnectionRegistry()
+  const listeners = createListeners({
+    settings,
+    gateway,
+    connections,
+    port,
+    hsts,
+    peers,
+    metrics,
+    log,
+    scheduler,
+  })
+  const drain = createDrain({
+    state: drainState,
+    listeners: listeners.all,
+    connections,
     closeStreams: () => guard.closeAll('drain'),
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
@@ -180,12 +189,12 @@ export async function createApp(parts: AppParts): Promise<App> {
   return {
     routing,
     store,
-    listen: front.listen,
+    listen: listeners.listen,
     expose: reports.expose,
     reporter: reports.reporter,
     async leave() {
-      await drain?.start()
-      front?.stop()
+      await drain.start()
+      listeners.stop()
       await Promise.all([
         routing.close(),
         authentication.close(),
@@ -197,68 +206,4 @@ export async function createApp(parts: AppParts): Promise<App> {
       names.close()
     },
   }
-}
-
-function storeEventsOf({ settings, sendStoreEvent }: AppParts, scheduler: Scheduler): TokenStoreEvents {
-  const table = quoteTable(settings.tokenTable)
-  const timeoutMs = settings.lookupTimeoutMs
-  return createTokenStoreEvents({
-    send: sendStoreEvent,
-    describe(what, error) {
-      if (what === 'verifications') return describeKeyFault(error)
-      return describeFault(error, {
-        table,
-        timeoutMs: what === 'sessions' ? sessionTimeoutMs(timeoutMs) : timeoutMs,
-      })
-    },
-    scheduler,
-  })
-}
-
-/** The packages for it take their time and memory, which nobody is to spend who does not trace. */
-async function loadTracing(
-  { settings, version, log }: AppParts,
-  {
-    metrics,
-    traceIds,
-    lookup,
-    now,
-  }: Pick<OtlpTracingParts, 'lookup' | 'now'> & { metrics: Metrics; traceIds: TraceIds },
-): Promise<Tracing | null> {
-  const wanted = tracingOf(settings)
-  if (wanted === null) return null
-  const { createOtlpTracing } = await import('../tracing/otlp-tracing.ts')
-  return createOtlpTracing({
-    settings: wanted,
-    version,
-    ids: traceIds,
-    counts: metrics.spans(),
-    lookup,
-    log,
-    now,
-  })
-}
-
-const DRAINING = 'the instance is leaving: it was told to by a signal'
-
-const NO_KEYS =
-  'there is no key yet to verify tokens with, since the key set could not be fetched; look at JWT_JWKS_URL and the log'
-
-function readinessOf({
-  draining,
-  store,
-  keys,
-}: {
-  draining: boolean
-  store: TokenStoreMonitor
-  keys: KeyRing
-}): Readiness {
-  const causes: ReadinessCause[] = []
-  if (draining) causes.push({ reason: 'draining', cause: DRAINING })
-  if (keys.state === 'none') causes.push({ reason: 'keys', cause: NO_KEYS })
-  if (store.fault !== null) {
-    const reason = store.fault.code === 'FENCED' ? 'fenced' : 'token_store'
-    causes.push({ reason, cause: store.fault.cause })
-  }
-  return readinessFrom(causes)
 }

@@ -7,7 +7,7 @@ import type { GatewayError } from '../core/errors.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { createDatabase } from '../database/database.ts'
 import type { CookieNames } from '../http/cookies.ts'
-import type { Decider } from '../pipeline/decision.ts'
+import type { Identification } from '../pipeline/identification.ts'
 import { createInlineRefresh, type InlineRefresh } from '../sessions/inline-refresh.ts'
 import { createRefresh } from '../sessions/refresh.ts'
 import { createSessionEndpoints, type SessionEndpoints } from '../sessions/session-endpoints.ts'
@@ -28,7 +28,7 @@ export interface SessionParts {
   readonly lookup: LookupFunction
   /** The store could not be asked, or not be changed. */
   readonly onFault: (error: GatewayError) => void
-  readonly identify: Decider['identify']
+  readonly identify: Identification['identify']
 }
 
 /** Of their own: a session that is held up by a lock holds up no look-up. */

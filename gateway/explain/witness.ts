@@ -7,6 +7,7 @@ import { SILENT_LOG } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import { createDecider, type Decider } from '../pipeline/decision.ts'
+import { createIdentification } from '../pipeline/identification.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { createDryRefresh } from './dry-refresh.ts'
@@ -64,7 +65,7 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
     now: scheduler.now,
   })
   const refresh = settings.sessionEndpoints ? createDryRefresh({ cookies, verifier, lookup }) : null
-  const decider = createDecider({
+  const identification = createIdentification({
     authenticator: {
       authenticate(cookie, onFound) {
         authenticator.authenticate(cookie, (found) => {
@@ -74,6 +75,11 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
       },
     },
     accessCookie: cookies.access,
+    metrics: parts.metrics,
+    now: scheduler.now,
+  })
+  const decider = createDecider({
+    identification,
     inlineRefresh:
       refresh &&
       (async (exchange, origin, refusal) => {

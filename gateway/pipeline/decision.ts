@@ -1,18 +1,17 @@
-import { ANONYMOUS, type AuthDecision, type Authenticator, type Identity } from '../auth/authenticator.ts'
+import { ANONYMOUS, type AuthDecision, type Identity } from '../auth/authenticator.ts'
 import { mandateAllowed, originAllowed } from '../auth/authorization.ts'
 import { identityHeaders } from '../auth/identity-headers.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import { readCookie } from '../http/cookies.ts'
 import type { IdentityHeaderNames } from '../http/field-classes.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { InlineRefresh } from '../sessions/inline-refresh.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
+import type { Identification } from './identification.ts'
 
 export interface DeciderParts {
-  readonly authenticator: Authenticator
-  readonly accessCookie: string
+  readonly identification: Pick<Identification, 'authenticate' | 'recordDecision'>
   /** Null where SESSION_ENDPOINTS is off. */
   readonly inlineRefresh: InlineRefresh | null
   readonly metrics: Pick<Metrics, 'decision'>
@@ -48,8 +47,6 @@ export interface Decider {
    * route asks for no token. Never rejects.
    */
   decide(request: AccessRequest): Decision | Promise<Decision>
-  /** Authentication alone, for the gateway's own endpoints; counts the decision. */
-  identify(exchange: Exchange): Promise<AuthDecision>
 }
 
 const PASSES_ANONYMOUSLY: Decision = {
@@ -59,19 +56,7 @@ const PASSES_ANONYMOUSLY: Decision = {
 }
 
 export function createDecider(parts: DeciderParts): Decider {
-  const { metrics, log } = parts
-
-  function authenticate(exchange: Exchange, onFound: (found: AuthDecision) => void): void {
-    parts.authenticator.authenticate(readCookie(exchange.request.rawHeaders, parts.accessCookie), onFound)
-  }
-
-  /** What the exchange and the log keep of it. */
-  function recordDecision(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {
-    exchange.record.lookupMs = parts.now() - startedAt
-    exchange.span?.tokenDecided(decision, startedAt)
-    if (decision.kind === 'authenticated') exchange.record.identity = decision.identity
-    return decision
-  }
+  const { metrics, log, identification } = parts
 
   function codeOfDenial(
     exchange: Exchange,
@@ -125,12 +110,12 @@ export function createDecider(parts: DeciderParts): Decider {
     return new Promise((resolve, reject) => {
       function conclude(found: AuthDecision): void {
         try {
-          resolve(decideOn(recordDecision(exchange, found, startedAt), request))
+          resolve(decideOn(identification.recordDecision(exchange, found, startedAt), request))
         } catch (error) {
           reject(error)
         }
       }
-      authenticate(exchange, (found) => {
+      identification.authenticate(exchange, (found) => {
         if (found.kind === 'refused' && route.refreshes && parts.inlineRefresh !== null)
           parts.inlineRefresh(exchange, origin, found).then(conclude, reject)
         else conclude(found)
@@ -141,18 +126,5 @@ export function createDecider(parts: DeciderParts): Decider {
   return {
     decide: (request) =>
       request.route.auth === 'none' ? decideOn(ANONYMOUS, request) : decideByToken(request),
-    async identify(exchange) {
-      const startedAt = parts.now()
-      const found = await new Promise<AuthDecision>((resolve) => authenticate(exchange, resolve))
-      const decision = recordDecision(exchange, found, startedAt)
-      const label =
-        decision.kind === 'refused'
-          ? decision.code
-          : decision.kind === 'failed'
-            ? decision.error.code
-            : decision.kind
-      metrics.decision(label).value++
-      return decision
-    },
   }
 }

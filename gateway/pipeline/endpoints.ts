@@ -5,7 +5,7 @@ import { answer, sendRefusal } from '../exchange/answers.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import type { SessionEndpoints } from '../sessions/session-endpoints.ts'
 import type { RequestTarget } from './admission.ts'
-import type { Decider } from './decision.ts'
+import type { Identification } from './identification.ts'
 
 export interface OwnEndpoints {
   /** Answers a request below the gateway's own prefix. */
@@ -21,7 +21,7 @@ export interface OwnRequest {
 }
 
 export interface EndpointParts {
-  readonly decider: Pick<Decider, 'identify'>
+  readonly identify: Identification['identify']
   readonly readiness: () => Readiness
   /** Null where SESSION_ENDPOINTS is off. */
   readonly sessions: SessionEndpoints | null
@@ -70,7 +70,7 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
   }
 
   async function session(exchange: Exchange): Promise<void> {
-    const decision = await parts.decider.identify(exchange)
+    const decision = await parts.identify(exchange)
     if (clientIsGone(exchange)) return
     if (decision.kind === 'failed') return refuse(exchange, decision.error.code)
     if (decision.kind === 'refused') return refuse(exchange, decision.code)

@@ -1,17 +1,20 @@
-import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Cell } from '../telemetry/metrics/series.ts'
+import type { ConnectionRegistry, OpenConnection } from './connection-registry.ts'
+import type { ConnectionStage } from './connection-stages.ts'
+import { createStallSweep, type WatchedConnection } from './stall-sweep.ts'
 
-export interface ClientConnectionsOptions {
+export interface ConnectionLimitOptions {
   /** Open connections past which new ones are turned away. */
   readonly max: number
-  /** A client that takes nothing of what is ready for it for this long is disconnected. */
+  /** A client that takes nothing of what is ready for it for this many milliseconds is disconnected. */
   readonly stallMs: number
   readonly scheduler: Scheduler
+  readonly registry: ConnectionRegistry
   /** The whole answer to a connection that is turned away; null where none can be given in plain text. */
   readonly busyAnswer: (() => string) | null
-  /** Told once each time the limit is reached. */
+  /** Called once each time the limit is reached. */
   readonly onFull: () => void
   readonly counts: ConnectionCounts
 }
@@ -27,26 +30,23 @@ export interface ConnectionCounts {
 const BUSY_REQUEST_MS = 500
 /** Until then it may read the answer. */
 const BUSY_ANSWER_MS = 1000
-/** Connections past the limit that are being answered; further ones are closed without a word. */
+/** Connections past the limit that are being answered; further ones are closed without an answer. */
 const BUSY_MAX = 1000
-/** Between the end of all exchanges and that of all connections. */
+/** Between the end of all exchanges and that of all connections: what was sent last needs time to go out. */
 const LAST_WORDS_MS = 500
-/** Looks at every connection; at least four times within the limit. */
-const SWEEP_MAX_MS = 5000
 
 /**
  * Bounds what clients can hold by their connections alone: how many there are, and how long one may leave its
- * answer unread. Takes the place of the server's own handling of new connections, and passes on to it.
+ * answer unread.
  */
-export function limitClientConnections(server: Server, options: ClientConnectionsOptions): void {
-  const serve = server.listeners('connection') as ((socket: Socket) => void)[]
-  server.removeAllListeners('connection')
-  const { counts } = options
-  const open = new Map<Socket, Unread>()
-  let busy = 0
+export function limitConnections(options: ConnectionLimitOptions): ConnectionStage {
+  const { counts, registry, scheduler } = options
+  const open = new Set<ClientConnection>()
+  const watchStalls = createStallSweep(open, options)
+  const turnAway = createTurnAway(options)
   let full = false
 
-  server.on('connection', (socket: Socket) => {
+  return (next) => (socket) => {
     if (open.size >= options.max) {
       if (!full) options.onFull()
       full = true
@@ -54,28 +54,59 @@ export function limitClientConnections(server: Server, options: ClientConnection
       turnAway(socket)
       return
     }
-    // With some room to spare, or a limit that is just met would be told over and over.
+    // With some room to spare, or a limit that is just met would be reported over and over.
     if (open.size < options.max * 0.9) full = false
-    open.set(socket, { since: 0, buffered: 0, queued: 0 })
+    const connection = new ClientConnection(socket, scheduler)
+    open.add(connection)
+    watchStalls()
     counts.open.value++
+    const deregister = registry.register(connection)
     socket.once('close', () => {
-      open.delete(socket)
+      open.delete(connection)
+      deregister()
       counts.open.value--
     })
-    for (const each of serve) each.call(server, socket)
-  })
+    next(socket)
+  }
+}
 
-  function turnAway(socket: Socket): void {
-    if (options.busyAnswer === null || busy >= BUSY_MAX) {
+/**
+ * What is left of a connection once its protocol has let go of it: a handshake that was never finished, a client that
+ * was told to leave and does not.
+ */
+class ClientConnection implements OpenConnection, WatchedConnection {
+  readonly socket: Socket
+  readonly #scheduler: Scheduler
+  stuckSince = 0
+  buffered = 0
+  queued = 0
+
+  constructor(socket: Socket, scheduler: Scheduler) {
+    this.socket = socket
+    this.#scheduler = scheduler
+  }
+
+  /** What is idle, its protocol knows. */
+  closeIdle(): void {}
+
+  close(): void {
+    this.#scheduler.after(LAST_WORDS_MS, () => this.socket.destroy())
+  }
+}
+
+function createTurnAway({ busyAnswer, scheduler }: ConnectionLimitOptions): (socket: Socket) => void {
+  let busy = 0
+  return (socket) => {
+    if (busyAnswer === null || busy >= BUSY_MAX) {
       socket.destroy()
       return
     }
     busy++
-    const answer = options.busyAnswer()
-    let cancel = options.scheduler.after(BUSY_REQUEST_MS, say)
-    function say(): void {
+    const answer = busyAnswer()
+    let cancel = scheduler.after(BUSY_REQUEST_MS, sendBusyAnswer)
+    function sendBusyAnswer(): void {
       cancel()
-      cancel = options.scheduler.after(BUSY_ANSWER_MS, () => socket.destroy())
+      cancel = scheduler.after(BUSY_ANSWER_MS, () => socket.destroy())
       socket.end(answer)
     }
     socket.on('error', () => socket.destroy())
@@ -84,51 +115,6 @@ export function limitClientConnections(server: Server, options: ClientConnection
       cancel()
     })
     // Read on to the end: closing with bytes unread would reset the connection, and the answer with it.
-    socket.once('data', say)
+    socket.once('data', sendBusyAnswer)
   }
-
-  function sweep(): void {
-    const now = options.scheduler.now()
-    for (const [socket, unread] of open) {
-      if (isStalled(socket, unread, now, options.stallMs)) socket.destroy()
-    }
-    schedule()
-  }
-
-  // What is left of a connection where its protocol has let go of it: a handshake that was never finished, a peer that
-  // was told to leave and does not. The last words of others get the time to go out.
-  const { closeAllConnections } = server
-  server.closeAllConnections = () => {
-    closeAllConnections.call(server)
-    options.scheduler.after(LAST_WORDS_MS, () => {
-      for (const socket of open.keys()) socket.destroy()
-    })
-  }
-
-  let cancelSweep = () => {}
-  function schedule(): void {
-    cancelSweep = options.scheduler.after(Math.min(SWEEP_MAX_MS, options.stallMs / 4), sweep)
-  }
-  server.on('listening', schedule)
-  server.on('close', () => cancelSweep())
-}
-
-/** What a connection held ready for its client when it was last seen to move. */
-interface Unread {
-  since: number
-  /** Bytes in Node's buffer. */
-  buffered: number
-  /** Bytes handed to libuv that the kernel has not taken. */
-  queued: number
-}
-
-function isStalled(socket: Socket, unread: Unread, now: number, stallMs: number): boolean {
-  const buffered = socket.writableLength
-  // Only here one large write that goes out little by little is seen to move.
-  const queued = (socket as { _handle?: { writeQueueSize?: number } })._handle?.writeQueueSize ?? 0
-  if ((buffered === 0 && queued === 0) || buffered !== unread.buffered || queued !== unread.queued) {
-    Object.assign(unread, { since: now, buffered, queued })
-    return false
-  }
-  return now - unread.since >= stallMs
 }

@@ -1,9 +1,13 @@
-import type { Server } from 'node:http'
+import type { ConnectionRegistry } from './connection-registry.ts'
+import type { PublicListener } from './public-listener.ts'
+
+/** True from the first moment of the drain on; made before all that asks for it. */
+export interface DrainState {
+  started: boolean
+}
 
 /** The way out: readiness goes first, then new connections, then what is still open. */
 export interface Drain {
-  /** True from the first moment on. */
-  readonly started: boolean
   /**
    * Stops taking connections after `delayMs`, lets exchanges finish, and breaks off what is left `timeoutMs`
    * later. Resolves when no client is connected any more. Later calls return the same promise.
@@ -12,7 +16,9 @@ export interface Drain {
 }
 
 export interface DrainParts {
-  readonly servers: readonly Server[]
+  readonly state: DrainState
+  readonly listeners: readonly Pick<PublicListener, 'close'>[]
+  readonly connections: Pick<ConnectionRegistry, 'closeIdle' | 'closeAll'>
   /** Closes upgraded connections and other streams; called at the timeout. */
   readonly closeStreams: () => void
   readonly delayMs: number
@@ -22,25 +28,27 @@ export interface DrainParts {
 /** Connections that become idle while draining are closed within this time. */
 const SWEEP_MS = 50
 
-export function createDrain({ servers, closeStreams, delayMs, timeoutMs }: DrainParts): Drain {
+export function createDrain({
+  state,
+  listeners,
+  connections,
+  closeStreams,
+  delayMs,
+  timeoutMs,
+}: DrainParts): Drain {
   let running: Promise<void> | null = null
 
   async function run(): Promise<void> {
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
-    // Right after a turn has taken in what waited: the kernel resets connections that nobody has accepted yet.
+    // Right after a tick has taken in what waited: the kernel resets connections that nobody has accepted yet.
     await new Promise((resolve) => setImmediate(resolve))
-    const closed = Promise.all(
-      servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
-    )
-    const sweep = setInterval(() => {
-      for (const server of servers) server.closeIdleConnections()
-    }, SWEEP_MS)
+    const closed = Promise.all(listeners.map((listener) => listener.close()))
+    connections.closeIdle()
+    const sweep = setInterval(() => connections.closeIdle(), SWEEP_MS)
     const cut = setTimeout(() => {
       closeStreams()
-      // What they were told last is on its way after this turn.
-      setImmediate(() => {
-        for (const server of servers) server.closeAllConnections()
-      })
+      // What streams were sent last is on its way after this tick.
+      setImmediate(() => connections.closeAll())
     }, timeoutMs)
     await closed
     clearInterval(sweep)
@@ -48,10 +56,8 @@ export function createDrain({ servers, closeStreams, delayMs, timeoutMs }: Drain
   }
 
   return {
-    get started() {
-      return running !== null
-    },
     start() {
+      state.started = true
       running ??= run()
       return running
     },

@@ -2,16 +2,16 @@ import {
   constants,
   type IncomingHttpHeaders,
   performServerHandshake,
-  type ServerHttp2Session,
   type ServerHttp2Stream,
   type ServerOptions,
 } from 'node:http2'
-import type { Server } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { Arrival, Gateway } from '../../pipeline/gateway.ts'
-import { Http2Request, Http2Response } from './http2-exchange.ts'
+import type { ConnectionRegistry } from '../connection-registry.ts'
 import { readHttp2Head } from './http2-head.ts'
+import { Http2Request } from './http2-request.ts'
+import { Http2Response } from './http2-response.ts'
 import { endingOf } from './session-ending.ts'
 
 export interface Http2Limits {
@@ -27,40 +27,24 @@ export interface Http2Limits {
 /** Streams that one client may have open; each costs a look-up. */
 const MAX_STREAMS = 1000
 
-/**
- * Serves HTTP/2 to the clients of `server` that choose it by ALPN (RFC 7301); the others stay with HTTP/1.1. The
- * server's `closeIdleConnections` and `closeAllConnections` take these connections along.
- */
-export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, limits: Http2Limits): void {
-  const sessions = new Map<ServerHttp2Session, () => void>()
-  const serveHttp1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
-  const { closeIdleConnections, closeAllConnections } = server
+/** @returns serves HTTP/2 on a connection whose handshake has chosen it */
+export function createHttp2Server(
+  gateway: Pick<Gateway, 'handle'>,
+  registry: ConnectionRegistry,
+  limits: Http2Limits,
+): (socket: TLSSocket) => void {
   const options = sessionOptions(limits)
 
-  server.removeAllListeners('secureConnection')
-  server.on('secureConnection', (socket: TLSSocket) => {
-    if (socket.alpnProtocol === 'h2') open(socket)
-    else for (const each of serveHttp1) each.call(server, socket)
-  })
-  // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
-  server.closeIdleConnections = () => {
-    closeIdleConnections.call(server)
-    for (const leave of sessions.values()) leave()
-  }
-  server.closeAllConnections = () => {
-    closeAllConnections.call(server)
-    for (const session of sessions.keys()) session.destroy()
-  }
-
-  function open(socket: TLSSocket): void {
+  function serve(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
     const ending = endingOf(session, socket, limits)
-    sessions.set(session, ending.leave)
+    // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
+    const deregister = registry.register({ closeIdle: ending.leave, close: () => session.destroy() })
     session.once('close', () => {
-      sessions.delete(session)
+      deregister()
       ending.over()
     })
-    // The connection has gone, or broke the protocol: each of its streams is told by an event of its own.
+    // The connection has gone, or broke the protocol: each of its streams gets an event of its own.
     session.on('error', () => {})
     session.setTimeout(limits.keepAliveTimeoutMs)
     session.on('timeout', () => {
@@ -87,6 +71,8 @@ export function serveHttp2(server: Server, gateway: Pick<Gateway, 'handle'>, lim
       (expectation === undefined || expectation === '100-continue' ? null : 'expectation_failed')
     void gateway.handle(request, response, refusal === null ? PLAIN : { refusal })
   }
+
+  return serve
 }
 
 const PLAIN: Arrival = {}

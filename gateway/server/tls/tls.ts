@@ -1,6 +1,7 @@
 import { constants, hkdfSync, randomBytes } from 'node:crypto'
-import type { SecureContextOptions, TlsOptions, Server as TlsServer } from 'node:tls'
+import { createServer, type SecureContextOptions, type TlsOptions, type Server as TlsServer } from 'node:tls'
 import type { Scheduler } from '../../core/scheduler.ts'
+import type { ConnectionStage } from '../connection-stages.ts'
 import type { CertificateStore } from './certificate-store.ts'
 
 /**
@@ -33,24 +34,46 @@ const COMMON = {
   sessionTimeout: TICKETS_S,
 } as const satisfies SecureContextOptions & TlsOptions
 
-/** The listener's half of TLS: HTTP/2 or HTTP/1.1 by ALPN, certificates by SNI. */
-export function tlsOptions(certificates: CertificateStore): TlsOptions {
-  const { cert, key } = certificates.fallback
-  return {
+/** TLS towards clients: HTTP/2 or HTTP/1.1 by ALPN (RFC 7301), certificates by SNI. */
+export interface TlsTermination {
+  /** Does handshakes for connections that are given to it; it listens at no port of its own. */
+  readonly server: TlsServer
+  /** Serves new connections with these certificates; open ones keep what they have. Must be called before the first. */
+  useCertificates(certificates: CertificateStore): void
+}
+
+/** @param handshakeTimeout milliseconds */
+export function createTlsTermination(handshakeTimeout: number): TlsTermination {
+  let inForce: CertificateStore | null = null
+  const server = createServer({
     ...COMMON,
-    cert,
-    key,
+    handshakeTimeout,
     ALPNProtocols: ['h2', 'http/1.1'],
-    SNICallback: (host, done) => done(null, certificates.contextFor(host)),
+    SNICallback: (host, done) => done(null, inForce?.contextFor(host)),
+  })
+  return {
+    server,
+    useCertificates(certificates) {
+      inForce = certificates
+      const { cert, key } = certificates.fallback
+      const ticketKeys = server.getTicketKeys()
+      server.setSecureContext({ ...COMMON, cert, key })
+      server.setTicketKeys(ticketKeys)
+    },
   }
 }
 
-/** Serves new connections with what is in force now; open ones keep what they have. */
-export function useCertificates(server: TlsServer, certificates: CertificateStore): void {
-  const { cert, key } = certificates.fallback
-  const ticketKeys = server.getTicketKeys()
-  server.setSecureContext({ ...COMMON, cert, key })
-  server.setTicketKeys(ticketKeys)
+/** The stage that does the handshake. @param onFailed called for each handshake that fails */
+export function terminateTls({ server }: TlsTermination, onFailed: () => void): ConnectionStage {
+  return (next) => {
+    server.on('secureConnection', next)
+    server.on('tlsClientError', (_error, socket) => {
+      onFailed()
+      // Nothing can be said to a client whose handshake is not done.
+      socket.destroy()
+    })
+    return (socket) => server.emit('connection', socket)
+  }
 }
 
 export interface TicketParts {

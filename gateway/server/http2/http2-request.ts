@@ -1,0 +1,92 @@
+import type { ServerHttp2Stream } from 'node:http2'
+import { Readable } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import type { BodyReader, InboundRequest } from '../../exchange/inbound.ts'
+import type { NamedFields } from '../../http/request-head.ts'
+import { discardBodyOf, readBodyOf } from '../readable-body.ts'
+import type { Http2Head } from './http2-head.ts'
+
+/** Bytes that are read of a request whose response is whole. */
+const DISCARDED_BYTES = 65_536
+
+/** A request of HTTP/2: one stream of a connection. */
+export class Http2Request extends Readable implements InboundRequest {
+  readonly httpVersion = '2.0'
+  readonly method: string
+  readonly target: string
+  readonly rawHeaders: readonly string[]
+  readonly headers: NamedFields
+  readonly socket: TLSSocket
+  /** No field announces a body here; it follows where the stream did not end with the head. */
+  readonly hasBody: boolean
+  /** Frames have one reading (RFC 9113, section 8.1). */
+  readonly framingProblem = null
+  complete: boolean
+  readonly #stream: ServerHttp2Stream
+
+  constructor(stream: ServerHttp2Stream, head: Http2Head, socket: TLSSocket) {
+    super({ highWaterMark: 16_384 })
+    this.method = head.method
+    this.target = head.target
+    this.rawHeaders = head.rawHeaders
+    this.headers = head.headers
+    this.socket = socket
+    this.hasBody = !stream.endAfterHeaders
+    this.complete = !this.hasBody
+    this.#stream = stream
+    this.on('error', () => {})
+    if (this.hasBody) this.#listen(stream)
+    else this.push(null)
+  }
+
+  get bodyRead(): boolean {
+    return this.readableEnded
+  }
+
+  get brokenOff(): boolean {
+    return this.errored !== null
+  }
+
+  readBody(reader: BodyReader): () => void {
+    return readBodyOf(this, reader)
+  }
+
+  discardBody(): void {
+    discardBodyOf(this)
+  }
+
+  #listen(stream: ServerHttp2Stream): void {
+    stream.pause()
+    stream.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) stream.pause()
+    })
+    stream.on('end', () => {
+      if (stream.aborted) return
+      this.complete = true
+      this.push(null)
+    })
+    stream.on('aborted', () => this.#breakOff())
+    stream.on('close', () => this.#breakOff())
+  }
+
+  #breakOff(): void {
+    if (this.complete || this.destroyed) return
+    this.destroy(Object.assign(new Error('the client reset its stream'), { code: 'ECONNRESET' }))
+  }
+
+  /** The response is whole. Throws away what still comes of the request, until the client's window is used up: then it has to wait. */
+  discardLate(): void {
+    const stream = this.#stream
+    let left = DISCARDED_BYTES
+    stream.removeAllListeners('data')
+    stream.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (left < 0) stream.pause()
+    })
+    stream.resume()
+  }
+
+  override _read(): void {
+    if (!this.complete && !this.#stream.destroyed) this.#stream.resume()
+  }
+}

@@ -1,0 +1,59 @@
+import type { Socket } from 'node:net'
+import type { Scheduler } from '../core/scheduler.ts'
+
+/** A connection with what it held ready for its client when that was last seen to change. */
+export interface WatchedConnection {
+  readonly socket: Socket
+  /** Milliseconds of the scheduler's clock. */
+  stuckSince: number
+  /** Bytes in Node's buffer. */
+  buffered: number
+  /** Bytes handed to libuv that the kernel has not taken. */
+  queued: number
+}
+
+/** Looks at every connection; at least four times within the limit. */
+const SWEEP_MAX_MS = 5000
+
+/**
+ * Disconnects clients that take nothing of what is ready for them.
+ *
+ * @returns to be called after each addition to `open`: where there is no connection, nothing is looked at
+ */
+export function createStallSweep(
+  open: ReadonlySet<WatchedConnection>,
+  { stallMs, scheduler }: { readonly stallMs: number; readonly scheduler: Scheduler },
+): () => void {
+  let scheduled = false
+
+  function sweep(): void {
+    scheduled = false
+    const now = scheduler.now()
+    for (const connection of open) {
+      if (isStalled(connection, now, stallMs)) connection.socket.destroy()
+    }
+    if (open.size > 0) schedule()
+  }
+
+  function schedule(): void {
+    if (scheduled) return
+    scheduled = true
+    scheduler.after(Math.min(SWEEP_MAX_MS, stallMs / 4), sweep)
+  }
+
+  return schedule
+}
+
+function isStalled(connection: WatchedConnection, now: number, stallMs: number): boolean {
+  const { socket } = connection
+  const buffered = socket.writableLength
+  // Only here one large write that goes out little by little is seen to move.
+  const queued = (socket as { _handle?: { writeQueueSize?: number } })._handle?.writeQueueSize ?? 0
+  if ((buffered === 0 && queued === 0) || buffered !== connection.buffered || queued !== connection.queued) {
+    connection.stuckSince = now
+    connection.buffered = buffered
+    connection.queued = queued
+    return false
+  }
+  return now - connection.stuckSince >= stallMs
+}

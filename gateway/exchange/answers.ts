@@ -1,8 +1,6 @@
-import { type ErrorCode, problemBody, statusOf } from '../core/errors.ts'
+import type { ErrorCode } from '../core/errors.ts'
 import type { Exchange } from './exchange.ts'
-
-/** Seconds after which a client may try again where the gateway itself is short of something. */
-const RETRY_AFTER_S = '1'
+import { problemFor } from './problem.ts'
 
 export interface RefusalDetails {
   /** Methods for `Allow`; every 405 carries it (RFC 9110, section 15.5.6). */
@@ -17,23 +15,10 @@ export function sendRefusal(exchange: Exchange, code: ErrorCode, details: Refusa
   if (response.headersSent) return
   record.code = code
   if (response.destroyed) return
-  const { requestId } = record
-  const status = statusOf(code)
-  const body = Buffer.from(problemBody(code, requestId))
-  const fields = [
-    'Content-Type',
-    'application/problem+json',
-    'Content-Length',
-    String(body.length),
-    'Cache-Control',
-    'no-store',
-    'X-Request-Id',
-    requestId,
-  ]
+  const { status, fields, body } = problemFor(code, record.requestId)
   if (status === 401) {
     fields.push('WWW-Authenticate', `Cookie realm="gateway", cookie-name="${details.accessCookie}"`)
   }
-  if (status === 503) fields.push('Retry-After', RETRY_AFTER_S)
   if (details.allow !== undefined) fields.push('Allow', details.allow.join(', '))
   finish(exchange, status, fields, body)
 }

@@ -4,7 +4,7 @@ import { createExchange, type Exchange } from '../exchange/exchange.ts'
 import type { InboundRequest, InboundResponse } from '../exchange/inbound.ts'
 import { createRecord } from '../exchange/record.ts'
 import { announcesBody, framingProblemOf } from '../http/request-framing.ts'
-import type { NamedFields, RequestHead } from '../http/request-head.ts'
+import { type NamedFields, namedFields } from '../http/request-head.ts'
 
 /** A request that is only thought of. */
 export interface ExplainedRequest {
@@ -53,7 +53,7 @@ class UnsentRequest implements InboundRequest {
     this.method = method
     this.target = target
     this.rawHeaders = ['Host', host, ...headers]
-    this.headers = merged(this.rawHeaders)
+    this.headers = namedFields(this.rawHeaders)
   }
 
   get hasBody(): boolean {
@@ -111,31 +111,8 @@ export function refusedByListener(
   if (fields.length / 2 > limits.maxHeaderFields) {
     return { code: 'headers_too_large', reason: `the head has more than ${limits.maxHeaderFields} fields` }
   }
-  const expectation = merged(fields).expect?.toLowerCase()
+  const expectation = namedFields(fields).expect?.toLowerCase()
   return expectation === undefined || expectation === '100-continue'
     ? null
     : { code: 'expectation_failed', reason: 'Expect is other than 100-continue' }
-}
-
-/** RFC 6455, section 4.1. */
-export function isHandshake({ method, headers }: RequestHead): boolean {
-  return (
-    method === 'GET' &&
-    headers.upgrade?.trim().toLowerCase() === 'websocket' &&
-    /(?:^|[\s,])upgrade(?:[\s,]|$)/i.test(headers.connection ?? '')
-  )
-}
-
-/** The fields of one name as one (RFC 9110, section 5.2), but for those of which Node takes the first. */
-function merged(rawHeaders: readonly string[]): NamedFields {
-  const single = /^(?:host|content-length|content-type|authorization|origin)$/
-  const fields: Record<string, string> = {}
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!.toLowerCase()
-    const before = fields[name]
-    if (before === undefined) fields[name] = rawHeaders[i + 1]!
-    else if (!single.test(name))
-      fields[name] = `${before}${name === 'cookie' ? '; ' : ', '}${rawHeaders[i + 1]}`
-  }
-  return fields
 }

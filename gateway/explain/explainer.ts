@@ -6,11 +6,13 @@ import { type ErrorCode, statusOf } from '../core/errors.ts'
 import { SILENT_LOG } from '../core/log.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import type { Exchange } from '../exchange/exchange.ts'
+import { retryFields } from '../exchange/problem.ts'
 import { readCookies } from '../http/cookies.ts'
 import { upstreamHeaders } from '../http/headers.ts'
 import { isNavigation, redirectLocation } from '../http/login-redirect.ts'
 import { announcedLength } from '../http/request-framing.ts'
 import { parseHost, parseRequestTarget } from '../http/request-target.ts'
+import { isWebSocketHandshake } from '../http/websocket.ts'
 import { createSystemNames, type Names } from '../names/names.ts'
 import { admit, type RequestTarget } from '../pipeline/admission.ts'
 import { upstreamHost, upstreamPath } from '../pipeline/upstream-request.ts'
@@ -23,7 +25,7 @@ import { createMetrics } from '../telemetry/metrics/metrics.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
 import { reasonsOf } from './decision-reasons.ts'
 import { describeHeaders, describeRow, describeTargets, describeToken } from './descriptions.ts'
-import { type ExplainedRequest, exchangeOf, isHandshake, refusedByListener } from './explained-request.ts'
+import { type ExplainedRequest, exchangeOf, refusedByListener } from './explained-request.ts'
 import { describeRoute, otherRoutes } from './route-reasons.ts'
 import { createWitness } from './witness.ts'
 
@@ -86,7 +88,7 @@ export async function createExplainer({
     const parts = { settings, cookies, verifier, table, metrics, scheduler }
     const { decider, seen } = createWitness(parts)
     const { scheme } = exchange.record.peer
-    const origin = { scheme, host: target.host, upgrade: isHandshake(exchange.request) }
+    const origin = { scheme, host: target.host, upgrade: isWebSocketHandshake(exchange.request) }
     const decision = await decider.decide({ exchange, route, origin, names: snapshot.identity })
     const steps: Step[] = []
     if (route.auth !== 'none') {
@@ -192,7 +194,8 @@ function besides(others: readonly string[]): Step[] {
 
 function refused(steps: readonly Step[], code: ErrorCode, more: readonly string[]): Explanation {
   const status = statusOf(code)
-  const retry = status === 503 ? ['Retry-After: 1'] : []
+  const [retryAfter, seconds] = retryFields(status)
+  const retry = retryAfter === undefined ? [] : [`${retryAfter}: ${seconds}`]
   const answer = { title: 'Answer', details: [`${status} ${code}`, ...more, ...retry] }
   return { forwards: false, status, code, steps: [...steps, answer] }
 }
@@ -207,7 +210,7 @@ interface Admitted {
 function sentBy({ request, record }: Exchange, admitted: Admitted, snapshot: Snapshot): string[] {
   const { route, target, fields } = admitted
   const { peer, requestId, trace } = record
-  const handshake = isHandshake(request)
+  const handshake = isWebSocketHandshake(request)
   const headers = upstreamHeaders(
     {
       rawHeaders: request.rawHeaders,

@@ -23,3 +23,37 @@ export interface RequestHead {
   readonly rawHeaders: readonly string[]
   readonly headers: NamedFields
 }
+
+/** Of these Node takes the first field of a name (`IncomingMessage.headers`); those of any other name it joins. */
+const NOT_JOINED = new Set([
+  'age',
+  'authorization',
+  'content-length',
+  'content-type',
+  'etag',
+  'expires',
+  'from',
+  'host',
+  'if-modified-since',
+  'if-unmodified-since',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'proxy-authorization',
+  'referer',
+  'retry-after',
+  'server',
+  'user-agent',
+])
+
+/** Joins the fields of one name (RFC 9110, section 5.2) as Node does. @param flat name, value pairs */
+export function namedFields(flat: readonly string[]): NamedFields {
+  const fields: Record<string, string> = Object.create(null)
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!.toLowerCase()
+    const before = fields[name]
+    if (before === undefined) fields[name] = flat[i + 1]!
+    else if (!NOT_JOINED.has(name)) fields[name] = `${before}${name === 'cookie' ? '; ' : ', '}${flat[i + 1]}`
+  }
+  return fields
+}

@@ -83,8 +83,7 @@ function stagesOf(options: PublicListenerOptions): ConnectionStage[] {
       scheduler,
       registry,
       // Before the handshake nothing can be said that a client of TLS would understand.
-      busyAnswer:
-        tls === null ? () => problemResponse('overloaded', options.requestId(), 'Retry-After: 1\r\n') : null,
+      busyAnswer: tls === null ? () => problemResponse('overloaded', options.requestId()) : null,
       onFull: options.onFull,
       counts,
     }),

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../../core/errors.ts'
 import { announcesBody } from '../../http/request-framing.ts'
+import { asksForWebSocket } from '../../http/websocket.ts'
 import type { Arrival, Gateway } from '../../pipeline/gateway.ts'
 import type { ConnectionRegistry } from '../connection-registry.ts'
 import type { ConnectionHandler } from '../connection-stages.ts'
@@ -60,7 +61,7 @@ export function createHttp1Server(
     optimizeEmptyRequests: true,
     // The gateway answers a missing Host itself, with a body that names the code.
     requireHostHeader: false,
-    shouldUpgradeCallback: asksForWebSocket,
+    shouldUpgradeCallback: mayUpgrade,
   })
   // With 0 Node cuts nothing off; the count is checked below.
   server.maxHeadersCount = 0
@@ -109,16 +110,11 @@ export function createHttp1Server(
 }
 
 /**
- * RFC 6455, section 4.1. Any other wish to upgrade is ignored, and the request answered as what it else is. So is
- * one that comes before the request ahead of it was answered: Node would hand its connection over amid that answer.
+ * Any other wish to upgrade is ignored, and the request answered as what it else is. So is one that comes before the
+ * request ahead of it was answered: Node would hand its connection over amid that answer.
  */
-function asksForWebSocket(request: Http1Request): boolean {
-  return (
-    request.method === 'GET' &&
-    request.httpVersion === '1.1' &&
-    request.headers.upgrade?.trim().toLowerCase() === 'websocket' &&
-    responseUnderWay(request.socket) === null
-  )
+function mayUpgrade(request: Http1Request): boolean {
+  return asksForWebSocket(request) && responseUnderWay(request.socket) === null
 }
 
 function tooManyFields(request: Http1Request): ErrorCode | null {

@@ -1,17 +1,16 @@
 import { STATUS_CODES } from 'node:http'
-import { type ErrorCode, problemBody, statusOf } from '../../core/errors.ts'
+import type { ErrorCode } from '../../core/errors.ts'
+import { problemFor } from '../../exchange/problem.ts'
 
 /**
  * A whole response for a connection on which no request was read.
  *
- * @param more further header lines, each with its CRLF
+ * @param more further fields, flat name, value pairs
  */
-export function problemResponse(code: ErrorCode, requestId: string, more = ''): string {
-  const body = problemBody(code, requestId)
-  const status = statusOf(code)
-  return (
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
-    `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n` +
-    `${more}Connection: close\r\n\r\n${body}`
-  )
+export function problemResponse(code: ErrorCode, requestId: string, more: readonly string[] = []): string {
+  const { status, fields, body } = problemFor(code, requestId)
+  const all = [...fields, ...more, 'Connection', 'close']
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`
+  for (let i = 0; i < all.length; i += 2) head += `${all[i]}: ${all[i + 1]}\r\n`
+  return `${head}\r\n${body}`
 }

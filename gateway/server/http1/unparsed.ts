@@ -35,7 +35,7 @@ export function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket, par
     return
   }
   const { hsts } = parts
-  const more = hsts !== null && 'encrypted' in socket ? `Strict-Transport-Security: ${hsts}\r\n` : ''
+  const more = hsts !== null && 'encrypted' in socket ? ['Strict-Transport-Security', hsts] : []
   const requestId = parts.requestId()
   // Where a request was read, its exchange ends with the connection and is recorded by itself.
   if (current === null) parts.gateway.recordUnparsed({ socket, requestId, code })

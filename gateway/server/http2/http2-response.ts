@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { InboundResponse, ResponseOwner } from '../../exchange/inbound.ts'
+import { groupFields } from '../../http/field-groups.ts'
 import type { Http2Request } from './http2-request.ts'
 
 /** For how long a client may go on with its request once the response is whole. */
@@ -105,7 +106,7 @@ export class Http2Response implements InboundResponse {
 
   inform(status: number, fields: readonly string[]): void {
     if (this.#responded || this.destroyed) return
-    this.#stream.additionalHeaders({ ':status': status, ...grouped(endToEnd(fields)) })
+    this.#stream.additionalHeaders({ ':status': status, ...groupFields(endToEnd(fields)) })
   }
 
   sendContinue(): void {
@@ -129,7 +130,7 @@ export class Http2Response implements InboundResponse {
   #sendTrailers(): void {
     if (this.#stream.destroyed || this.#stream.closed) return
     try {
-      this.#stream.sendTrailers(grouped(this.#trailers.flat()))
+      this.#stream.sendTrailers(groupFields(this.#trailers.flat()))
     } catch {
       // An event's handler: what it throws ends the process. Without its trailers the answer is not whole.
       this.abort()
@@ -160,14 +161,4 @@ function endToEnd(fields: readonly string[]): string[] {
     if (!CONNECTION_FIELDS.has(name)) out.push(name, fields[i + 1]!)
   }
   return out
-}
-
-/** Names are the target's to choose: `constructor` is one like any other. */
-function grouped(flat: readonly string[]): Record<string, string[]> {
-  const fields: Record<string, string[]> = Object.create(null)
-  for (let i = 0; i < flat.length; i += 2) {
-    const name = flat[i]!.toLowerCase()
-    fields[name] = [...(fields[name] ?? []), flat[i + 1]!]
-  }
-  return fields
 }

@@ -7,6 +7,7 @@ import {
 } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { addField, createFieldGroups } from '../../http/field-groups.ts'
 import type { Dispatcher } from './undici.ts'
 
 /** What the hop and the health check use of a dispatcher. */
@@ -242,15 +243,14 @@ function timedOut(): Error {
 
 function requestFields(request: Dispatcher.DispatchOptions, origin: string) {
   const flat = request.headers as string[]
-  const fields: Record<string, string | string[]> = Object.create(null)
+  const fields = createFieldGroups()
   let host = ''
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!.toLowerCase()
     const value = flat[i + 1]!
     if (name === 'host') host = value
     if (NOT_HTTP2.has(name)) continue
-    const before = fields[name]
-    fields[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+    addField(fields, name, value)
   }
   return {
     ...fields,

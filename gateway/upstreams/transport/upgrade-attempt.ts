@@ -3,6 +3,7 @@ import { Agent as HttpsAgent } from 'node:https'
 import type { LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProxyServer } from 'http-proxy-3'
+import { groupFields } from '../../http/field-groups.ts'
 import { clientHeaders, type HeaderEdits } from '../../http/headers.ts'
 import { readReasonPhrase } from '../../http/status-line.ts'
 import type { AttemptFailure } from './attempt-outcome.ts'
@@ -124,7 +125,7 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       unwatch()
       countFrames(upstreamSocket, early, request)
       upstreamSocket.setTimeout(0)
-      answer.headers = fieldObject(switchedFields(answer.rawHeaders, request))
+      answer.headers = groupFields(switchedFields(answer.rawHeaders, request))
       upstreamSocket.once('error', () => socket.destroy())
       // A WebSocket has no half-closed state (RFC 6455, section 7.1.1): who has sent all that he will has gone.
       socket.once('end', () => upstreamSocket.destroySoon())
@@ -160,7 +161,7 @@ function handshakeFor({ socket, path, headers }: UpgradeRequest): IncomingMessag
     httpVersion: '1.1',
     httpVersionMajor: 1,
     httpVersionMinor: 1,
-    headers: { ...fieldObject(headers), connection: 'Upgrade', upgrade: 'websocket' },
+    headers: { ...groupFields(headers), connection: 'Upgrade', upgrade: 'websocket' },
   })
 }
 
@@ -242,23 +243,4 @@ function passOn(
 function switchedFields(raw: readonly string[], request: UpgradeRequest): string[] {
   const { fields } = clientHeaders(raw, request.record.requestId, request.responseEdits, false)
   return ['Upgrade', 'websocket', 'Connection', 'Upgrade', ...fields]
-}
-
-/** Groups duplicates under their first spelling; a name such as `__proto__` is a key like any other. */
-function fieldObject(flat: readonly string[]): Record<string, string | string[]> {
-  const fields: Record<string, string | string[]> = Object.create(null)
-  const spelling = new Map<string, string>()
-  for (let i = 0; i < flat.length; i += 2) {
-    const name = flat[i]!
-    const value = flat[i + 1]!
-    const key = spelling.get(name.toLowerCase())
-    if (key === undefined) {
-      spelling.set(name.toLowerCase(), name)
-      fields[name] = value
-      continue
-    }
-    const before = fields[key]!
-    fields[key] = Array.isArray(before) ? [...before, value] : [before, value]
-  }
-  return fields
 }

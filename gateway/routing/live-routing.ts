@@ -13,31 +13,31 @@ import { loadRoutingFile } from './file/load-file.ts'
 import type { RoutingConfig, UpstreamConfig } from './file/routing-file.ts'
 import { createSnapshot, type Snapshot } from './snapshot.ts'
 
-/** The routing in force, kept up with its file. */
+/** The routing in force. Follows the changes of its file. */
 export interface LiveRouting {
   current(): Snapshot
-  /** The last reading of the file. */
+  /** The result of the last reading of the file. */
   readonly status: RoutingStatus
-  /** What another process can begin with where the file has become bad. */
+  /** The last good content of the file. A new worker starts with it where the file has become unusable. */
   readonly inForce: RoutingInForce
-  /** Reads the file again, changed or not. Never rejects: a bad file leaves the last good one in force. */
+  /** Reads the file again even if it has not changed. Never rejects; an unusable file leaves the last good one in force. */
   reload(): Promise<void>
   close(): Promise<void>
 }
 
-/** The content of the routing file that was good last. */
+/** The last good content of the routing file. */
 export interface RoutingInForce {
   readonly text: string
   /** When it was read, milliseconds since the epoch. */
   readonly loadedAt: number
 }
 
-/** What routing begins with. */
+/** The reading of the routing file with which a process starts. */
 export interface FirstReading extends RoutingInForce {
   readonly config: RoutingConfig
-  /** Why it is not what the file says now; empty where it is. */
+  /** Why the file's present content is unusable, so that an earlier one is used; empty where it is usable. */
   readonly problems: readonly string[]
-  /** The file's mark (core/file-mark.ts) from before it was read: what is written while a process starts must not be missed. */
+  /** The file's mark (core/file-mark.ts) from before it was read, so that a change during the start is not missed. */
   readonly mark: string
 }
 
@@ -45,7 +45,7 @@ export interface RoutingStatus {
   readonly file: string
   /** When the file in force was read, milliseconds since the epoch. */
   readonly loadedAt: number
-  /** When it was last read, whatever came of it. */
+  /** When it was last read, whether or not it was usable; milliseconds since the epoch. */
   readonly readAt: number
   /** Why the last reading failed; empty where it was good. */
   readonly problems: readonly string[]
@@ -56,13 +56,13 @@ export interface LiveRoutingParts {
   readonly cookies: CookieNames
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
   readonly hsts: string | null
-  /** Prefix of the gateway's own endpoints: routes below it are never reached. */
+  /** Prefix of the gateway's own endpoints. Routes below it are never reached. */
   readonly gatewayPath: string
-  /** SESSION_ENDPOINTS. */
+  /** True where SESSION_ENDPOINTS is on. */
   readonly sessionEndpoints: boolean
   readonly metrics: Metrics
   readonly scheduler: Scheduler
-  /** How the targets' names become addresses. */
+  /** Resolves the names of targets to addresses. */
   readonly lookup: LookupFunction
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
@@ -73,19 +73,19 @@ export interface LiveRoutingParts {
 
 const WATCH_MS = 250
 
-/** Problems of a file that the log and the status page repeat: a generated one may have thousands. */
-const TOLD_PROBLEMS = 100
+/** The log and the status page list no more problems than this, since a generated file may have thousands. */
+const MAX_REPORTED_PROBLEMS = 100
 
-/** A request that was matched by the old file may still be on its way to be admitted, and to take a target. */
+/** A request that was matched against the old file may still wait for its token look-up before it acquires a target. */
 const RETIRE_AFTER_MS = 10_000
 
 export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts): LiveRouting {
   const { metrics, scheduler, log } = parts
   let connectionKeys: ReadonlyMap<string, string> = new Map()
-  let snapshot = build(first.config, null)
+  let snapshot = buildSnapshot(first.config, null)
   let { text } = first
-  let status: RoutingStatus = { ...goodReading(), loadedAt: first.loadedAt }
-  /** Those of files before, for the exchanges that began with them. */
+  let status: RoutingStatus = { ...newStatus(), loadedAt: first.loadedAt }
+  /** Upstreams of earlier files that are still needed for exchanges that began with them. */
   const retired = new Set<Upstream>()
   let closed = false
   const watch = watchFile({
@@ -98,20 +98,20 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
   })
   metrics.lastReloadSuccessful.value = 1
   metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
-  if (first.problems.length > 0) failed(first.problems)
+  if (first.problems.length > 0) recordFailure(first.problems)
 
-  function goodReading(): RoutingStatus {
+  function newStatus(): RoutingStatus {
     const at = parts.wallClock()
     return { file: parts.file, loadedAt: at, readAt: at, problems: [] }
   }
 
-  function build(next: RoutingConfig, before: Snapshot | null): Snapshot {
-    // A file that cannot be read any more is found before anything is made.
+  function buildSnapshot(next: RoutingConfig, before: Snapshot | null): Snapshot {
+    // Reads the TLS files. If one has become unreadable this throws before any upstream is created.
     const keys = new Map([...next.upstreams].map(([name, upstream]) => [name, connectionKey(upstream)]))
     const upstreams = new Map<string, Upstream>()
     try {
       for (const [name, upstream] of next.upstreams) {
-        const targetOf = (url: string) =>
+        const previousTarget = (url: string) =>
           before?.upstreams.get(name)?.targets.find((target) => target.url === url)
         const isSame = connectionKeys.get(name) === keys.get(name)
         upstreams.set(
@@ -121,9 +121,9 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
             scheduler,
             lookup: parts.lookup,
             random: parts.random,
-            existing: (url) => (isSame ? targetOf(url) : undefined),
-            healthOf: (url) => targetOf(url)?.health,
-            onTargetChange: tell,
+            existing: (url) => (isSame ? previousTarget(url) : undefined),
+            healthOf: (url) => previousTarget(url)?.health,
+            onTargetChange: logTargetChange,
           }),
         )
       }
@@ -133,7 +133,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     }
     connectionKeys = keys
     for (const { label, path, refresh } of next.routes) {
-      // No error: the file is as good without the setting, which `check` cannot know, and nobody is let in by it.
+      // A warning, not an error: the file itself is valid, `check` cannot know the setting, and nobody is let in by it.
       if (refresh === 'auto' && !parts.sessionEndpoints)
         log.warn({ route: label }, 'the route\'s "refresh" does nothing: SESSION_ENDPOINTS is off')
       if (!isBelowGatewayPath(path, parts.gatewayPath)) continue
@@ -145,66 +145,71 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics, hsts: parts.hsts })
   }
 
-  function tell(upstream: string, target: Target, up: boolean, reason: string): void {
+  function logTargetChange(upstream: string, target: Target, up: boolean, reason: string): void {
     const fields = { upstream, target: target.url, reason }
     if (up) log.info(fields, 'the target is up')
     else log.warn(fields, 'the target is down')
   }
 
-  /** Between two requests: from here on the new file routes; exchanges under way keep what they started with. */
+  /** Puts a new file in force for all further requests. Exchanges under way keep the routes they began with. */
   function swap(next: RoutingConfig): void {
     const before = snapshot
-    snapshot = build(next, before)
+    snapshot = buildSnapshot(next, before)
     for (const upstream of before.upstreams.values()) {
       upstream.stop()
       retired.add(upstream)
     }
-    retire([...before.upstreams.values()])
+    closeUnusedLater([...before.upstreams.values()])
     metrics.pruneTargets(
       (name, url) => snapshot.upstreams.get(name)?.targets.some((target) => target.url === url) ?? false,
     )
   }
 
-  function inUse(): Set<Target> {
+  function targetsInUse(): Set<Target> {
     return new Set([...snapshot.upstreams.values(), ...retired].flatMap(({ targets }) => targets))
   }
 
-  /** Closes the targets that nobody has any more once the exchanges that began with them are over. */
-  function retire(upstreams: readonly Upstream[]): void {
+  /** Closes the targets that are no longer in the file, once the exchanges that began with them have ended. */
+  function closeUnusedLater(upstreams: readonly Upstream[]): void {
     scheduler.after(RETIRE_AFTER_MS, () => {
       const done = upstreams.filter(({ open }) => open === 0)
       for (const upstream of done) retired.delete(upstream)
-      const kept = inUse()
+      const kept = targetsInUse()
       const gone = new Set(done.flatMap(({ targets }) => targets).filter((target) => !kept.has(target)))
       for (const target of gone) void target.close()
-      if (done.length < upstreams.length) retire(upstreams.filter((upstream) => retired.has(upstream)))
+      if (done.length < upstreams.length)
+        closeUnusedLater(upstreams.filter((upstream) => retired.has(upstream)))
     })
   }
 
   async function read(): Promise<void> {
     const loaded = await loadRoutingFile({ path: parts.file, regular: true })
     if (closed) return
-    if (!loaded.ok) return failed(loaded.problems)
+    if (!loaded.ok) return recordFailure(loaded.problems)
     try {
       swap(loaded.config)
     } catch (error) {
-      // A file that it names was there a moment ago.
-      return failed([`${parts.file}: cannot be put in force (${String(error)})`])
+      // A TLS file that the routing file names was removed after the check.
+      return recordFailure([`${parts.file}: cannot be put in force (${String(error)})`])
     }
     text = loaded.text
-    status = goodReading()
+    status = newStatus()
     metrics.reloadSuccess.value++
     metrics.lastReloadSuccessful.value = 1
     metrics.lastReloadSuccessTime.value = status.loadedAt / 1000
-    for (const warning of loaded.warnings) log.warn({ file: parts.file, warning }, 'routing file has warnings')
+    for (const warning of loaded.warnings)
+      log.warn({ file: parts.file, warning }, 'routing file has warnings')
     log.info({ file: parts.file, routes: loaded.config.routes.length }, 'the routing file was read')
   }
 
-  function failed(all: readonly string[]): void {
+  function recordFailure(all: readonly string[]): void {
     const problems =
-      all.length <= TOLD_PROBLEMS
+      all.length <= MAX_REPORTED_PROBLEMS
         ? all
-        : [...all.slice(0, TOLD_PROBLEMS), `and ${all.length - TOLD_PROBLEMS} more, which check tells`]
+        : [
+            ...all.slice(0, MAX_REPORTED_PROBLEMS),
+            `and ${all.length - MAX_REPORTED_PROBLEMS} more, which the command check lists`,
+          ]
     metrics.reloadFailure.value++
     metrics.lastReloadSuccessful.value = 0
     status = { ...status, readAt: parts.wallClock(), problems }
@@ -227,14 +232,14 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
       closed = true
       watch.stop()
       for (const upstream of snapshot.upstreams.values()) upstream.stop()
-      await Promise.all([...inUse()].map((target) => target.close()))
+      await Promise.all([...targetsInUse()].map((target) => target.close()))
     },
   }
 }
 
 /**
- * A target is the same where everything that its connections were made with is; certificates are renewed under
- * the same file name.
+ * Equal where connections to the targets are made with the same settings, so that existing ones can be used further.
+ * The content of TLS files counts as well, because certificates are renewed under the same file name.
  */
 function connectionKey({ timeouts, tls, protocol, maxConnections }: UpstreamConfig): string {
   const files = Object.values(tlsFiles(tls ?? null)).map((file) =>

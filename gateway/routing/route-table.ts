@@ -1,8 +1,8 @@
-/** What the table reads of a route. */
-export interface Matcher {
-  /** Lower-case name, `*.` and the end of one, or null for any host. */
+/** What a route matches. */
+export interface RouteMatcher {
+  /** A name in lower case, `*.` and the end of a name, or null for any host. */
   readonly host: string | null
-  /** In normal form; a prefix by whole segments unless `exact`. */
+  /** In normal form. Unless `exact`, a prefix by whole segments. */
   readonly path: string
   readonly exact: boolean
   /** Null for all methods. */
@@ -10,7 +10,7 @@ export interface Matcher {
 }
 
 export interface RouteRequest {
-  /** Lower case, without port and trailing dot. */
+  /** In lower case, without port and trailing dot. */
   readonly host: string
   /** In normal form. */
   readonly path: string
@@ -20,7 +20,7 @@ export interface RouteRequest {
 export type RouteMatch<R> =
   | { readonly kind: 'matched'; readonly route: R }
   | { readonly kind: 'none' }
-  /** Host and path have routes, for other methods: those of `allow`, sorted. */
+  /** Routes match host and path, but only for other methods; `allow` has these, sorted. */
   | { readonly kind: 'method'; readonly allow: readonly string[] }
 
 /** The routes of one routing file; immutable. */
@@ -32,7 +32,7 @@ export interface RouteTable<R> {
 
 type Matched<R> = Extract<RouteMatch<R>, { kind: 'matched' }>
 
-/** The routes of one path of one host. Matches are made beforehand, so that one costs no allocation. */
+/** The routes of one path of one host. Match results are created in advance, so that matching allocates nothing. */
 interface Slot<R> {
   readonly byMethod: Map<string, Matched<R>>
   forAll: Matched<R> | null
@@ -40,14 +40,14 @@ interface Slot<R> {
 
 interface PathTable<R> {
   readonly exact: Map<string, Slot<R>>
-  /** Keys have no trailing slash; that of `/` is empty. */
+  /** Keys have no trailing slash; the key of `/` is empty. */
   readonly prefixes: Map<string, Slot<R>>
   longestPrefix: number
 }
 
 interface HostTable<R> {
   readonly exact: Map<string, PathTable<R>>
-  /** By the end of the host name, its dot included. */
+  /** By the end of the host name, including the dot before it. */
   readonly wildcards: Map<string, PathTable<R>>
   longestWildcard: number
   readonly any: PathTable<R>
@@ -58,32 +58,37 @@ const NONE = { kind: 'none' } as const
 /**
  * The most specific route for a request's host, path and method wins, whatever the order of `routes`: exact host,
  * then the longest wildcard, then any host; exact path, then the longest prefix; a route with methods before one
- * without. Look-ups are by hash, so that a thousand routes cost no more than ten; what a request can make the table
- * do is bounded by the longest host and path in the file, not by the length of what it sends.
+ * without. Matching uses hash look-ups, so that a thousand routes cost no more than ten. Its cost is bounded by the
+ * longest host and path in the file, not by the length of the request's.
  *
- * @param routes no two of which tie; of those that do the first wins
+ * @param routes of routes that tie, which the checks of the routing file exclude, the first wins
  */
-export function createRouteTable<R extends Matcher>(routes: readonly R[]): RouteTable<R> {
-  const hosts: HostTable<R> = { exact: new Map(), wildcards: new Map(), longestWildcard: 0, any: pathTable() }
-  for (const route of routes) addPath(tableFor(hosts, route.host), route)
+export function createRouteTable<R extends RouteMatcher>(routes: readonly R[]): RouteTable<R> {
+  const hosts: HostTable<R> = {
+    exact: new Map(),
+    wildcards: new Map(),
+    longestWildcard: 0,
+    any: createPathTable(),
+  }
+  for (const route of routes) addRoute(tableFor(hosts, route.host), route)
 
   return {
     match(request) {
-      const matched = walk(hosts, request, forMethod, request.method)
+      const matched = visitSlots(hosts, request, matchMethod, request.method)
       if (matched !== null) return matched
       const methods = new Set<string>()
-      walk(hosts, request, collectMethods, methods)
+      visitSlots(hosts, request, collectMethods, methods)
       return methods.size === 0 ? NONE : { kind: 'method', allow: [...methods].sort() }
     },
     candidates(request) {
       const routes = new Set<R>()
-      walk(hosts, request, collectRoutes, routes)
+      visitSlots(hosts, request, collectRoutes, routes)
       return [...routes]
     },
   }
 }
 
-function pathTable<R>(): PathTable<R> {
+function createPathTable<R>(): PathTable<R> {
   return { exact: new Map(), prefixes: new Map(), longestPrefix: 0 }
 }
 
@@ -92,23 +97,23 @@ function tableFor<R>(hosts: HostTable<R>, host: string | null): PathTable<R> {
   const wildcard = host.startsWith('*.')
   const key = wildcard ? host.slice(1) : host
   if (wildcard) hosts.longestWildcard = Math.max(hosts.longestWildcard, key.length)
-  return entry(wildcard ? hosts.wildcards : hosts.exact, key, pathTable<R>)
+  return getOrCreate(wildcard ? hosts.wildcards : hosts.exact, key, createPathTable<R>)
 }
 
-function addPath<R extends Matcher>(table: PathTable<R>, route: R): void {
+function addRoute<R extends RouteMatcher>(table: PathTable<R>, route: R): void {
   const key = !route.exact && route.path.endsWith('/') ? route.path.slice(0, -1) : route.path
   if (!route.exact) table.longestPrefix = Math.max(table.longestPrefix, key.length)
-  const slot = entry(route.exact ? table.exact : table.prefixes, key, newSlot<R>)
+  const slot = getOrCreate(route.exact ? table.exact : table.prefixes, key, createSlot<R>)
   const matched: Matched<R> = { kind: 'matched', route }
   if (route.methods === null) slot.forAll ??= matched
-  else for (const method of route.methods) entry(slot.byMethod, method, () => matched)
+  else for (const method of route.methods) getOrCreate(slot.byMethod, method, () => matched)
 }
 
-function newSlot<R>(): Slot<R> {
+function createSlot<R>(): Slot<R> {
   return { byMethod: new Map(), forAll: null }
 }
 
-function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+function getOrCreate<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   let value = map.get(key)
   if (value === undefined) {
     value = make()
@@ -117,10 +122,10 @@ function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return value
 }
 
-/** Says whether the walk ends at a slot. `argument` spares the hot path a closure for every request. */
+/** Returns a match to end the search, or null to go on. `argument` avoids a closure for each request. */
 type Visit<R, A> = (slot: Slot<R>, argument: A) => Matched<R> | null
 
-function forMethod<R>(slot: Slot<R>, method: string): Matched<R> | null {
+function matchMethod<R>(slot: Slot<R>, method: string): Matched<R> | null {
   return slot.byMethod.get(method) ?? slot.forAll
 }
 
@@ -135,30 +140,30 @@ function collectRoutes<R>(slot: Slot<R>, routes: Set<R>): null {
   return null
 }
 
-/** Visits the slots of a host and a path, the most specific first, until one ends the walk. */
-function walk<R, A>(
+/** Visits the slots for a host and a path, the most specific first, until `visit` returns a match. */
+function visitSlots<R, A>(
   hosts: HostTable<R>,
   { host, path }: Omit<RouteRequest, 'method'>,
   visit: Visit<R, A>,
   argument: A,
 ): Matched<R> | null {
   const exact = hosts.exact.get(host)
-  let found = exact === undefined ? null : walkPaths(exact, path, visit, argument)
+  let found = exact === undefined ? null : visitPathSlots(exact, path, visit, argument)
   if (found !== null) return found
   if (hosts.longestWildcard > 0) {
-    // A wildcard stands for one label at least, hence not from 0.
+    // The search for a dot begins at 1 at the earliest, because a wildcard stands for at least one label.
     let dot = host.indexOf('.', Math.max(1, host.length - hosts.longestWildcard))
     for (; dot !== -1; dot = host.indexOf('.', dot + 1)) {
       const table = hosts.wildcards.get(host.slice(dot))
       if (table === undefined) continue
-      found = walkPaths(table, path, visit, argument)
+      found = visitPathSlots(table, path, visit, argument)
       if (found !== null) return found
     }
   }
-  return walkPaths(hosts.any, path, visit, argument)
+  return visitPathSlots(hosts.any, path, visit, argument)
 }
 
-function walkPaths<R, A>(
+function visitPathSlots<R, A>(
   table: PathTable<R>,
   path: string,
   visit: Visit<R, A>,

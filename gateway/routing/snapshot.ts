@@ -6,19 +6,19 @@ import type { Upstream } from '../upstreams/upstream.ts'
 import type { RouteConfig, RoutingConfig } from './file/file-schema.ts'
 import { createRouteTable, type RouteTable } from './route-table.ts'
 
-/** A route with everything that a request on it needs, worked out once per file load. */
+/** A route with everything that a request on it needs. Prepared once for each reading of the file. */
 export interface Route {
   readonly host: string | null
   readonly path: string
   readonly exact: boolean
   readonly methods: readonly string[] | null
-  /** Host and path as the file has them. */
+  /** Host and path as spelled in the file. */
   readonly label: string
   readonly auth: 'required' | 'optional' | 'none'
   readonly mandates: ReadonlySet<string> | null
   readonly allowedOrigins: ReadonlySet<string> | null
   readonly loginRedirect: string | null
-  /** A navigation whose access token has run out is given a new one by its refresh token. */
+  /** True where a navigation with an expired access token gets a new one by its refresh token. */
   readonly refreshes: boolean
   readonly stripPrefix: boolean
   readonly maxBodyBytes: number
@@ -31,11 +31,11 @@ export interface Route {
   readonly upstreamMetrics: UpstreamMetrics
 }
 
-/** One good reading of the routing file. An exchange keeps the one that it started with. */
+/** One good reading of the routing file. An exchange uses the same snapshot from its beginning to its end. */
 export interface Snapshot {
   readonly identity: IdentityHeaderNames
   readonly routes: RouteTable<Route>
-  /** In the file's order. */
+  /** In the order of the file. */
   readonly list: readonly Route[]
   readonly upstreams: ReadonlyMap<string, Upstream>
 }
@@ -48,7 +48,7 @@ export interface SnapshotParts {
   readonly hsts: string | null
 }
 
-/** @param config valid, with its defaults filled in; every upstream that its routes name is in `parts` */
+/** @param config valid, with defaults filled in; `parts` has all upstreams that its routes name */
 export function createSnapshot(config: RoutingConfig, parts: SnapshotParts): Snapshot {
   const fields = createFieldClassifier(config.identity)
   const compile = (route: RouteConfig): Route => {
@@ -100,7 +100,7 @@ function compileEdits(edits: RouteConfig['requestHeaders']): HeaderEdits | null 
   }
 }
 
-/** Takes the place of an upstream's; a route that sets its own knows better. */
+/** Adds `Strict-Transport-Security` in place of an upstream's, unless the route sets the field itself. */
 function withHsts(edits: HeaderEdits | null, value: string | null): HeaderEdits | null {
   const name = 'Strict-Transport-Security'
   const set = edits?.set ?? []

@@ -84,7 +84,7 @@ t.test('every problem of a file is told at once, each at its key or value', (t) 
 }
 `,
     ['2:3', '/upstream', 'unknown key "upstream"', 'did you mean "upstreams"?'],
-    ['3:50', '/identity/mandateId', 'a name unlike that of "userId"'],
+    ['3:50', '/identity/mandateId', 'a name that differs from that of "userId"'],
     ['6:19', '/upstreams/app/targets/0', '"http://a:99999"', 'a valid host and port'],
     ['6:37', '/upstreams/app/targets/1', '"ftp://a"', 'http://host:port'],
     ['6:48', '/upstreams/app/targets/2', 'a URL without path'],
@@ -96,7 +96,7 @@ t.test('every problem of a file is told at once, each at its key or value', (t) 
     ['10:17', '/upstreams/app/health', 'no "path"'],
     ['11:14', '/upstreams/app/tls', 'no "keyFile"'],
     ['11:28', '/upstreams/app/tls/certFile', 'cert.pem (ENOENT)', 'a readable file'],
-    ['15:15', '/routes/0/path', 'every backend reads alike'],
+    ['15:15', '/routes/0/path', 'every backend reads in the same way'],
     ['16:33', '/routes/1/upstream', '"ap"', 'one of app', 'did you mean "app"?'],
     ['16:67', '/routes/1/mandates', '"auth" to be "required"'],
     ['17:15', '/routes/2/host', '"a.example:80"', 'no port'],
@@ -142,7 +142,7 @@ t.test('a key that is there twice is told at the second', (t) =>
     '4:3',
     '/routes',
     'the key "routes" again',
-    'it is at line 3 already',
+    'it already stands at line 3',
   ]),
 )
 
@@ -202,7 +202,7 @@ t.test('certificates and keys are opened: what they hold is told before a target
   t.match(await told({ caFile: authority.certFile, certFile, keyFile }), /^-: good/)
   t.match(
     await told({ caFile: 'notes.txt' }),
-    /caFile: found .*notes\.txt, which holds something else, expected certificates/,
+    /caFile: found .*notes\.txt, which contains something else, expected certificates/,
   )
   t.match(await told({ certFile, keyFile: 'notes.txt' }), /keyFile: found .*expected a private key in PEM/)
   t.match(await told({ certFile, keyFile: other.keyFile }), /keyFile: found the key of another certificate/)
@@ -211,7 +211,7 @@ t.test('certificates and keys are opened: what they hold is told before a target
 
 const ODD: readonly [what: string, upstream: object, route: object, place: string, piece: string][] = [
   ['an upstream that no route names', {}, { upstream: 'b' }, '1:15', 'no route names'],
-  ['tls without https: targets', { tls: { serverName: 'a' } }, {}, '1:43', 'no target is an https: one'],
+  ['tls without https: targets', { tls: { serverName: 'a' } }, {}, '1:43', 'without an https: target'],
   ['a redirect where nothing is refused', {}, { auth: 'none', loginRedirect: '/b' }, '', '"auth" is "none"'],
   [
     'origins where none are judged',
@@ -220,10 +220,10 @@ const ODD: readonly [what: string, upstream: object, route: object, place: strin
     '',
     '"auth" is "optional"',
   ],
-  ['a login behind itself', {}, { path: '/', loginRedirect: '/login?next={path}' }, '', 'a circle'],
-  ['a login that no route takes', {}, { path: '/x', loginRedirect: '/login' }, '', 'no route takes it'],
-  ['a pattern of another proxy', {}, { path: '/a/*' }, '', 'stands for itself'],
-  ['a parameter of another router', {}, { path: '/a/:id' }, '', 'stands for itself'],
+  ['a login behind itself', {}, { path: '/', loginRedirect: '/login?next={path}' }, '', 'a redirect loop'],
+  ['a login that no route takes', {}, { path: '/x', loginRedirect: '/login' }, '', 'no route matches it'],
+  ['a pattern of another proxy', {}, { path: '/a/*' }, '', 'matched literally'],
+  ['a parameter of another router', {}, { path: '/a/:id' }, '', 'matched literally'],
   ['a route below the own endpoints', {}, { path: '/-/x' }, '', 'never reached'],
 ]
 for (const [what, upstream, route, place, piece] of ODD) {
@@ -244,7 +244,10 @@ for (const [what, upstream, route, place, piece] of ODD) {
 t.test('a file without a route is good, with a warning: a template that came out empty', async (t) => {
   const { code, stderr } = await checkHere(['-'], { input: '{"upstreams": {}, "routes": []}' })
   t.equal(code, 0)
-  t.match(stderr, /^-:1:29: \/routes: warning: found no route, expected one; every request gets 404\n$/)
+  t.match(
+    stderr,
+    /^-:1:29: \/routes: warning: found no route, expected at least one; without it every request gets 404\n$/,
+  )
 })
 
 t.test('a login page of its own route is no circle', async (t) => {

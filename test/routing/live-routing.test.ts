@@ -53,7 +53,7 @@ async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhil
 }
 
 t.test(
-  'a file that is written between its first reading and the start of its watch is read again',
+  'a file that changes between its first reading and the start of the watch is read again',
   async (t) => {
     const file = await routingFile(t, routing('/before'))
     const live = await liveRouting(t, file, systemScheduler, () => writeFile(file, routing('/afterwards')))
@@ -65,7 +65,7 @@ t.test(
 )
 
 t.test(
-  'a target that left the file stays open as long as an exchange that began with it may still be retried there',
+  'a target that is removed from the file stays open while an exchange that began with it may be retried there',
   async (t) => {
     const scheduler = createFakeScheduler()
     const file = await routingFile(t, routing('/', ['http://127.0.0.1:1', 'http://127.0.0.1:2']))
@@ -86,7 +86,7 @@ t.test(
   },
 )
 
-t.test('a pipe in the place of the file is a bad file, and holds up nothing', async (t) => {
+t.test('a pipe in the place of the file is refused and blocks nothing', async (t) => {
   const file = await routingFile(t, routing('/before'))
   const live = await liveRouting(t, file, createFakeScheduler())
   await rm(file)
@@ -99,17 +99,17 @@ t.test('a pipe in the place of the file is a bad file, and holds up nothing', as
   t.same(live.status.problems, [])
 })
 
-t.test('of a file with thousands of problems the first hundred are told, and how many more', async (t) => {
+t.test('the first hundred of thousands of problems are reported, and the number of the others', async (t) => {
   const file = await routingFile(t, routing('/'))
   const live = await liveRouting(t, file, createFakeScheduler())
   const routes = Array.from({ length: 1000 }, (_, n) => ({ path: `/${n}`, upstream: 'none' }))
   await writeFile(file, JSON.stringify({ upstreams: {}, routes }))
   await live.reload()
   t.equal(live.status.problems.length, 101)
-  t.equal(live.status.problems.at(-1), 'and 900 more, which check tells')
+  t.equal(live.status.problems.at(-1), 'and 900 more, which the command check lists')
 })
 
-t.test('a target that stays keeps its health, also where its connections have to be made anew', async (t) => {
+t.test('a target that stays keeps its health, even if its connections have to be made anew', async (t) => {
   const scheduler = createFakeScheduler()
   const file = await routingFile(t, routing('/'))
   const live = await liveRouting(t, file, scheduler)

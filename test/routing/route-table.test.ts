@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createRouteTable, type Matcher, type RouteRequest } from '../../gateway/routing/route-table.ts'
+import { createRouteTable, type RouteMatcher, type RouteRequest } from '../../gateway/routing/route-table.ts'
 
 const RUNS = { numRuns: 3000, seed: 20240607 }
 
-interface Named extends Matcher {
+interface Named extends RouteMatcher {
   readonly name: string
 }
 
-function route(name: string, path: string, options: Partial<Matcher> = {}): Named {
+function route(name: string, path: string, options: Partial<RouteMatcher> = {}): Named {
   return { name, path, host: null, exact: false, methods: null, ...options }
 }
 
@@ -32,7 +32,7 @@ t.test('the prefix / matches every path', (t) => {
   t.end()
 })
 
-t.test('an exact path matches itself alone', (t) => {
+t.test('an exact path matches only itself', (t) => {
   const routes = [route('exact', '/api', { exact: true }), route('slash', '/dir/', { exact: true })]
   t.equal(choose(routes, '/api'), 'exact')
   t.equal(choose(routes, '/api/'), 'none')
@@ -61,7 +61,7 @@ t.test('an exact path wins over any prefix, and the longest prefix over shorter 
 })
 
 t.test(
-  'an exact host wins over wildcards, the longest wildcard over shorter ones, any host comes last',
+  'an exact host wins over wildcards, a longer wildcard over a shorter one, and any wildcard over no host',
   (t) => {
     const routes = [
       route('any', '/deep/path', { exact: true }),
@@ -81,7 +81,7 @@ t.test(
   },
 )
 
-t.test('a wildcard stands for one label at least, and for whole labels', (t) => {
+t.test('a wildcard stands for one or more whole labels', (t) => {
   const routes = [route('wild', '/', { host: '*.example.com' })]
   t.equal(choose(routes, '/', { host: 'x.example.com' }), 'wild')
   t.equal(choose(routes, '/', { host: 'example.com' }), 'none')
@@ -90,14 +90,14 @@ t.test('a wildcard stands for one label at least, and for whole labels', (t) => 
   t.end()
 })
 
-t.test('of equal paths one with methods comes before one without', (t) => {
+t.test('of two routes with the same path the one with methods wins', (t) => {
   const routes = [route('all', '/a'), route('post', '/a', { methods: ['POST', 'PUT'] })]
   t.equal(choose(routes, '/a', { method: 'POST' }), 'post')
   t.equal(choose(routes, '/a', { method: 'GET' }), 'all')
   t.end()
 })
 
-t.test('a route for other methods gives way to a less specific one', (t) => {
+t.test('where the most specific route has other methods, a less specific one matches', (t) => {
   const routes = [
     route('exact', '/a/b', { exact: true, methods: ['POST'], host: 'a.example' }),
     route('prefix', '/a', { methods: ['PUT'] }),
@@ -109,7 +109,7 @@ t.test('a route for other methods gives way to a less specific one', (t) => {
   t.end()
 })
 
-t.test('a host without a route for the path gives way to a less specific host', (t) => {
+t.test('where a host has no route for the path, a route of a less specific host matches', (t) => {
   const routes = [
     route('host', '/admin', { host: 'a.example' }),
     route('wild', '/wild', { host: '*.example' }),
@@ -121,7 +121,7 @@ t.test('a host without a route for the path gives way to a less specific host', 
   t.end()
 })
 
-t.test('where host and path match for other methods only, all of these are told, sorted', (t) => {
+t.test('where host and path match for other methods only, the result lists these, sorted', (t) => {
   const routes = [
     route('a', '/a', { methods: ['PUT', 'GET'] }),
     route('b', '/', { methods: ['DELETE', 'GET'] }),
@@ -132,28 +132,31 @@ t.test('where host and path match for other methods only, all of these are told,
   t.end()
 })
 
-t.test('methods are compared as they are', (t) => {
+t.test('methods are compared case-sensitively', (t) => {
   t.equal(choose([route('a', '/', { methods: ['GET'] })], '/', { method: 'get' }), 'allow GET')
   t.end()
 })
 
-t.test('names of inherited properties are hosts, paths and methods like any other', (t) => {
-  for (const name of ['__proto__', 'constructor', 'toString']) {
-    t.equal(
-      choose([route('a', '/x', { host: 'x', methods: ['GET'] })], `/${name}`, { host: name, method: name }),
-      'none',
-    )
-    t.equal(choose([route('a', `/${name}`, { host: name })], `/${name}`, { host: name }), 'a')
-  }
-  t.end()
-})
+t.test(
+  'hosts, paths and methods with names of inherited properties (__proto__) match like any other',
+  (t) => {
+    for (const name of ['__proto__', 'constructor', 'toString']) {
+      t.equal(
+        choose([route('a', '/x', { host: 'x', methods: ['GET'] })], `/${name}`, { host: name, method: name }),
+        'none',
+      )
+      t.equal(choose([route('a', `/${name}`, { host: name })], `/${name}`, { host: name }), 'a')
+    }
+    t.end()
+  },
+)
 
 t.test('an empty table matches nothing', (t) => {
   t.equal(choose([], '/'), 'none')
   t.end()
 })
 
-t.test('candidates are all routes for a host and a path, the most specific first', (t) => {
+t.test('candidates() returns all routes for a host and a path, the most specific first', (t) => {
   const routes = [
     route('root', '/'),
     route('post', '/a', { methods: ['POST', 'PUT'] }),
@@ -187,22 +190,22 @@ const arbitraryRequest = fc.record({
   method: fc.constantFrom('GET', 'POST', 'DELETE'),
 })
 
-const trimmed = (route: Matcher) => (route.exact ? route.path : route.path.replace(/\/$/, ''))
+const trimmed = (route: RouteMatcher) => (route.exact ? route.path : route.path.replace(/\/$/, ''))
 
-function hostRank(route: Matcher, host: string): number {
+function hostRank(route: RouteMatcher, host: string): number {
   if (route.host === null) return 0
   if (route.host === host) return 1000
   return route.host.startsWith('*.') && host.endsWith(route.host.slice(1)) ? route.host.length : -1
 }
 
-function pathRank(route: Matcher, path: string): number {
+function pathRank(route: RouteMatcher, path: string): number {
   if (route.exact) return route.path === path ? 1000 : -1
   const prefix = trimmed(route)
   return path === prefix || path.startsWith(`${prefix}/`) ? prefix.length : -1
 }
 
 /** What the interface's words say, one route after the other. */
-function reference(routes: readonly Matcher[], request: RouteRequest): Matcher[] {
+function reference(routes: readonly RouteMatcher[], request: RouteRequest): RouteMatcher[] {
   return routes
     .filter((route) => hostRank(route, request.host) >= 0 && pathRank(route, request.path) >= 0)
     .sort(
@@ -213,7 +216,7 @@ function reference(routes: readonly Matcher[], request: RouteRequest): Matcher[]
     )
 }
 
-function withoutTies(routes: readonly Matcher[]): Matcher[] {
+function withoutTies(routes: readonly RouteMatcher[]): RouteMatcher[] {
   const seen = new Set<string>()
   return routes.filter((route) => {
     const keys = (route.methods ?? ['all']).map((method) =>
@@ -225,7 +228,7 @@ function withoutTies(routes: readonly Matcher[]): Matcher[] {
   })
 }
 
-t.test('the table chooses as a reading of all routes one by one does', (t) => {
+t.test('the table chooses the same route as a comparison of all routes one by one', (t) => {
   const property = fc.property(
     fc.array(arbitraryRoute, { maxLength: 25 }),
     fc.array(arbitraryRequest, { minLength: 1, maxLength: 5 }),

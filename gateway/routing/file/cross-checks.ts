@@ -8,16 +8,16 @@ import { checkTlsFiles } from './tls-files.ts'
 type Fields = Readonly<Record<string, unknown>>
 
 export interface CrossCheckOptions {
-  /** The header names where the file has none. */
+  /** The names of identity headers that the file does not set. */
   readonly identity: IdentityHeaderNames
-  /** The folder that file names are relative to; null where those files are not to be opened. */
+  /** The folder to which file names are relative; null where the TLS files are not to be opened. */
   readonly filesIn: string | null
 }
 
 /**
- * What no single field shows: names that lead nowhere, ties, fields at odds with each other. Reads the file's raw
- * value, any part of which may be of the wrong shape, so that these problems are told together with those.
- *
+ * Finds problems that no single field shows: names of upstreams that do not exist, ties, fields that contradict each
+ * other. Reads the raw value of the file, any part of which may be of the wrong type, so that these problems are
+ * reported together with those of the schema.
  */
 export function crossCheck(
   json: unknown,
@@ -27,32 +27,37 @@ export function crossCheck(
   const file = fieldsOf(json)
   const names = identityNames(file, identity)
   return [
-    ...identityClashes(names),
-    ...prototypeKeys(file.upstreams, ['upstreams']),
+    ...findIdentityClashes(names),
+    ...findPrototypeKeys(file.upstreams, ['upstreams']),
     ...Object.entries(fieldsOf(file.upstreams)).flatMap(([name, upstream]) => [
-      ...equalTargets(fieldsOf(upstream), ['upstreams', name, 'targets']),
-      ...halfCertificates(fieldsOf(fieldsOf(upstream).tls), ['upstreams', name, 'tls']),
-      ...tlsFiles(fieldsOf(fieldsOf(upstream).tls), ['upstreams', name, 'tls'], filesIn),
+      ...findEqualTargets(fieldsOf(upstream), ['upstreams', name, 'targets']),
+      ...findHalfCertificates(fieldsOf(fieldsOf(upstream).tls), ['upstreams', name, 'tls']),
+      ...findTlsFileProblems(fieldsOf(fieldsOf(upstream).tls), ['upstreams', name, 'tls'], filesIn),
     ]),
-    ...unknownUpstreams(file),
-    ...ties(file, positions),
+    ...findUnknownUpstreams(file),
+    ...findTies(file, positions),
     ...itemsOf(file.routes).flatMap((route, i) => [
-      ...prototypeKeys(fieldsOf(fieldsOf(route).requestHeaders).set, ['routes', i, 'requestHeaders', 'set']),
-      ...prototypeKeys(fieldsOf(fieldsOf(route).responseHeaders).set, [
+      ...findPrototypeKeys(fieldsOf(fieldsOf(route).requestHeaders).set, [
+        'routes',
+        i,
+        'requestHeaders',
+        'set',
+      ]),
+      ...findPrototypeKeys(fieldsOf(fieldsOf(route).responseHeaders).set, [
         'routes',
         i,
         'responseHeaders',
         'set',
       ]),
-      ...uselessMandates(fieldsOf(route), ['routes', i]),
-      ...uselessRefresh(fieldsOf(route), ['routes', i]),
-      ...headerClashes(fieldsOf(route), ['routes', i], names),
+      ...findUselessMandates(fieldsOf(route), ['routes', i]),
+      ...findUselessRefresh(fieldsOf(route), ['routes', i]),
+      ...findHeaderClashes(fieldsOf(route), ['routes', i], names),
     ]),
   ]
 }
 
-/** The schema's records pass this key over instead of refusing it. */
-function prototypeKeys(record: unknown, path: JsonPath): Finding[] {
+/** The schema's records ignore this key instead of refusing it. */
+function findPrototypeKeys(record: unknown, path: JsonPath): Finding[] {
   const key = '__proto__'
   if (!Object.hasOwn(fieldsOf(record), key)) return []
   return [{ path: [...path, key], at: 'key', found: `the key "${key}"`, expected: 'another name' }]
@@ -72,18 +77,22 @@ function identityNames(file: Fields, byDefault: IdentityHeaderNames): IdentityNa
   })
 }
 
-function identityClashes(names: readonly IdentityName[]): Finding[] {
+function findIdentityClashes(names: readonly IdentityName[]): Finding[] {
   const order = [...names].sort((a, b) => Number(a.isGiven) - Number(b.isGiven))
   return order.flatMap(({ key, header }, i) => {
     const other = order.slice(0, i).find((before) => spoofForm(before.header) === spoofForm(header))
     if (other === undefined) return []
     return [
-      { path: ['identity', key], found: quote(header), expected: `a name unlike that of "${other.key}"` },
+      {
+        path: ['identity', key],
+        found: quote(header),
+        expected: `a name that differs from that of "${other.key}"`,
+      },
     ]
   })
 }
 
-function equalTargets(upstream: Fields, path: JsonPath): Finding[] {
+function findEqualTargets(upstream: Fields, path: JsonPath): Finding[] {
   const seen = new Set<string>()
   return itemsOf(upstream.targets).flatMap((target, i) => {
     const url = typeof target === 'string' ? target : fieldsOf(target).url
@@ -97,31 +106,31 @@ function equalTargets(upstream: Fields, path: JsonPath): Finding[] {
     return [
       {
         path: at,
-        found: 'a target that the upstream has already',
+        found: 'a target that the upstream already has',
         expected: 'each target once; "weight" gives one a larger share',
       },
     ]
   })
 }
 
-function halfCertificates(tls: Fields, path: JsonPath): Finding[] {
+function findHalfCertificates(tls: Fields, path: JsonPath): Finding[] {
   if ((tls.certFile === undefined) === (tls.keyFile === undefined)) return []
   const [there, missing] = tls.keyFile === undefined ? ['certFile', 'keyFile'] : ['keyFile', 'certFile']
-  return [{ path, found: `no "${missing}"`, expected: `one, since there is "${there}"` }]
+  return [{ path, found: `no "${missing}"`, expected: `"${missing}" beside "${there}"` }]
 }
 
-function tlsFiles(tls: Fields, path: JsonPath, folder: string | null): Finding[] {
+function findTlsFileProblems(tls: Fields, path: JsonPath, folder: string | null): Finding[] {
   if (folder === null) return []
   return checkTlsFiles(tls, folder).map(({ key, ...finding }) => ({ path: [...path, key], ...finding }))
 }
 
-function unknownUpstreams(file: Fields): Finding[] {
+function findUnknownUpstreams(file: Fields): Finding[] {
   if (!isFields(file.upstreams)) return []
   const names = Object.keys(file.upstreams)
   const there = new Set(names)
   const known =
     names.length === 0
-      ? 'the name of an upstream, of which there are none'
+      ? 'the name of an upstream, but "upstreams" is empty'
       : `one of ${shorten(names.join(', '))}`
   return itemsOf(file.routes).flatMap((route, i) => {
     const { upstream } = fieldsOf(route)
@@ -136,7 +145,7 @@ function unknownUpstreams(file: Fields): Finding[] {
   })
 }
 
-function ties(file: Fields, positions: SourcePositions): Finding[] {
+function findTies(file: Fields, positions: SourcePositions): Finding[] {
   const seen = new Map<string, number>()
   return itemsOf(file.routes).flatMap((route, i) => {
     const earlier = matchKeys(fieldsOf(route)).map((key) => {
@@ -157,7 +166,7 @@ function ties(file: Fields, positions: SourcePositions): Finding[] {
   })
 }
 
-/** One for each method; two routes that share one tie. None where the route does not say what it matches. */
+/** Keys of what a route matches, one for each method. Two routes with a common key tie. Empty for an invalid route. */
 function matchKeys({ host, path, exact, methods }: Fields): string[] {
   if (typeof path !== 'string' || (host !== undefined && typeof host !== 'string')) return []
   const isExact = exact === true
@@ -166,7 +175,7 @@ function matchKeys({ host, path, exact, methods }: Fields): string[] {
   return listed.map((method) => JSON.stringify([...matcher, method]))
 }
 
-function uselessMandates({ auth, mandates }: Fields, path: JsonPath): Finding[] {
+function findUselessMandates({ auth, mandates }: Fields, path: JsonPath): Finding[] {
   if (auth !== 'none' || mandates === undefined) return []
   return [
     {
@@ -177,7 +186,7 @@ function uselessMandates({ auth, mandates }: Fields, path: JsonPath): Finding[] 
   ]
 }
 
-function uselessRefresh({ auth, refresh }: Fields, path: JsonPath): Finding[] {
+function findUselessRefresh({ auth, refresh }: Fields, path: JsonPath): Finding[] {
   if (auth !== 'none' || refresh === undefined) return []
   return [
     {
@@ -188,7 +197,7 @@ function uselessRefresh({ auth, refresh }: Fields, path: JsonPath): Finding[] {
   ]
 }
 
-function headerClashes(route: Fields, path: JsonPath, names: readonly IdentityName[]): Finding[] {
+function findHeaderClashes(route: Fields, path: JsonPath, names: readonly IdentityName[]): Finding[] {
   const forms = new Set(names.map(({ header }) => spoofForm(header)))
   return ['requestHeaders', 'responseHeaders'].flatMap((key) => {
     const edits = fieldsOf(route[key])

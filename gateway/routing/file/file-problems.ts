@@ -2,24 +2,24 @@ import type { z } from 'zod'
 import { didYouMean, escapeInvisible, quote, shorten } from '../../core/message-text.ts'
 import { type JsonPath, jsonPointer, type Position, type SourcePositions } from './source-positions.ts'
 
-/** What is wrong with a file, and where. */
+/** A problem of a file and its position. */
 export interface FileProblem {
   readonly file: string
-  /** From 1, as `column`. */
+  /** Counted from 1, like `column`. */
   readonly line: number
   readonly column: number
-  /** RFC 6901; empty for a syntax error. */
+  /** JSON pointer (RFC 6901); empty for a syntax error. */
   readonly pointer: string
   readonly found: string
   readonly expected: string
-  /** One line that says what is wrong, without the place. */
+  /** What is wrong, in one line, without the position. */
   readonly message: string
 }
 
-/** A problem before its place in the text is looked up. */
+/** A problem whose position in the text is not known yet. */
 export interface Finding {
   readonly path: JsonPath
-  /** What the position points at; the value by default. */
+  /** Whether the position is that of the key or of the value, which is the default. */
   readonly at?: 'key' | 'value'
   readonly found: string
   readonly expected: string
@@ -35,12 +35,12 @@ const TYPES: Readonly<Record<string, string>> = {
   boolean: 'true or false',
 }
 
-/** One line: `FILE:LINE:COLUMN: POINTER: problem`. */
+/** Formats a problem as one line: `FILE:LINE:COLUMN: POINTER: problem`. */
 export function formatProblem({ file, line, column, pointer, message }: FileProblem): string {
   return `${file}:${line}:${column}: ${escapeInvisible(pointer)}: ${message}`
 }
 
-/** As `formatProblem`, for what is odd and does no harm. */
+/** Formats a warning in the same way as `formatProblem`. */
 export function formatWarning(problem: FileProblem): string {
   return formatProblem({ ...problem, message: `warning: ${problem.message}` })
 }
@@ -59,7 +59,7 @@ export function problemAt(file: string, position: Position, finding: Finding): F
   }
 }
 
-export function locate(
+export function locateFindings(
   file: string,
   findings: readonly Finding[],
   positions: SourcePositions,
@@ -70,7 +70,7 @@ export function locate(
   })
 }
 
-/** Says what schema issues found and expected; the schema's own messages are what was expected. */
+/** Describes an issue of the schema: what was found, and what was expected. The schema's messages are the latter. */
 export function describeIssue(issue: Issue, positions: SourcePositions, within: JsonPath = []): Finding[] {
   const path = [...within, ...(issue.path as (string | number)[])]
   switch (issue.code) {
@@ -90,21 +90,21 @@ export function describeIssue(issue: Issue, positions: SourcePositions, within: 
     case 'invalid_union': {
       const branch = issue.errors.find((issues) => !issues.some(isOfOtherKind))
       if (branch !== undefined) return branch.flatMap((inner) => describeIssue(inner, positions, path))
-      return [{ path, found: foundAt(path, positions), expected: issue.message }]
+      return [{ path, found: describeValue(path, positions), expected: issue.message }]
     }
     case 'invalid_type': {
       const expected = TYPES[issue.expected] ?? issue.message
-      if (positions.textOf(path) !== '') return [{ path, found: foundAt(path, positions), expected }]
+      if (positions.textOf(path) !== '') return [{ path, found: describeValue(path, positions), expected }]
       return [{ path: path.slice(0, -1), found: `no ${quote(String(path.at(-1)))}`, expected }]
     }
     case 'invalid_value': {
       const values = issue.values.map(String)
-      const found = foundAt(path, positions)
+      const found = describeValue(path, positions)
       const meant = found.startsWith('"') ? didYouMean(found.slice(1, -1), values) : ''
       return [{ path, found, expected: `${alternatives(values)}${meant}` }]
     }
     default:
-      return [{ path, found: foundAt(path, positions), expected: issue.message }]
+      return [{ path, found: describeValue(path, positions), expected: issue.message }]
   }
 }
 
@@ -113,13 +113,13 @@ function alternatives(values: readonly string[]): string {
   return shown.length < 3 ? shown.join(' or ') : `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`
 }
 
-/** True where a union's branch was not the one that was meant. */
+/** True for an issue which shows that the file's author did not mean this branch of a union. */
 function isOfOtherKind(issue: Issue): boolean {
   return issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
 }
 
-/** The value as the file spells it, short and without what may be secret: headers and URLs carry credentials. */
-function foundAt(path: JsonPath, positions: SourcePositions): string {
+/** The value as the file spells it, shortened, and without header values and credentials in URLs, which may be secret. */
+function describeValue(path: JsonPath, positions: SourcePositions): string {
   const text = positions.textOf(path)
   if (text.startsWith('{')) return 'an object'
   if (text.startsWith('[')) return /^\[\s*\]$/.test(text) ? 'an empty array' : 'an array'

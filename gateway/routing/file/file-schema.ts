@@ -34,11 +34,11 @@ const identity = strict({
   sessionId: identityName("the session's id", 'X-Session-Id'),
   tokenId: identityName("the token's id", 'X-Token-Id'),
 }).describe(
-  'Headers that tell upstreams who asks. Clients cannot send them: whatever reads the same once letters are ' +
-    'lower-cased and other characters are read as `-` is removed from every request.',
+  'Headers that carry the identity to upstreams. Clients cannot send them: a header whose name is the same once ' +
+    'letters are lower-cased and all characters but letters and digits are read as `-` is removed from every request.',
 )
 
-/* What an editor can tell of what a function judges. */
+/* Patterns for editors, for values that a function checks. */
 const ORIGIN_LIKE = '^https?://[^/?#@\\s]+$'
 const LOCATION_LIKE = '^(?:/(?!/)|[Hh][Tt][Tt][Pp][Ss]?://)[!-\\[\\]-~]*$'
 
@@ -91,7 +91,7 @@ const route = strict({
   auth: z
     .enum(['required', 'optional', 'none'])
     .default('required')
-    .describe('`required` (the default), `optional` (a bad token is as no token), or `none`.'),
+    .describe('`required` (the default), `optional` (a bad token counts as none), or `none`.'),
   mandates: list(z.string().min(1, { error: 'a mandate' }).describe("A mandate's id."), 'mandate')
     .optional()
     .describe('Mandates (tenants) that may use the route; others get 403.')
@@ -101,19 +101,19 @@ const route = strict({
     'origin',
   )
     .optional()
-    .describe('Origins, besides the own one, whose pages may send writes and open WebSockets.')
+    .describe("Origins besides the request's own whose pages may send writes and open WebSockets.")
     .meta({ examples: [['https://app.example.com']] }),
   loginRedirect: checked(checkLoginRedirect)
     .optional()
     .describe(
-      "Where a browser's navigation is sent instead of 401; `{path}` is where it wanted to go, escaped.",
+      "Where a browser's navigation is redirected instead of 401; `{path}` is the percent-encoded path and query that it asked for.",
     )
     .meta({ pattern: LOCATION_LIKE, examples: ['/login?next={path}'] }),
   refresh: z
     .enum(['auto'])
     .optional()
     .describe(
-      "`auto`: a browser's navigation without a good access token any more (none, or an expired one) but with a good refresh token is let through with new ones, and the answer carries their cookies. Needs SESSION_ENDPOINTS=on.",
+      "`auto`: a browser's navigation whose access token is missing or expired, but which has a good refresh token, passes with new tokens, and the answer sets their cookies. Needs SESSION_ENDPOINTS=on.",
     ),
   stripPrefix: z
     .boolean()
@@ -136,9 +136,9 @@ const route = strict({
     .optional()
     .describe('Changes to the headers that the client gets.')
     .meta({ examples: [{ set: { 'X-Frame-Options': 'DENY' }, remove: ['Server'] }] }),
-}).describe('Requests of a path, and where they go.')
+}).describe('Which requests the route is for, and where they go.')
 
-/** The identity headers of a file that names none. */
+/** The identity headers where the file does not name any. */
 export const defaultIdentity = identity.parse({})
 
 /** The routing file as a whole. */
@@ -161,7 +161,7 @@ export const fileSchema = strict({
 
 export type IdentityConfig = z.output<typeof identity>
 export type RouteConfig = z.output<typeof route> & {
-  /** Host and path as the file has them; the label of the route's metrics. */
+  /** Host and path as spelled in the file. Also the label of the route's metrics. */
   readonly label: string
 }
 
@@ -172,14 +172,15 @@ export interface RoutingConfig {
   readonly routes: readonly RouteConfig[]
 }
 
-/** The JSON Schema of the routing file, in the draft that editors know best. */
+/** The JSON Schema of the routing file, in the draft that most editors support. */
 export function routingJsonSchema(): z.core.JSONSchema.JSONSchema {
   const title = 'Routing file of PowerOn Gateway'
   const made = z.toJSONSchema(fileSchema, {
     io: 'input',
     target: 'draft-07',
     override({ zodSchema, jsonSchema }) {
-      // zod leaves them out where the value is transformed, since they could be of what comes out. Here they are not.
+      // zod leaves examples out where a value is transformed, because they could be examples of the result. In this
+      // schema they are always examples of what stands in the file.
       const examples = z.globalRegistry.get(zodSchema)?.examples
       if (Array.isArray(examples)) jsonSchema.examples = examples
     },

@@ -4,11 +4,11 @@ import type { Finding } from './file-problems.ts'
 import type { RouteConfig, RoutingConfig } from './file-schema.ts'
 
 /*
- * What a good routing file says in vain, or says and can hardly mean. It does no harm to requests, so that the
- * file is taken all the same.
+ * Warnings: settings in a valid routing file that have no effect or are probably a mistake. The file is used all the
+ * same, since they do no harm to requests.
  */
 
-interface Placed {
+interface IndexedRoute {
   readonly host: string | null
   readonly path: string
   readonly exact: boolean
@@ -17,64 +17,65 @@ interface Placed {
   readonly config: RouteConfig
 }
 
-/** @param gatewayPath prefix of the gateway's own endpoints, or null where it is not known */
+/** @param gatewayPath prefix of the gateway's own endpoints; null where it is not known */
 export function findWarnings(config: RoutingConfig, gatewayPath: string | null): Finding[] {
-  const placed = config.routes.map((route, index): Placed => {
+  const routes = config.routes.map((route, index): IndexedRoute => {
     const { host = null, path, exact, methods = null } = route
     return { host, path, exact, methods, index, config: route }
   })
-  const table = createRouteTable(placed)
+  const table = createRouteTable(routes)
   return [
-    ...noRoutes(config),
-    ...globs(config),
-    ...unusedUpstreams(config),
-    ...uselessTls(config),
-    ...(gatewayPath === null ? [] : unreachedRoutes(config, gatewayPath)),
-    ...placed.flatMap((route) => [...uselessWithoutRefusals(route), ...redirectLoop(route, table)]),
+    ...findNoRoutes(config),
+    ...findPatterns(config),
+    ...findUnusedUpstreams(config),
+    ...findUselessTls(config),
+    ...(gatewayPath === null ? [] : findUnreachedRoutes(config, gatewayPath)),
+    ...routes.flatMap((route) => [...findUselessKeys(route), ...findRedirectLoop(route, table)]),
   ]
 }
 
-/** True for a route that is never reached: the paths there are the gateway's own. */
+/** True for the path of a route that is never reached, because the paths below `gatewayPath` are the gateway's own. */
 export function isBelowGatewayPath(path: string, gatewayPath: string): boolean {
   return path === gatewayPath || path.startsWith(`${gatewayPath}/`)
 }
 
-function unreachedRoutes(config: RoutingConfig, gatewayPath: string): Finding[] {
+function findUnreachedRoutes(config: RoutingConfig, gatewayPath: string): Finding[] {
   return config.routes.flatMap(({ path }, i) =>
     isBelowGatewayPath(path, gatewayPath)
       ? [
           {
             path: ['routes', i, 'path'],
             found: `a path below ${gatewayPath}`,
-            expected: "another: those are the gateway's own (GATEWAY_PATH), and the route is never reached",
+            expected:
+              "another path: these are the gateway's own (GATEWAY_PATH), so the route is never reached",
           },
         ]
       : [],
   )
 }
 
-function noRoutes({ routes }: RoutingConfig): Finding[] {
+function findNoRoutes({ routes }: RoutingConfig): Finding[] {
   return routes.length > 0
     ? []
-    : [{ path: ['routes'], found: 'no route', expected: 'one; every request gets 404' }]
+    : [{ path: ['routes'], found: 'no route', expected: 'at least one; without it every request gets 404' }]
 }
 
-/** Other proxies have patterns. */
-function globs({ routes }: RoutingConfig): Finding[] {
+/** Patterns of other proxies, such as `/*` and `/:id`. */
+function findPatterns({ routes }: RoutingConfig): Finding[] {
   return routes.flatMap(({ path }, i) => {
     const segment = path.split('/').find((each) => /^(?:\*\*?$|:)/.test(each))
     if (segment === undefined) return []
     return [
       {
         path: ['routes', i, 'path'],
-        found: `"${segment}", which stands for itself`,
-        expected: 'a path without patterns; it is a prefix, and takes whatever follows it',
+        found: `"${segment}", which is not a pattern here but matched literally`,
+        expected: 'a path without patterns; a path is a prefix and matches whatever follows it',
       },
     ]
   })
 }
 
-function unusedUpstreams({ upstreams, routes }: RoutingConfig): Finding[] {
+function findUnusedUpstreams({ upstreams, routes }: RoutingConfig): Finding[] {
   const used = new Set(routes.map(({ upstream }) => upstream))
   return [...upstreams.keys()]
     .filter((name) => !used.has(name))
@@ -86,7 +87,7 @@ function unusedUpstreams({ upstreams, routes }: RoutingConfig): Finding[] {
     }))
 }
 
-function uselessTls({ upstreams }: RoutingConfig): Finding[] {
+function findUselessTls({ upstreams }: RoutingConfig): Finding[] {
   return [...upstreams].flatMap(([name, { tls, targets }]) =>
     tls === undefined || targets.some(({ url }) => /^https:/i.test(url))
       ? []
@@ -94,15 +95,15 @@ function uselessTls({ upstreams }: RoutingConfig): Finding[] {
           {
             path: ['upstreams', name, 'tls'],
             at: 'key' as const,
-            found: '"tls" where no target is an https: one',
+            found: '"tls" without an https: target',
             expected: 'https: targets, or no "tls"',
           },
         ],
   )
 }
 
-/** Only a route that refuses redirects to a login, and only there an origin is judged. */
-function uselessWithoutRefusals({ config, index }: Placed): Finding[] {
+/** Only routes with required authentication redirect to a login page and check the origin. */
+function findUselessKeys({ config, index }: IndexedRoute): Finding[] {
   if (config.auth === 'required') return []
   return (['loginRedirect', 'allowedOrigins'] as const).flatMap((key) =>
     config[key] === undefined
@@ -118,8 +119,8 @@ function uselessWithoutRefusals({ config, index }: Placed): Finding[] {
   )
 }
 
-/** A login page that asks for a login first sends the browser round in circles. */
-function redirectLoop({ config, index }: Placed, table: RouteTable<Placed>): Finding[] {
+/** A login page that requires a login itself makes the browser follow redirects without end. */
+function findRedirectLoop({ config, index }: IndexedRoute, table: RouteTable<IndexedRoute>): Finding[] {
   const { loginRedirect, host, auth } = config
   const local = /^\/[^?#{]*/.exec(loginRedirect ?? '')?.[0]
   if (local === undefined || auth !== 'required') return []
@@ -128,14 +129,14 @@ function redirectLoop({ config, index }: Placed, table: RouteTable<Placed>): Fin
   const match = table.match({ host: host?.replace('*', 'any') ?? '', path: normal.path, method: 'GET' })
   const place = { path: ['routes', index, 'loginRedirect'], found: `"${local}"` }
   if (match.kind !== 'matched') {
-    return [{ ...place, expected: 'the path of a page, but no route takes it (404)' }]
+    return [{ ...place, expected: 'the path of a page, but no route matches it (404)' }]
   }
   if (match.route.config.auth !== 'required') return []
   const { label } = match.route.config
   return [
     {
       ...place,
-      expected: `the path of a page without a login, but its route ${JSON.stringify(label)} asks for one (a circle)`,
+      expected: `the path of a page without a login, but its route ${JSON.stringify(label)} requires one (a redirect loop)`,
     },
   ]
 }

@@ -6,8 +6,7 @@ import { parseHost } from '../../http/host.ts'
 import { normalizePath, withoutParameters } from '../../http/path-normal-form.ts'
 
 /*
- * What the strings of the routing file must look like. Each check returns what was expected, or null where the
- * string will do.
+ * The formats of strings in the routing file. Each check returns what was expected, or null where the string is valid.
  */
 
 export const DURATION = /^(?:0|[1-9]\d{0,8})(?:ms|s|m)$/
@@ -21,22 +20,22 @@ export const REQUEST_PATH = /^\/[!"$-~]*$/
 
 const UNITS = { ms: 1, s: 1000, m: 60_000 } as const
 
-/** Milliseconds of a string that `DURATION` matches. */
+/** @param duration a string that `DURATION` matches */
 export function milliseconds(duration: string): number {
   const amount = Number.parseInt(duration, 10)
   return amount * UNITS[duration.replace(/\d+/, '') as keyof typeof UNITS]
 }
 
-/** A path in the form that `normalizePath` gives, so that what the file says is what is compared. */
+/** A path has to be in the normal form of `normalizePath`, so that the file shows the very path that is compared. */
 export function checkRoutePath(path: string): string | null {
   if (!path.startsWith('/')) return 'a path that begins with "/"'
-  if (/[{}]/.test(path)) return 'a path without placeholders; a prefix takes whatever follows it'
+  if (/[{}]/.test(path)) return 'a path without placeholders; a prefix matches whatever follows it'
   const special = /[?#;\\\s]/.exec(path)
   if (special !== null) return `a path without ${JSON.stringify(special[0])}`
   if (/[^!-~]/.test(path))
     return path.isWellFormed() ? normalFormHint(encodeURI(path)) : 'well-formed Unicode'
   const normal = normalizePath(path)
-  if (normal.kind === 'bad') return `a path that every backend reads alike; ${normal.reason}`
+  if (normal.kind === 'bad') return `a path that every backend reads in the same way; ${normal.reason}`
   const form = withoutParameters(normal.path)
   return form === path ? null : normalFormHint(form)
 }
@@ -58,29 +57,29 @@ export function checkHostname(host: string): string | null {
   return parsed.kind === 'ok' && parsed.hostname === host.toLowerCase() ? null : 'a host name without a port'
 }
 
-/** The name in a certificate; an address there is that of the target's URL. */
+/** The name in a certificate. It cannot be an address, since that is always checked against the target's URL. */
 export function checkServerName(name: string): string | null {
   return isIP(name.replace(/^\[|\]$/g, '')) === 0
     ? checkHostname(name)
-    : "a host name; a certificate for an address is judged by the target's URL, without serverName"
+    : "a host name; a certificate for an address is checked against the target's URL, without serverName"
 }
 
-/** `preserve` and `target` are words of their own; spelled otherwise they would be a host's name. */
+/** `preserve` and `target` are keywords. In another spelling they would be taken for host names by mistake. */
 export function checkAuthority(authority: string): string | null {
   const word = /^(?:preserve|target)$/i.exec(authority)?.[0].toLowerCase()
   if (word !== undefined) return `"${word}", in lower case, or a host`
   return parseHost(authority).kind === 'ok' ? null : 'preserve, target, or a host'
 }
 
-/** Others no client can send: HTTP/1.1's parser refuses them, and so does HTTP/2's listener. */
+/** Clients cannot send other methods: the HTTP/1.1 parser and the HTTP/2 listener refuse them. */
 export function checkMethod(method: string): string | null {
-  if (method === 'CONNECT' || method === 'TRACE') return 'a method that is forwarded'
+  if (method === 'CONNECT' || method === 'TRACE') return 'a method that the gateway forwards'
   return METHODS.includes(method) ? null : `a method of HTTP${didYouMean(method, METHODS)}`
 }
 
 export function checkTarget(target: string): string | null {
   if (target.startsWith('unix:')) {
-    // The platform's sockaddr_un holds 107 bytes and an end.
+    // `sockaddr_un` holds 107 bytes and a terminating NUL.
     return /^unix:\/[^\0]{1,106}$/.test(target) ? null : 'unix: and the absolute path of a socket'
   }
   const parts = /^https?:\/\/([^/?#\\]*)(.*)$/is.exec(target)
@@ -89,13 +88,13 @@ export function checkTarget(target: string): string | null {
   if (authority.includes('@')) return 'a URL without credentials'
   if (rest !== '' && rest !== '/') return 'a URL without path, query and fragment'
   const host = parseHost(authority)
-  // Some hosts no connection can be opened to: `10.0.0.256` is neither an address nor a name.
+  // `URL.canParse` refuses hosts to which no connection can be opened: `10.0.0.256` is neither an address nor a name.
   return host.kind === 'bad' || host.port === '0' || authority.endsWith(':') || !URL.canParse(target)
     ? 'a URL with a valid host and port'
     : null
 }
 
-/** Equal for targets that are the same place. */
+/** Equal for two spellings of the same target. */
 export function targetKey(target: string): string {
   return target.startsWith('unix:') || !URL.canParse(target) ? target : new URL(target).origin
 }
@@ -107,7 +106,7 @@ export function checkOrigin(origin: string): string | null {
   return serialized === origin ? null : `the origin as browsers send it, ${JSON.stringify(serialized)}`
 }
 
-/** Same-origin, or an absolute URL that the file's author chose; never one that a request could bend. */
+/** A path of the own origin or a whole absolute URL, so that a request cannot change the host of the redirect. */
 export function checkLoginRedirect(location: string): string | null {
   if (/[^!-~]|\\/.test(location)) return 'printable ASCII without spaces and backslashes'
   if (/[{}]/.test(location.replaceAll('{path}', ''))) return '{path} as the only placeholder'
@@ -121,10 +120,13 @@ export function checkLoginRedirect(location: string): string | null {
 const ALWAYS_KEPT =
   'host cookie set-cookie authorization content-length content-type content-encoding origin range'
 
-/** Fields that mean something else already: as an identity field each would be taken from every client. */
+/** Fields that have another meaning. As an identity header such a field would be removed from every request. */
 const NOT_FOR_IDENTITY = new Set([...ALWAYS_KEPT.split(' '), 'forwarded', 'x-real-ip', 'x-request-id'])
 
-/** What proxies say of the connection. Others of this prefix are identity (`X-Forwarded-User`), and may be. */
+/**
+ * Fields in which proxies describe the connection. Other fields with this prefix are allowed, since some proxies use
+ * them for the identity (`X-Forwarded-User`).
+ */
 const FORWARDED =
   /^x-forwarded(?:-(?:by|client-cert|for|host|method|path|port|prefix|proto|protocol|scheme|server|ssl|uri))?$/
 
@@ -138,7 +140,10 @@ export function checkIdentityName(name: string): string | null {
   return reserved ? 'a header that has no other meaning' : null
 }
 
-/** Framing and the connection are the gateway's own (RFC 9112, section 6; RFC 9110, section 7.6.1). */
+/**
+ * Fields that frame the message or belong to the connection are set by the gateway alone (RFC 9112, section 6; RFC 9110,
+ * section 7.6.1).
+ */
 export function checkEditedName(name: string, of: 'request' | 'response'): string | null {
   const lower = name.toLowerCase()
   if (isHopByHop(lower) || lower === 'content-length') return 'a header that does not frame the message'

@@ -1,12 +1,12 @@
-/** Where a text stops being JSON. */
+/** The first place where a text is not JSON. */
 export interface SyntaxProblem {
-  /** Of the first character that no JSON text could have there; the text's length where it ends too early. */
+  /** Index of the first character that no JSON text could have there; the text's length where the text ends too early. */
   readonly offset: number
   readonly found: string
   readonly expected: string
 }
 
-/** Nobody's routing file is nested deeper; without a bound a hostile one would exhaust the stack. */
+/** No real routing file is nested deeper. Without a bound a hostile one would exhaust the stack. */
 const MAX_DEPTH = 64
 
 const SPACE = /[ \t\n\r]*/y
@@ -27,14 +27,14 @@ const EXPECTED: Record<Exclude<Expecting, 'comma or end'>, string> = {
   colon: 'a colon',
 }
 
-/** A scan's end, or what stopped it. */
+/** Where a scan ended, or the problem that stopped it. */
 type Scan = number | SyntaxProblem
 
 /**
- * Finds the first place where a text departs from RFC 8259. Parsers' own positions will not do: they differ on
- * what they point at, and some have none at the end of the text.
+ * Finds the first place where a text is not JSON (RFC 8259). The positions that JSON parsers report are not used: they
+ * point at different things, and some parsers report none at the end of the text.
  *
- * @returns null for a JSON text
+ * @returns null for valid JSON
  */
 export function findSyntaxProblem(text: string): SyntaxProblem | null {
   const found = scan(text)
@@ -111,17 +111,17 @@ function skipSpace(text: string, at: number): number {
   return endOf(SPACE, text, at)
 }
 
-/** The end of a sticky expression's match at `at`; `at` itself where it has none. */
+/** The end of a sticky expression's match at `at`; `at` itself where it does not match. */
 function endOf(expression: RegExp, text: string, at: number): number {
   expression.lastIndex = at
   return at + (expression.exec(text)?.[0].length ?? 0)
 }
 
 function problem(text: string, offset: number, expected: string): SyntaxProblem {
-  return { offset, found: nameOf(text, offset), expected }
+  return { offset, found: describeCharacter(text, offset), expected }
 }
 
-function nameOf(text: string, offset: number): string {
+function describeCharacter(text: string, offset: number): string {
   const code = text.codePointAt(offset)
   if (code === undefined) return offset === 0 ? 'an empty file' : 'the end of the file'
   if (code === 0xfeff) return 'a byte order mark (save the file as UTF-8 without one)'

@@ -8,27 +8,29 @@ export type LoadedFile =
   | {
       readonly ok: true
       readonly config: RoutingConfig
-      /** The file's content, by which it can be read again where it is not on the disk any more. */
+      /** The file's content, so that it can be parsed again even if the file has changed meanwhile. */
       readonly text: string
-      /** What is odd and does no harm, a line each. */
+      /** One line each. */
       readonly warnings: readonly string[]
     }
-  /** All problems, a line each. */
+  /** All problems, one line each. */
   | { readonly ok: false; readonly problems: readonly string[] }
 
-/** What a routing file is read from, and what it is called. */
 export interface FileSource {
-  /** True where it has to be a file: a pipe is read once, and an open one that nobody writes to would be waited for. */
+  /**
+   * True where only a regular file is accepted. A pipe can be read only once, and reading one that nobody writes to
+   * would never end.
+   */
   readonly regular?: boolean
-  /** Absolute; the files that it names are relative to its folder. */
+  /** Absolute. Names of TLS files are relative to its folder. */
   readonly path: string
-  /** Its name in problems; `path` by default. */
+  /** The file's name in problems; `path` by default. */
   readonly shown?: string
-  /** Where the gateway's own endpoints are; routes there are warned of. */
+  /** Prefix of the gateway's own endpoints. Routes below it cause a warning. */
   readonly gatewayPath?: string
 }
 
-/** Fifty thousand routes are a tenth of it. Without a bound `/dev/zero` would be read for ever. */
+/** Ten times as much as fifty thousand routes need. Without a bound reading `/dev/zero` would never end. */
 const MAX_BYTES = 64 * 1024 * 1024
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -39,36 +41,36 @@ const REASONS: Readonly<Record<string, string>> = {
   EPERM: 'a file that may not be read',
 }
 
-/** Reads and checks a routing file with the files that it names. Never rejects. */
+/** Reads and checks a routing file and the TLS files that it names. Never rejects. */
 export async function loadRoutingFile(source: FileSource): Promise<LoadedFile> {
   const { path, shown = path } = source
   if (source.regular === true && (await isSpecial(path))) {
-    return refused(shown, 'a pipe, socket or device', 'a file')
+    return unusable(shown, 'a pipe, socket or device', 'a file')
   }
   const read = await readBounded(createReadStream(path))
   if (!(read instanceof Error)) return checkRoutingBytes(read, source)
   const code = 'code' in read ? String(read.code) : read.message
-  return refused(
+  return unusable(
     shown,
     `${REASONS[code] ?? 'a file that cannot be read'} (${code})`,
     'a readable routing file',
   )
 }
 
-/** What is not there is told by reading it. */
+/** False for a missing file; reading it reports that. */
 async function isSpecial(path: string): Promise<boolean> {
   const found = await stat(path).catch(() => null)
   return found !== null && !found.isFile() && !found.isDirectory()
 }
 
-/** As `loadRoutingFile`, from a stream; `path` says only where the files that it names are. */
+/** Like `loadRoutingFile`, but reads from a stream. `source.path` is used only to find the TLS files. */
 export async function loadRoutingStream(
   stream: AsyncIterable<Uint8Array | string>,
   source: FileSource,
 ): Promise<LoadedFile> {
   const { path, shown = path } = source
   const read = await readBounded(stream)
-  if (read instanceof Error) return refused(shown, `an error (${read.message})`, 'a routing file')
+  if (read instanceof Error) return unusable(shown, `an error (${read.message})`, 'a routing file')
   return checkRoutingBytes(read, source)
 }
 
@@ -79,7 +81,7 @@ async function readBounded(stream: AsyncIterable<Uint8Array | string>): Promise<
     for await (const chunk of stream) {
       chunks.push(Buffer.from(chunk as Uint8Array))
       length += chunk.length
-      // One byte more than allowed is enough to know.
+      // Enough has been read to know that the file is too large.
       if (length > MAX_BYTES) break
     }
   } catch (error) {
@@ -91,14 +93,14 @@ async function readBounded(stream: AsyncIterable<Uint8Array | string>): Promise<
 function checkRoutingBytes(bytes: Buffer, source: FileSource): LoadedFile {
   const { path, shown = path } = source
   if (bytes.length > MAX_BYTES) {
-    return refused(shown, `more than ${MAX_BYTES / 1024 / 1024} MiB`, 'a routing file')
+    return unusable(shown, `more than ${MAX_BYTES / 1024 / 1024} MiB`, 'a routing file')
   }
   const text = decode(bytes)
   if (text === null) return { ok: false, problems: [formatProblem(notUtf8(bytes, shown))] }
   return loadRoutingText(text, source)
 }
 
-/** As `loadRoutingFile`, from its content; `path` says only where the files that it names are. */
+/** Like `loadRoutingFile`, for content that was read before. `source.path` is used only to find the TLS files. */
 export function loadRoutingText(text: string, source: FileSource): LoadedFile {
   const { path } = source
   const read = parseRoutingFile(text, path, { ...source, opensFiles: true })
@@ -106,7 +108,7 @@ export function loadRoutingText(text: string, source: FileSource): LoadedFile {
   return { ok: true, config: read.config, text, warnings: read.warnings.map(formatWarning) }
 }
 
-/** @returns null where the bytes are not UTF-8. A byte order mark stays, to be told. */
+/** @returns null where the bytes are not UTF-8. A byte order mark is kept, so that it is reported as a problem. */
 function decode(bytes: Uint8Array, stream = false): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes, { stream })
@@ -116,7 +118,7 @@ function decode(bytes: Uint8Array, stream = false): string | null {
 }
 
 function notUtf8(bytes: Buffer, file: string): FileProblem {
-  // The longest beginning that could still go on as UTF-8.
+  // Searches for the longest beginning that is valid UTF-8.
   let good = 0
   for (let bad = bytes.length + 1; bad - good > 1; ) {
     const middle = (good + bad) >> 1
@@ -133,7 +135,7 @@ function notUtf8(bytes: Buffer, file: string): FileProblem {
   })
 }
 
-function refused(file: string, found: string, expected: string): LoadedFile {
+function unusable(file: string, found: string, expected: string): LoadedFile {
   const problem = problemAt(file, { line: 1, column: 1 }, { path: [], found, expected })
   return { ok: false, problems: [formatProblem(problem)] }
 }

@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { quote } from '../../core/message-text.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { crossCheck } from './cross-checks.ts'
-import { describeIssue, type FileProblem, locate, problemAt } from './file-problems.ts'
+import { describeIssue, type FileProblem, locateFindings, problemAt } from './file-problems.ts'
 import { defaultIdentity, fileSchema, type RouteConfig, type RoutingConfig } from './file-schema.ts'
 import { findWarnings } from './file-warnings.ts'
 import { parseJson } from './source-positions.ts'
@@ -16,34 +16,34 @@ export type ParsedRoutingFile =
   | {
       readonly ok: true
       readonly config: RoutingConfig
-      /** What is odd and does no harm, in the order of the text. */
+      /** Things that are valid but probably a mistake, in the order of the text. */
       readonly warnings: readonly FileProblem[]
     }
   | {
       readonly ok: false
-      /** All of them, in the order of the text; a syntax error is the only one. */
+      /** All problems, in the order of the text. A syntax error is always the only one. */
       readonly problems: readonly FileProblem[]
     }
 
 type ParsedFile = z.output<typeof fileSchema>
 
 export interface ReadOptions {
-  /** What the file is called in problems. */
+  /** The file's name in problems. */
   readonly shown?: string
-  /** Whether the files that it names are opened too; they are not by default. */
+  /** Whether the TLS files that it names are checked as well; false by default. */
   readonly opensFiles?: boolean
-  /** Prefix of the gateway's own endpoints; without it no route is warned of for it. */
+  /** Prefix of the gateway's own endpoints. Without it there is no warning of routes below it. */
   readonly gatewayPath?: string
 }
 
 /**
- * Reads a routing file: strict JSON (RFC 8259; no comments, no trailing commas, no byte order mark, no key twice
- * in one object).
+ * Parses and checks a routing file. It is strict JSON (RFC 8259): no comments, no trailing commas, no byte order mark,
+ * and no key twice in one object.
  *
- * In the result defaults are filled in, durations are milliseconds, file names absolute, hosts in lower case, and
- * prefixes without the trailing slash that they may have in the file.
+ * In the result, defaults are filled in, durations are in milliseconds, file names absolute, hosts in lower case, and
+ * prefixes have no trailing slash.
  *
- * @param path its name, for problems and for the file names in it
+ * @param path the file's path; used in problems, and to resolve the file names in it
  */
 export function parseRoutingFile(
   text: string,
@@ -66,13 +66,13 @@ export function parseRoutingFile(
     problemAt(file, position, {
       path,
       found: `the key ${quote(String(path.at(-1)))} again`,
-      expected: `each key once; it is at line ${first.line} already`,
+      expected: `each key once; it already stands at line ${first.line}`,
     }),
   )
-  const problems = [...locate(file, findings, positions), ...repeated].sort(byPosition)
+  const problems = [...locateFindings(file, findings, positions), ...repeated].sort(byPosition)
   if (problems.length > 0 || !parsed.success) return { ok: false, problems }
-  const config = complete(parsed.data, folder)
-  const warnings = locate(file, findWarnings(config, gatewayPath ?? null), positions).sort(byPosition)
+  const config = fillIn(parsed.data, folder)
+  const warnings = locateFindings(file, findWarnings(config, gatewayPath ?? null), positions).sort(byPosition)
   return { ok: true, config, warnings }
 }
 
@@ -80,18 +80,18 @@ function byPosition(a: FileProblem, b: FileProblem): number {
   return a.line - b.line || a.column - b.column
 }
 
-function complete(parsed: ParsedFile, folder: string): RoutingConfig {
+function fillIn(parsed: ParsedFile, folder: string): RoutingConfig {
   const upstreams = Object.entries(parsed.upstreams).map(
     ([name, upstream]) => [name, withAbsoluteFiles(upstream, folder)] as const,
   )
   return {
     identity: parsed.identity,
     upstreams: new Map(upstreams),
-    routes: parsed.routes.map(completeRoute),
+    routes: parsed.routes.map(fillInRoute),
   }
 }
 
-function completeRoute(route: ParsedFile['routes'][number]): RouteConfig {
+function fillInRoute(route: ParsedFile['routes'][number]): RouteConfig {
   const { host, path, exact } = route
   return {
     ...route,

@@ -2,11 +2,11 @@ import { z } from 'zod'
 import { DURATION, milliseconds } from './formats.ts'
 
 /*
- * Kinds of fields that the routing file is made of. The message of every issue raised by them is what was
- * expected; what was found, and where, is read from the source.
+ * The kinds of fields in the routing file. The message of each issue is what was expected; what was found, and where,
+ * is read from the text of the file.
  */
 
-/** Durations beyond a day are taken for typing errors. */
+/** A duration of more than a day is most likely a typing error. */
 const MAX_DURATION_MS = 86_400_000
 
 /** A string for which `check` returns null, and otherwise what it expected. */
@@ -22,10 +22,10 @@ export function matching(expression: RegExp, expected: string) {
   return z.string().regex(expression, { error: expected, abort: true })
 }
 
-/** As `DURATION`, without 0. */
+/** `DURATION` without 0, as a pattern for editors. */
 const EDITORS_DURATION = '^[1-9]\\d{0,8}(?:ms|s|m)$'
 
-/** Comes out in milliseconds. */
+/** A duration, converted to milliseconds. */
 export function duration(byDefault: string, description: string) {
   return matching(DURATION, 'a duration such as 500ms, 5s or 1m')
     .refine((value) => milliseconds(value) > 0 && milliseconds(value) <= MAX_DURATION_MS, {
@@ -42,7 +42,7 @@ export function integer(least: number, most: number) {
   return z.int({ error, abort: true }).min(least, { error, abort: true }).max(most, { error })
 }
 
-/** An object without other keys; where it has some, the issue's message lists the known ones. */
+/** An object without unknown keys. Where there are some, the issue's message lists the known keys. */
 export function strict<S extends z.ZodRawShape>(shape: S) {
   return z.strictObject(shape, {
     error: (issue) => (issue.code === 'unrecognized_keys' ? Object.keys(shape).join(' ') : undefined),

@@ -1,28 +1,28 @@
 import { evaluate, type MemberNode, type ObjectNode, parse, type ValueNode } from '@humanwhocodes/momoa'
 import { findSyntaxProblem, type SyntaxProblem } from './json-syntax.ts'
 
-/** Names of members and indexes of elements, from the top. */
+/** Names of members and indexes of elements, from the outermost to the innermost. */
 export type JsonPath = readonly (string | number)[]
 
-/** From 1; columns count UTF-16 units, as editors do. */
+/** Counted from 1. Columns count UTF-16 code units, as editors do. */
 export interface Position {
   readonly line: number
   readonly column: number
 }
 
-/** Where the parts of a JSON text stand in it. */
+/** The positions of keys and values in a JSON text. */
 export interface SourcePositions {
-  /** Of the value at `path`, or of the innermost one around it that exists. */
+  /** The position of the value at `path`; where there is none, that of the innermost value around it that exists. */
   ofValue(path: JsonPath): Position
-  /** Of the key that ends `path`; of its value where that is an element of an array. */
+  /** The position of the last key in `path`; for an element of an array, that of its value. */
   ofKey(path: JsonPath): Position
-  /** The value at `path` as the text spells it; empty where there is none. */
+  /** The text of the value at `path`; empty where there is none. */
   textOf(path: JsonPath): string
 }
 
 export interface Duplicate {
   readonly path: JsonPath
-  /** Of the second key. */
+  /** The position of the second key. */
   readonly position: Position
   readonly first: Position
 }
@@ -32,7 +32,7 @@ export type ParsedJson =
       readonly kind: 'ok'
       readonly value: unknown
       readonly positions: SourcePositions
-      /** Keys that an object has twice, of which RFC 8259, section 4, says that nobody knows which one counts. */
+      /** Keys that occur twice in an object. Parsers differ in which of them counts (RFC 8259, section 4). */
       readonly duplicates: readonly Duplicate[]
     }
   | { readonly kind: 'bad'; readonly problem: SyntaxProblem & Position }
@@ -63,7 +63,10 @@ function createPositions(text: string, root: ValueNode): SourcePositions {
   }
 }
 
-/** Finds an object's last member of a name; many problems in a large object must not cost their product. */
+/**
+ * Finds the last member with a name in an object. Uses an index, so that the time for many problems in a large object
+ * does not grow with the product of their numbers.
+ */
 function createIndex(): (object: ObjectNode, name: unknown) => MemberNode | undefined {
   const indexes = new Map<ObjectNode, ReadonlyMap<unknown, MemberNode>>()
   return (object, name) => {
@@ -128,13 +131,13 @@ function start(node: { readonly loc: { readonly start: Position } }): Position {
   return { line, column }
 }
 
-/** Of a character, by its index in the text. */
+/** The position of the character at an index in the text. */
 export function positionAt(text: string, offset: number): Position {
   const lines = text.slice(0, offset).split(/\r\n|\r|\n/)
   return { line: lines.length, column: lines.at(-1)!.length + 1 }
 }
 
-/** RFC 6901, section 3. */
+/** The JSON pointer of a path (RFC 6901, section 3). */
 export function jsonPointer(path: JsonPath): string {
   return path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Finding } from './file-problems.ts'
 
-/** Names of files as an upstream's `tls` has them; any may be of another kind. */
+/** The `tls` of an upstream as it stands in the file. Its values may be of any type. */
 export type TlsFileNames = Readonly<Record<string, unknown>>
 
 const TLS_FILES = ['caFile', 'certFile', 'keyFile'] as const
@@ -11,10 +11,10 @@ const TLS_FILES = ['caFile', 'certFile', 'keyFile'] as const
 type TlsFile = (typeof TLS_FILES)[number]
 
 /**
- * Looks at the files that an upstream names. What cannot be loaded is told with the rest, not by the first
- * connection to a target.
+ * Checks the files that an upstream's `tls` names, so that a file that cannot be loaded is reported with the other
+ * problems and not when the first connection to a target fails.
  *
- * @param folder that relative names are relative to
+ * @param folder the folder to which relative names are relative
  */
 export function checkTlsFiles(
   tls: TlsFileNames,
@@ -46,5 +46,5 @@ function foundInstead(key: TlsFile, path: string, error: unknown): Pick<Finding,
     return { found: `${path} (${String(error.code)})`, expected: 'a readable file' }
   }
   const expected = key === 'keyFile' ? 'a private key in PEM, without a passphrase' : 'certificates in PEM'
-  return { found: `${path}, which holds something else`, expected }
+  return { found: `${path}, which contains something else`, expected }
 }

@@ -7,7 +7,7 @@ import { checked, duration, integer, list, matching, strict } from './schema-fie
  */
 
 /*
- * Patterns where a function judges: what an editor can tell of the same. They take all that the function takes.
+ * Patterns for editors, for values that a function checks. They accept everything that the function accepts.
  */
 const TARGET_LIKE = '^(?:[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s]+/?|unix:/.+)$'
 export const HOST_LIKE = '^(?:(?:\\*\\.)?[^\\s/:*]+|\\[[0-9A-Fa-f:.]+\\])$'
@@ -28,7 +28,7 @@ const target = z
   .describe('A URL, or an object of a URL and a weight.')
 
 const timeouts = strict({
-  connect: duration('2s', 'For a connection to a target to be made.'),
+  connect: duration('2s', 'Until a connection to a target is made.'),
   response: duration('60s', "Until the head of a target's answer has come."),
   idle: duration('60s', 'Between two parts of an answer; not for WebSockets.'),
 }).transform(({ connect, response, idle }) => ({ connectMs: connect, responseMs: response, idleMs: idle }))
@@ -70,19 +70,21 @@ function fileName(description: string) {
 }
 
 const tls = strict({
-  caFile: fileName("PEM file of the authorities that may vouch for the targets, instead of the system's."),
+  caFile: fileName(
+    "PEM file of the authorities that sign the targets' certificates, instead of the system's.",
+  ),
   serverName: checked(checkServerName)
     .optional()
     .describe("Name that the targets' certificates must be for, instead of the one in their URL.")
     .meta({ pattern: HOST_LIKE, examples: ['api.internal'] }),
-  certFile: fileName('PEM file of the certificate that the gateway shows.'),
+  certFile: fileName("PEM file of the gateway's client certificate."),
   keyFile: fileName("PEM file of that certificate's key."),
 })
 
 export const upstream = strict({
   targets: list(target, 'target')
     .describe(
-      'The origins that serve this upstream, all the same thing. Of host names all addresses are used, and asked for again every 30 seconds.',
+      'The origins of this upstream, which all serve the same. All addresses of a host name are used, and are looked up again after 30 seconds at the latest.',
     )
     .meta({ examples: [['http://10.0.0.11:8000', { url: 'http://10.0.0.12:8000', weight: 2 }]] }),
   balance: z
@@ -102,7 +104,7 @@ export const upstream = strict({
   retries: integer(0, 10)
     .default(1)
     .describe(
-      'How often a request is tried at another target: an idempotent one of whose answer no byte came, or any whose connection was refused; never once a byte of its body is gone, and for 20% of the requests at most. The default is 1.',
+      'How often a request is retried at another target: an idempotent request of whose answer no byte came, or any request whose connection was refused; never after a byte of its body was sent, and at most 20% of the requests. The default is 1.',
     ),
   maxConnections: integer(1, 65535)
     .default(128)
@@ -112,12 +114,14 @@ export const upstream = strict({
   maxPending: integer(0, 1_000_000)
     .default(1024)
     .describe(
-      'Requests that may wait for a connection, for each worker; past it 503 `upstream_overloaded`. One that waits for as long as `timeouts.response` is 504. The default is 1024.',
+      'Requests that may wait for a connection, for each worker; past it 503 `upstream_overloaded`. A request that waits for as long as `timeouts.response` gets 504. The default is 1024.',
     ),
   protocol: z
     .enum(['http1', 'http2'])
     .default('http1')
-    .describe('What targets speak; `http2` needs no negotiation on `http:`. The default is `http1`.'),
+    .describe(
+      'Protocol of the targets. With `http2`, `http:` targets have to accept it without negotiation. The default is `http1`.',
+    ),
   health: health
     .optional()
     .describe('Active checks of the targets; without it there are none.')
@@ -125,11 +129,11 @@ export const upstream = strict({
   ejection: ejection
     .optional()
     .describe(
-      'Takes out targets whose answers fail, never the last one; without it none are. One that comes back is eased in over ten seconds.',
+      'Takes out targets whose answers fail, never the last one; without it none are. A target that comes back gets its full share over ten seconds (slow start).',
     )
     .meta({ examples: [{}] }),
   tls: tls
     .optional()
-    .describe('How `https:` targets are spoken to.')
+    .describe('TLS settings for `https:` targets.')
     .meta({ examples: [{ caFile: 'ca.pem' }] }),
 }).describe('Targets that serve the same thing.')

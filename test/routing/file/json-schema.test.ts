@@ -30,13 +30,13 @@ function* shown(node: SchemaObject, place: string): Generator<Shown> {
 
 const all = [...shown(schema, '')]
 
-t.test('every key, item and value of the file is explained to an editor', async (t) => {
+t.test('every key, item and value has a description for editors', async (t) => {
   t.ok(all.length > 60)
   for (const { place, schema } of all) t.match(schema.description, /^[A-Z`].{8,}\.$/, place)
 })
 
 t.test(
-  'every key has values to complete: a default, examples, alternatives, or keys of its own',
+  'every key has values that an editor can complete: a default, examples, alternatives or keys of its own',
   async (t) => {
     for (const { place, schema } of all) {
       if (/\/\*$/.test(place)) continue
@@ -46,14 +46,14 @@ t.test(
   },
 )
 
-t.test('every string that has a form has a pattern', async (t) => {
+t.test('every string with a format has a pattern', async (t) => {
   const free = new Set(['/$schema', '/routes/*/upstream', '/routes/*/mandates/*'])
   for (const { place, schema } of all) {
     if (schema.type === 'string' && !free.has(place)) t.ok(schema.pattern ?? schema.enum, place)
   }
 })
 
-t.test('defaults and examples are good by the same schema', async (t) => {
+t.test('defaults and examples are valid by the schema', async (t) => {
   for (const { place, schema } of all) {
     const judge = new Ajv({ strict: false }).compile(schema)
     for (const value of [...(schema.examples ?? []), ...('default' in schema ? [schema.default] : [])])
@@ -61,12 +61,12 @@ t.test('defaults and examples are good by the same schema', async (t) => {
   }
 })
 
-t.test('no object takes a key that it does not know', async (t) => {
+t.test('no object accepts unknown keys', async (t) => {
   for (const each of [{ place: '', schema }, ...all])
     if (each.schema.properties !== undefined) t.equal(each.schema.additionalProperties, false, each.place)
 })
 
-t.test('the example file is good by the schema', async (t) => {
+t.test('the example file is valid by the schema', async (t) => {
   t.ok(validate(load('upstreams.example.json')), JSON.stringify(validate.errors))
 })
 
@@ -99,7 +99,7 @@ const TAKEN: readonly object[] = [
   { upstreams: {}, routes: [] },
 ]
 for (const value of TAKEN) {
-  t.test(`schema and code take ${JSON.stringify(value)}`, async (t) => {
+  t.test(`schema and code accept ${JSON.stringify(value)}`, async (t) => {
     t.ok(good(value), 'the code')
     t.ok(validate(value), JSON.stringify(validate.errors))
   })

@@ -5,55 +5,58 @@ import { jsonPointer, parseJson } from '../../../gateway/routing/file/source-pos
 
 const RUNS = { numRuns: 3000, seed: 20240607 }
 
-t.test('a syntax problem is at the first character that no JSON text could have there', (t) => {
-  // The offending character follows the mark.
-  const cases = [
-    '{"a":1,¦}',
-    '[1,¦]',
-    '[1 ¦2]',
-    '{"a":1 ¦"b":2}',
-    '{"a" ¦1}',
-    '{"a":¦}',
-    '{¦a:1}',
-    "{¦'a':1}",
-    '[1,¦,2]',
-    '[¦}',
-    '{} ¦x',
-    '¦// comment\n{}',
-    '{ ¦/* comment */ }',
-    '¦NaN',
-    '¦True',
-    'tr¦oe',
-    'nul¦,',
-    '0¦1',
-    '-¦x',
-    '1.¦,',
-    '1e¦,',
-    '1e+¦',
-    '¦.5',
-    '¦+1',
-    '"a¦\nb"',
-    '"a¦\tb"',
-    '"\\¦x"',
-    '"\\u12¦G4"',
-    '"abc¦',
-    '{"a":1¦',
-    '[¦',
-    'tru¦',
-    '¦',
-    ' \n¦',
-    '¦\ufeff{}',
-    '¦\0',
-    '{}¦\0',
-  ]
-  for (const marked of cases) {
-    const text = marked.replace('¦', '')
-    t.equal(findSyntaxProblem(text)?.offset, marked.indexOf('¦'), JSON.stringify(marked))
-  }
-  t.end()
-})
+t.test(
+  'the position of a syntax problem is that of the first character that no JSON text could have there',
+  (t) => {
+    // The offending character follows the mark.
+    const cases = [
+      '{"a":1,¦}',
+      '[1,¦]',
+      '[1 ¦2]',
+      '{"a":1 ¦"b":2}',
+      '{"a" ¦1}',
+      '{"a":¦}',
+      '{¦a:1}',
+      "{¦'a':1}",
+      '[1,¦,2]',
+      '[¦}',
+      '{} ¦x',
+      '¦// comment\n{}',
+      '{ ¦/* comment */ }',
+      '¦NaN',
+      '¦True',
+      'tr¦oe',
+      'nul¦,',
+      '0¦1',
+      '-¦x',
+      '1.¦,',
+      '1e¦,',
+      '1e+¦',
+      '¦.5',
+      '¦+1',
+      '"a¦\nb"',
+      '"a¦\tb"',
+      '"\\¦x"',
+      '"\\u12¦G4"',
+      '"abc¦',
+      '{"a":1¦',
+      '[¦',
+      'tru¦',
+      '¦',
+      ' \n¦',
+      '¦\ufeff{}',
+      '¦\0',
+      '{}¦\0',
+    ]
+    for (const marked of cases) {
+      const text = marked.replace('¦', '')
+      t.equal(findSyntaxProblem(text)?.offset, marked.indexOf('¦'), JSON.stringify(marked))
+    }
+    t.end()
+  },
+)
 
-t.test('what is found is named, invisible characters by their number', (t) => {
+t.test('a problem names the character found, an invisible one by its number', (t) => {
   t.match(findSyntaxProblem('[1,]'), { found: '"]"', expected: 'a value' })
   t.match(findSyntaxProblem('{"a":1,}'), { found: '"}"', expected: 'a key in double quotes' })
   t.match(findSyntaxProblem('{"a":1'), { found: 'the end of the file', expected: 'a comma or "}"' })
@@ -65,7 +68,7 @@ t.test('what is found is named, invisible characters by their number', (t) => {
   t.end()
 })
 
-t.test('nesting that would exhaust the stack is refused', (t) => {
+t.test('nesting deeper than 64 levels is refused', (t) => {
   t.match(findSyntaxProblem('['.repeat(1_000_000)), { offset: 64, expected: /64 levels/ })
   t.match(findSyntaxProblem('{"a":'.repeat(1_000_000)), { offset: 64 * 5 })
   t.equal(findSyntaxProblem('['.repeat(64) + ']'.repeat(64)), null)
@@ -90,25 +93,28 @@ const damaged = fc
     return text.slice(0, offset) + inserted + text.slice(offset + removed)
   })
 
-t.test('exactly what the platform parses is accepted, and where it names a place it is the same', (t) => {
-  let refused = 0
-  const property = fc.property(fc.oneof(jsonText, damaged), (text) => {
-    const problem = findSyntaxProblem(text)
-    try {
-      JSON.parse(text)
-      return problem === null
-    } catch (error) {
-      refused++
-      const place = /at position (\d+)/.exec((error as Error).message)?.[1]
-      return problem !== null && (place === undefined || problem.offset === Number(place))
-    }
-  })
-  t.doesNotThrow(() => fc.assert(property, RUNS))
-  t.ok(refused > RUNS.numRuns / 5, 'a fair share was refused')
-  t.end()
-})
+t.test(
+  'exactly the texts that JSON.parse accepts are accepted, and reported positions agree with its own',
+  (t) => {
+    let refused = 0
+    const property = fc.property(fc.oneof(jsonText, damaged), (text) => {
+      const problem = findSyntaxProblem(text)
+      try {
+        JSON.parse(text)
+        return problem === null
+      } catch (error) {
+        refused++
+        const place = /at position (\d+)/.exec((error as Error).message)?.[1]
+        return problem !== null && (place === undefined || problem.offset === Number(place))
+      }
+    })
+    t.doesNotThrow(() => fc.assert(property, RUNS))
+    t.ok(refused > RUNS.numRuns / 5, 'a fair share was refused')
+    t.end()
+  },
+)
 
-t.test('what is accepted has the value that the platform gives it', (t) => {
+t.test('an accepted text has the same value as by JSON.parse', (t) => {
   const property = fc.property(jsonText, (text) => {
     const parsed = parseJson(text)
     return parsed.kind === 'ok' && JSON.stringify(parsed.value) === JSON.stringify(JSON.parse(text))
@@ -117,7 +123,7 @@ t.test('what is accepted has the value that the platform gives it', (t) => {
   t.end()
 })
 
-t.test('positions count lines and columns from 1, whatever ends a line', (t) => {
+t.test('lines and columns are counted from 1, with any kind of line end', (t) => {
   for (const end of ['\n', '\r\n', '\r']) {
     const parsed = parseJson(`{${end}  "a": [${end}    1, {"b": "é\u{1f600}", "c": 2}]}`)
     if (parsed.kind === 'bad') throw new Error('not parsed')
@@ -136,7 +142,7 @@ t.test('positions count lines and columns from 1, whatever ends a line', (t) => 
   t.end()
 })
 
-t.test('keys that an object has twice are told with both their places', (t) => {
+t.test('a key that occurs twice in an object is reported with both positions', (t) => {
   const parsed = parseJson('{"a": 1,\n "b": [{"c": 1, "\\u0063": 2}],\n "a": 3}')
   t.match(parsed, {
     duplicates: [

@@ -48,7 +48,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
           scheduler: parts.scheduler,
           timeoutMs: settings.lookupTimeoutMs,
           lookup: parts.lookup,
-          onToken: (id) => guard.revoked(parts.table.canonicalId(id)),
+          onToken: (id) => guard.closeByToken(parts.table.canonicalId(id)),
           onListening() {
             storeEvents.listening()
             guard.recheck()

@@ -29,15 +29,15 @@ export type AuthDecision =
   | {
       readonly kind: 'authenticated'
       readonly identity: Identity
-      /** When the session ends, epoch milliseconds: the row's word, or the token's own where the row has none. */
+      /** When the session ends, epoch milliseconds: the row's expiry, or the token's where the row has none. */
       readonly expiresAt: number
       /** When the token itself ends, epoch milliseconds. */
       readonly tokenExpiresAt: number
     }
   | { readonly kind: 'anonymous' }
-  /** A policy says no. `reason` is for operators; it never holds the token. */
+  /** A policy refuses the request. `reason` is for operators, and never contains the token. */
   | { readonly kind: 'refused'; readonly code: CredentialsCode; readonly reason: string }
-  /** Something broke on the way to a decision: never a 401. */
+  /** Something broke before a decision was made; the answer is never 401. */
   | { readonly kind: 'failed'; readonly error: GatewayError }
 
 export interface AuthenticatorParts {
@@ -45,7 +45,7 @@ export interface AuthenticatorParts {
   readonly lookup: Pick<TokenLookup, 'find'>
   readonly refusals: NegativeCache
   readonly onLookup: (result: 'active' | 'refused' | 'failed', startedAt: number) => void
-  /** @param tokenId null where the token could not even be verified */
+  /** @param tokenId null where the token could not be verified */
   readonly onFault?: (error: GatewayError, tokenId: string | null) => void
   readonly onCacheHit: () => void
   /** Milliseconds, monotonic. */
@@ -54,15 +54,15 @@ export interface AuthenticatorParts {
 
 export interface Authenticator {
   /**
-   * Decides on one access token. Every call that gets past the signature looks the token up; only refusals by
-   * the table may come from the negative cache.
+   * Decides on an access token. Each token with a good signature is looked up; only refusals by the table may come from the
+   * negative cache.
    *
-   * @param tell called once, at once where nothing has to be waited for; must not throw
+   * @param onResult called once, synchronously where nothing has to be waited for; must not throw
    */
-  authenticate(cookie: CookieValue, tell: Tell): void
+  authenticate(cookie: CookieValue, onResult: DecisionCallback): void
 }
 
-type Tell = (decision: AuthDecision) => void
+type DecisionCallback = (decision: AuthDecision) => void
 
 export const ANONYMOUS: AuthDecision = { kind: 'anonymous' }
 
@@ -75,71 +75,71 @@ const REASONS: Record<RefusalCode, string> = {
 export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const { verifier, lookup, refusals } = parts
 
-  function conclude(token: VerifiedToken, found: Lookup, askedAt: number): AuthDecision {
+  function decideByLookup(token: VerifiedToken, found: Lookup, askedAt: number): AuthDecision {
     if (found.kind === 'failed') {
       parts.onLookup('failed', askedAt)
       parts.onFault?.(found.error, token.jti)
       return found
     }
-    const decision = decide(token, found)
+    const decision = decideByRow(token, found)
     parts.onLookup(decision.kind === 'authenticated' ? 'active' : 'refused', askedAt)
     return decision
   }
 
-  function decide(token: VerifiedToken, found: Exclude<Lookup, { kind: 'failed' }>): AuthDecision {
+  function decideByRow(token: VerifiedToken, found: Exclude<Lookup, { kind: 'failed' }>): AuthDecision {
     if (found.kind === 'unknown') return refuseByTable(token, 'token_unknown')
     const code = refusalByRow(found.row)
-    return code === null ? identify(token, found.row) : refuseByTable(token, code)
+    return code === null ? compareClaims(token, found.row) : refuseByTable(token, code)
   }
 
   function refuseByTable(token: VerifiedToken, code: RefusalCode): AuthDecision {
     refusals.set(token.jti, code)
-    return refused(code, REASONS[code])
+    return refuse(code, REASONS[code])
   }
 
-  function proceed(verified: Verification, tell: Tell): void {
+  function lookUp(verified: Verification, onResult: DecisionCallback): void {
     if (verified.kind === 'refused') {
-      tell(refused(verified.code, verified.reason))
+      onResult(refuse(verified.code, verified.reason))
       return
     }
     const { token } = verified
     const cached = refusals.get(token.jti)
     if (cached === undefined) {
       const askedAt = parts.now()
-      lookup.find(token.jti, (found) => tell(conclude(token, found, askedAt)))
+      lookup.find(token.jti, (found) => onResult(decideByLookup(token, found, askedAt)))
     } else {
       parts.onCacheHit()
-      tell(refused(cached, REASONS[cached]))
+      onResult(refuse(cached, REASONS[cached]))
     }
   }
 
-  function verify(jwt: string, tell: Tell): void {
+  function verify(jwt: string, onResult: DecisionCallback): void {
     const verified = verifier.verify(jwt, 'access')
     if (verified instanceof Promise)
       verified.then(
-        (late) => proceed(late, tell),
+        (late) => lookUp(late, onResult),
         (cause) => {
           const error = asFault(cause)
           parts.onFault?.(error, null)
-          tell({ kind: 'failed', error })
+          onResult({ kind: 'failed', error })
         },
       )
-    else proceed(verified, tell)
+    else lookUp(verified, onResult)
   }
 
   return {
-    authenticate(cookie, tell) {
-      if (cookie.kind === 'one') verify(cookie.value, tell)
-      else if (cookie.kind === 'none') tell(refused('credentials_missing', 'no access cookie'))
-      else tell(refused('credentials_ambiguous', 'several access cookies with different values'))
+    authenticate(cookie, onResult) {
+      if (cookie.kind === 'one') verify(cookie.value, onResult)
+      else if (cookie.kind === 'none') onResult(refuse('credentials_missing', 'no access cookie'))
+      else onResult(refuse('credentials_ambiguous', 'several access cookies with different values'))
     },
   }
 }
 
-/** The identity is the row's; a claim that says otherwise means that token and table have parted. */
-function identify(token: VerifiedToken, row: TokenRow): AuthDecision {
+/** The identity is that of the row; a claim that differs from the row refuses the token. */
+function compareClaims(token: VerifiedToken, row: TokenRow): AuthDecision {
   const differs = claimThatDiffers(token, row)
-  if (differs !== null) return refused('token_mismatch', `the claim ${differs} is not the row's`)
+  if (differs !== null) return refuse('token_mismatch', `the claim ${differs} differs from the row`)
   const { userId, mandateId, sessionId } = row
   return {
     kind: 'authenticated',
@@ -149,7 +149,7 @@ function identify(token: VerifiedToken, row: TokenRow): AuthDecision {
   }
 }
 
-function refused(code: CredentialsCode, reason: string): AuthDecision {
+function refuse(code: CredentialsCode, reason: string): AuthDecision {
   return { kind: 'refused', code, reason }
 }
 

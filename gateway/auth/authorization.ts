@@ -3,7 +3,14 @@ import type { Identity } from './authenticator.ts'
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS'])
 
-/** True where the route takes this mandate. An anonymous request has none. */
+/** The scheme and the host of an origin (RFC 6454). */
+export interface Origin {
+  readonly scheme: string
+  /** With the port, where `Host` has one. */
+  readonly host: string
+}
+
+/** True where the route allows this mandate. An anonymous request has none. */
 export function mandateAllowed(
   route: { readonly mandates: ReadonlySet<string> | null },
   identity: Identity | null,
@@ -13,15 +20,15 @@ export function mandateAllowed(
 }
 
 /**
- * The defence against requests that another site makes a browser send with the user's cookie: a WebSocket
- * handshake or a request that may change something passes only from its own origin or an allowed one. Requests
- * without `Origin` are not a browser's cross-site ones.
+ * Defends against requests that another site makes a browser send with the user's cookie (cross-site request forgery). A
+ * WebSocket handshake, or a request that may change something, passes only from its own origin or an allowed one. A
+ * browser sends `Origin` with every such request from another site.
  *
- * @param own the request's own scheme and `Host`
+ * @param own the request's own origin, and whether it is a WebSocket handshake
  */
 export function originAllowed(
   head: Pick<RequestHead, 'method' | 'headers'>,
-  own: { readonly scheme: string; readonly host: string; readonly upgrade: boolean },
+  own: Origin & { readonly upgrade: boolean },
   allowed: ReadonlySet<string> | null,
 ): boolean {
   const { origin } = head.headers
@@ -32,7 +39,7 @@ export function originAllowed(
   return normal === normalOrigin(`${own.scheme}://${own.host}`) || (allowed?.has(normal) ?? false)
 }
 
-/** The serialised origin (RFC 6454, section 6.2), or null where the text is none (`null`, a list, a path). */
+/** The serialised origin (RFC 6454, section 6.2), or null where the text is no origin (`null`, a list, a path). */
 export function normalOrigin(text: string): string | null {
   if (!/^https?:\/\/[^\s/?#@\\]+$/i.test(text) || !URL.canParse(text)) return null
   return new URL(text).origin

@@ -15,7 +15,7 @@ import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
 import type { SendEvent } from '../telemetry/logging/token-store-events.ts'
 import { createTokenStoreLog } from '../telemetry/logging/token-store-log.ts'
-import { exposeTogether } from '../telemetry/metrics/exposition.ts'
+import { exposeAggregated } from '../telemetry/metrics/exposition.ts'
 import type { ServeEnvironment } from './serve-environment.ts'
 import type { Signals } from './signals.ts'
 
@@ -117,7 +117,7 @@ export async function serveWithWorkers(
   const operations = createOperations({
     ask: workers.ask,
     count: settings.workers,
-    expose: async (format) => exposeTogether(await workers.metrics(), format),
+    expose: async (format) => exposeAggregated(await workers.metrics(), format),
     version: environment.version,
     settings,
     scheduler: systemScheduler,

@@ -1,7 +1,7 @@
 import type { Worker } from 'node:cluster'
 import type { Reports } from '../admin/reports.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import { grownTogether, type ProcessMetrics } from '../telemetry/metrics/exposition.ts'
+import { aggregateGrowing, type ProcessMetrics } from '../telemetry/metrics/exposition.ts'
 import type { Ask, Told } from './worker-messages.ts'
 
 /** A worker that is stuck must not hold up a scrape. */
@@ -56,7 +56,7 @@ export function createQuestions(scheduler: Scheduler): Questions {
       for (const question of waiting.values()) if (question.worker === worker) question.done(null)
       const last = latest.get(worker.id)
       latest.delete(worker.id)
-      if (last !== undefined) retired = retired.then((before) => grownTogether([before, last]))
+      if (last !== undefined) retired = retired.then((before) => aggregateGrowing([before, last]))
     },
     async metrics() {
       const before = await retired

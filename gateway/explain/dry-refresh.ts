@@ -28,7 +28,7 @@ export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts)
     if (code !== null) return { kind: 'refused', code }
     const { userId, sessionId, mandateId } = row
     const next = { ...NOT_MADE, userId, sessionId, mandateId }
-    return { kind: 'rotated', access: next, refresh: next, accessIsGood: true }
+    return { kind: 'rotated', access: next, refresh: next, isAccessGood: true }
   }
 
   return createInlineRefresh(

@@ -1,21 +1,23 @@
 import type { AuthDecision } from '../auth/authenticator.ts'
+import type { Origin } from '../auth/authorization.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { isNavigation } from '../http/login-redirect.ts'
 import type { RequestHead } from '../http/request-head.ts'
-import type { Own, Refresh } from './refresh.ts'
+import type { Refresh } from './refresh.ts'
 
 type Refusal = Extract<AuthDecision, { kind: 'refused' }>
 
 /**
- * Refreshes a session while its request passes, where the refusal and the request are such that it may.
+ * Refreshes the session of a request that was refused, where the refusal and the request allow it. The request then goes
+ * on with the new identity.
  *
- * @returns the identity of the new row, which this request's own transaction made or read; a fault; or the
- *   refusal as it was
+ * @returns the identity of the new row, which this request's own transaction wrote or read; a fault; or the unchanged
+ *   refusal
  */
 export type InlineRefresh = (
   exchange: Exchange,
-  own: Own & { readonly upgrade: boolean },
+  origin: Origin & { readonly upgrade: boolean },
   refusal: Refusal,
 ) => Promise<AuthDecision>
 
@@ -23,11 +25,11 @@ export function createInlineRefresh(
   refresh: Pick<Refresh, 'byCookie'>,
   onFault: (error: GatewayError) => void,
 ): InlineRefresh {
-  return async (exchange, own, refusal) => {
-    if (!isOutOfDate(refusal) || own.upgrade || !mayRefresh(exchange.request)) return refusal
+  return async (exchange, origin, refusal) => {
+    if (!isExpired(refusal) || origin.upgrade || !mayRefresh(exchange.request)) return refusal
     try {
-      const refreshed = await refresh.byCookie(exchange, own)
-      if (refreshed.kind !== 'refreshed' || !refreshed.accessIsGood) return refusal
+      const refreshed = await refresh.byCookie(exchange, origin)
+      if (refreshed.kind !== 'refreshed' || !refreshed.isAccessGood) return refusal
       exchange.newCookies = refreshed.fields
       const { id, userId, mandateId, sessionId, exp } = refreshed.access
       const identity = { userId, mandateId, sessionId, tokenId: id }
@@ -40,16 +42,16 @@ export function createInlineRefresh(
   }
 }
 
-/** Time alone took the token away; what was revoked, forged or is unknown has to be logged in again. */
-function isOutOfDate({ code }: Refusal): boolean {
+/** True where the access token is gone by time alone. A token that was revoked or forged, or is unknown, needs a login. */
+function isExpired({ code }: Refusal): boolean {
   return code === 'credentials_missing' || code === 'token_expired'
 }
 
 /**
- * A refresh uses its token up, and a second use long after ends the session. So only a page's own navigation may
- * cause one: a browser is sure to keep its cookies. Another site's link, frame or prefetch, made and thrown away,
- * could otherwise log the user out (cross-site request forgery). Cookies that the gateway sets are SameSite=Strict
- * and do not come from other sites at all; those of a backend's login may.
+ * A refresh uses its token up, and a second use long after ends the session. So only a navigation within the site may
+ * refresh, because a browser then keeps the new cookies. Otherwise another site could log the user out by a frame or a
+ * prefetch whose answer is thrown away (cross-site request forgery). The gateway's cookies are SameSite=Strict, so that
+ * browsers do not send them from other sites; the cookies of a backend's login may be sent.
  * Browsers without Fetch Metadata send none of these fields.
  */
 function mayRefresh(head: Pick<RequestHead, 'method' | 'headers'>): boolean {

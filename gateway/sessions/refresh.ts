@@ -1,5 +1,5 @@
 import type { CredentialsCode } from '../auth/authenticator.ts'
-import { originAllowed } from '../auth/authorization.ts'
+import { type Origin, originAllowed } from '../auth/authorization.ts'
 import type { TokenSigner } from '../auth/jwt/token-signer.ts'
 import type { TokenVerifier, Verification } from '../auth/jwt/token-verifier.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
@@ -7,33 +7,28 @@ import { type CookieNames, type CookieValue, readCookies } from '../http/cookies
 import type { SessionToken } from './session-rows.ts'
 import type { SessionStore } from './session-store.ts'
 
-/** The request's own origin. */
-export interface Own {
-  readonly scheme: string
-  readonly host: string
-}
-
 export type Refreshed =
   | {
       readonly kind: 'refreshed'
       readonly access: SessionToken
-      /** False where a racing request made the pair, and its access token has ended since. */
-      readonly accessIsGood: boolean
-      /** `Set-Cookie` fields for both new tokens, flat name, value pairs. */
+      /** False where a racing request made the pair, and its access token was revoked or has expired since. */
+      readonly isAccessGood: boolean
+      /** `Set-Cookie` fields for both new tokens, a flat list of names and values. */
       readonly fields: readonly string[]
     }
   | { readonly kind: 'refused'; readonly code: CredentialsCode | 'origin_forbidden' }
-  /** Nobody is left to be given the new tokens; nothing was changed. */
-  | { readonly kind: 'left' }
+  /** The client is gone, and nothing was changed. */
+  | { readonly kind: 'abandoned' }
 
 export interface Refresh {
   /**
-   * Replaces the tokens of the session whose refresh token the request's cookie holds, in one transaction.
+   * Replaces the tokens of the session in one transaction, by the refresh token in the request's cookie.
    *
+   * @param origin the request's own origin
    * @throws GatewayError `token_store_unavailable`
    */
-  byCookie(exchange: Exchange, own: Own): Promise<Refreshed>
-  /** Verifies a refresh cookie's signature and claims; the table is not asked. */
+  byCookie(exchange: Exchange, origin: Origin): Promise<Refreshed>
+  /** Verifies signature and claims of a refresh cookie, without a query of the table. */
   verify(cookie: CookieValue): Promise<Verification | CredentialsCode>
 }
 
@@ -47,7 +42,7 @@ export interface RefreshParts {
 export function createRefresh(parts: RefreshParts): Refresh {
   const { cookies } = parts
 
-  /** The same row gives the same JWT to the byte: racing tabs end with equal cookies. */
+  /** The same row gives the same JWT to the byte, so that racing tabs get equal cookies. */
   function sign(token: SessionToken, use: 'access' | 'refresh'): Promise<string> {
     const { id, userId, sessionId, mandateId } = token
     const exp = Math.floor(token.exp)
@@ -62,46 +57,46 @@ export function createRefresh(parts: RefreshParts): Refresh {
 
   return {
     verify,
-    async byCookie(exchange, own) {
+    async byCookie(exchange, origin) {
       const verified = await verify(readCookies(exchange.request.rawHeaders, cookies).refresh)
       if (typeof verified === 'string') return { kind: 'refused', code: verified }
       if (verified.kind === 'refused') return { kind: 'refused', code: verified.code }
-      if (!isOwnOrigin(exchange, own)) return { kind: 'refused', code: 'origin_forbidden' }
-      if (await hasLeft(exchange)) return { kind: 'left' }
+      if (!isSameOrigin(exchange, origin)) return { kind: 'refused', code: 'origin_forbidden' }
+      if (await isClientGone(exchange)) return { kind: 'abandoned' }
       const rotation = await parts.store.rotate(verified.token, () => !clientIsGone(exchange))
       if (rotation.kind !== 'rotated') return rotation
-      const { access, refresh, accessIsGood } = rotation
+      const { access, refresh, isAccessGood } = rotation
       const fields = [
-        ...setCookie(cookies.access, await sign(access, 'access'), own),
-        ...setCookie(cookies.refresh, await sign(refresh, 'refresh'), own),
+        ...setCookie(cookies.access, await sign(access, 'access'), origin),
+        ...setCookie(cookies.refresh, await sign(refresh, 'refresh'), origin),
       ]
-      return { kind: 'refreshed', access, accessIsGood, fields }
+      return { kind: 'refreshed', access, isAccessGood, fields }
     },
   }
 }
 
 /**
- * A process that was frozen finds requests whose clients have long gone on with another instance. Such a refresh
- * would be a second use of its token, and end the session. That the connection has ended shows a turn later.
+ * A process that was frozen finds requests whose clients have long moved on to another instance. A refresh for such a
+ * request would be a second use of its token, and end the session. The end of the connection is seen a turn later.
  */
-async function hasLeft(exchange: Exchange): Promise<boolean> {
+async function isClientGone(exchange: Exchange): Promise<boolean> {
   await new Promise((resolve) => setImmediate(resolve))
   return clientIsGone(exchange)
 }
 
-/** What changes a session is held to the rule for writes, whatever its method. */
-export function isOwnOrigin(exchange: Exchange, own: Own): boolean {
-  return originAllowed(exchange.request, { ...own, upgrade: true }, null)
+/** A request that changes a session has to pass the Origin rule for writes, whatever its method. */
+export function isSameOrigin(exchange: Exchange, origin: Origin): boolean {
+  return originAllowed(exchange.request, { ...origin, upgrade: true }, null)
 }
 
-export function setCookie(name: string, value: string, own: Own): [string, string] {
-  return ['Set-Cookie', `${name}=${value}; ${attributes(own)}`]
+export function setCookie(name: string, value: string, origin: Origin): [string, string] {
+  return ['Set-Cookie', `${name}=${value}; ${cookieAttributes(origin)}`]
 }
 
-export function clearCookie(name: string, own: Own): [string, string] {
-  return ['Set-Cookie', `${name}=; ${attributes(own)}; Max-Age=0`]
+export function clearCookie(name: string, origin: Origin): [string, string] {
+  return ['Set-Cookie', `${name}=; ${cookieAttributes(origin)}; Max-Age=0`]
 }
 
-function attributes(own: Own): string {
-  return `Path=/; HttpOnly; SameSite=Strict${own.scheme === 'https' ? '; Secure' : ''}`
+function cookieAttributes(origin: Origin): string {
+  return `Path=/; HttpOnly; SameSite=Strict${origin.scheme === 'https' ? '; Secure' : ''}`
 }

@@ -18,60 +18,60 @@ export interface SessionToken {
   readonly userId: string
   readonly sessionId: string
   readonly mandateId: string | null
-  /** Seconds since the epoch; with their fraction as far as the column holds it. */
+  /** Seconds since the epoch, with the fraction that the column holds. */
   readonly exp: number
 }
 
 export interface SessionRow extends SessionToken, DecidingRow {
-  /** The database's clock when it was read, seconds since the epoch, as fine as `exp` is held. */
+  /** The database's clock when the row was read: seconds since the epoch, with the precision of `exp`. */
   readonly now: number
 }
 
 /** The statements of one transaction on a session. */
 export interface SessionRows {
   /**
-   * Waits until no other transaction of a gateway's changes the session. What they did is seen by the statements
-   * that follow, and the table stays as it is until the transaction ends.
+   * Waits until no other gateway's transaction changes the session. The statements that follow see what those have
+   * committed, and the table cannot be altered until this transaction ends.
    *
    * @throws DatabaseError, also where the server is in recovery, or the table is not as it was mapped
    */
   lockSession(sessionId: string): Promise<void>
-  /** The same, for the session of a token; locks nothing where the token has no row. */
+  /** Locks the session of a token in the same way; locks nothing where the token has no row. */
   lockSessionOf(tokenId: string): Promise<void>
-  /** The row, locked against changes by others than gateways, or null. */
+  /** Reads the row and locks it against changes by others than gateways; null where there is none. */
   read(tokenId: string): Promise<SessionRow | null>
   revokeSession(session: { readonly userId: string; readonly sessionId: string }): Promise<void>
-  /** @param precedingId the token that these follow on */
+  /** @param precedingId the token that the new ones succeed */
   insert(tokens: readonly SessionToken[], precedingId: string): Promise<void>
 }
 
 /**
- * Row locks alone would not do: an update that waits for a refresh of the same session does not see the rows which
- * that one has inserted, and a session would outlive its logout. `poweron-gateway` is the key's space, so that an
- * application's own advisory locks are others.
+ * Row locks are not enough: an update that waits for a refresh of the same session does not see the rows that the refresh
+ * has inserted, and a session would survive its logout. The text `poweron-gateway` keeps the key apart from advisory locks
+ * of other applications.
  */
 export const sessionLock = (sessionId: string): string =>
   `pg_advisory_xact_lock(hashtextextended('poweron-gateway ' || ${sessionId}, 0))`
 
 /**
- * @param timeoutMs what a server is told to wait at most: for a lock, and for a gateway that has stopped in the middle
- * @returns what gives a transaction its statements
+ * @param timeoutMs how long the server waits at most for a lock, and for the next statement of a gateway that has stopped
+ * @returns makes the statements of a transaction
  */
 export function createSessionRows(timeoutMs: number): (query: Query, mapped: MappedTable) => SessionRows {
   return (query, mapped) => {
-    const texts = textsFor(mapped, timeoutMs)
+    const texts = statementTexts(mapped, timeoutMs)
     const { id: idColumn, expiresAt } = mapped
-    /** What is no id is asked for as NULL: a token is unknown by the database's word alone. */
-    const parameterOf = (id: string) => canonicalValue(idColumn.type, id)
+    /** NULL for a text that cannot be an id of the column, so that the database still decides that it is unknown. */
+    const idParameter = (id: string) => canonicalValue(idColumn.type, id)
     return {
       async lockSession(sessionId) {
         await query({ text: texts.lock, parameters: [sessionId], primaryOnly: true })
       },
       async lockSessionOf(tokenId) {
-        await query({ text: texts.lockOf, parameters: [parameterOf(tokenId)], primaryOnly: true })
+        await query({ text: texts.lockOf, parameters: [idParameter(tokenId)], primaryOnly: true })
       },
       async read(tokenId) {
-        const [cells] = await query({ text: texts.read, parameters: [parameterOf(tokenId)] })
+        const [cells] = await query({ text: texts.read, parameters: [idParameter(tokenId)] })
         if (cells === undefined) return null
         const [id, userId, sessionId, mandateId, status, exp, expired, clock] = cells
         return {
@@ -100,7 +100,7 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
   }
 }
 
-function textsFor(mapped: MappedTable, timeoutMs: number) {
+function statementTexts(mapped: MappedTable, timeoutMs: number) {
   const { name, id, userId, sessionId, expiresAt } = mapped
   const { cell, source, types } = tableCheck(mapped)
   const lock = (session: string) =>
@@ -110,7 +110,7 @@ function textsFor(mapped: MappedTable, timeoutMs: number) {
   const { epoch, expired } = expirySql(`t.${expiresAt.sql}`, expiresAt.type)
   const isToken = `t.${equalsParameterSql(id, 1)}`
   return {
-    // That it is mentioned is what locks the table.
+    // The join locks the table against changes, though it reads no row.
     lock: `${lock('$1::text')} false and ${types}`,
     lockOf: `${lock(`t.${sessionId.sql}::text`)} ${isToken} and ${types}`,
     read:

@@ -1,7 +1,7 @@
-/** A transaction takes several statements and may wait for another tab's; a look-up is one. */
+/** A change of a session is several statements, and may wait for another tab's change; a look-up is one statement. */
 const LOOKUPS_A_TRANSACTION = 5
 
-/** How long a change of a session may take. */
+/** How long a change of a session may take, in milliseconds. */
 export function sessionTimeoutMs(lookupTimeoutMs: number): number {
   return lookupTimeoutMs * LOOKUPS_A_TRANSACTION
 }

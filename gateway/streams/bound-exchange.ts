@@ -14,7 +14,7 @@ const CODE_OF_CLOSE = {
 /** Refuses an exchange under way. @returns false where its answer has begun */
 export type Interrupt = (exchange: Exchange, code: ErrorCode) => boolean
 
-/** An exchange as the guard of open ones sees it: whose it is, and how it is ended. */
+/** An exchange as the stream guard sees it: whom it belongs to, and how it is closed. */
 export class BoundExchange implements OpenExchange {
   readonly #exchange: Exchange
   readonly identity: Identity | null
@@ -37,7 +37,7 @@ export class BoundExchange implements OpenExchange {
   close(reason: CloseReason): void {
     const exchange = this.#exchange
     const code = CODE_OF_CLOSE[reason]
-    // While it waits for a target, nothing else will answer it. A handshake has no such wait that could be ended.
+    // An exchange that waits for a target gets its answer here. A handshake cannot be interrupted in that wait.
     if (exchange.watcher !== null && this.#interrupt(exchange, code)) return
     exchange.record.code = code
     if (exchange.breakOff === null) exchange.response.abort()

@@ -11,34 +11,34 @@ export interface ListenerParts {
   readonly databaseUrl: string
   readonly channel: string
   readonly scheduler: Scheduler
-  /** Deadline of a question to the database, milliseconds. */
+  /** Deadline of one statement, milliseconds. */
   readonly timeoutMs: number
   readonly lookup?: LookupFunction
   readonly onToken: (tokenId: string) => void
-  /** The connection is listening, again: what was notified before is not known. */
+  /** Called after each new LISTEN: notifications from before it may have been missed. */
   readonly onListening: () => void
   readonly onFault: (error: unknown) => void
 }
 
-/** How long after a failure the next try comes, in milliseconds. */
+/** The pause after a failure, in milliseconds. */
 const RETRY_MS = 500
 
 /**
- * How often LISTEN is said again, which changes nothing where it holds: a server that is frozen or gone sends no notice
- * either.
+ * How often LISTEN is repeated to find out whether the server still answers, since a server that is frozen or gone sends no
+ * notifications either. On a connection that listens already it changes nothing.
  */
 const HEARTBEAT_MS = 1000
 
 /**
- * LISTENs on a connection of its own, made anew at the next of the URL's hosts when it fails, is lost, or does not answer
- * in time. Not usable through a pooler in transaction mode.
+ * Listens on a connection of its own. When that fails, is lost, or does not answer in time, another one is opened, to the
+ * next of the URL's hosts. A pooler in transaction mode does not pass notifications on.
  */
 export function createRevocationListener(parts: ListenerParts): RevocationListener {
   const { scheduler, timeoutMs } = parts
   let closed = false
-  /** The connection on which LISTEN holds, by its number. */
+  /** The number of the connection that listens. */
   let listeningOn = 0
-  let beating = false
+  let sending = false
   let tries = 0
   let cancel = () => {}
 
@@ -52,17 +52,17 @@ export function createRevocationListener(parts: ListenerParts): RevocationListen
     ...(parts.lookup === undefined ? {} : { lookup: parts.lookup }),
     onNotification: parts.onToken,
     onLost: () => {
-      if (!beating) beatIn(0)
+      if (!sending) listenAfter(0)
     },
   })
 
-  function beatIn(ms: number): void {
+  function listenAfter(ms: number): void {
     cancel()
-    if (!closed) cancel = scheduler.after(ms, () => void beat())
+    if (!closed) cancel = scheduler.after(ms, () => void listen())
   }
 
-  async function beat(): Promise<void> {
-    beating = true
+  async function listen(): Promise<void> {
+    sending = true
     try {
       await database.query({ text: `listen ${quoteIdentifier(parts.channel)}`, parameters: [] }, timeoutMs)
       tries = 0
@@ -70,18 +70,18 @@ export function createRevocationListener(parts: ListenerParts): RevocationListen
         listeningOn = database.connectionsOpened
         parts.onListening()
       }
-      beatIn(HEARTBEAT_MS)
+      listenAfter(HEARTBEAT_MS)
     } catch (error) {
       if (!closed) parts.onFault(error)
-      // Of several hosts the next one may be the primary: a round of all of them goes without a pause.
+      // Of several hosts the next one may be the primary: all of them are tried without a pause.
       tries = error instanceof DatabaseError && error.stale ? (tries + 1) % database.hosts : 0
-      beatIn(tries === 0 ? RETRY_MS : 0)
+      listenAfter(tries === 0 ? RETRY_MS : 0)
     } finally {
-      beating = false
+      sending = false
     }
   }
 
-  void beat()
+  void listen()
   return {
     async close() {
       closed = true

@@ -6,25 +6,25 @@ import type { CloseReason, StreamKind } from '../core/stream-kinds.ts'
 import { IntrusiveSet, type SetLinks } from './intrusive-set.ts'
 import { createRecentRevocations } from './recent-revocations.ts'
 
-/** An exchange that is open, as far as its session may end it. */
+/** An open exchange, as far as the guard needs it. */
 export interface OpenExchange {
-  /** Null where the route let it through without a token. */
+  /** Null where the exchange was admitted without a token. */
   readonly identity: Identity | null
   /** When the token itself ends, epoch milliseconds. */
   readonly tokenExpiresAt: number
   kind(): StreamKind
-  /** Breaks both connections; called at most once. */
+  /** Closes both connections; called at most once. */
   close(reason: CloseReason): void
 }
 
 export interface StreamGuard {
-  /** @returns ends the watch; to be called when the exchange is over */
+  /** Watches an exchange. @returns ends the watch; to be called when the exchange is over */
   watch(exchange: OpenExchange): () => void
-  /** Closes what is open on this token, in a moment: notices that come together are worked off together. */
-  revoked(tokenId: string): void
-  /** Looks everything up again now: notices may have been missed. */
+  /** Closes the exchanges of this token soon; notifications that come together are handled together. */
+  closeByToken(tokenId: string): void
+  /** Looks all tokens up again now, because notifications may have been missed. */
   recheck(): void
-  /** Closes everything that is open. */
+  /** Closes all exchanges. */
   closeAll(reason: CloseReason): void
   /** Open streams by kind. An exchange that is neither WebSocket nor SSE counts once it has lasted for a recheck. */
   count(kind: StreamKind): number
@@ -32,84 +32,84 @@ export interface StreamGuard {
 }
 
 export interface StreamGuardParts {
-  /** @throws where the table cannot be asked */
+  /** @throws DatabaseError */
   readonly findMany: (ids: readonly string[]) => Promise<Map<string, TokenRow>>
   readonly scheduler: Scheduler
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
   /** Milliseconds between rechecks; 0 is never. */
   readonly recheckMs: number
-  /** Milliseconds that an exchange stays open though it cannot be looked up; 0 is for ever. */
+  /** Milliseconds that an exchange stays open while its token cannot be looked up; 0 is without limit. */
   readonly faultGraceMs: number
   readonly clockToleranceMs: number
   readonly onClose: (reason: CloseReason) => void
   readonly onFault: (error: unknown) => void
 }
 
-interface Watched extends SetLinks {
+interface WatchedExchange extends SetLinks {
   readonly exchange: OpenExchange
   readonly since: number
-  /** When the table last said that its token is good. */
+  /** When the query was sent that last found its token good. */
   confirmedAt: number
 }
 
 const BATCH = 1000
 
-/** The kernel takes its time to close a connection, two of which go with a stream; others wait for the turn's end. */
-const CLOSES_A_TURN = 32
+/** How many exchanges are closed in one turn of the event loop: each has two connections, which take the kernel time. */
+const MAX_CLOSES_PER_TURN = 32
 
-/** Of the time, at most the twentieth part goes into comparing notices with what is open. */
-const NOTICE_SHARE = 20
+/** At most one part in twenty of the time is spent on comparing notifications with the open exchanges. */
+const NOTIFICATION_TIME_SHARE = 20
 
-/** Longer than any look-up may take: a notice may come between an exchange's look-up and its watch. */
-const KEEP_NOTICES_MS = 60_000
+/** Longer than any look-up may take, because a notification can come between an exchange's look-up and its watch. */
+const KEEP_REVOCATIONS_MS = 60_000
 
-/** What an exchange counts as long-lived after, where nothing is rechecked. */
-const LONG_MS = 5000
+/** After this time an exchange counts as a stream, where rechecks are off. */
+const STREAM_AFTER_MS = 5000
 
 /**
- * Binds open exchanges to their tokens: an answer that still streams and a WebSocket end when their session
- * does. Ten thousand of them cost ten queries a round.
+ * Binds open exchanges to their tokens: an answer that still streams, or a WebSocket, is closed when its session ends. The
+ * tokens are looked up in batches, so that ten thousand exchanges cost ten queries a round.
  */
 export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   const { scheduler } = parts
-  const open = new IntrusiveSet<Watched>()
-  const leaving = new Map<Watched, CloseReason>()
-  let cancelLeaving: (() => void) | null = null
-  const noticed = createRecentRevocations(scheduler, KEEP_NOTICES_MS)
-  const fresh = new Set<string>()
-  let cancelNotices: (() => void) | null = null
-  let nextNoticesAt = 0
-  const suspects = new Set<Watched>()
-  let cancelSuspects: (() => void) | null = null
+  const open = new IntrusiveSet<WatchedExchange>()
+  const closing = new Map<WatchedExchange, CloseReason>()
+  let cancelClosing: (() => void) | null = null
+  const recentlyRevoked = createRecentRevocations(scheduler, KEEP_REVOCATIONS_MS)
+  const pendingRevocations = new Set<string>()
+  let cancelNotifications: (() => void) | null = null
+  let nextNotificationsAt = 0
+  const toRecheck = new Set<WatchedExchange>()
+  let cancelRecheckSoon: (() => void) | null = null
   let cancelRound = () => {}
   let running: Promise<void> | null = null
-  let again = false
+  let recheckAgain = false
   let stopped = false
 
-  function close(watched: Watched, reason: CloseReason): void {
-    leaving.delete(watched)
+  function close(watched: WatchedExchange, reason: CloseReason): void {
+    closing.delete(watched)
     if (!open.delete(watched)) return
     parts.onClose(reason)
     watched.exchange.close(reason)
   }
 
-  /** A few a turn: ten thousand that end at once must not hold up the requests of others. */
+  /** Closes a few in each turn, since ten thousand that end at once must not hold up other requests. */
   function closeSome(): void {
-    cancelLeaving?.()
-    cancelLeaving = null
-    let left = CLOSES_A_TURN
-    for (const [watched, reason] of leaving) {
+    cancelClosing?.()
+    cancelClosing = null
+    let left = MAX_CLOSES_PER_TURN
+    for (const [watched, reason] of closing) {
       if (left-- === 0) break
       close(watched, reason)
     }
-    if (leaving.size > 0) cancelLeaving = scheduler.after(0, closeSome)
+    if (closing.size > 0) cancelClosing = scheduler.after(0, closeSome)
   }
 
-  /** Asks for each token once. What is opened meanwhile has just been looked up. */
-  async function look(at: Iterable<Watched>): Promise<void> {
-    const byToken = new Map<string, Watched[]>()
-    for (const watched of at) {
+  /** Looks each token up once. Exchanges that are opened meanwhile are left out, since they have just been looked up. */
+  async function lookUp(exchanges: Iterable<WatchedExchange>): Promise<void> {
+    const byToken = new Map<string, WatchedExchange[]>()
+    for (const watched of exchanges) {
       const id = watched.exchange.identity?.tokenId
       if (id === undefined) continue
       const same = byToken.get(id)
@@ -117,93 +117,96 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
       else same.push(watched)
     }
     const ids = [...byToken.keys()]
-    for (let i = 0; i < ids.length; i += BATCH) await judgeBatch(ids.slice(i, i + BATCH), byToken)
+    for (let i = 0; i < ids.length; i += BATCH) await checkBatch(ids.slice(i, i + BATCH), byToken)
   }
 
-  async function judgeBatch(ids: readonly string[], byToken: ReadonlyMap<string, Watched[]>): Promise<void> {
+  async function checkBatch(
+    ids: readonly string[],
+    byToken: ReadonlyMap<string, WatchedExchange[]>,
+  ): Promise<void> {
     const askedAt = scheduler.now()
     let rows: Map<string, TokenRow>
     try {
       rows = await parts.findMany(ids)
     } catch (error) {
       parts.onFault(error)
-      for (const id of ids) for (const watched of byToken.get(id) ?? []) endAfterGrace(watched)
+      for (const id of ids) for (const watched of byToken.get(id) ?? []) closeAfterGrace(watched)
       closeSome()
       return
     }
     for (const id of ids) {
-      for (const watched of byToken.get(id) ?? []) judge(watched, rows.get(id), askedAt)
+      for (const watched of byToken.get(id) ?? []) checkExchange(watched, rows.get(id), askedAt)
     }
     closeSome()
   }
 
-  function judge(watched: Watched, row: TokenRow | undefined, askedAt: number): void {
+  function checkExchange(watched: WatchedExchange, row: TokenRow | undefined, askedAt: number): void {
     const { identity, tokenExpiresAt } = watched.exchange
     if (identity === null) return
-    if (row === undefined || !row.active || isReassigned(identity, row)) leaving.set(watched, 'revoked')
+    if (row === undefined || !row.active || isReassigned(identity, row)) closing.set(watched, 'revoked')
     else if (row.expired || tokenExpiresAt + parts.clockToleranceMs <= parts.wallClock())
-      leaving.set(watched, 'expired')
+      closing.set(watched, 'expired')
     else watched.confirmedAt = askedAt
   }
 
-  /** A fault is not a refusal: an exchange ends by it only after it could not be looked up for long. */
-  function endAfterGrace(watched: Watched): void {
+  /** A fault is not a refusal: it closes an exchange only after the token could not be looked up for the whole grace. */
+  function closeAfterGrace(watched: WatchedExchange): void {
     if (parts.faultGraceMs > 0 && scheduler.now() - watched.confirmedAt >= parts.faultGraceMs)
-      leaving.set(watched, 'fault')
+      closing.set(watched, 'fault')
   }
 
-  /** One round at a time; a wish that comes while one runs is met by another one after it. */
+  /** Runs one round at a time; a call during a round has another one run after it. */
   function recheck(): void {
     if (running !== null) {
-      again = true
+      recheckAgain = true
       return
     }
-    running = look(open).finally(() => {
+    running = lookUp(open).finally(() => {
       running = null
-      if (again && !stopped) {
-        again = false
+      if (recheckAgain && !stopped) {
+        recheckAgain = false
         recheck()
       }
     })
   }
 
-  function schedule(): void {
+  function scheduleRecheck(): void {
     if (stopped || parts.recheckMs === 0) return
     cancelRound = scheduler.after(parts.recheckMs, () => {
       recheck()
-      schedule()
+      scheduleRecheck()
     })
   }
 
-  function workOffNotices(): void {
-    cancelNotices = null
+  function handleNotifications(): void {
+    cancelNotifications = null
     const began = scheduler.now()
     for (const watched of open) {
       const { identity } = watched.exchange
-      if (identity !== null && fresh.has(identity.tokenId)) leaving.set(watched, 'revoked')
+      if (identity !== null && pendingRevocations.has(identity.tokenId)) closing.set(watched, 'revoked')
     }
-    fresh.clear()
+    pendingRevocations.clear()
     const ended = scheduler.now()
-    nextNoticesAt = ended + NOTICE_SHARE * (ended - began)
+    nextNotificationsAt = ended + NOTIFICATION_TIME_SHARE * (ended - began)
     closeSome()
   }
 
-  /** The look-up that admitted it may be from before the notice, or the token is good again since. */
-  function suspect(watched: Watched): void {
-    suspects.add(watched)
-    cancelSuspects ??= scheduler.after(0, () => {
-      cancelSuspects = null
-      const asked = [...suspects].filter((each) => open.has(each))
-      suspects.clear()
-      void look(asked)
+  /** Looks a new exchange up again: its look-up may be from before the notification, or its token is good again since. */
+  function recheckSoon(watched: WatchedExchange): void {
+    toRecheck.add(watched)
+    cancelRecheckSoon ??= scheduler.after(0, () => {
+      cancelRecheckSoon = null
+      const stillOpen = [...toRecheck].filter((each) => open.has(each))
+      toRecheck.clear()
+      void lookUp(stillOpen)
     })
   }
 
-  schedule()
+  scheduleRecheck()
   return {
     watch(exchange) {
       const now = scheduler.now()
-      const watched: Watched = {
+      const watched: WatchedExchange = {
         exchange,
         since: now,
         confirmedAt: now,
@@ -212,37 +215,40 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
         linked: false,
       }
       open.add(watched)
-      if (exchange.identity !== null && noticed.has(exchange.identity.tokenId)) suspect(watched)
+      if (exchange.identity !== null && recentlyRevoked.has(exchange.identity.tokenId)) recheckSoon(watched)
       return () => {
         open.delete(watched)
-        if (leaving.size > 0) leaving.delete(watched)
+        if (closing.size > 0) closing.delete(watched)
       }
     },
-    revoked(tokenId) {
-      noticed.add(tokenId)
-      fresh.add(tokenId)
-      cancelNotices ??= scheduler.after(Math.max(1, nextNoticesAt - scheduler.now()), workOffNotices)
+    closeByToken(tokenId) {
+      recentlyRevoked.add(tokenId)
+      pendingRevocations.add(tokenId)
+      cancelNotifications ??= scheduler.after(
+        Math.max(1, nextNotificationsAt - scheduler.now()),
+        handleNotifications,
+      )
     },
     recheck,
     closeAll(reason) {
       for (const watched of [...open]) close(watched, reason)
     },
     count(kind) {
-      const long = scheduler.now() - (parts.recheckMs || LONG_MS)
+      const streamSince = scheduler.now() - (parts.recheckMs || STREAM_AFTER_MS)
       let count = 0
       for (const { exchange, since } of open) {
-        const its = exchange.kind()
-        if (its === kind && (its !== 'other' || since <= long)) count++
+        const exchangeKind = exchange.kind()
+        if (exchangeKind === kind && (kind !== 'other' || since <= streamSince)) count++
       }
       return count
     },
     stop() {
       stopped = true
       cancelRound()
-      noticed.stop()
-      cancelNotices?.()
-      cancelLeaving?.()
-      cancelSuspects?.()
+      recentlyRevoked.stop()
+      cancelNotifications?.()
+      cancelClosing?.()
+      cancelRecheckSoon?.()
     },
   }
 }

@@ -1,17 +1,17 @@
-/** What the environment says of tracing (the names of the OpenTelemetry specification). */
+/** The settings of tracing, by the environment variables of the OpenTelemetry specification. */
 export interface TracingSettings {
   readonly protocol: 'http/protobuf' | 'http/json'
   readonly serviceName: string
   /** PEM files for the connection to the collector; null where there is none. */
   readonly certificateFiles: Readonly<Record<'ca' | 'cert' | 'key', string | null>>
   readonly sampler: SamplerName
-  /** Share of traces for the samplers that go by it, 0 to 1. */
+  /** The share of traces that the samplers by ratio record, 0 to 1. */
   readonly samplerRatio: number
   readonly batches: {
-    /** How long spans wait to be sent together. */
+    /** How long spans wait to be exported together. */
     readonly scheduledDelayMillis: number
     readonly exportTimeoutMillis: number
-    /** Spans that may wait for a slow collector. */
+    /** How many spans may wait for a slow collector. */
     readonly maxQueueSize: number
     /** At most `maxQueueSize`. */
     readonly maxExportBatchSize: number

@@ -4,7 +4,7 @@ import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { Agent, get } from 'node:http'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { exposeTogether, valuesOf } from '../../gateway/telemetry/metrics/exposition.ts'
+import { exposeAggregated, valuesOf } from '../../gateway/telemetry/metrics/exposition.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { parseOpenMetrics, parseText } from '../support/exposition.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -84,7 +84,7 @@ t.test('the delay of the event loop is that of the worker that is latest', async
   const families = await valuesOf(createMetrics({ version: '', node: '' }, Date.now).registry)
   const late = (value: number) =>
     families.map((each) => (each.name === name ? { ...each, values: [{ labels: {}, value }] } : each))
-  const { body } = await exposeTogether([late(0.01), late(0.5), late(0.01)], 'text')
+  const { body } = await exposeAggregated([late(0.01), late(0.5), late(0.01)], 'text')
   t.equal(parseText(body).value(name), 0.5)
 })
 

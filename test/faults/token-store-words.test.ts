@@ -79,7 +79,7 @@ const storeLines = (from: number) =>
       ({ msg, level }) =>
         /token|session|exchange|revocation/.test(msg) &&
         level !== 'debug' &&
-        !/not as it should be|could not be looked up/.test(msg),
+        !/with warnings|could not be looked up/.test(msg),
     )
 
 interface FaultInWords {

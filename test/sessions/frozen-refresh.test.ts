@@ -56,7 +56,7 @@ for (const [how, leave] of [
   ['reset', (socket: Socket) => void socket.resetAndDestroy()],
 ] as const) {
   t.test(
-    `a refresh that a frozen instance finds when it goes on, its connection ${how}, does not use the token up`,
+    `a refresh that a frozen instance finds when it goes on, its connection ${how}, does not use up its token`,
     async (t) => {
       const late = await newRefreshToken()
       const other = await newRefreshToken()

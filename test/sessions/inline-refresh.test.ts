@@ -104,7 +104,7 @@ for (const [what, expired] of [
   ['has expired by its own word', 'token'],
   ['has expired by its row', 'row'],
 ] as const) {
-  t.test(`a navigation whose access token ${what} goes through with new cookies`, async (t) => {
+  t.test(`a navigation whose access token ${what} is forwarded with new cookies`, async (t) => {
     const session = await newSession(expired)
     const answer = await visit('/page?x=1', session.cookie)
     t.equal(answer.status, 200)
@@ -129,19 +129,19 @@ for (const [what, expired] of [
   })
 }
 
-t.test('a navigation without an access cookie any more is refreshed, too', async (t) => {
+t.test('a navigation without an access cookie is refreshed', async (t) => {
   const { refreshCookie } = await newSession()
   const answer = await visit('/', refreshCookie)
   t.equal(answer.status, 200)
   t.equal(setCookies(answer).length, 2)
 })
 
-t.test('a browser without Fetch Metadata navigates by asking for HTML', async (t) => {
+t.test('a request for HTML without Fetch Metadata counts as a navigation', async (t) => {
   const { cookie } = await newSession()
   t.equal((await visit('/', cookie, { accept: 'text/html' })).status, 200)
 })
 
-t.test("answers of the gateway's own carry the cookies as well: the old ones are used up", async (t) => {
+t.test("the gateway's own responses set the new cookies too, since the old ones are used up", async (t) => {
   for (const [path, status] of [
     ['/tenants', 403],
     ['/gone', 502],
@@ -153,25 +153,28 @@ t.test("answers of the gateway's own carry the cookies as well: the old ones are
   }
 })
 
-t.test("every answer of an upstream's carries them, whatever its status and the route's edits", async (t) => {
-  for (const [path, status] of [
-    ['/missing', 404],
-    ['/edited', 200],
-  ] as const) {
-    const { cookie } = await newSession()
-    const answer = await visit(path, cookie)
-    t.equal(answer.status, status)
-    t.equal(setCookies(answer).length, 2, path)
-    t.equal(answer.headers['cache-control'], 'no-store', path)
-  }
-})
+t.test(
+  'every response of an upstream sets the new cookies, whatever its status and the header rules of the route',
+  async (t) => {
+    for (const [path, status] of [
+      ['/missing', 404],
+      ['/edited', 200],
+    ] as const) {
+      const { cookie } = await newSession()
+      const answer = await visit(path, cookie)
+      t.equal(answer.status, status)
+      t.equal(setCookies(answer).length, 2, path)
+      t.equal(answer.headers['cache-control'], 'no-store', path)
+    }
+  },
+)
 
-t.test('a backend that logs the user in or out has the last word', async (t) => {
+t.test('cookies that the backend sets replace those of the refresh', async (t) => {
   const { cookie } = await newSession()
   t.same(setCookies(await visit('/logs-in', cookie)).slice(2), ['auth_token=its-own; Path=/', 'theme=dark'])
 })
 
-t.test('behind a trusted proxy that speaks TLS the cookies are Secure', async (t) => {
+t.test('behind a trusted proxy with TLS the cookies are Secure', async (t) => {
   const behind = await start({ TRUSTED_PROXIES: '127.0.0.1' })
   t.teardown(() => behind.stop())
   const { cookie } = await newSession()
@@ -220,12 +223,12 @@ t.test('is not refreshed: a form that is posted, and a WebSocket', async (t) => 
   await isNotRefreshed(t, await visit('/ws', session.cookie, upgrade), session)
 })
 
-t.test('is not refreshed: a route that does not say so', async (t) => {
+t.test('is not refreshed: a route without the setting', async (t) => {
   const session = await newSession()
   await isNotRefreshed(t, await visit('/plain', session.cookie), session)
 })
 
-t.test('with SESSION_ENDPOINTS off nothing is refreshed, and the log says so', async (t) => {
+t.test('with SESSION_ENDPOINTS off nothing is refreshed, and a warning is logged', async (t) => {
   const off = await start({ SESSION_ENDPOINTS: 'off' })
   t.teardown(() => off.stop())
   const session = await newSession()
@@ -233,7 +236,7 @@ t.test('with SESSION_ENDPOINTS off nothing is refreshed, and the log says so', a
   t.ok(off.lines.some(({ msg }) => msg.includes('SESSION_ENDPOINTS is off')))
 })
 
-t.test('navigations that race at two instances all go through, with the same pair', async (t) => {
+t.test('racing navigations at two instances are all forwarded, with the same pair', async (t) => {
   const { cookie, sessionId } = await newSession()
   const answers = await Promise.all(
     Array.from({ length: 20 }, (_, n) => visit(`/page-${n}`, cookie, NAVIGATION, gateways[n % 2])),
@@ -243,7 +246,7 @@ t.test('navigations that race at two instances all go through, with the same pai
   t.equal((await activeIds(sessionId)).length, 2)
 })
 
-t.test('an access token that was revoked is not refreshed: somebody wanted the user out', async (t) => {
+t.test('a revoked access token is not refreshed', async (t) => {
   const session = await newSession('none')
   await sql`update "Token" set status = 'REVOKED' where id = ${session.access.id}`
   const answer = await visit('/', session.cookie)
@@ -266,7 +269,7 @@ t.test('a forged access token, one of another row, and two of them are not refre
   }
 })
 
-t.test('a stolen refresh token that was used long ago ends the session, and admits nobody', async (t) => {
+t.test('attack: a refresh token that was used long ago ends the session and admits no request', async (t) => {
   const { cookie, sessionId } = await newSession()
   const owner = setCookies(await visit('/', cookie)).map((each) => each.split(';')[0])
   await sql`update "Token" set "expiresAt" = "expiresAt" - interval '11 seconds' where "sessionId" = ${sessionId}`
@@ -277,7 +280,7 @@ t.test('a stolen refresh token that was used long ago ends the session, and admi
   t.equal((await visit('/', owner.join('; '))).status, 401)
 })
 
-t.test('where the refresh token is no good the login redirect is as ever', async (t) => {
+t.test('a bad refresh token leads to the login redirect', async (t) => {
   const revoked = await newSession()
   await sql`update "Token" set status = 'REVOKED' where id = ${revoked.refresh.id}`
   const access = `auth_token=${revoked.accessToken}`
@@ -297,7 +300,7 @@ t.test('where the refresh token is no good the login redirect is as ever', async
   t.equal(misused.status, 303, 'an access token in the refresh cookie')
 })
 
-t.test('on an optional route a session that has run out is taken up again', async (t) => {
+t.test('on an optional route an expired session is refreshed', async (t) => {
   const { cookie } = await newSession()
   const answer = await visit('/open', cookie)
   t.equal(JSON.parse(answer.body).headers['x-user-id'], 'alice')
@@ -307,7 +310,7 @@ t.test('on an optional route a session that has run out is taken up again', asyn
   t.equal(JSON.parse(anonymous.body).headers['x-user-id'], undefined)
 })
 
-t.test('a fault of the database is 503, and leaves the cookies and the session alone', async (t) => {
+t.test('a fault of the database is 503, and changes neither cookies nor session', async (t) => {
   const { cookie, sessionId } = await newSession()
   await pg.stop('immediate')
   for (const path of ['/', '/pages', '/open']) {

@@ -134,7 +134,7 @@ async function usedAgo({ sql }: Stage, sessionId: string, seconds: number) {
             where "sessionId" = ${sessionId}`
 }
 
-t.test('a session does not outlive a logout that comes while it is being refreshed', async (t) => {
+t.test('a logout during a refresh ends the session', async (t) => {
   const at = await stage(t)
   const { sessionId, userId, refresh } = await newSession(at)
   const held = await holdInserts(at, sessionId)
@@ -148,7 +148,7 @@ t.test('a session does not outlive a logout that comes while it is being refresh
   t.same(await at.statuses(sessionId), ['REVOKED', 'REVOKED', 'REVOKED', 'REVOKED'])
 })
 
-t.test('refreshes of one session that wait for each other hold up no other session', async (t) => {
+t.test('refreshes of one session that wait for each other do not hold up another session', async (t) => {
   const at = await stage(t)
   const [crowded, other] = [await newSession(at), await newSession(at)]
   const store = at.store()
@@ -176,7 +176,7 @@ t.test('a database that hangs fails all that wait for one session in the time of
   )
 })
 
-t.test('a stolen token ends the session also while its owner is refreshing it', async (t) => {
+t.test('attack: a token used long ago ends the session also during a refresh by its owner', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)
   const first = await at.store().rotate(refresh, always)
@@ -193,7 +193,7 @@ t.test('a stolen token ends the session also while its owner is refreshing it', 
   t.equal(await at.active(sessionId), 0)
 })
 
-t.test('for ten seconds a used token gives the same pair, after that it ends the session', async (t) => {
+t.test('a used token gives the same pair for ten seconds, and then ends the session', async (t) => {
   const at = await stage(t)
   for (const [seconds, kind, left] of [
     [9, 'rotated', 2],
@@ -210,7 +210,7 @@ t.test('for ten seconds a used token gives the same pair, after that it ends the
 })
 
 t.test(
-  'a stolen token ends the session also once rows of expired access tokens were cleaned away',
+  'attack: a token used long ago ends the session also after rows of expired access tokens were deleted',
   async (t) => {
     const at = await stage(t)
     const { sessionId, refresh } = await newSession(at)
@@ -223,14 +223,14 @@ t.test(
   },
 )
 
-t.test('of several servers the one that is there is found at the first try', async (t) => {
+t.test('with several servers a refresh finds the one that answers', async (t) => {
   const at = await stage(t)
   const { refresh } = await newSession(at)
   const store = at.store({ port: `1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:${server.port}` })
   t.equal((await store.rotate(refresh, always)).kind, 'rotated')
 })
 
-t.test('a tab that is two refreshes behind gets the pair in force, not one that is used up', async (t) => {
+t.test('a tab that is two refreshes behind gets the newest pair', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)
   const first = await at.store().rotate(refresh, always)
@@ -238,11 +238,11 @@ t.test('a tab that is two refreshes behind gets the pair in force, not one that 
   const late = await at.store().rotate(refresh, always)
   t.not(refreshIdOf(second), refreshIdOf(first))
   t.equal(refreshIdOf(late), refreshIdOf(second))
-  t.match(late, { accessIsGood: true })
+  t.match(late, { isAccessGood: true })
   t.equal(await at.active(sessionId), 2)
 })
 
-t.test('another REFRESH_TOKEN_TTL_S does not make an old use look like a fresh one', async (t) => {
+t.test('a changed REFRESH_TOKEN_TTL_S does not make an old use count as a recent one', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)
   await at.store({ refreshTtlS: 7200 }).rotate(refresh, always)
@@ -291,7 +291,7 @@ t.test('attack: a token used again after ten seconds ends the session also after
   t.equal(await at.active(sessionId), 0)
 })
 
-t.test('a logout by a token that a racing tab has just used up still ends the session', async (t) => {
+t.test('a logout with a token that a racing tab has just used ends the session', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)
   await at.store().rotate(refresh, always)
@@ -300,7 +300,7 @@ t.test('a logout by a token that a racing tab has just used up still ends the se
   t.same(await at.store().endByRefresh(refresh), { kind: 'refused', code: 'token_revoked' })
 })
 
-t.test('a refresh that was given up changes nothing afterwards', async (t) => {
+t.test('a refresh past its time limit changes nothing afterwards', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)
   const held = await holdInserts(at, sessionId)
@@ -311,14 +311,14 @@ t.test('a refresh that was given up changes nothing afterwards', async (t) => {
   t.equal((await at.store().rotate(refresh, always)).kind, 'rotated')
 })
 
-t.test('a refresh that nobody waits for any more changes nothing', async (t) => {
+t.test('a refresh whose client is gone changes nothing', async (t) => {
   const at = await stage(t)
   const { sessionId, refresh } = await newSession(at)
-  t.same(await at.store().rotate(refresh, () => false), { kind: 'left' })
+  t.same(await at.store().rotate(refresh, () => false), { kind: 'abandoned' })
   t.equal(await at.active(sessionId), 2)
 })
 
-t.test('a connection that breaks between any two steps of a refresh loses nothing', async (t) => {
+t.test('a connection that breaks between any two steps of a refresh does not lose the session', async (t) => {
   const at = await stage(t)
   const relay = await startCuttingRelay(server.port)
   t.teardown(() => relay.close())
@@ -374,7 +374,7 @@ for (const [shape, ddl] of Object.entries(SHAPES)) {
   })
 }
 
-t.test('a boolean that says revoked is what refresh and logout read and write', async (t) => {
+t.test('with a boolean column "revoked" refresh and logout read and write false and true', async (t) => {
   const at = await stage(t, {
     ddl: TOKEN_DDL.replace(/"status".*/, '"status" boolean not null,'),
     statuses: { admitting: 'false', revoked: 'true' },
@@ -389,7 +389,7 @@ t.test('a boolean that says revoked is what refresh and logout read and write', 
   t.same(await at.store().rotate(tokenOf('a'), always), { kind: 'refused', code: 'token_revoked' })
 })
 
-t.test('a refresh token with a status that is NULL, or none of the two, is refused', async (t) => {
+t.test('a refresh token whose status is NULL or unknown is refused', async (t) => {
   const at = await stage(t, {
     ddl: TOKEN_DDL.replace(/"status".*/, '"status" int,'),
     statuses: { admitting: '1', revoked: '0' },
@@ -423,7 +423,7 @@ for (const [unit, factor] of [
   })
 }
 
-t.test('where the old token has no expiry, the unit is that of the other rows', async (t) => {
+t.test('the successor of a token without an expiry has the unit of the other rows', async (t) => {
   const at = await stage(t, { ddl: TOKEN_DDL.replace('timestamptz NOT NULL', 'bigint') })
   await at.sql`insert into "Token" select n::text, 'u', 's' || n, null, 'ACTIVE', 2000000000000 from generate_series(1, 5) n`
   await at.sql`insert into "Token" values ('a', 'u', 's', null, 'ACTIVE', null)`
@@ -433,34 +433,32 @@ t.test('where the old token has no expiry, the unit is that of the other rows', 
   t.ok(Math.abs(row!.at - Date.now() - 900_000) < 60_000)
 })
 
-t.test('no mandate is written as the column takes it: empty where it may not be NULL', async (t) => {
-  const at = await stage(t, { ddl: TOKEN_DDL.replace('"mandateId" text', '"mandateId" text NOT NULL') })
-  await at.sql`insert into "Token" values ('a', 'u', 's', '', 'ACTIVE', now() + interval '1 h')`
-  t.match(await at.store().rotate(tokenOf('a'), always), { kind: 'rotated', access: { mandateId: null } })
-  t.equal((await at.sql`select 1 from "Token" where "mandateId" = ''`).length, 3)
-})
-
 t.test(
-  'a refresh token is known by every spelling of its uuid, and has one pair of successors',
+  'a missing mandate is written as NULL, or as an empty text where the column is NOT NULL',
   async (t) => {
-    const at = await stage(t, { ddl: TOKEN_DDL.replace(/"(id|userId)"( +)text/g, '"$1"$2uuid') })
-    const [id, userId] = [randomUUID(), randomUUID()]
-    await at.sql`insert into "Token" values (${id}, ${userId}, 's', null, 'ACTIVE', now() + interval '1 h')`
-    const first = await at
-      .store()
-      .rotate({ ...tokenOf(id.toUpperCase()), userId: userId.toUpperCase() }, always)
-    const again = await at
-      .store()
-      .rotate({ ...tokenOf(id.replaceAll('-', '')), userId: `{${userId}}` }, always)
-    t.match(first, { kind: 'rotated', access: { userId } })
-    t.equal(refreshIdOf(again), refreshIdOf(first))
-    t.equal(await at.active('s'), 2)
-    const other = { ...tokenOf(refreshIdOf(first)), userId: randomUUID() }
-    t.same(await at.store().rotate(other, always), { kind: 'refused', code: 'token_mismatch' })
+    const at = await stage(t, { ddl: TOKEN_DDL.replace('"mandateId" text', '"mandateId" text NOT NULL') })
+    await at.sql`insert into "Token" values ('a', 'u', 's', '', 'ACTIVE', now() + interval '1 h')`
+    t.match(await at.store().rotate(tokenOf('a'), always), { kind: 'rotated', access: { mandateId: null } })
+    t.equal((await at.sql`select 1 from "Token" where "mandateId" = ''`).length, 3)
   },
 )
 
-t.test('a table that changed under a running gateway is changed as it is now', async (t) => {
+t.test('every spelling of the uuid of a refresh token has the same pair of successors', async (t) => {
+  const at = await stage(t, { ddl: TOKEN_DDL.replace(/"(id|userId)"( +)text/g, '"$1"$2uuid') })
+  const [id, userId] = [randomUUID(), randomUUID()]
+  await at.sql`insert into "Token" values (${id}, ${userId}, 's', null, 'ACTIVE', now() + interval '1 h')`
+  const first = await at
+    .store()
+    .rotate({ ...tokenOf(id.toUpperCase()), userId: userId.toUpperCase() }, always)
+  const again = await at.store().rotate({ ...tokenOf(id.replaceAll('-', '')), userId: `{${userId}}` }, always)
+  t.match(first, { kind: 'rotated', access: { userId } })
+  t.equal(refreshIdOf(again), refreshIdOf(first))
+  t.equal(await at.active('s'), 2)
+  const other = { ...tokenOf(refreshIdOf(first)), userId: randomUUID() }
+  t.same(await at.store().rotate(other, always), { kind: 'refused', code: 'token_mismatch' })
+})
+
+t.test('after the table has changed refresh and logout write its new form', async (t) => {
   const at = await stage(t, { ddl: TOKEN_DDL })
   const { sessionId, refresh } = await newSession(at)
   const first = await at.store().rotate(refresh, always)

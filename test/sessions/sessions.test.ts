@@ -45,7 +45,7 @@ const cookiesOf = (answer: Response) => answer.headers.getSetCookie().map((cooki
 const statusWith = async (gateway: TestGateway, cookie: string) =>
   (await fetch(`${gateway.url}/x`, { headers: { cookie } })).status
 
-t.test('fifty parallel refreshes over three instances end with one pair of successors', async (t) => {
+t.test('fifty parallel refreshes at three instances give one pair of successors', async (t) => {
   const session = randomUUID()
   const access = await newToken(session, 'access')
   const refresh = await newToken(session, 'refresh')
@@ -89,7 +89,7 @@ t.test(
   },
 )
 
-t.test('a stolen refresh token that was used long ago ends the whole session', async (t) => {
+t.test('attack: a refresh token that was used long ago ends the whole session', async (t) => {
   const session = randomUUID()
   const stolen = await newToken(session, 'refresh')
   const answer = await post(first, '/-/refresh', `refresh_token=${stolen.jwt}`)
@@ -103,7 +103,7 @@ t.test('a stolen refresh token that was used long ago ends the whole session', a
   t.equal((await post(third, '/-/refresh', refresh)).status, 401)
 })
 
-t.test('a refresh token that was revoked, unknown or of another type gives nothing', async (t) => {
+t.test('a refresh token that is revoked, unknown or of another type is refused', async (t) => {
   const revoked = await newToken(randomUUID(), 'refresh')
   await sql`update "Token" set status = 'REVOKED' where id = ${revoked.id}`
   const code = async (cookie: string) =>
@@ -128,7 +128,7 @@ t.test('logout revokes every token of the session everywhere and clears the cook
   t.equal(await statusWith(second, `auth_token=${other.jwt}`), 401)
 })
 
-t.test('a good refresh token alone will do for a logout', async (t) => {
+t.test('a logout needs a good refresh token only', async (t) => {
   const session = randomUUID()
   const access = await newToken(session, 'access')
   const refresh = await newToken(session, 'refresh')
@@ -136,18 +136,21 @@ t.test('a good refresh token alone will do for a logout', async (t) => {
   t.equal(await statusWith(second, `auth_token=${access.jwt}`), 401)
 })
 
-t.test('cross-site request forgery: a foreign origin can neither refresh nor log out', async (t) => {
-  const access = await newToken(randomUUID(), 'access')
-  const refresh = await newToken(randomUUID(), 'refresh')
-  const foreign = { origin: 'https://evil.example' }
-  t.equal((await post(first, '/-/logout', `auth_token=${access.jwt}`, foreign)).status, 403)
-  t.equal((await post(first, '/-/refresh', `refresh_token=${refresh.jwt}`, foreign)).status, 403)
-  t.equal(await statusWith(second, `auth_token=${access.jwt}`), 200)
-  t.equal(
-    (await post(first, '/-/refresh', `refresh_token=${refresh.jwt}`, { origin: first.url })).status,
-    204,
-  )
-})
+t.test(
+  'attack: cross-site request forgery from a foreign origin neither refreshes nor logs out',
+  async (t) => {
+    const access = await newToken(randomUUID(), 'access')
+    const refresh = await newToken(randomUUID(), 'refresh')
+    const foreign = { origin: 'https://evil.example' }
+    t.equal((await post(first, '/-/logout', `auth_token=${access.jwt}`, foreign)).status, 403)
+    t.equal((await post(first, '/-/refresh', `refresh_token=${refresh.jwt}`, foreign)).status, 403)
+    t.equal(await statusWith(second, `auth_token=${access.jwt}`), 200)
+    t.equal(
+      (await post(first, '/-/refresh', `refresh_token=${refresh.jwt}`, { origin: first.url })).status,
+      204,
+    )
+  },
+)
 
 async function openSocket(gateway: TestGateway, jwt: string): Promise<WebSocket> {
   const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws`, {
@@ -157,7 +160,7 @@ async function openSocket(gateway: TestGateway, jwt: string): Promise<WebSocket>
   return socket
 }
 
-t.test('an open WebSocket ends at once when its token is revoked, by a notice', async (t) => {
+t.test('an open WebSocket is closed at once by the notification that its token was revoked', async (t) => {
   const token = await newToken(randomUUID(), 'access')
   const socket = await openSocket(first, token.jwt)
   t.equal(await first.metric('gateway_open_streams{kind="websocket"}'), 1)
@@ -196,7 +199,7 @@ t.test(
   },
 )
 
-t.test('a fault of the database closes no stream before the grace is over', async (t) => {
+t.test('a fault of the database closes no stream before STREAM_FAULT_GRACE_MS', async (t) => {
   const gateway = await start({
     STREAM_RECHECK_MS: '100',
     STREAM_FAULT_GRACE_MS: '1500',

@@ -14,7 +14,7 @@ function filled(...names: string[]): { set: IntrusiveSet<Member>; members: Membe
 
 const namesOf = (set: IntrusiveSet<Member>) => [...set].map(({ name }) => name).sort()
 
-t.test('it holds what was added, once', async (t) => {
+t.test('a member that is added twice is in the set once', async (t) => {
   const { set, members } = filled('a', 'b')
   set.add(members[0]!)
   t.same(namesOf(set), ['a', 'b'])
@@ -22,7 +22,7 @@ t.test('it holds what was added, once', async (t) => {
 })
 
 for (const gone of ['a', 'b', 'c']) {
-  t.test(`of three, the others stay when ${gone} is deleted`, async (t) => {
+  t.test(`of three members the others stay when ${gone} is deleted`, async (t) => {
     const { set, members } = filled('a', 'b', 'c')
     const member = members.find(({ name }) => name === gone)!
     t.equal(set.delete(member), true)
@@ -34,13 +34,13 @@ for (const gone of ['a', 'b', 'c']) {
   })
 }
 
-t.test('a deleted member points to nothing, so that it keeps nothing alive', async (t) => {
+t.test('a deleted member has no links, so that it keeps no other member alive', async (t) => {
   const { set, members } = filled('a', 'b', 'c')
   set.delete(members[1]!)
   t.match(members[1], { previous: null, next: null })
 })
 
-t.test('what is no member cannot be deleted', async (t) => {
+t.test('deleting what is no member returns false', async (t) => {
   const { set, members } = filled('a')
   set.delete(members[0]!)
   t.equal(set.delete(members[0]!), false)
@@ -53,7 +53,7 @@ t.test('a deleted member can be added again', async (t) => {
   t.same(namesOf(set), ['a', 'b'])
 })
 
-t.test('the member that an iteration is at may be deleted', async (t) => {
+t.test('the current member of an iteration may be deleted', async (t) => {
   const { set } = filled('a', 'b', 'c')
   const seen: string[] = []
   for (const member of set) {

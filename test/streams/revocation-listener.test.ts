@@ -51,7 +51,7 @@ const notify = (id: string) => sql`select pg_notify('revoked', ${id})`
 await until(async () => (await listeners()) === 1)
 
 t.test(
-  'when the connection that listens is lost, a new one is made, and everything open is looked up again',
+  'when the listening connection is lost another one listens, and open exchanges are looked up again',
   async (t) => {
     const missed = await openStream()
     const kept = await openStream()
@@ -66,7 +66,7 @@ t.test(
   },
 )
 
-t.test('it listens again after the database was away for longer, and closes nothing meanwhile', async (t) => {
+t.test('after a longer outage notifications are received again, and no stream was closed', async (t) => {
   const missed = await openStream()
   const kept = await openStream()
   await revoke(missed.id)
@@ -82,7 +82,7 @@ t.test('it listens again after the database was away for longer, and closes noth
   t.equal(await gateway.metric('gateway_streams_closed_total{reason="fault"}'), 0)
 })
 
-t.test('a database that is frozen, and goes on, is heard again', async () => {
+t.test('after the database was frozen notifications are received again', async () => {
   const stream = await openStream()
   pg.freeze()
   await until(async () => (await gateway.metric('gateway_token_store_up')) === 0)
@@ -92,7 +92,7 @@ t.test('a database that is frozen, and goes on, is heard again', async () => {
   await stream.closed
 })
 
-t.test('after a start without a database each notice is told once', async (t) => {
+t.test('after a start without a database each notification is handled once', async (t) => {
   const own = await startPostgres()
   t.teardown(() => own.close())
   await own.stop()
@@ -121,7 +121,7 @@ t.test('after a start without a database each notice is told once', async (t) =>
   t.equal(listens, 1)
 })
 
-t.test('it listens by every form of DATABASE_URL that look-ups take', async (t) => {
+t.test('notifications are received with every form of DATABASE_URL that look-ups accept', async (t) => {
   const own = await startPostgres({
     settings: [`listen_addresses=127.0.0.1,::1`, `unix_socket_directories=/tmp`],
   })

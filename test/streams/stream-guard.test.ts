@@ -54,7 +54,7 @@ function stage(t: Test, options: Partial<StreamGuardParts> = {}) {
   return { scheduler, guard, gone, queries, closed, exchange, open }
 }
 
-t.test('ten thousand streams cost ten queries a round, and a token on many streams one place', async (t) => {
+t.test('ten thousand streams cost ten queries a round, in which each token is asked for once', async (t) => {
   const { scheduler, guard, queries, exchange, open } = stage(t)
   open(MANY)
   for (let n = 0; n < 100; n++) guard.watch(exchange('t0'))
@@ -66,10 +66,10 @@ t.test('ten thousand streams cost ten queries a round, and a token on many strea
   )
 })
 
-t.test('thousands that end at once are closed a few a turn, so that requests come between', async (t) => {
+t.test('thousands of streams that end at once are closed over several turns of the event loop', async (t) => {
   const { scheduler, guard, closed, open } = stage(t)
   open(1000)
-  for (let n = 0; n < 1000; n++) guard.revoked(`t${n}`)
+  for (let n = 0; n < 1000; n++) guard.closeByToken(`t${n}`)
   await scheduler.advance(1000)
   t.equal(closed.length, 1000)
   const perTurn = new Map<number, number>()
@@ -83,7 +83,7 @@ t.test('thousands that end at once are closed a few a turn, so that requests com
   )
 })
 
-t.test('a stream that ends by itself while it waits to be closed is not closed again', async (t) => {
+t.test('a stream that ends by itself before it is closed is not closed', async (t) => {
   const { scheduler, guard, closed, exchange } = stage(t)
   const unwatch: (() => void)[] = []
   const leave = () => {
@@ -96,16 +96,16 @@ t.test('a stream that ends by itself while it waits to be closed is not closed a
       leave()
     }
     unwatch.push(guard.watch({ ...one, close }))
-    guard.revoked(`t${n}`)
+    guard.closeByToken(`t${n}`)
   }
   await scheduler.advance(1000)
   t.equal(closed.length, 1)
 })
 
-t.test('a notice that came between the look-up and the watch ends the stream', async (t) => {
+t.test('a notification between the look-up and the watch closes the stream', async (t) => {
   const { scheduler, guard, gone, closed, exchange } = stage(t)
   gone.add('late')
-  guard.revoked('late')
+  guard.closeByToken('late')
   await scheduler.advance(2)
   guard.watch(exchange('late'))
   await scheduler.advance(2)
@@ -115,9 +115,9 @@ t.test('a notice that came between the look-up and the watch ends the stream', a
   )
 })
 
-t.test('a token that is good again since its notice keeps its streams', async (t) => {
+t.test('a token that is active again after its notification keeps its streams', async (t) => {
   const { scheduler, guard, closed, exchange, queries } = stage(t)
-  guard.revoked('back')
+  guard.closeByToken('back')
   await scheduler.advance(2)
   guard.watch(exchange('back'))
   await scheduler.advance(10)
@@ -125,7 +125,7 @@ t.test('a token that is good again since its notice keeps its streams', async (t
   t.same(queries, [1], 'it was looked up again')
 })
 
-t.test('a flood of notices about other tokens does not keep the guard busy', async (t) => {
+t.test('a flood of notifications for other tokens takes at most a twentieth of the time', async (t) => {
   // Each comparison with what is open takes 2 ms of this clock.
   let spent = 0
   const fake = createFakeScheduler()
@@ -143,7 +143,7 @@ t.test('a flood of notices about other tokens does not keep the guard busy', asy
   })
   comparisons = 0
   for (let ms = 0; ms < 1000; ms++) {
-    guard.revoked(`other-${ms}`)
+    guard.closeByToken(`other-${ms}`)
     await fake.advance(1)
   }
   t.ok(comparisons > 0)

@@ -55,7 +55,7 @@ async function openStreams(port: number): Promise<void> {
   for (const socket of open) socket.resume()
 }
 
-t.test('a thousand streams cost one query a round, and end when they are told of', async (t) => {
+t.test('a thousand streams cost one query a round, and are closed by notifications', async (t) => {
   const gateway = await startGateway({
     databaseUrl,
     routing,
@@ -71,7 +71,7 @@ t.test('a thousand streams cost one query a round, and end when they are told of
   t.equal(open.filter((socket) => socket.closed).length, 0)
 })
 
-t.test('revoked streams are closed after the notice alone, the others stay', async (t) => {
+t.test('streams of revoked tokens are closed by the notification, and the others stay', async (t) => {
   const gateway = await startGateway({
     databaseUrl,
     routing,

@@ -80,7 +80,7 @@ async function listening(read: () => string) {
 }
 
 t.test(
-  'a pipe that nobody reads: requests are served, memory is bounded, lines are dropped and counted, and it goes on',
+  'with a pipe that nobody reads requests are served, memory is bounded, and dropped lines are counted',
   async (t) => {
     const fifo = openFifo()
     t.teardown(() => fifo.close())
@@ -108,20 +108,23 @@ t.test(
   },
 )
 
-t.test('a reader that goes away: requests are served, and the lines counted', async (t) => {
-  const fifo = openFifo()
-  t.teardown(() => fifo.close())
-  const { child, exited } = start(t, fifo.writeFd)
-  const { metric, ask } = await listening(fifo.read)
-  fifo.closeReader()
-  t.equal(await ask(10, 'first'), 10)
-  t.equal(await ask(10, 'second'), 10)
-  await until(async () => (await metric('gateway_log_lines_dropped_total')) === 20)
-  child.kill('SIGTERM')
-  t.equal(await exited, 0)
-})
+t.test(
+  'after the reader of stdout has gone requests are served, and dropped lines are counted',
+  async (t) => {
+    const fifo = openFifo()
+    t.teardown(() => fifo.close())
+    const { child, exited } = start(t, fifo.writeFd)
+    const { metric, ask } = await listening(fifo.read)
+    fifo.closeReader()
+    t.equal(await ask(10, 'first'), 10)
+    t.equal(await ask(10, 'second'), 10)
+    await until(async () => (await metric('gateway_log_lines_dropped_total')) === 20)
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+  },
+)
 
-t.test('lines of two workers in one pipe that is read slowly are never torn', async (t) => {
+t.test('lines of two workers in one slowly read pipe are never interleaved', async (t) => {
   const fifo = openFifo()
   t.teardown(() => fifo.close())
   const { child, exited } = start(t, fifo.writeFd, { WORKERS: '2' })
@@ -147,7 +150,7 @@ t.test('lines of two workers in one pipe that is read slowly are never torn', as
   t.equal(linesOf(text).filter(({ msg }) => msg === 'request').length, 2000)
 })
 
-t.test('a file has every line once the gateway has left', async (t) => {
+t.test('a log file has every line once the gateway has ended', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'gateway-file-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const path = join(folder, 'log')

@@ -80,12 +80,12 @@ async function growth(
   return series.map((each) => (after.value(...each) ?? Number.NaN) - (before.value(...each) ?? 0))
 }
 
-t.test('every metric of the interface is there before the first request, by its type', async (t) => {
+t.test('every metric of the interface is exposed with its type before the first request', async (t) => {
   const { families } = await read()
   for (const [name, type] of Object.entries(INTERFACE)) t.equal(families.get(name)?.type, type, name)
 })
 
-t.test('labels of a closed set begin at 0, so that the first of anything is an increase', async (t) => {
+t.test('labels of a closed set begin at 0, so that the first event is an increase', async (t) => {
   const now = await read()
   for (const decision of DECISIONS.split(' ')) {
     t.equal(now.value('gateway_auth_decisions_total', { decision }), 0, decision)
@@ -111,7 +111,7 @@ t.test('labels of a closed set begin at 0, so that the first of anything is an i
   t.equal(now.value('gateway_request_duration_seconds_count', { route: '/secure' }), 0)
 })
 
-t.test('gauges tell the state: the table, the target, the routing file, the build', async (t) => {
+t.test('gauges show the state of the table, the target, the routing file and the build', async (t) => {
   const now = await read()
   t.equal(now.value('gateway_token_store_up'), 1)
   t.equal(now.value('gateway_upstream_target_up', { upstream: 'main', target: stage.upstream.url }), 1)
@@ -154,7 +154,7 @@ t.test('an admitted request counts once in each metric that it moves', async (t)
   )
 })
 
-t.test('a refusal by the table may come from the negative cache, and is no look-up then', async (t) => {
+t.test('a refusal from the negative cache counts as a hit and not as a look-up', async (t) => {
   const { signToken, inSeconds } = await import('../support/tokens.ts')
   const unknown = await signToken({ claims: { jti: 'of-no-row', exp: inSeconds(60) } })
   const ask = () => stage.ask(request('GET /secure', [`Cookie: auth_token=${unknown}`]))
@@ -174,7 +174,7 @@ t.test('a refusal by the table may come from the negative cache, and is no look-
   t.same(grown, [1, 1, 1, 2, 2])
 })
 
-t.test('a decision is told by its code, and anonymous where an optional route lets it pass', async (t) => {
+t.test('a decision counts by its code, and as anonymous where an optional route admits it', async (t) => {
   const optional = 'GET /maybe HTTP/1.1\r\nHost: shop.example.com\r\nCookie: auth_token=rubbish\r\n\r\n'
   const grown = await growth(
     [
@@ -194,7 +194,7 @@ t.test('a decision is told by its code, and anonymous where an optional route le
   t.same(grown, [1, 1, 2, 1])
 })
 
-t.test('what an upstream does wrong is error or failed, and each try counts', async (t) => {
+t.test('an exchange with a bad upstream counts as error or failed, once for each try', async (t) => {
   const target = stage.upstream.url
   const grown = await growth(
     [
@@ -215,7 +215,7 @@ t.test('what an upstream does wrong is error or failed, and each try counts', as
   t.same(grown, [1, 1, 1, 1])
 })
 
-t.test('neither paths, hosts, methods, tokens nor statuses of the client’s choice make series', async (t) => {
+t.test('paths, hosts, methods, tokens and statuses that clients choose make no series', async (t) => {
   const count = async () => {
     const samples = [...(await read()).families.values()].flatMap((family) => family.samples)
     return samples.filter(({ name }) => name.startsWith('gateway_')).length
@@ -230,7 +230,7 @@ t.test('neither paths, hosts, methods, tokens nor statuses of the client’s cho
   t.equal(await count(), before)
 })
 
-t.test('a scraper that names no format gets the text format, with its content type', async (t) => {
+t.test('a scrape that names no format gets the text format with its content type', async (t) => {
   for (const accept of [undefined, '*/*', 'text/plain', 'text/plain;version=0.0.4', 'text/html, */*;q=0.1']) {
     const { type, body, vary } = await scrape(accept)
     t.equal(type, 'text/plain; version=0.0.4; charset=utf-8')
@@ -239,7 +239,7 @@ t.test('a scraper that names no format gets the text format, with its content ty
   }
 })
 
-t.test('a scraper that likes OpenMetrics as well gets it, with its content type and its end', async (t) => {
+t.test('a scrape that accepts OpenMetrics gets it with its content type and its EOF line', async (t) => {
   for (const accept of [PROMETHEUS_2, PROMETHEUS_3, 'application/openmetrics-text']) {
     const { type, body, vary } = await scrape(accept)
     t.equal(type, 'application/openmetrics-text; version=1.0.0; charset=utf-8')
@@ -254,7 +254,7 @@ t.test('a scraper that likes OpenMetrics as well gets it, with its content type 
   }
 })
 
-t.test('OpenMetrics says the same as the text, in its own names, with units', async (t) => {
+t.test('OpenMetrics has the same values as the text format, with its own names and units', async (t) => {
   const open = parseOpenMetrics((await scrape(PROMETHEUS_3)).body)
   const text = await read()
   t.equal(open.families.get('gateway_requests')?.type, 'counter')
@@ -279,7 +279,7 @@ t.test('OpenMetrics says the same as the text, in its own names, with units', as
   t.same(gateways(open), gateways(text))
 })
 
-t.test('a bucket’s exemplar is a trace that fell into it; one that was recorded goes first', async (t) => {
+t.test('the exemplar of a bucket is a trace in it, and a sampled trace is preferred', async (t) => {
   const recorded = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
   const ids = async (name: string) => {
     const open = parseOpenMetrics((await scrape(PROMETHEUS_3)).body)

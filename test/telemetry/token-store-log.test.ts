@@ -27,7 +27,7 @@ function setUp() {
 const UNAVAILABLE = 'the token store is unavailable'
 const AGAIN = 'the token store is available again'
 
-t.test('an outage is two lines: the cause, then how long it was and what failed meanwhile', async (t) => {
+t.test('an outage is two lines: the cause, and then its duration and the failures', async (t) => {
   const { scheduler, lines, worker } = setUp()
   const store = worker(0)
   store.available()
@@ -52,7 +52,7 @@ t.test('an outage is two lines: the cause, then how long it was and what failed 
   ])
 })
 
-t.test('what failed before the outage was found out, and just after it, belongs to it', async (t) => {
+t.test('failures shortly before and after an outage are counted in its last line', async (t) => {
   const { scheduler, lines, worker, messages } = setUp()
   const store = worker(0)
   store.available()
@@ -67,7 +67,7 @@ t.test('what failed before the outage was found out, and just after it, belongs 
   t.match(lines.at(-1), ['info', AGAIN, { awayMs: 2000, failedLookups: 8 }])
 })
 
-t.test('another cause while it is away is one more line, not before five seconds are over', async (t) => {
+t.test('another cause during an outage is one more line, after five seconds at the earliest', async (t) => {
   const { scheduler, lines, worker, messages } = setUp()
   const store = worker(0)
   store.unavailable(fault('silent'), 0)
@@ -85,7 +85,7 @@ t.test('another cause while it is away is one more line, not before five seconds
   t.equal(messages().at(-1), AGAIN)
 })
 
-t.test('causes that take turns make no more than two lines a minute', async (t) => {
+t.test('alternating causes make no more than two lines a minute', async (t) => {
   const { scheduler, lines, worker } = setUp()
   const store = worker(0)
   for (let i = 0; i < 300; i++) {
@@ -95,7 +95,7 @@ t.test('causes that take turns make no more than two lines a minute', async (t) 
   t.ok(lines.length <= 11, `${lines.length} lines in five minutes`)
 })
 
-t.test('a store that comes and goes makes few lines, which say how often', async (t) => {
+t.test('a store that comes and goes makes few lines with the number of outages', async (t) => {
   const { scheduler, lines, worker, messages } = setUp()
   const store = worker(0)
   for (let i = 0; i < 60; i++) {
@@ -118,7 +118,7 @@ t.test('a store that comes and goes makes few lines, which say how often', async
 })
 
 t.test(
-  'failures while the store is available are said with their count, and less and less often',
+  'failures while the store is available are logged with their count, and less and less often',
   async (t) => {
     const { scheduler, lines, worker } = setUp()
     const store = worker(0)
@@ -137,7 +137,7 @@ t.test(
       { failed: Number, withinMs: 5000, code: 'SLOW', cause: 'because of slow' },
     ])
     t.ok(lookups.length <= 9, `${lookups.length} lines in five minutes`)
-    t.equal(of('look-ups were refused: too many wait already').length, lookups.length)
+    t.equal(of('look-ups were refused: too many are pending').length, lookups.length)
     await scheduler.advance(120_000)
     const counted = of('tokens could not be looked up').reduce(
       (sum, [, , fields]) => sum + (fields as { failed: number }).failed,
@@ -148,7 +148,7 @@ t.test(
 )
 
 t.test(
-  'an outage of several workers is told once, from the first that misses the store to the last',
+  'an outage of several workers is logged once, from the first fault to the last recovery',
   async (t) => {
     const { scheduler, lines, worker, messages } = setUp()
     const [one, other] = [worker(1), worker(2)]
@@ -170,20 +170,23 @@ t.test(
   },
 )
 
-t.test('a worker that dies in an outage does not end it; its successor finds out for itself', async (t) => {
-  const { scheduler, log, worker, messages } = setUp()
-  worker(1).unavailable(fault('refused'), 0)
-  log.forget(1)
-  await scheduler.advance(10_000)
-  t.same(messages(), [UNAVAILABLE])
-  worker(2).unavailable(fault('refused'), 0)
-  await scheduler.advance(10_000)
-  worker(2).available()
-  await scheduler.advance(2000)
-  t.same(messages(), [UNAVAILABLE, AGAIN])
-})
+t.test(
+  'a worker that dies in an outage does not end it, and its successor reports its own state',
+  async (t) => {
+    const { scheduler, log, worker, messages } = setUp()
+    worker(1).unavailable(fault('refused'), 0)
+    log.forget(1)
+    await scheduler.advance(10_000)
+    t.same(messages(), [UNAVAILABLE])
+    worker(2).unavailable(fault('refused'), 0)
+    await scheduler.advance(10_000)
+    worker(2).available()
+    await scheduler.advance(2000)
+    t.same(messages(), [UNAVAILABLE, AGAIN])
+  },
+)
 
-t.test('tokens that cannot be verified are no matter of the store', async (t) => {
+t.test('tokens that cannot be verified are not part of an outage', async (t) => {
   const { scheduler, lines, worker } = setUp()
   const store = worker(0)
   store.failed('verifications', 'keys')
@@ -192,7 +195,7 @@ t.test('tokens that cannot be verified are no matter of the store', async (t) =>
   t.match(lines.at(-1), ['warn', 'tokens could not be verified', { failed: 1 }])
 })
 
-t.test('LISTEN that fails while the store is available is told, and when it is heard again', async (t) => {
+t.test('a failed LISTEN while the store is available is logged, and so is its recovery', async (t) => {
   const { scheduler, worker, messages } = setUp()
   const store = worker(0)
   store.listening()
@@ -203,18 +206,19 @@ t.test('LISTEN that fails while the store is available is told, and when it is h
   }
   store.listening()
   await scheduler.advance(60_000)
-  t.same(messages().slice(1), ['revocations cannot be listened for', 'revocations are listened for again'])
-})
-
-t.test('the same warnings of several workers are told once', async (t) => {
-  const { lines, worker } = setUp()
-  for (const source of [1, 2]) worker(source).warn(['no index'])
-  t.same(lines, [
-    ['warn', 'the token store is available, but not as it should be', { warnings: ['no index'] }],
+  t.same(messages().slice(1), [
+    'revocation notifications cannot be received',
+    'revocation notifications are received again',
   ])
 })
 
-t.test('at the end what waits is written', async (t) => {
+t.test('the same warnings of several workers are logged once', async (t) => {
+  const { lines, worker } = setUp()
+  for (const source of [1, 2]) worker(source).warn(['no index'])
+  t.same(lines, [['warn', 'the token store is available, with warnings', { warnings: ['no index'] }]])
+})
+
+t.test('close writes the pending lines', async (t) => {
   const { scheduler, log, worker, messages } = setUp()
   const store = worker(0)
   store.unavailable(fault('refused'), 0)

@@ -16,7 +16,8 @@ const MAX_ID_CHARS = 1024
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Reads the claims of a payload whose signature is good, but for what depends on time (RFC 7519, section 4.1).
+ * Reads and checks the claims of a payload whose signature is good, except for `exp` and `nbf`, which depend on the time
+ * (RFC 7519, section 4.1).
  *
  * @param payload JSON as UTF-8
  */
@@ -29,8 +30,9 @@ export function parseClaims(payload: Uint8Array, rules: ClaimRules): ParsedClaim
   if (nbf !== undefined && nbf !== null && (typeof nbf !== 'number' || !Number.isFinite(nbf))) {
     return unusable('nbf is no number')
   }
-  if (rules.issuer !== null && claims.iss !== rules.issuer) return unusable('another issuer')
-  if (rules.audience !== null && !isAudience(claims.aud, rules.audience)) return unusable('another audience')
+  if (rules.issuer !== null && claims.iss !== rules.issuer) return unusable('the issuer (iss) is another one')
+  if (rules.audience !== null && !isAudience(claims.aud, rules.audience))
+    return unusable('the audience (aud) is another one')
   if (type !== undefined && type !== null && typeof type !== 'string') return unusable('type is no string')
   const userId = identityClaim(claims.userId)
   const mandateId = identityClaim(claims.mandateId)
@@ -64,7 +66,7 @@ function isAudience(aud: unknown, wanted: string): boolean {
   return Array.isArray(aud) ? aud.includes(wanted) : aud === wanted
 }
 
-/** Ids that are numbers in the backend's language compare by their decimal text. Undefined: unusable. */
+/** An id that is a whole number is compared by its decimal text. Undefined where the claim is unusable. */
 function identityClaim(value: unknown): string | null | undefined {
   if (value === undefined || value === null) return null
   if (typeof value === 'string') return value
@@ -75,7 +77,7 @@ function unusable(reason: string): ParsedClaims {
   return { kind: 'unusable', reason }
 }
 
-/** What a token with a good signature says of itself. Claims that are absent or null are null. */
+/** The claims of a token with a good signature. Claims that are absent are null. */
 export interface VerifiedToken {
   /** The token's id, the key of its row. */
   readonly jti: string

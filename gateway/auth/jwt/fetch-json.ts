@@ -3,23 +3,23 @@ import { request as requestByHttps } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import type { FetchJson } from './jwks.ts'
 
-/** A key set of a hundred keys has some fifty kilobytes. */
+/** Far more than a key set of a hundred keys, which has some fifty kilobytes. */
 const MAX_BYTES = 1_048_576
 
-/** How a name becomes addresses, for whoever connects to it. */
 interface FetchParts {
+  /** Resolves the host's name. */
   readonly lookup: LookupFunction
 }
 
 /**
- * Fetches JSON documents, following no redirect. For what is fetched rarely and off the request path.
+ * Fetches JSON documents and follows no redirect; not for the request path.
  *
- * Node's `fetch` leaves certificates unchecked where NODE_TLS_REJECT_UNAUTHORIZED=0 is in the environment, often for
- * another program's sake; whoever answers in the issuer's place then signs tokens.
+ * Node's `fetch` is not used, because NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment, often set for another program,
+ * would turn its check of certificates off. An attacker in the issuer's place could then publish keys of their own.
  */
 export function createFetchJson(parts: FetchParts): FetchJson {
   return async (url, timeoutMs) => {
-    const answer = await ask(url, AbortSignal.timeout(timeoutMs), parts)
+    const answer = await sendRequest(url, AbortSignal.timeout(timeoutMs), parts)
     const status = answer.statusCode ?? 0
     if (status < 200 || status > 299) {
       answer.destroy()
@@ -29,16 +29,16 @@ export function createFetchJson(parts: FetchParts): FetchJson {
   }
 }
 
-function ask(url: string, signal: AbortSignal, { lookup }: FetchParts): Promise<IncomingMessage> {
+function sendRequest(url: string, signal: AbortSignal, { lookup }: FetchParts): Promise<IncomingMessage> {
   const headers = { accept: 'application/json', 'user-agent': 'poweron-gateway', connection: 'close' }
   const isHttps = url.toLowerCase().startsWith('https:')
   return new Promise((resolve, reject) => {
     const request = isHttps
       ? requestByHttps(url, { headers, signal, lookup, rejectUnauthorized: true })
       : requestByHttp(url, { headers, signal, lookup })
-    // The listener stays: what is wrong behind the answer's head is an event of the request as well.
+    // Errors behind the head of the answer are events of the request too, so the listener stays.
     request.on('error', reject).on('response', resolve)
-    // The answer to a request for no upgrade may be one.
+    // A server may answer with an upgrade, for which there is no `response` event.
     request.on('close', () => reject(new Error('the connection was closed without an answer')))
     request.end()
   })
@@ -52,6 +52,6 @@ async function readText(answer: IncomingMessage): Promise<string> {
     if (bytes > MAX_BYTES) throw new Error(`answered with more than ${MAX_BYTES} bytes`)
     chunks.push(chunk)
   }
-  // Without a byte order mark.
+  // TextDecoder removes a byte order mark.
   return new TextDecoder().decode(Buffer.concat(chunks))
 }

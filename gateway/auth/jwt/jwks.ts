@@ -5,7 +5,7 @@ import { parseJwks } from './key-files.ts'
 import type { KeyRing, VerificationKey } from './key-ring.ts'
 import { createKeySet, type KeySet } from './key-set.ts'
 
-/** Fetches a JSON document. @throws where it cannot be had */
+/** Fetches a JSON document. @throws Error where that fails */
 export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>
 
 export interface JwksFetcher {
@@ -19,36 +19,35 @@ export interface JwksParts {
   readonly fetchJson: FetchJson
   readonly scheduler: Scheduler
   readonly log: Pick<Log, 'warn' | 'error'>
-  /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
+  /** `JWT_ALGORITHMS`, or null for all that fit the keys. */
   readonly algorithms: readonly string[] | null
 }
 
 const TIMEOUT_MS = 5000
 
-/** An unknown `kid` makes the set be fetched again, but not more often than this: kids are the client's to choose. */
+/** How often an unknown `kid` may cause a fetch, in milliseconds; clients can send any `kid`. */
 const COOLDOWN_MS = 10_000
 
-/** While there never was a set, tries come this far apart. */
+/** How often a fetch is tried until the first set was fetched. */
 const FIRST_COOLDOWN_MS = 1000
 
-/** A set is fetched anew in the background after this time, so that withdrawn keys go. */
+/** A set is fetched again in the background after this time, so that withdrawn keys are dropped. */
 const MAX_AGE_MS = 600_000
 
-/** A fetch that failed is tried again after this time: what is withdrawn must not stay for another age limit. */
+/** A failed fetch is repeated after this time, so that a withdrawn key does not stay for another `MAX_AGE_MS`. */
 const RETRY_MS = 60_000
 
 /**
- * A key set from a URL. jose's own remote set forgets what it has when a fetch fails after its age limit and
- * fetches without a pause while the server is down; here the last good set stays, and a fetch that failed counts
- * towards the cooldown.
+ * A key set from a URL. jose's own remote set drops its keys when a fetch fails after the age limit, and fetches without a
+ * pause while the server is down. Here the last good set stays, and a failed fetch counts towards the cooldown.
  */
 export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
   const { fetchJson, scheduler, log } = parts
-  let local: KeySet | null = null
-  let current = ''
+  let keySet: KeySet | null = null
+  let currentText = ''
   let version = 0
   let triedAt = Number.NEGATIVE_INFINITY
-  let askedForKidAt = Number.NEGATIVE_INFINITY
+  let fetchedForKidAt = Number.NEGATIVE_INFINITY
   let failure: unknown = null
   let pending: Promise<void> | null = null
   let cancel = () => {}
@@ -67,10 +66,10 @@ export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
     try {
       const document = keysOf(await fetchJson(url, TIMEOUT_MS))
       const text = JSON.stringify(document)
-      if (text !== current) {
+      if (text !== currentText) {
         const { keys, warnings } = parseJwks(document, 'the key set', parts.algorithms)
-        local = createKeySet(keys)
-        current = text
+        keySet = createKeySet(keys)
+        currentText = text
         version++
         for (const warning of warnings) log.warn({}, warning)
       }
@@ -79,7 +78,7 @@ export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
       failure = error
       log.error(
         { err: error },
-        local === null
+        keySet === null
           ? 'the key set cannot be fetched'
           : 'the key set cannot be fetched; the last good one stays in force',
       )
@@ -89,15 +88,15 @@ export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
   }
 
   function pauseMs(): number {
-    if (local === null) return FIRST_COOLDOWN_MS
+    if (keySet === null) return FIRST_COOLDOWN_MS
     return failure === null ? MAX_AGE_MS : RETRY_MS
   }
 
-  /** Whether a key that is not in the set may be in the one to be fetched now, or already under way. */
-  function mayBeNew(): boolean {
+  /** True where an unknown key may be in a set that is fetched now. */
+  function mayFetchForKid(): boolean {
     if (pending !== null) return true
-    if (scheduler.now() - askedForKidAt < COOLDOWN_MS) return false
-    askedForKidAt = scheduler.now()
+    if (scheduler.now() - fetchedForKidAt < COOLDOWN_MS) return false
+    fetchedForKidAt = scheduler.now()
     return true
   }
 
@@ -108,19 +107,19 @@ export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
       return version
     },
     get state() {
-      if (local === null) return 'none'
+      if (keySet === null) return 'none'
       return failure === null ? 'current' : 'outdated'
     },
     async candidates(header) {
-      if (local === null) {
+      if (keySet === null) {
         if (pending !== null || scheduler.now() - triedAt >= FIRST_COOLDOWN_MS) await refresh()
-        if (local === null) throw new Error('no key set was fetched yet', { cause: failure })
+        if (keySet === null) throw new Error('no key set was fetched yet', { cause: failure })
       }
-      const known = local.named(header)
+      const known = keySet.named(header)
       if (known.length > 0) return known
-      if (mayBeNew()) await refresh()
-      const fetched = local.named(header)
-      return fetched.length > 0 ? fetched : local.unnamed(header)
+      if (mayFetchForKid()) await refresh()
+      const fetched = keySet.named(header)
+      return fetched.length > 0 ? fetched : keySet.unnamed(header)
     },
     close() {
       closed = true

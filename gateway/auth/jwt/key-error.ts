@@ -1,9 +1,9 @@
 import { UnusableError } from '../../core/unusable-error.ts'
 
-/** Keys that are not usable; each reason names its place and what was expected. */
+/** The configured keys are not usable. Each reason names its place and what was expected. */
 export class KeyError extends UnusableError {
   override readonly name = 'KeyError'
 }
 
-/** Bounds what a token with a bad signature costs: it is tried with each of them at most. */
+/** The most keys of a source. It bounds the cost of a token with a bad signature, which is tried with each of them. */
 export const MAX_KEYS = 100

@@ -5,22 +5,21 @@ import { checkJwk, checkPem, PUBLIC_ALGORITHMS, type PublicKey, type Usability }
 
 export interface PublicKeys {
   readonly keys: readonly PublicKey[]
-  /** Of each key that is passed over: where it is, why, and what was expected. */
+  /** For each key that is passed over: its place, the reason, and what was expected. */
   readonly warnings: readonly string[]
 }
 
-interface Entry {
-  /** Tells it from the others of its file. */
+interface KeyEntry {
+  /** Identifies the key in its file. */
   readonly name: string
   readonly usability: Usability
 }
 
 /**
- * Reads PEM (public keys and certificates), a JWK or a JWKS. A key that cannot be used is passed over as long as
- * another one can be; not so a private key: whoever reads the file can sign with it, and nobody reads a warning
- * about what works.
+ * Reads PEM (public keys and certificates), a JWK or a JWKS. A key that cannot be used is passed over as long as another
+ * one can be used. A private key makes the whole file an error: everybody who can read the file could sign tokens.
  *
- * @param algorithms `JWT_ALGORITHMS`, or null for the usual ones
+ * @param algorithms `JWT_ALGORITHMS`, or null for the default ones
  * @throws KeyError
  */
 export function parsePublicKeys(
@@ -33,12 +32,12 @@ export function parsePublicKeys(
   const entries = text.trimStart().startsWith('{')
     ? jwkEntries(keysOf(text, path), path, allowed)
     : pemEntries(text, path, allowed)
-  const secretive = entries.filter(({ usability }) => usability.kind === 'unusable' && usability.isPrivate)
-  if (secretive.length > 0) throw new KeyError(secretive.map(describe))
+  const privateKeys = entries.filter(({ usability }) => usability.kind === 'unusable' && usability.isPrivate)
+  if (privateKeys.length > 0) throw new KeyError(privateKeys.map(describe))
   return selectUsable(entries, path)
 }
 
-/** Reads the keys of a JWKS. A private one is passed over: it is its publisher's to withdraw. @throws KeyError */
+/** Reads the keys of a JWKS. A private key is passed over, since only its publisher can withdraw it. @throws KeyError */
 export function parseJwks(
   keys: readonly unknown[],
   place: string,
@@ -47,7 +46,7 @@ export function parseJwks(
   return selectUsable(jwkEntries(keys, place, algorithms ?? PUBLIC_ALGORITHMS), place)
 }
 
-function selectUsable(entries: readonly Entry[], place: string): PublicKeys {
+function selectUsable(entries: readonly KeyEntry[], place: string): PublicKeys {
   if (entries.length === 0) throw new KeyError([`${place}: holds no keys; expected at least one`])
   const keys = entries.flatMap(({ usability }) => (usability.kind === 'usable' ? [usability.key] : []))
   const passedOver = entries.filter(({ usability }) => usability.kind === 'unusable').map(describe)
@@ -58,23 +57,23 @@ function selectUsable(entries: readonly Entry[], place: string): PublicKeys {
   return { keys, warnings: passedOver.map((reason) => `${reason}; the key is passed over`) }
 }
 
-function describe({ name, usability }: Entry): string {
+function describe({ name, usability }: KeyEntry): string {
   return usability.kind === 'usable' ? name : `${name} ${usability.reason}`
 }
 
-function jwkEntries(keys: readonly unknown[], place: string, allowed: readonly string[]): Entry[] {
+function jwkEntries(keys: readonly unknown[], place: string, allowed: readonly string[]): KeyEntry[] {
   refuseTooMany(keys.length, place)
   return keys.map((key, index) => ({
-    name: `${place}: key ${index + 1}${kidShown(key)}`,
+    name: `${place}: key ${index + 1}${describeKid(key)}`,
     usability: checkJwk(key, allowed),
   }))
 }
 
-const KID_SHOWN_CHARS = 100
+const MAX_KID_CHARS = 100
 
-function kidShown(key: unknown): string {
+function describeKid(key: unknown): string {
   const kid = typeof key === 'object' && key !== null && 'kid' in key ? key.kid : null
-  return typeof kid === 'string' ? ` (${JSON.stringify(kid.slice(0, KID_SHOWN_CHARS))})` : ''
+  return typeof kid === 'string' ? ` (${JSON.stringify(kid.slice(0, MAX_KID_CHARS))})` : ''
 }
 
 function keysOf(text: string, path: string): readonly unknown[] {
@@ -87,15 +86,15 @@ function keysOf(text: string, path: string): readonly unknown[] {
   return Array.isArray(value.keys) ? value.keys : [value]
 }
 
-function pemEntries(text: string, path: string, allowed: readonly string[]): Entry[] {
-  // Also one that is indented, quoted or cut off.
+function pemEntries(text: string, path: string, allowed: readonly string[]): KeyEntry[] {
+  // This also finds a private key that is indented, quoted or cut off.
   if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text)) {
     throw new KeyError([
       `${path}: holds a private key; expected public keys alone (the gateway only verifies)`,
     ])
   }
   const blocks = splitPem(text)
-  if (blocks.length === 0) throw new KeyError([`${path}: ${whyNoPem(text)}`])
+  if (blocks.length === 0) throw new KeyError([`${path}: ${describeMissingPem(text)}`])
   refuseTooMany(blocks.length, path)
   return blocks.map((block, index) => ({
     name: `${path}:${block.line}: key ${index + 1}`,
@@ -103,7 +102,7 @@ function pemEntries(text: string, path: string, allowed: readonly string[]): Ent
   }))
 }
 
-function whyNoPem(text: string): string {
+function describeMissingPem(text: string): string {
   return text.includes('-----BEGIN ')
     ? 'holds PEM on a line with other characters; expected -----BEGIN …----- and -----END …----- on lines of their own (\\n is no line break)'
     : 'holds no key; expected a PEM public key or certificate, a JWK or a JWKS'

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { JWTHeaderParameters } from 'jose'
 
-/** Where the key comes from that tokens are verified with. */
+/** Where the keys that verify tokens come from. */
 export type KeySource =
   | { readonly kind: 'secret'; readonly secret: string }
   | { readonly kind: 'secret-file'; readonly path: string }
@@ -10,21 +10,21 @@ export type KeySource =
 
 export type VerificationKey = KeyObject | CryptoKey
 
-/** The keys in force. Fields that name a key by URL (`jku`, `x5u`) or carry one (`jwk`, `x5c`) are never read. */
+/** The keys in force. Header fields that name a key by URL (`jku`, `x5u`) or hold one (`jwk`, `x5c`) are never read. */
 export interface KeyRing {
-  /** The algorithms that these keys are for. */
+  /** The algorithms that the keys may verify. */
   readonly algorithms: readonly string[]
-  /** Counts changes: what was verified under another version is not verified any more. */
+  /** Grows with each change of the keys; a verification under another version counts no longer. */
   readonly version: number
   /**
    * The keys that may have signed a token with this header, at most a hundred, in the order in which they are tried.
    *
-   * @throws the fetch's error where there never was a key
+   * @throws Error with the fetch's error as its cause, where no key was ever fetched
    */
   candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]> | readonly VerificationKey[]
-  /** `none`: there never was one. `outdated`: what came after it is not usable. */
+  /** `none`: there never was a key. `outdated`: the newest version of the source is not usable. */
   readonly state: 'current' | 'outdated' | 'none'
-  /** The secrets, of which the first one signs; empty where only public keys are held. */
+  /** The secrets; the first one signs. Empty where the source has public keys. */
   readonly secrets: readonly KeyObject[]
   close(): void
 }

@@ -3,21 +3,21 @@ import type { PublicKey } from './public-key.ts'
 
 export interface KeySet {
   readonly size: number
-  /** The keys that a token's `kid` names, or all where it names none, as far as they fit its algorithm. */
+  /** The keys for the header's algorithm with its `kid`, or all for that algorithm where it has no `kid`. */
   named(header: JWTHeaderParameters): readonly CryptoKey[]
   /**
-   * Where no key has the header's `kid`: those that have no name, as all from a PEM file. They are meant for all
-   * tokens; issuers put a `kid` into each.
+   * The keys for the header's algorithm that have no `kid` themselves, as all from a PEM file. They are tried where no key
+   * has the header's `kid`.
    */
   unnamed(header: JWTHeaderParameters): readonly CryptoKey[]
 }
 
 export function createKeySet(keys: readonly PublicKey[]): KeySet {
-  const fitting = (alg: string, isMeant: (key: PublicKey) => boolean): CryptoKey[] =>
-    keys.filter(isMeant).flatMap(({ byAlgorithm }) => byAlgorithm.get(alg) ?? [])
+  const keysFor = (alg: string, isCandidate: (key: PublicKey) => boolean): CryptoKey[] =>
+    keys.filter(isCandidate).flatMap(({ byAlgorithm }) => byAlgorithm.get(alg) ?? [])
   return {
     size: keys.length,
-    named: ({ alg, kid }) => fitting(alg, (key) => kid === undefined || key.kid === kid),
-    unnamed: ({ alg, kid }) => (kid === undefined ? [] : fitting(alg, (key) => key.kid === null)),
+    named: ({ alg, kid }) => keysFor(alg, (key) => kid === undefined || key.kid === kid),
+    unnamed: ({ alg, kid }) => (kid === undefined ? [] : keysFor(alg, (key) => key.kid === null)),
   }
 }

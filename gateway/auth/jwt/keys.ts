@@ -17,11 +17,11 @@ export interface KeyRingParts {
   readonly scheduler: Scheduler
   readonly fetchJson: FetchJson
   readonly log: Log
-  /** `JWT_ALGORITHMS`, or null for those that fit the keys. */
+  /** `JWT_ALGORITHMS`, or null for all that fit the keys. */
   readonly algorithms: readonly string[] | null
 }
 
-/** What a ring holds until its source changes. */
+/** The keys of a source, until it changes. */
 interface Keys extends Pick<KeyRing, 'algorithms' | 'candidates' | 'secrets'> {
   readonly warnings: readonly string[]
 }
@@ -29,10 +29,10 @@ interface Keys extends Pick<KeyRing, 'algorithms' | 'candidates' | 'secrets'> {
 const WATCH_MS = 1000
 
 /**
- * What is odd about the keys of the start is told by the settings, once for all workers; the ring tells it of those
- * that come later.
+ * Opens the source. The warnings about the first keys are logged with the settings, once for all workers; the ring logs
+ * those about later keys.
  *
- * @throws KeyError where a file is not usable; an unreachable JWKS URL is no error, it is tried again
+ * @throws KeyError where a file is not usable; an unreachable JWKS URL is no error, since it is tried again
  */
 export async function createKeyRing(source: KeySource, parts: KeyRingParts): Promise<KeyRing> {
   const { algorithms } = parts

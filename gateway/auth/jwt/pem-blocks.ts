@@ -1,7 +1,7 @@
 export interface PemBlock {
-  /** As in `-----BEGIN PUBLIC KEY-----`. */
+  /** `PUBLIC KEY` of `-----BEGIN PUBLIC KEY-----`. */
   readonly label: string
-  /** Of its first line, from 1. */
+  /** The number of its first line, from 1. */
   readonly line: number
   /** Null where its last line is missing. */
   readonly text: string | null
@@ -9,7 +9,7 @@ export interface PemBlock {
 
 const BEGIN = /^-----BEGIN ([A-Z0-9 ]+)-----$/
 
-/** All blocks of a PEM file (RFC 7468). What stands between them, as openssl prints it, is passed over. */
+/** All blocks of a PEM file (RFC 7468). Text between them, as openssl prints it, is ignored. */
 export function splitPem(text: string): PemBlock[] {
   const blocks: PemBlock[] = []
   let open: { readonly label: string; readonly line: number; readonly lines: string[] } | null = null

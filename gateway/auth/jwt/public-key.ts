@@ -2,9 +2,9 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import type { PemBlock } from './pem-blocks.ts'
 
 export interface PublicKey {
-  /** Null where it has no name; it is meant for tokens with any `kid` then. */
+  /** Null where the key has none; it may then verify tokens with any `kid`. */
   readonly kid: string | null
-  /** By the algorithm that it may verify with. */
+  /** The imported key for each algorithm that it may verify. */
   readonly byAlgorithm: ReadonlyMap<string, CryptoKey>
 }
 
@@ -20,7 +20,7 @@ const rsa = (prefix: string, name: string) =>
   HASHES.map((bits): [string, ImportParameters] => [`${prefix}${bits}`, { name, hash: `SHA-${bits}` }])
 const ed25519: ImportParameters = { name: 'Ed25519' }
 
-/** What each kind of key may verify with (RFC 7518, section 3.1; RFC 8037; RFC 9864). */
+/** The algorithms of each kind of key (RFC 7518, section 3.1; RFC 8037; RFC 9864). */
 const KINDS: ReadonlyMap<string, readonly (readonly [string, ImportParameters])[]> = new Map([
   ['RSA', [...rsa('RS', 'RSASSA-PKCS1-v1_5'), ...rsa('PS', 'RSA-PSS')]],
   ['EC on prime256v1', [['ES256', { name: 'ECDSA', namedCurve: 'P-256' }]]],
@@ -36,10 +36,10 @@ const KINDS: ReadonlyMap<string, readonly (readonly [string, ImportParameters])[
 ])
 const EXPECTED_KIND = 'RSA, EC on P-256, P-384 or P-521, or Ed25519'
 
-/** All that `JWT_ALGORITHMS` may name for public keys. */
+/** All algorithms that `JWT_ALGORITHMS` may name for public keys. */
 export const ALL_PUBLIC_ALGORITHMS = [...KINDS.values()].flatMap((each) => each.map(([name]) => name))
 
-/** What public keys are used for where `JWT_ALGORITHMS` says nothing. */
+/** The algorithms for public keys where `JWT_ALGORITHMS` is not set. */
 export const PUBLIC_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 
 const MIN_RSA_BITS = 2048
@@ -57,7 +57,8 @@ export function checkJwk(given: unknown, allowed: readonly string[]): Usability 
   if (kty === 'oct')
     return unusable('is symmetric; expected a public key (a secret goes into JWT_SECRET_FILE)')
   if (PRIVATE_FIELDS.some((field) => field in jwk)) return unusablePrivate()
-  if (kid !== undefined && typeof kid !== 'string') return unusable('has a kid that is no text; expected one')
+  if (kid !== undefined && typeof kid !== 'string')
+    return unusable('has a kid that is no text; expected a text')
   if (use !== undefined && use !== 'sig')
     return unusable(`has the use ${JSON.stringify(use)}; expected "sig" or none`)
   if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
@@ -103,7 +104,7 @@ function checkKey(
   const kind = kindOf(key)
   const possible = KINDS.get(kind)
   if (possible === undefined) return unusable(`is of the kind ${kind}; expected ${EXPECTED_KIND}`)
-  const weakness = kind === 'RSA' ? weaknessOf(key) : null
+  const weakness = kind === 'RSA' ? findWeakness(key) : null
   if (weakness !== null) return unusable(weakness)
   const fitting = possible.filter(([name]) => allowed.includes(name) && (alg === null || alg === name))
   if (fitting.length === 0) {
@@ -122,8 +123,8 @@ function kindOf({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyO
   return type === 'ec' ? `EC on ${details?.namedCurve ?? 'a curve without a name'}` : String(type)
 }
 
-/** Keys of RSA with which signatures can be forged. */
-function weaknessOf({ asymmetricKeyDetails: details }: KeyObject): string | null {
+/** Why signatures could be forged for this RSA key; null where they could not. */
+function findWeakness({ asymmetricKeyDetails: details }: KeyObject): string | null {
   const bits = details?.modulusLength ?? 0
   if (bits < MIN_RSA_BITS) return `has ${bits} bits; expected at least ${MIN_RSA_BITS}`
   const exponent = details?.publicExponent ?? 0n

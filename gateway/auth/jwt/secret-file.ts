@@ -7,7 +7,7 @@ import { describeUnintendedParts, looksWrapped } from './secret-warnings.ts'
 export interface Secrets {
   /** The first one signs, all verify. */
   readonly secrets: readonly [KeyObject, ...KeyObject[]]
-  /** What looks like a mistake; no secret is repeated. */
+  /** What looks like a mistake, without the secrets themselves. */
   readonly warnings: readonly string[]
 }
 
@@ -19,16 +19,16 @@ interface Line {
 /** RFC 7518, section 3.2: a key of the size of the hash output or larger. */
 const MIN_SECRET_BYTES = 32
 
-/** @param place names the secret @throws KeyError */
+/** Reads one secret. @param place names it in messages @throws KeyError */
 export function parseSecret(secret: string, place: string): Secrets {
   const key = secretKey(Buffer.from(secret))
-  if (key === null) throw new KeyError([tooShort(place, Buffer.byteLength(secret))])
-  return { secrets: [key], warnings: warningsOf(secret, place) }
+  if (key === null) throw new KeyError([describeTooShort(place, Buffer.byteLength(secret))])
+  return { secrets: [key], warnings: findWarnings(secret, place) }
 }
 
 /**
- * Reads one or several secrets, one a line. A file that is no text (bytes that are not UTF-8, or a NUL) is one
- * secret of random bytes, of which any may happen to be a line break.
+ * Reads one or several secrets, one a line. A file that is no text (because it is not UTF-8, or has a NUL) is one secret of
+ * random bytes, some of which may be line breaks.
  *
  * @throws KeyError
  */
@@ -40,13 +40,13 @@ export function parseSecretFile(content: Buffer, path: string): Secrets {
 }
 
 function parseBinary(content: Buffer, path: string): Secrets {
-  const secret = withoutLastBreaks(content)
+  const secret = trimLineBreaks(content)
   const key = secretKey(secret)
-  if (key === null) throw new KeyError([tooShort(path, secret.length)])
-  const broken = content.includes(10) || content.includes(13)
+  if (key === null) throw new KeyError([describeTooShort(path, secret.length)])
+  const hasLineBreaks = content.includes(10) || content.includes(13)
   return {
     secrets: [key],
-    warnings: broken
+    warnings: hasLineBreaks
       ? [
           `${path}: is not UTF-8 text but holds line breaks; it counts as one secret of ${secret.length} bytes, without line breaks at the end (several secrets, one a line, have to be UTF-8 text)`,
         ]
@@ -59,13 +59,13 @@ function parseLines(content: string, path: string): Secrets {
     .split('\n')
     .map((line, index): Line => ({ number: index + 1, text: line.replace(/\r+$/, '') }))
     .filter(({ text }) => text.trim() !== '')
-  const problems = problemsOf(lines, path)
+  const problems = findProblems(lines, path)
   if (problems.length > 0) throw new KeyError(problems)
   const [first, ...others] = [...new Set(lines.map(({ text }) => text))].flatMap(
     (text) => secretKey(Buffer.from(text)) ?? [],
   )
-  if (first === undefined) throw new KeyError([tooShort(path, 0)])
-  const warnings = lines.flatMap(({ number, text }) => warningsOf(text, `${path}:${number}`))
+  if (first === undefined) throw new KeyError([describeTooShort(path, 0)])
+  const warnings = lines.flatMap(({ number, text }) => findWarnings(text, `${path}:${number}`))
   if (looksWrapped(lines.map(({ text }) => text))) {
     warnings.push(
       `${path}: its lines could be one base64 text that a tool has broken into lines; each line counts as a secret of its own, and the first one signs (write one secret on one line)`,
@@ -74,31 +74,31 @@ function parseLines(content: string, path: string): Secrets {
   return { secrets: [first, ...others], warnings }
 }
 
-function problemsOf(lines: readonly Line[], path: string): string[] {
+function findProblems(lines: readonly Line[], path: string): string[] {
   if (lines.length > MAX_KEYS) return [`${path}: holds ${lines.length} secrets; expected at most ${MAX_KEYS}`]
   const several = lines.length > 1
   return lines.flatMap(({ number, text }) => {
     const place = `${path}:${number}`
     if (/^\s*-----BEGIN /.test(text))
       return [`${place}: is PEM; expected a secret (public keys go into JWT_PUBLIC_KEY_FILE)`]
-    // Whoever guesses the words of a comment could sign tokens with them.
+    // A comment as a secret could be guessed, and tokens signed with it.
     if (several && /^\s*(?:#|\/\/|;)\s/.test(text))
       return [`${place}: is a comment; expected secrets alone, since each line verifies tokens`]
     const bytes = Buffer.byteLength(text)
     if (bytes >= MIN_SECRET_BYTES) return []
     return several
-      ? [`${tooShort(place, bytes)} in each line (one a line: the first one signs, all verify)`]
-      : [tooShort(path, bytes)]
+      ? [`${describeTooShort(place, bytes)} in each line (one a line: the first one signs, all verify)`]
+      : [describeTooShort(path, bytes)]
   })
 }
 
-function warningsOf(secret: string, place: string): string[] {
+function findWarnings(secret: string, place: string): string[] {
   const found = describeUnintendedParts(secret)
   if (found.length === 0) return []
   return [`${place}: the secret ${found.join(', ')}; this counts as part of it; expected the secret alone`]
 }
 
-function withoutLastBreaks(content: Buffer): Buffer {
+function trimLineBreaks(content: Buffer): Buffer {
   let end = content.length
   while (end > 0 && (content[end - 1] === 10 || content[end - 1] === 13)) end--
   return content.subarray(0, end)
@@ -108,6 +108,6 @@ function secretKey(secret: Buffer): KeyObject | null {
   return secret.length < MIN_SECRET_BYTES ? null : createSecretKey(secret)
 }
 
-function tooShort(place: string, bytes: number): string {
+function describeTooShort(place: string, bytes: number): string {
   return `${place}: the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}`
 }

@@ -1,10 +1,10 @@
-/** Not the padding of base64. */
+/** The name of a variable before the secret; the equals signs that end base64 do not match. */
 const ASSIGNMENT = /^(?:export\s+)?[\w-]*(?:JWT|SECRET|KEY|TOKEN)[\w-]*\s*[=:]\s*(?=[^\s=])/i
 const QUOTED = /^(?:(["'`]).*\1|[“”„].*[“”]|[‘’].*[‘’])$/s
 
 /**
- * What of a secret was probably not meant to be part of it, in words that do not repeat it. The bytes are taken as
- * they are all the same: who signs with them does so too, or the two would never have agreed.
+ * Describes what is probably not meant to be part of the secret, without repeating the secret. The bytes are used
+ * unchanged all the same: a backend that signs with the same file uses them too.
  */
 export function describeUnintendedParts(secret: string): string[] {
   const unmarked = secret.replace(/^\uFEFF/, '')
@@ -24,7 +24,7 @@ export function describeUnintendedParts(secret: string): string[] {
   return found.flatMap(([holds, words]) => (holds ? [words] : []))
 }
 
-/** Whether lines could be one base64 text that a tool has broken into lines: openssl at 64 characters, base64 at 76. */
+/** Whether the lines could be one base64 text that a tool has wrapped: openssl at 64 characters, base64 at 76. */
 export function looksWrapped(lines: readonly string[]): boolean {
   const width = lines[0]?.length
   if (lines.length < 2 || (width !== 64 && width !== 76)) return false

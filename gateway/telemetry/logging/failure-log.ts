@@ -3,14 +3,14 @@ import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
 import type { FailureKind } from './token-store-events.ts'
 
-/** Lines about what fails though the token store is available: one for many failures. */
+/** Writes log lines about failures while the token store is available, one line for many failures. */
 export interface FailureLog {
   add(what: FailureKind, count: number, fault: StoreFault): void
-  /** What failed for want of the store and has not been written yet; it is written no more. */
+  /** Removes the failures of the store that are not written yet, and returns their counts. */
   take(): ReadonlyMap<FailureKind, number>
-  /** Notices of revocations are heard, again. */
+  /** Notifications of revocations are received again. */
   listening(): void
-  /** Writes what waits. */
+  /** Writes the lines that are pending. */
   close(): void
 }
 
@@ -18,17 +18,18 @@ const MESSAGES: Readonly<Record<FailureKind, string>> = {
   lookups: 'tokens could not be looked up',
   rechecks: 'open exchanges could not be looked up',
   sessions: 'sessions could not be changed',
-  notices: 'revocations cannot be listened for',
-  overload: 'look-ups were refused: too many wait already',
+  notices: 'revocation notifications cannot be received',
+  overload: 'look-ups were refused: too many are pending',
   verifications: 'tokens could not be verified',
 }
 
-/** A store that has gone is found out within this time: failures until then are the outage's. */
-const FIRST_MS = 5000
-/** What goes on failing is said less and less often. */
-const MOST_MS = 60_000
+/** The first line waits this long: by then an outage of the store is known, and the failures are part of its lines. */
+const MIN_DELAY_MS = 5000
+/** While failures go on the delay doubles with each line, up to this. */
+const MAX_DELAY_MS = 60_000
 
-interface Waiting {
+/** The failures of one kind since its last line. */
+interface PendingLine {
   count: number
   fault: StoreFault
   readonly since: number
@@ -36,61 +37,62 @@ interface Waiting {
 }
 
 export function createFailureLog(log: Log, scheduler: Scheduler): FailureLog {
-  const waiting = new Map<FailureKind, Waiting>()
-  const pausesMs = new Map<FailureKind, number>()
+  const pending = new Map<FailureKind, PendingLine>()
+  const delaysMs = new Map<FailureKind, number>()
   const lastAt = new Map<FailureKind, number>()
-  let silent = false
+  let notificationsLost = false
 
   function write(what: FailureKind): void {
-    const due = waiting.get(what)
+    const due = pending.get(what)
     if (due === undefined) return
     due.cancel()
-    waiting.delete(what)
+    pending.delete(what)
     lastAt.set(what, scheduler.now())
-    if (what === 'notices') silent = true
+    if (what === 'notices') notificationsLost = true
     const { code, cause } = due.fault
     const withinMs = Math.round(scheduler.now() - due.since)
     log.warn({ failed: due.count, withinMs, code, cause }, MESSAGES[what])
   }
 
-  function pauseOf(what: FailureKind): number {
-    const before = pausesMs.get(what) ?? 0
+  function nextDelay(what: FailureKind): number {
+    const before = delaysMs.get(what) ?? 0
     const quietMs = scheduler.now() - (lastAt.get(what) ?? Number.NEGATIVE_INFINITY)
-    const pause = quietMs > MOST_MS ? FIRST_MS : Math.min(Math.max(before * 2, FIRST_MS), MOST_MS)
-    pausesMs.set(what, pause)
-    return pause
+    const delayMs =
+      quietMs > MAX_DELAY_MS ? MIN_DELAY_MS : Math.min(Math.max(before * 2, MIN_DELAY_MS), MAX_DELAY_MS)
+    delaysMs.set(what, delayMs)
+    return delayMs
   }
 
   return {
     add(what, count, fault) {
-      const known = waiting.get(what)
+      const known = pending.get(what)
       if (known !== undefined) {
         known.count += count
         known.fault = fault
         return
       }
-      const cancel = scheduler.after(pauseOf(what), () => write(what))
-      waiting.set(what, { count, fault, since: scheduler.now(), cancel })
+      const cancel = scheduler.after(nextDelay(what), () => write(what))
+      pending.set(what, { count, fault, since: scheduler.now(), cancel })
     },
     take() {
       const taken = new Map<FailureKind, number>()
-      for (const [what, { count, cancel }] of waiting) {
+      for (const [what, { count, cancel }] of pending) {
         if (what === 'verifications') continue
         cancel()
-        waiting.delete(what)
+        pending.delete(what)
         taken.set(what, count)
       }
       return taken
     },
     listening() {
-      waiting.get('notices')?.cancel()
-      waiting.delete('notices')
-      if (!silent) return
-      silent = false
-      log.info({}, 'revocations are listened for again')
+      pending.get('notices')?.cancel()
+      pending.delete('notices')
+      if (!notificationsLost) return
+      notificationsLost = false
+      log.info({}, 'revocation notifications are received again')
     },
     close() {
-      for (const what of [...waiting.keys()]) write(what)
+      for (const what of [...pending.keys()]) write(what)
     },
   }
 }

@@ -3,42 +3,43 @@ import type { Writable } from 'node:stream'
 import pino from 'pino'
 import type { Scheduler } from '../../core/scheduler.ts'
 
-/** Where log lines go. Never blocks the event loop, never holds more than its bound. */
+/** Takes log lines. It never blocks the event loop, and never keeps more than its bound in memory. */
 export interface LineWriter {
-  /** @param line with its line feed */
+  /** @param line including its line feed */
   write(line: string): void
-  /** Lines that nobody took so far. */
+  /** How many lines were dropped so far. */
   readonly dropped: number
-  /** Writes what waits, within a second. Never rejects. */
+  /** Writes the waiting lines, within a second. Never rejects. */
   close(): Promise<void>
 }
 
 export interface LineWriterOptions {
   readonly stdout: Writable & { readonly fd?: number }
   readonly scheduler: Scheduler
-  /** Bytes that may wait for a stuck reader before lines are dropped rather than memory filled. */
+  /** How many bytes may wait for a slow reader before lines are dropped. */
   readonly maxWaitingBytes?: number
-  /** It is read again. @param lines how many were dropped meanwhile */
+  /** Called when lines are read again. @param lines how many were dropped meanwhile */
   readonly onResume: (lines: number) => void
 }
 
 const MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 /**
- * Several processes may share the pipe, and POSIX promises that a write is not torn by another's only up to
- * PIPE_BUF, which is 4096 at least where there is no smaller limit than Linux's.
+ * Several processes may share the pipe. POSIX guarantees that writes of up to PIPE_BUF bytes are not interleaved; on Linux
+ * that is 4096.
  */
 const PIPE_BUF = 4096
 
-/** One write for many lines of a file: each costs a turn of the thread pool, as much as making the line. */
+/** Lines for a file are written together, since each write costs a turn of the thread pool. */
 const FILE_WRITE_BYTES = 12 * 1024
 
-/** How long a line may wait for others to go with it. */
-const WRITE_AFTER_MS = 10
+/** How long a line waits for others that are written with it, in milliseconds. */
+const WRITE_DELAY_MS = 10
 
-const CLOSE_MS = 1000
+/** How long closing waits for the reader. */
+const CLOSE_TIMEOUT_MS = 1000
 
-/** Files are written by the thread pool, pipes and sockets as they take it. */
+/** Files are written by the thread pool; pipes and sockets as fast as they are read. */
 export function createLineWriter(options: LineWriterOptions): LineWriter {
   const { fd } = options.stdout
   return fd !== undefined && fstatSync(fd).isFile() ? toFile(fd, options) : toStream(options)
@@ -50,21 +51,21 @@ interface Chunk {
   readonly bytes: number
 }
 
-/** One chunk is on its way at a time: together they would no longer be written at once. */
+/** One chunk is written at a time: the stream would join several ones to a write that can be interleaved. */
 function toStream(options: LineWriterOptions): LineWriter {
   const { stdout, scheduler, onResume, maxWaitingBytes = MAX_WAITING_BYTES } = options
   const queue: Chunk[] = []
   let next: Chunk = { text: '', lines: 0, bytes: 0 }
   let waiting = 0
   let dropped = 0
-  let untold = 0
+  let unreported = 0
   let writing = false
-  let gone = false
-  let closeAhead = false
+  let readerGone = false
+  let sealScheduled = false
   let onIdle = () => {}
 
   stdout.on('error', () => {
-    gone = true
+    readerGone = true
     for (const chunk of queue.splice(0)) dropped += chunk.lines
     onIdle()
   })
@@ -73,10 +74,10 @@ function toStream(options: LineWriterOptions): LineWriter {
     if (next.lines === 0) return
     queue.push(next)
     next = { text: '', lines: 0, bytes: 0 }
-    if (!writing) writeOn()
+    if (!writing) writeNext()
   }
 
-  function writeOn(): void {
+  function writeNext(): void {
     const chunk = queue.shift()
     writing = chunk !== undefined
     if (chunk === undefined) {
@@ -86,34 +87,34 @@ function toStream(options: LineWriterOptions): LineWriter {
     stdout.write(chunk.text, (error) => {
       waiting -= chunk.bytes
       if (error) dropped += chunk.lines
-      else tellOnceRead()
-      if (!gone) writeOn()
+      else reportDropped()
+      if (!readerGone) writeNext()
     })
   }
 
-  function tellOnceRead(): void {
-    if (untold === 0 || waiting > maxWaitingBytes / 2) return
-    const lines = untold
-    untold = 0
+  function reportDropped(): void {
+    if (unreported === 0 || waiting > maxWaitingBytes / 2) return
+    const lines = unreported
+    unreported = 0
     onResume(lines)
   }
 
   function drop(): void {
     dropped++
-    if (!gone) untold++
+    if (!readerGone) unreported++
   }
 
   return {
     write(line) {
       const bytes = Buffer.byteLength(line)
-      if (gone || waiting + bytes > maxWaitingBytes) return drop()
+      if (readerGone || waiting + bytes > maxWaitingBytes) return drop()
       if (next.bytes + bytes > PIPE_BUF) seal()
       next = { text: next.text + line, lines: next.lines + 1, bytes: next.bytes + bytes }
       waiting += bytes
-      if (closeAhead) return
-      closeAhead = true
-      scheduler.after(WRITE_AFTER_MS, () => {
-        closeAhead = false
+      if (sealScheduled) return
+      sealScheduled = true
+      scheduler.after(WRITE_DELAY_MS, () => {
+        sealScheduled = false
         seal()
       })
     },
@@ -124,8 +125,8 @@ function toStream(options: LineWriterOptions): LineWriter {
       const idle = Promise.withResolvers<void>()
       onIdle = idle.resolve
       seal()
-      if (!writing || gone) return
-      const timer = setTimeout(idle.resolve, CLOSE_MS)
+      if (!writing || readerGone) return
+      const timer = setTimeout(idle.resolve, CLOSE_TIMEOUT_MS)
       await idle.promise
       clearTimeout(timer)
     },
@@ -141,18 +142,18 @@ function toFile(fd: number, options: LineWriterOptions): LineWriter {
     minLength: FILE_WRITE_BYTES,
   })
   let dropped = 0
-  let flushAhead = false
+  let flushScheduled = false
   file.on('drop', () => dropped++)
-  // A full disk: lines wait, and are dropped past the bound.
+  // On a full disk lines wait, and are dropped past the bound.
   file.on('error', () => {})
 
   return {
     write(line) {
       file.write(line)
-      if (flushAhead) return
-      flushAhead = true
-      scheduler.after(WRITE_AFTER_MS, () => {
-        flushAhead = false
+      if (flushScheduled) return
+      flushScheduled = true
+      scheduler.after(WRITE_DELAY_MS, () => {
+        flushScheduled = false
         file.flush()
       })
     },
@@ -163,7 +164,7 @@ function toFile(fd: number, options: LineWriterOptions): LineWriter {
       try {
         file.flushSync()
       } catch {
-        // Nothing was opened yet, or the disk is full: there is nobody to tell.
+        // The file was not opened yet, or the disk is full; there is no place to report it.
       }
     },
   }

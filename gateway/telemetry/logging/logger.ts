@@ -3,7 +3,7 @@ import type { LineWriter } from './line-writer.ts'
 
 export type Logger = pino.Logger
 
-/** JSON lines. */
+/** A logger that writes JSON lines. */
 export function createLogger(level: string, writer: Pick<LineWriter, 'write'>): Logger {
   return pino(
     {
@@ -17,7 +17,7 @@ export function createLogger(level: string, writer: Pick<LineWriter, 'write'>): 
   )
 }
 
-/** What is told of an error: its kind, code, message and causes; never a stack, never other fields it carries. */
+/** What is logged of an error: its name, code, message and causes. Its stack and its other fields are left out. */
 export function describeError(error: unknown, depth = 0): object | string {
   if (!(error instanceof Error)) return String(error)
   const { name, message, cause } = error

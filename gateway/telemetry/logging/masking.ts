@@ -1,21 +1,21 @@
-/** Query names whose values are somebody's key to something. */
+/** Names of query parameters whose values are probably secrets. */
 export const SECRET_NAME =
   /token|secret|passw|pwd|auth(?!or(?!i[sz]))|session|credential|signature|assertion|bearer|api[-_]?key|^saml|^(key|sig|code|jwt|sid|otp|ticket)$/i
 
 export const MASK = '***'
 
-/** The shortest first part of a JWT that is taken for one. */
+/** The shortest first part of a text that is taken for a JWT. */
 const JWT_HEAD_CHARS = 11
 
-/** URLs within the values of URLs that are looked into: where a login sends back to has a query, too. */
+/** How deep URLs within the values of URLs are masked, such as the `next` of a login, which has a query itself. */
 const MAX_DEPTH = 3
 
 const ESCAPED_IN_PATHS = /[^\w.!~*'();/:@&=+$,-]/g
 const ESCAPED_IN_VALUES = /[^\w.!~*'()-]/g
 
 /**
- * Masks what looks like a JWT, wherever it stands. Each character is looked at once or twice: one expression for it all
- * would begin again at every `eyJ`, of which a client's URL may have thousands.
+ * Masks what looks like a JWT anywhere in a text. Each character is read once or twice. A single regular expression would
+ * start again at every `eyJ`, of which a client's URL may have thousands.
  */
 export function maskJwts(text: string): string {
   return text.includes('eyJ') ? text.replace(/[\w.-]+/g, maskRun) : text
@@ -28,17 +28,17 @@ function maskRun(run: string): string {
     const part = parts[i]!
     const at = part.indexOf('eyJ')
     const follow = parts.length - i - 1
-    // The second part of an encrypted one (RFC 7516) may be empty.
+    // The second part of an encrypted JWT (RFC 7516) may be empty.
     const isJwt =
       at !== -1 && part.length - at >= JWT_HEAD_CHARS && (follow > 1 || (parts[i + 1] ?? '') !== '')
     kept.push(isJwt ? `${part.slice(0, at)}${MASK}` : part)
-    // An encrypted one has five parts, unless some of them begin the next.
+    // An encrypted JWT has five parts, unless one of them begins another JWT.
     if (isJwt) i += follow >= 4 && !parts.slice(i + 3, i + 5).some((next) => next.includes('eyJ')) ? 4 : 2
   }
   return kept.join('.')
 }
 
-/** The path as it came, but for values in it that look like secrets. */
+/** The path with all values masked that look like secrets. */
 export function maskPath(url: string, depth = 0): string {
   const query = url.indexOf('?')
   if (query === -1) return url.includes('eyJ') ? maskEscaped(url, ESCAPED_IN_PATHS, maskJwts) : url
@@ -69,7 +69,7 @@ function maskValue(value: string, depth: number): string {
   return value.includes('=') ? maskQuery(value, depth + 1) : maskJwts(value)
 }
 
-/** Masks what the text says once it is unescaped; one in which nothing is masked stays as it came. */
+/** Masks the unescaped text. A text in which nothing is masked is returned unchanged. */
 function maskEscaped(text: string, kept: RegExp, mask: (text: string) => string): string {
   if (!text.includes('%')) return mask(text)
   const plain = decoded(text)
@@ -77,7 +77,7 @@ function maskEscaped(text: string, kept: RegExp, mask: (text: string) => string)
   return masked === plain ? text : masked.replace(kept, escaped)
 }
 
-/** Byte by byte, whatever the bytes say in UTF-8: a malformed one must neither hide what is beside it nor cost a fault. */
+/** Unescapes byte by byte, not as UTF-8: malformed UTF-8 must neither hide what is beside it nor throw. */
 function decoded(text: string): string {
   if (!text.includes('%')) return text
   return text.replace(/%([\da-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)))

@@ -1,35 +1,35 @@
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
 
-/** What can fail for want of the token store, or of keys. */
+/** What can fail because the token store, or the keys, are not available. */
 export type FailureKind = 'lookups' | 'rechecks' | 'sessions' | 'notices' | 'overload' | 'verifications'
 
-/** What one process finds out about the token store. Plain values: workers send them to their primary. */
+/** What a process finds out about the token store. The values are plain, since workers send them to their primary. */
 export type TokenStoreEvent =
   | { readonly kind: 'available' }
-  /** It has been away for so long already when it is known why. */
+  /** `forMs` is how long the store has been unavailable until the fault was known. */
   | { readonly kind: 'unavailable'; readonly fault: StoreFault; readonly forMs: number }
   | { readonly kind: 'warnings'; readonly warnings: readonly string[] }
-  /** Some more failed. */
+  /** Failures since the last event of this kind. */
   | {
       readonly kind: 'failed'
       readonly what: FailureKind
       readonly count: number
       readonly fault: StoreFault
     }
-  /** Notices of revocations are heard, as from a new connection on. */
+  /** A new connection receives notifications of revocations. */
   | { readonly kind: 'listening' }
 
 export type SendEvent = (event: TokenStoreEvent) => void
 
-/** Where a process says what it finds out; each failure costs it no more than a count. */
+/** Sends what a process finds out; failures are counted and sent together. */
 export interface TokenStoreEvents {
   available(): void
   unavailable(fault: StoreFault, forMs: number): void
   warn(warnings: readonly string[]): void
   failed(what: FailureKind, error: unknown): void
   listening(): void
-  /** Sends what is counted. */
+  /** Sends the failures that are counted. */
   close(): void
 }
 
@@ -49,7 +49,7 @@ export function createTokenStoreEvents({
   const counted = new Map<FailureKind, { count: number; error: unknown }>()
   let cancel: (() => void) | null = null
 
-  /** Before anything else is said: what failed in an outage belongs to it. */
+  /** Called before each other event, so that the failures of an outage are counted in it. */
   function sendCounted(): void {
     cancel?.()
     cancel = null

@@ -5,57 +5,57 @@ import type { StoreFault } from '../../core/store-fault.ts'
 import { createFailureLog } from './failure-log.ts'
 import type { FailureKind, TokenStoreEvent } from './token-store-events.ts'
 
-/** Writes what the log says of the token store, once for all processes: when it goes, and when it is back. */
+/** Writes the log lines about the token store once for all processes: when it becomes unavailable, and when it is back. */
 export interface TokenStoreLog {
-  /** @param source the process that found it out */
+  /** @param source the process that sent the event */
   record(source: number, event: TokenStoreEvent): void
   /** The process has ended. */
   forget(source: number): void
-  /** Writes what waits. */
+  /** Writes the lines that are pending. */
   close(): void
 }
 
-/** The store has been away, for one process at least. */
+/** An outage of the store, for one process at least. */
 interface Outage {
   readonly since: number
-  /** When it was back for all; null while it is away. */
+  /** When the store was back for all processes; null while it is unavailable. */
   endedAt: number | null
   times: number
-  /** When each kind of fault was told. */
-  readonly toldAt: Map<string, number>
-  toldKind: string
+  /** When each kind of fault was logged. */
+  readonly loggedAt: Map<string, number>
+  loggedKind: string
   lineAt: number
   fault: StoreFault
   readonly failed: Map<FailureKind, number>
 }
 
-/** An outage is over when the store has been back for so long: one that comes and goes makes one pair of lines. */
+/** An outage ends when the store has been back for this long, so that a store that comes and goes has few lines. */
 const SETTLE_MS = 2000
-/** The same, after some outages within a minute. */
+/** The same after several outages within a minute. */
 const UNSTEADY_SETTLE_MS = 10_000
 const UNSTEADY_OUTAGES = 6
 const UNSTEADY_WITHIN_MS = 60_000
-/** Another cause is told no sooner than this after the last line, and the same one again no sooner than a minute. */
-const CAUSE_MS = 5000
-const SAME_CAUSE_MS = 60_000
+/** The least time between a line and one about another cause, and between two lines about the same cause. */
+const CAUSE_INTERVAL_MS = 5000
+const SAME_CAUSE_INTERVAL_MS = 60_000
 
 export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreLog {
-  const away = new Set<number>()
+  const unavailableSources = new Set<number>()
   const failures = createFailureLog(log, scheduler)
   let outage: Outage | null = null
-  let known = false
-  let warned = ''
+  let availableBefore = false
+  let warnedBefore = ''
   let recentEnds: readonly number[] = []
   let cancelEnd = () => {}
   let cancelCause = () => {}
 
   function begin(fault: StoreFault, forMs: number): Outage {
     const now = scheduler.now()
-    const toldAt = new Map([[fault.kind, now]])
+    const loggedAt = new Map([[fault.kind, now]])
     const failed = new Map(failures.take())
     log.error({ code: fault.code, cause: fault.cause }, 'the token store is unavailable')
-    const toldKind = fault.kind
-    return { since: now - forMs, endedAt: null, times: 1, toldAt, toldKind, lineAt: now, fault, failed }
+    const loggedKind = fault.kind
+    return { since: now - forMs, endedAt: null, times: 1, loggedAt, loggedKind, lineAt: now, fault, failed }
   }
 
   function settleMs(): number {
@@ -63,27 +63,27 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
     return recentEnds.length < UNSTEADY_OUTAGES ? SETTLE_MS : UNSTEADY_SETTLE_MS
   }
 
-  function goOn(current: Outage, fault: StoreFault): void {
+  function continueOutage(current: Outage, fault: StoreFault): void {
     cancelEnd()
     if (current.endedAt !== null) current.times++
     current.endedAt = null
     current.fault = fault
-    tellCause(current)
+    logCause(current)
   }
 
-  function tellCause(current: Outage): void {
+  function logCause(current: Outage): void {
     cancelCause()
-    const { fault, toldAt } = current
-    if (current.endedAt !== null || current.toldKind === fault.kind) return
+    const { fault, loggedAt } = current
+    if (current.endedAt !== null || current.loggedKind === fault.kind) return
     const now = scheduler.now()
-    const sameAt = (toldAt.get(fault.kind) ?? Number.NEGATIVE_INFINITY) + SAME_CAUSE_MS
-    const dueAt = Math.max(current.lineAt + CAUSE_MS, sameAt)
+    const sameAt = (loggedAt.get(fault.kind) ?? Number.NEGATIVE_INFINITY) + SAME_CAUSE_INTERVAL_MS
+    const dueAt = Math.max(current.lineAt + CAUSE_INTERVAL_MS, sameAt)
     if (now < dueAt) {
-      cancelCause = scheduler.after(dueAt - now, () => tellCause(current))
+      cancelCause = scheduler.after(dueAt - now, () => logCause(current))
       return
     }
-    toldAt.set(fault.kind, now)
-    current.toldKind = fault.kind
+    loggedAt.set(fault.kind, now)
+    current.loggedKind = fault.kind
     current.lineAt = now
     const { code, cause } = fault
     log.error({ code, cause }, 'the token store is still unavailable, for another cause')
@@ -109,23 +109,23 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
   }
 
   function onAvailable(source: number): void {
-    away.delete(source)
+    unavailableSources.delete(source)
     if (outage === null) {
-      if (!known) log.info({}, 'the token store is available')
-      known = true
+      if (!availableBefore) log.info({}, 'the token store is available')
+      availableBefore = true
       return
     }
-    if (away.size > 0 || outage.endedAt !== null) return
-    known = true
+    if (unavailableSources.size > 0 || outage.endedAt !== null) return
+    availableBefore = true
     outage.endedAt = scheduler.now()
     const current = outage
     cancelEnd = scheduler.after(settleMs(), () => end(current))
   }
 
   function onUnavailable(source: number, fault: StoreFault, forMs: number): void {
-    away.add(source)
+    unavailableSources.add(source)
     if (outage === null) outage = begin(fault, forMs)
-    else goOn(outage, fault)
+    else continueOutage(outage, fault)
   }
 
   function onFailed(what: FailureKind, count: number, fault: StoreFault): void {
@@ -135,8 +135,8 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
 
   function onWarnings(warnings: readonly string[]): void {
     const text = warnings.join('\n')
-    if (text !== warned) log.warn({ warnings }, 'the token store is available, but not as it should be')
-    warned = text
+    if (text !== warnedBefore) log.warn({ warnings }, 'the token store is available, with warnings')
+    warnedBefore = text
   }
 
   return {
@@ -147,8 +147,8 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
       else if (event.kind === 'warnings') onWarnings(event.warnings)
       else failures.listening()
     },
-    // That it has gone says nothing of the store; what takes its place finds out for itself.
-    forget: (source) => void away.delete(source),
+    // The end of a process says nothing about the store; the process that replaces it finds out for itself.
+    forget: (source) => void unavailableSources.delete(source),
     close() {
       if (outage !== null) end(outage)
       failures.close()

@@ -7,7 +7,7 @@ interface CertificateEnd {
   readonly expiresAt: number
 }
 
-/** @returns to be told of the certificates in force */
+/** Declares the metrics of certificates. @returns updates them from the certificates in force */
 export function createCertificateMetrics(
   register: Register,
 ): (store: { readonly all: readonly CertificateEnd[] }) => void {

@@ -1,6 +1,6 @@
 import type { Exemplar, RegistryMetricValues } from './series.ts'
 
-/** The text format 0.0.4, or OpenMetrics 1.0, which alone can carry exemplars. */
+/** The text format 0.0.4, or OpenMetrics 1.0, which can have exemplars. */
 export type ExpositionFormat = 'text' | 'openmetrics'
 
 export const CONTENT_TYPES: Readonly<Record<ExpositionFormat, string>> = {
@@ -10,7 +10,7 @@ export const CONTENT_TYPES: Readonly<Record<ExpositionFormat, string>> = {
 
 const UNITS = ['seconds', 'bytes', 'ratio']
 
-/** OpenMetrics where the scraper asks for it by name and likes nothing better (RFC 9110, section 12.5.1). */
+/** OpenMetrics where the scraper accepts it by name and does not prefer the text format (RFC 9110, section 12.5.1). */
 export function formatFor(accept: string | undefined): ExpositionFormat {
   let text = 0
   let openmetrics = 0
@@ -25,8 +25,8 @@ export function formatFor(accept: string | undefined): ExpositionFormat {
 }
 
 /**
- * Writes either format. prom-client's own writes `Nan` for what is no number and, in OpenMetrics, `_total` twice
- * where a counter's name has it already and the bounds of buckets as integers, and renames what it writes.
+ * Writes either format. prom-client's own writer is not used: it writes `Nan` for NaN and, in OpenMetrics, a second `_total`
+ * after a counter's name that ends with it, bounds of buckets as integers, and other names than the text format.
  */
 export function renderExposition(
   families: readonly RegistryMetricValues[],
@@ -57,7 +57,7 @@ function renderLabels(labels: Readonly<Record<string, string | number>>, open: b
   return out === '' ? '' : `${out}}`
 }
 
-/** Only bounds of buckets are numbers; OpenMetrics writes whole ones as floats. */
+/** Only bounds of buckets are numbers. OpenMetrics needs a decimal point in whole ones. */
 function labelText(value: string | number, open: boolean): string {
   return open && Number.isInteger(value) ? `${value}.0` : String(value)
 }

@@ -2,34 +2,34 @@ import { AggregatorRegistry, type Registry } from 'prom-client'
 import { CONTENT_TYPES, type ExpositionFormat, renderExposition } from './exposition-format.ts'
 import type { Exemplar, RegistryMetricValues } from './series.ts'
 
-/** What Prometheus scrapes. */
+/** The response to a scrape. */
 export interface Exposition {
   readonly contentType: string
   readonly body: string
 }
 
-/** The metrics of one process, as they travel to the one that is scraped. */
+/** The metrics of one process, as they are sent to the process that is scraped. */
 export type ProcessMetrics = readonly RegistryMetricValues[]
 
 /** The exposition of one process. */
 export async function expose(registry: Registry, format: ExpositionFormat): Promise<Exposition> {
-  return exposed(await valuesOf(registry), format)
+  return toExposition(await valuesOf(registry), format)
 }
 
-/** The exposition of several processes: counters, histograms and in-flight are summed; ups are the least. */
-export async function exposeTogether(
+/** The exposition of several processes, each metric by its aggregator: counters are summed, of ups the least counts. */
+export async function exposeAggregated(
   processes: readonly ProcessMetrics[],
   format: ExpositionFormat,
 ): Promise<Exposition> {
-  const families = await valuesOf(sumOf(processes))
-  return exposed(format === 'text' ? families : withExemplars(families, processes), format)
+  const families = await valuesOf(aggregate(processes))
+  return toExposition(format === 'text' ? families : withExemplars(families, processes), format)
 }
 
-function exposed(families: ProcessMetrics, format: ExpositionFormat): Exposition {
+function toExposition(families: ProcessMetrics, format: ExpositionFormat): Exposition {
   return { contentType: CONTENT_TYPES[format], body: renderExposition(families, format) }
 }
 
-/** prom-client's sums leave exemplars out: the newest of each bucket is put in again. */
+/** Adds the newest exemplar of each bucket, since prom-client's aggregation leaves exemplars out. */
 function withExemplars(families: ProcessMetrics, processes: readonly ProcessMetrics[]): ProcessMetrics {
   const exemplars = newestExemplars(processes)
   return families.map((family) =>
@@ -42,15 +42,15 @@ function withExemplars(families: ProcessMetrics, processes: readonly ProcessMetr
   )
 }
 
-/** What only grows: the part of a process's metrics that outlives it, or its sum would fall with it. */
-export async function grownTogether(processes: readonly ProcessMetrics[]): Promise<ProcessMetrics> {
+/** Aggregates counters and histograms only. They are kept after a process has ended, since their sums must not fall. */
+export async function aggregateGrowing(processes: readonly ProcessMetrics[]): Promise<ProcessMetrics> {
   const growing = processes.map((families) =>
     families.filter(({ type }) => type === 'counter' || type === 'histogram'),
   )
-  return valuesOf(sumOf(growing))
+  return valuesOf(aggregate(growing))
 }
 
-function sumOf(processes: readonly ProcessMetrics[]): Registry {
+function aggregate(processes: readonly ProcessMetrics[]): Registry {
   return AggregatorRegistry.aggregate(processes as never) as Registry
 }
 

@@ -1,16 +1,16 @@
 import { isSampled, traceIdOf } from '../../http/traceparent.ts'
 import type { Exemplar, RegistryMetric, RegistryMetricValues } from './series.ts'
 
-/** Cells of one label set: plain numbers, so that an observation costs a few nanoseconds, not a hash of labels. */
+/** The counts of one label set. They are plain numbers, so that an observation costs nanoseconds and no hash of labels. */
 export interface HistogramCells {
-  /** @param traceparent of the exchange: the observation may become the bucket's exemplar */
+  /** @param traceparent of the exchange; the observation may become the bucket's exemplar */
   observe(value: number, traceparent?: string): void
 }
 
 export interface LabelledHistogram {
-  /** The cells of one label value; keep them, look them up once per file load and not per request. */
+  /** The cells of a label value, to be looked up once for each routing file and not for each request. */
   cells(label?: string): HistogramCells
-  /** Counts of all labels together, for each bucket alone, and last what is beyond the last bound. */
+  /** The counts of all labels together: one for each bucket, not cumulative, and one beyond the last bound. */
   counts(): number[]
   /** What prom-client's registry asks of a metric. */
   readonly metric: RegistryMetric
@@ -26,7 +26,7 @@ export interface HistogramOptions {
   readonly wallClock: () => number
 }
 
-/** How far a bucket's exemplar stands against being replaced. */
+/** Which traces may replace the exemplar of a bucket: any, a sampled one, or none. */
 const REPLACEABLE = 0
 const UNSAMPLED = 1
 const SAMPLED = 2
@@ -37,7 +37,7 @@ class Cells implements HistogramCells {
   readonly #wallClock: () => number
   readonly counts: Float64Array
   readonly exemplars: (Exemplar | undefined)[]
-  readonly #kept: Uint8Array
+  readonly #exemplarStates: Uint8Array
   sum = 0
 
   constructor({ buckets, wallClock }: HistogramOptions) {
@@ -45,7 +45,7 @@ class Cells implements HistogramCells {
     this.#wallClock = wallClock
     this.counts = new Float64Array(buckets.length + 1)
     this.exemplars = new Array(buckets.length + 1).fill(undefined)
-    this.#kept = new Uint8Array(buckets.length + 1)
+    this.#exemplarStates = new Uint8Array(buckets.length + 1)
   }
 
   observe(value: number, traceparent?: string): void {
@@ -54,21 +54,21 @@ class Cells implements HistogramCells {
     while (i < buckets.length && value > buckets[i]!) i++
     this.counts[i]!++
     this.sum += value
-    // One a scrape will do, and a trace that was recorded rather than one that is only in the log.
-    if (traceparent === undefined || this.#kept[i] === SAMPLED) return
+    // One exemplar for each scrape is enough, preferably of a trace that was sampled and can be found.
+    if (traceparent === undefined || this.#exemplarStates[i] === SAMPLED) return
     const sampled = isSampled(traceparent) ? SAMPLED : UNSAMPLED
-    if (sampled > this.#kept[i]!) this.#keep(i, value, traceparent, sampled)
+    if (sampled > this.#exemplarStates[i]!) this.#setExemplar(i, value, traceparent, sampled)
   }
 
-  #keep(i: number, value: number, traceparent: string, sampled: number): void {
-    this.#kept[i] = sampled
+  #setExemplar(i: number, value: number, traceparent: string, sampled: number): void {
+    this.#exemplarStates[i] = sampled
     const timestamp = this.#wallClock() / 1000
     this.exemplars[i] = { labelSet: { trace_id: traceIdOf(traceparent) }, value, timestamp }
   }
 
-  /** From now on each bucket takes the next trace. */
-  letExemplarsGo(): void {
-    this.#kept.fill(REPLACEABLE)
+  /** Lets each bucket take the next trace. */
+  releaseExemplars(): void {
+    this.#exemplarStates.fill(REPLACEABLE)
   }
 }
 
@@ -96,7 +96,7 @@ export function createHistogram(options: HistogramOptions): LabelledHistogram {
     }
     out.push({ labels, value: cells.sum, metricName: `${name}_sum` })
     out.push({ labels, value: cumulative, metricName: `${name}_count` })
-    cells.letExemplarsGo()
+    cells.releaseExemplars()
     return out
   }
 

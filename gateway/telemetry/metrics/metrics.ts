@@ -7,11 +7,11 @@ import { type Aggregator, createSeries } from './series.ts'
 import { createTrafficMetrics, DURATION_BUCKETS, memoised, type Register } from './traffic-metrics.ts'
 
 /**
- * How prom-client's own become one of several workers, where its way would hide what alerts look for: its means of the
- * event loop's delay, and its sums of descriptors, show nothing of one worker that is stuck or full. The youngest tells
- * of a restart.
+ * How prom-client's default metrics of several workers are aggregated, where its own way would hide what alerts look for:
+ * a mean of event loop delays, or a sum of descriptors, does not show one worker that is stuck or full. Of start times the
+ * latest shows a restart.
  */
-const OF_WORKERS: readonly (readonly [name: string, aggregator: Aggregator])[] = [
+const WORKER_AGGREGATORS: readonly (readonly [name: string, aggregator: Aggregator])[] = [
   ['process_start_time_seconds', 'max'],
   ['nodejs_eventloop_lag_seconds', 'max'],
   ['nodejs_eventloop_lag_mean_seconds', 'max'],
@@ -30,7 +30,7 @@ export type { RouteMetrics, TargetMetrics, UpstreamMetrics } from './traffic-met
 
 export type Metrics = ReturnType<typeof createMetrics>
 
-/** Declares everything under `gateway_` and prom-client's defaults, in a registry of its own. */
+/** Declares all metrics of the gateway, and prom-client's defaults, in a registry of its own. */
 export function createMetrics(
   build: { readonly version: string; readonly node: string },
   wallClock: () => number,
@@ -41,7 +41,7 @@ export function createMetrics(
     return declared
   }
   collectDefaultMetrics({ register: registry })
-  for (const [name, aggregator] of OF_WORKERS) {
+  for (const [name, aggregator] of WORKER_AGGREGATORS) {
     Object.assign(registry.getSingleMetric(name) ?? {}, { aggregator })
   }
 
@@ -180,7 +180,7 @@ export function createMetrics(
       'When the routing file in force was read, seconds since the epoch.',
       'max',
     ),
-    /** To be called once, and only with TLS: a certificate that is not there does not end. */
+    /** To be called once, and only with TLS, because without a certificate there is no expiry to report. */
     certificates: () => createCertificateMetrics(register),
     /** To be called once, and only where spans are exported. */
     spans() {

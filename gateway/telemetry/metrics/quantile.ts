@@ -1,11 +1,11 @@
 /**
- * Estimates a quantile from a histogram's counts, evenly spread within each bucket, as Prometheus's
- * `histogram_quantile` does.
+ * Estimates a quantile from a histogram's counts. As in Prometheus's `histogram_quantile`, observations are taken to be
+ * evenly spread within each bucket.
  *
  * @param q from 0 to 1
  * @param bounds upper bounds of the buckets, ascending
- * @param counts of each bucket alone, and one more for what is beyond the last bound
- * @returns in the unit of the bounds, the last bound for what is beyond it; null where nothing was counted
+ * @param counts one for each bucket, not cumulative, and one beyond the last bound
+ * @returns the quantile in the unit of the bounds, at most the last bound; null where nothing was counted
  */
 export function quantile(q: number, bounds: readonly number[], counts: readonly number[]): number | null {
   const total = counts.reduce((sum, count) => sum + count, 0)

@@ -1,9 +1,9 @@
-/** What prom-client's registry asks of a metric it exposes. */
+/** The members of a metric that prom-client's registry uses. */
 export interface RegistryMetric {
   readonly name: string
   readonly help: string
   readonly type: 'counter' | 'gauge' | 'histogram'
-  /** How the values of several workers become one. */
+  /** How the values of several workers are combined. */
   readonly aggregator: Aggregator
   get(): Promise<RegistryMetricValues>
   reset(): void
@@ -20,12 +20,12 @@ export interface RegistryMetricValues {
     readonly labels: Readonly<Record<string, string | number>>
     readonly value: number
     readonly metricName?: string
-    /** Null in prom-client's own. */
+    /** Null in prom-client's own metrics. */
     readonly exemplar?: Exemplar | null | undefined
   }[]
 }
 
-/** One observation of many, by the trace it belongs to. */
+/** One of the observations, with the trace that it belongs to. */
 export interface Exemplar {
   readonly labelSet: { readonly trace_id: string }
   readonly value: number
@@ -33,24 +33,24 @@ export interface Exemplar {
   readonly timestamp: number
 }
 
-/** One number of a counter or gauge. Holding on to it makes an increment cost an addition and no hash of labels. */
+/** The value of one label set of a counter or gauge. A caller that keeps it increments without a hash of labels. */
 export interface Cell {
   value: number
 }
 
 export interface Series<L extends string> {
-  /** The cell of these label values, made when first asked for. */
+  /** The cell of these label values, created at the first call. */
   cell(
     ...labels: Record<L, string> extends Record<never, string>
       ? [] | [Record<L, string>]
       : [Record<L, string>]
   ): Cell
-  /** Forgets label sets for which `keep` is false: a removed target's series must not stay for ever. */
+  /** Removes label sets for which `keep` is false, such as those of targets that were removed. */
   prune(keep: (labels: Record<L, string>) => boolean): void
   readonly metric: RegistryMetric
 }
 
-/** A counter or gauge whose values are plain numbers until a scrape asks for them. */
+/** A counter or gauge whose values are plain numbers, read at each scrape. */
 export function createSeries<L extends string = never>(options: {
   readonly name: string
   readonly help: string

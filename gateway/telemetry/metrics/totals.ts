@@ -1,18 +1,18 @@
 import type { Metrics } from './metrics.ts'
 import type { RegistryMetric } from './series.ts'
 
-/** What one process has counted since its start, as the history and the status page need it. */
+/** What one process has counted since its start, for the history and the status page. */
 export interface Totals {
-  /** Tells processes apart, so that a worker that takes another's place is not taken for it. */
+  /** Distinguishes a worker from the one it has replaced. */
   readonly pid: number
   readonly requests: number
-  /** Answers of 5xx. */
+  /** Requests answered with 5xx. */
   readonly errors: number
-  /** Finished requests by duration: one count for each bucket of `DURATION_BUCKETS`, and one for what is longer. */
+  /** Finished requests by duration: one count for each bucket of `DURATION_BUCKETS`, and one for longer ones. */
   readonly durations: readonly number[]
   readonly lookups: number
   readonly queries: number
-  /** By decision, as `gateway_auth_decisions_total` has them. */
+  /** Counts by decision, as in `gateway_auth_decisions_total`. */
   readonly decisions: Readonly<Record<string, number>>
   /** Now, not since the start. */
   readonly inFlight: number
@@ -41,7 +41,7 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
   }
 }
 
-/** Several processes as one. */
+/** Adds up the totals of several processes. */
 export function sumTotals(each: readonly Totals[]): Omit<Totals, 'pid'> {
   const decisions: Record<string, number> = {}
   for (const totals of each)

@@ -1,17 +1,17 @@
 import { createHistogram, type HistogramCells } from './histogram.ts'
 import { type Cell, createSeries, type RegistryMetric } from './series.ts'
 
-/** From half a millisecond to a minute: a look-up's round trip at one end, a slow report at the other. */
+/** Seconds, from half a millisecond (the round trip of a look-up) to a minute (a slow report). */
 export const DURATION_BUCKETS = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 ]
 
-/** Statuses that an error rate is made of: a series that begins with its first error shows no increase. */
+/** Statuses that begin at 0, because error rates need them: a series that begins at its first error has no increase. */
 const STATUSES_FROM_THE_START = [200, 502, 503, 504]
 
-/** The cells of one route, looked up once per file load. */
+/** The cells of one route, to be looked up once for each routing file. */
 export interface RouteMetrics {
-  /** The finished exchange's status; the cell is made when a status is first seen. */
+  /** The cell for finished requests with this status, created at the first call. */
   requests(status: number): Cell
   readonly duration: HistogramCells
 }
@@ -29,10 +29,10 @@ export interface TargetMetrics {
   readonly ejections: Cell
 }
 
-/** Puts a metric into the registry. */
+/** Registers a metric. */
 export type Register = <T extends { readonly metric: RegistryMetric }>(declared: T) => T
 
-/** What is counted by route, upstream and target. */
+/** Declares the metrics by route, upstream and target. */
 export function createTrafficMetrics(register: Register, wallClock: () => number) {
   const requests = register(
     createSeries({
@@ -95,7 +95,7 @@ export function createTrafficMetrics(register: Register, wallClock: () => number
   )
 
   return {
-    /** All routes together: a count for each of `DURATION_BUCKETS`, and last of what is longer. */
+    /** The durations of all routes: one count for each of `DURATION_BUCKETS`, and one for longer ones. */
     requestDurations: durations.counts,
     route(route: string): RouteMetrics {
       const requestsBy = memoised((status: number) => requests.cell({ route, status: String(status) }))
@@ -114,14 +114,14 @@ export function createTrafficMetrics(register: Register, wallClock: () => number
         ejections: ejections.cell({ upstream, target }),
       }
     },
-    /** Forgets the gauges of targets that are no longer in the routing file; their counters stay, as counters do. */
+    /** Removes the gauges of targets that are no longer in the routing file; their counters stay. */
     pruneTargets(present: (upstream: string, target: string) => boolean): void {
       targetUp.prune((labels) => present(labels.upstream, labels.target))
     },
   }
 }
 
-/** Makes each cell when it is first asked for. */
+/** Creates each cell at its first use. */
 export function memoised<K extends string | number>(make: (key: K) => Cell): (key: K) => Cell {
   const cells = new Map<K, Cell>()
   return (key) => {

@@ -66,7 +66,7 @@ t.test(
   },
 )
 
-t.test('a document is fetched, a byte order mark before it does not matter', async (t) => {
+t.test('a JSON document is fetched, with or without a byte order mark', async (t) => {
   t.same(await fetchJson(await serve(t, (_req, res) => res.end('{"a":1}')), 5000), { a: 1 })
   t.same(await fetchJson(await serve(t, (_req, res) => res.end('\uFEFF{"a":1}')), 5000), { a: 1 })
 })
@@ -100,7 +100,7 @@ for (const [what, listener, message] of [
     /./,
   ],
 ] as readonly (readonly [string, RequestListener, RegExp])[]) {
-  t.test(`an answer ${what} is an error in time`, async (t) => {
+  t.test(`an answer ${what} is an error within the time limit`, async (t) => {
     const url = await serve(t, listener)
     await t.rejects(fetchJson(url, 500), { message })
   })

@@ -14,7 +14,7 @@ async function listen(t: Test, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-t.test('the host of the JWKS URL is found by the gateway’s own resolver', async (t) => {
+t.test('the host of the JWKS URL is resolved by the given lookup function', async (t) => {
   const port = await listen(
     t,
     createServer((_req, res) => res.end('{"keys":[]}')),

@@ -77,7 +77,7 @@ async function open(answer: unknown) {
   return { scheduler, issuer, errors, causes, warnings, verdict, keys }
 }
 
-t.test('the set is fetched once for many tokens', async (t) => {
+t.test('a key set is fetched once for many tokens', async (t) => {
   const { issuer, verdict } = await open(setOf(a, b))
   const jwts = await Promise.all(
     Array.from({ length: 20 }, (_, i) =>
@@ -93,7 +93,7 @@ t.test('the set is fetched once for many tokens', async (t) => {
   t.equal(issuer.fetched, 1)
 })
 
-t.test('an unknown kid makes the set be fetched again, and the new key is good at once', async (t) => {
+t.test('an unknown kid has the set fetched again, and the new key verifies at once', async (t) => {
   const { issuer, verdict } = await open(setOf(a))
   t.equal(await verdict(byA), 'verified')
   issuer.answer = setOf(a, b)
@@ -101,7 +101,7 @@ t.test('an unknown kid makes the set be fetched again, and the new key is good a
   t.equal(issuer.fetched, 2)
 })
 
-t.test('attack: a flood of unknown kids fetches once in the cooldown', async (t) => {
+t.test('attack: a flood of unknown kids causes one fetch in each cooldown', async (t) => {
   const { scheduler, issuer, verdict } = await open(setOf(a))
   await verdict(byA)
   for (let i = 0; i < 50; i++) t.equal(await verdict(await signed(b, `kid-${i}`)), 'refused')
@@ -115,7 +115,7 @@ t.test('attack: a flood of unknown kids fetches once in the cooldown', async (t)
   t.equal(issuer.fetched, 3)
 })
 
-t.test('tokens of a new key that come together wait for the same fetch', async (t) => {
+t.test('tokens of a new key that arrive together share a fetch', async (t) => {
   const { issuer, verdict } = await open(setOf(a))
   await verdict(byA)
   const { promise, resolve } = Promise.withResolvers<void>()
@@ -149,16 +149,19 @@ for (const [what, answer] of [
   })
 }
 
-t.test('a key withdrawn by the issuer ends within the age limit, also for tokens remembered', async (t) => {
-  const { scheduler, issuer, verdict } = await open(setOf(a, b))
-  t.equal(await verdict(byA), 'verified')
-  issuer.answer = setOf(b)
-  await scheduler.advance(MAX_AGE_MS)
-  t.equal(await verdict(byA), 'refused')
-  t.equal(await verdict(byB), 'verified')
-})
+t.test(
+  'a key withdrawn by the issuer is dropped within the age limit, also for remembered tokens',
+  async (t) => {
+    const { scheduler, issuer, verdict } = await open(setOf(a, b))
+    t.equal(await verdict(byA), 'verified')
+    issuer.answer = setOf(b)
+    await scheduler.advance(MAX_AGE_MS)
+    t.equal(await verdict(byA), 'refused')
+    t.equal(await verdict(byB), 'verified')
+  },
+)
 
-t.test('a withdrawn key does not stay for another age limit because one fetch failed', async (t) => {
+t.test('a withdrawn key is dropped soon after a failed fetch, and not after another age limit', async (t) => {
   const { scheduler, issuer, verdict } = await open(setOf(a, b))
   t.equal(await verdict(byA), 'verified')
   issuer.answer = new Error('connection refused')
@@ -168,7 +171,7 @@ t.test('a withdrawn key does not stay for another age limit because one fetch fa
   t.equal(await verdict(byA), 'refused')
 })
 
-t.test('a set fetched again without a change keeps what was verified', async (t) => {
+t.test('a set that is fetched again without a change keeps the remembered tokens', async (t) => {
   const { scheduler, keys, issuer, verdict } = await open(setOf(a))
   await verdict(byA)
   const { version } = keys
@@ -177,7 +180,7 @@ t.test('a set fetched again without a change keeps what was verified', async (t)
   t.equal(keys.version, version)
 })
 
-t.test('while there never was a set it is a fault, and one that comes is taken by itself', async (t) => {
+t.test('until a set was fetched a token is a fault, and the first set is used at once', async (t) => {
   const { scheduler, issuer, verdict } = await open(new Error('connection refused'))
   for (let i = 0; i < 10; i++) t.equal(await verdict(byA), 'token_store_unavailable')
   t.equal(issuer.fetched, 1)
@@ -187,7 +190,7 @@ t.test('while there never was a set it is a fault, and one that comes is taken b
   t.equal(await verdict(byA), 'verified')
 })
 
-t.test('attack: a symmetric key in a public set signs nothing', async (t) => {
+t.test('attack: a symmetric key in a public set verifies nothing', async (t) => {
   const oct = { kty: 'oct', kid: 'oct', k: Buffer.from(TEST_SECRET).toString('base64url') }
   const { verdict } = await open({ keys: [a.jwk, oct, { ...oct, alg: 'HS256' }] })
   for (const kid of ['oct', undefined]) {
@@ -209,7 +212,7 @@ t.test('an RSA key under 2048 bits verifies nothing', async (t) => {
   t.equal(await verdict(`${head}.e30.${Buffer.alloc(128, 1).toString('base64url')}`), 'refused')
 })
 
-t.test('keys of a set that cannot be used are told once, and do not spoil it', async (t) => {
+t.test('keys of a set that cannot be used are logged once, and the other keys verify', async (t) => {
   const koblitz = generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey.export({ format: 'jwk' })
   const odd = [{ ...koblitz, kid: 'k1' }, { kty: 'XYZ' }, null, { ...b.jwk, use: 'enc' }]
   const { scheduler, issuer, warnings, errors, verdict, keys } = await open({ keys: [...odd, a.jwk] })
@@ -227,7 +230,7 @@ t.test('keys of a set that cannot be used are told once, and do not spoil it', a
   t.same([errors, keys.state], [[], 'current'])
 })
 
-t.test('a set without a key that can be used names them all', async (t) => {
+t.test('a set without a usable key is an error that names all its keys', async (t) => {
   const { causes, keys } = await open({
     keys: [
       { kty: 'XYZ', kid: 'x' },
@@ -241,7 +244,7 @@ t.test('a set without a key that can be used names them all', async (t) => {
   t.equal(keys.state, 'none')
 })
 
-t.test('a closed ring fetches no more', async (t) => {
+t.test('a closed key ring fetches nothing', async (t) => {
   const { scheduler, keys, issuer, verdict } = await open(setOf(a))
   await verdict(byA)
   keys.close()

@@ -109,7 +109,7 @@ for (const [what, content, key, algorithms] of [
   })
 }
 
-t.test('a key verifies no algorithm of another kind, and no other key', async (t) => {
+t.test('a key verifies no algorithm of another kind, and no signature of another key', async (t) => {
   const { verdict } = await open(t, publicFile(t, pem(p256.publicKey)))
   t.equal(await verdict(await signed(other.privateKey, { alg: 'ES256' })), 'refused')
   t.equal(await verdict(await signed(p384.privateKey, { alg: 'ES384' })), 'refused')
@@ -117,19 +117,19 @@ t.test('a key verifies no algorithm of another kind, and no other key', async (t
   t.equal(await verdict(await signed(ed25519.privateKey, { alg: 'EdDSA' })), 'refused')
 })
 
-t.test('the alg of a JWK is the only one it is for', async (t) => {
+t.test('a JWK with an alg verifies that algorithm only', async (t) => {
   const { verdict } = await open(t, publicFile(t, JSON.stringify(jwk(rsa.publicKey, { alg: 'PS256' }))))
   t.equal(await verdict(await signed(rsa.privateKey, { alg: 'PS256' })), 'verified')
   t.equal(await verdict(await signed(rsa.privateKey, { alg: 'RS256' })), 'refused')
 })
 
-t.test('JWT_ALGORITHMS narrows what a key may do, and widens it to longer hashes', async (t) => {
+t.test('JWT_ALGORITHMS restricts the algorithms of a key, and allows longer hashes', async (t) => {
   const { verdict } = await open(t, publicFile(t, pem(rsa.publicKey)), ['RS384'])
   t.equal(await verdict(await signed(rsa.privateKey, { alg: 'RS384' })), 'verified')
   t.equal(await verdict(await signed(rsa.privateKey, { alg: 'RS256' })), 'refused')
 })
 
-t.test('the kid chooses among the keys of a set', async (t) => {
+t.test('a token is verified with the key of its kid', async (t) => {
   const set = jwks(jwk(p256.publicKey, { kid: 'a' }), jwk(other.publicKey, { kid: 'b' }))
   const { verdict } = await open(t, publicFile(t, set))
   t.equal(await verdict(await signed(p256.privateKey, { alg: 'ES256', kid: 'a' })), 'verified')
@@ -152,7 +152,7 @@ t.test("a single key that has no name is for every token, whatever the token's k
   t.equal(await named.verdict(await signed(p256.privateKey, { alg: 'ES256', kid: 'b' })), 'refused')
 })
 
-t.test('a token without a kid is good by any key of the set that fits', async (t) => {
+t.test('a token without a kid is verified with any key of the set that fits its algorithm', async (t) => {
   for (const set of [
     jwks(jwk(p256.publicKey, { kid: 'a' }), jwk(other.publicKey, { kid: 'b' })),
     jwks(jwk(p256.publicKey), jwk(other.publicKey)),
@@ -166,7 +166,7 @@ t.test('a token without a kid is good by any key of the set that fits', async (t
   t.equal(await verdict(await signed(other.privateKey, { alg: 'ES256' })), 'refused', 'a forged one is not')
 })
 
-t.test('a kid that no key has is for those that have no name', async (t) => {
+t.test('a token whose kid no key has is verified with the keys without a kid', async (t) => {
   const set = jwks(jwk(p256.publicKey, { kid: 'a' }), jwk(other.publicKey))
   const { verdict } = await open(t, publicFile(t, set))
   t.equal(await verdict(await signed(other.privateKey, { alg: 'ES256', kid: 'b' })), 'verified')
@@ -225,7 +225,7 @@ for (const kind of ['secret-file', 'public-key-file'] as const) {
   })
 }
 
-t.test('a secret file that is too short is refused without telling it', async (t) => {
+t.test('a secret file that is too short is refused, and its content not repeated', async (t) => {
   const path = `${t.testdir({ secret: 'hunter2\n' })}/secret`
   await t.rejects(open(t, { kind: 'secret-file', path }), {
     message: `${path}: the secret has 7 bytes; expected at least 32`,
@@ -242,7 +242,7 @@ t.test('the line break at the end of a secret file is not part of the secret', a
   )
 })
 
-t.test('public keys sign nothing', async (t) => {
+t.test('a ring of public keys has no secret to sign with', async (t) => {
   const { keys } = await open(t, publicFile(t, pem(p256.publicKey)))
   t.same(keys.secrets, [])
 })
@@ -253,7 +253,7 @@ const NEW = 'the new secret, which is longer than the old one'
 const oldToken = await signToken({ claims: CLAIMS, secret: OLD })
 const newToken = await signToken({ claims: CLAIMS, secret: NEW })
 
-t.test('a file written anew is in force within a second, and the old key no more', async (t) => {
+t.test('a rewritten file is in force within a second, and its old key refused', async (t) => {
   const path = `${t.testdir({ secret: OLD })}/secret`
   const ring = await open(t, { kind: 'secret-file', path })
   t.equal(await ring.verdict(oldToken), 'verified')
@@ -263,7 +263,7 @@ t.test('a file written anew is in force within a second, and the old key no more
   t.equal(await ring.verdict(oldToken), 'refused')
 })
 
-t.test('a file replaced by rename is seen', async (t) => {
+t.test('a file that is replaced by a rename is in force within a second', async (t) => {
   const folder = t.testdir({ secret: OLD, next: NEW })
   const ring = await open(t, { kind: 'secret-file', path: `${folder}/secret` })
   await rename(`${folder}/next`, `${folder}/secret`)
@@ -271,18 +271,21 @@ t.test('a file replaced by rename is seen', async (t) => {
   t.equal(await ring.verdict(newToken), 'verified')
 })
 
-t.test('a folder swapped behind a symlink, as Kubernetes does it, is seen', async (t) => {
-  const folder = t.testdir({ one: { secret: OLD }, two: { secret: NEW } })
-  await symlink('one', `${folder}/..data`)
-  await symlink('..data/secret', `${folder}/secret`)
-  const ring = await open(t, { kind: 'secret-file', path: `${folder}/secret` })
-  t.equal(await ring.verdict(oldToken), 'verified')
-  await symlink('two', `${folder}/..data_tmp`)
-  await rename(`${folder}/..data_tmp`, `${folder}/..data`)
-  t.match(await ring.nextWord(), 'the new key is in force')
-  t.equal(await ring.verdict(newToken), 'verified')
-  t.equal(await ring.verdict(oldToken), 'refused')
-})
+t.test(
+  'a folder that is swapped behind a symlink, as by Kubernetes, is in force within a second',
+  async (t) => {
+    const folder = t.testdir({ one: { secret: OLD }, two: { secret: NEW } })
+    await symlink('one', `${folder}/..data`)
+    await symlink('..data/secret', `${folder}/secret`)
+    const ring = await open(t, { kind: 'secret-file', path: `${folder}/secret` })
+    t.equal(await ring.verdict(oldToken), 'verified')
+    await symlink('two', `${folder}/..data_tmp`)
+    await rename(`${folder}/..data_tmp`, `${folder}/..data`)
+    t.match(await ring.nextWord(), 'the new key is in force')
+    t.equal(await ring.verdict(newToken), 'verified')
+    t.equal(await ring.verdict(oldToken), 'refused')
+  },
+)
 
 for (const [what, spoil] of [
   ['is too short', (path: string) => writeFile(path, 'short')],
@@ -345,16 +348,19 @@ for (const alg of ['HS384', 'HS512']) {
   })
 }
 
-t.test('what is odd about a file that has changed is told with its reload, not with the start', async (t) => {
-  const path = `${t.testdir({ secret: `"${OLD}"` })}/secret`
-  const ring = await open(t, { kind: 'secret-file', path })
-  t.same(ring.warnings, [])
-  await writeFile(path, `${NEW}\n"${OLD}"\n`)
-  await ring.nextWord()
-  t.match(ring.warnings, [`${path}:2: the secret is in quotes`])
-})
+t.test(
+  'the warnings of a changed file are logged at its reload, and those of the first file are not',
+  async (t) => {
+    const path = `${t.testdir({ secret: `"${OLD}"` })}/secret`
+    const ring = await open(t, { kind: 'secret-file', path })
+    t.same(ring.warnings, [])
+    await writeFile(path, `${NEW}\n"${OLD}"\n`)
+    await ring.nextWord()
+    t.match(ring.warnings, [`${path}:2: the secret is in quotes`])
+  },
+)
 
-t.test('a key that is added to the file is good, and what cannot be used beside it is told', async (t) => {
+t.test('a key that is added to a file verifies, and an unusable one beside it is logged', async (t) => {
   const source = publicFile(t, pem(p256.publicKey))
   const ring = await open(t, source)
   const path = 'path' in source ? source.path : ''
@@ -368,7 +374,7 @@ t.test('a key that is added to the file is good, and what cannot be used beside 
   t.equal(await ring.verdict(await signed(p256.privateKey, { alg: 'ES256' })), 'refused')
 })
 
-t.test('attack: a public key file that turns into a secret stays what it was', async (t) => {
+t.test('attack: a public key file that becomes a secret leaves the public keys in force', async (t) => {
   const source = publicFile(t, pem(p256.publicKey))
   const ring = await open(t, source)
   if ('path' in source) await writeFile(source.path, JSON.stringify({ kty: 'oct', k: 'c2VjcmV0' }))
@@ -376,7 +382,7 @@ t.test('attack: a public key file that turns into a secret stays what it was', a
   t.equal(await ring.verdict(await signed(p256.privateKey, { alg: 'ES256' })), 'verified')
 })
 
-t.test('a closed ring looks at its file no more', async (t) => {
+t.test('a closed key ring does not read its file again', async (t) => {
   const { keys, scheduler } = await open(t, publicFile(t, pem(p256.publicKey)))
   t.equal(scheduler.due.length, 1)
   keys.close()

@@ -40,7 +40,7 @@ for (const [what, content, expected] of [
   })
 }
 
-t.test('a line that is too short is an error that names it, and no secret is told', async (t) => {
+t.test('a line that is too short is an error that names the line and no secret', async (t) => {
   const reasons = reasonsOf(`${OLD}\nhunter2\n\n${NEW}\nhunter3`)
   t.match(reasons, [
     /^\/run\/secrets\/jwt:2: the secret has 7 bytes; expected at least 32 in each line/,
@@ -58,7 +58,7 @@ for (const [bytes, good] of [
   })
 }
 
-t.test('bytes are counted, not characters', async (t) => {
+t.test('the length of a secret is counted in bytes', async (t) => {
   t.same(reasonsOf(`${OLD}\n${'é'.repeat(16)}`), [])
 })
 
@@ -67,21 +67,24 @@ for (const [what, secret] of [
   ['a NUL', Buffer.concat([Buffer.from(OLD), Buffer.from([0, 10]), Buffer.from('more')])],
   ['bytes that are no text', Buffer.concat([Buffer.from([0xff]), Buffer.alloc(31, 0x80)])],
 ] as const) {
-  t.test(`random bytes with ${what} are one secret, as they stand`, async (t) => {
+  t.test(`random bytes with ${what} are one unchanged secret`, async (t) => {
     t.same(secretsOf(secret), latin1(secret))
     t.same(secretsOf(Buffer.concat([secret, Buffer.from('\r\n')])), latin1(secret))
   })
 }
 
-t.test('random bytes with line breaks are told, since lines in another encoding look alike', async (t) => {
-  const latin = Buffer.from(`${NEW}é\n${OLD}é\n`, 'latin1')
-  t.match(read(latin).warnings, [
-    /is not UTF-8 text but holds line breaks; it counts as one secret of 75 bytes/,
-  ])
-  t.same(read(Buffer.alloc(32, 0xff)).warnings, [])
-})
+t.test(
+  'random bytes with line breaks give a warning, since they may be lines in another encoding',
+  async (t) => {
+    const latin = Buffer.from(`${NEW}é\n${OLD}é\n`, 'latin1')
+    t.match(read(latin).warnings, [
+      /is not UTF-8 text but holds line breaks; it counts as one secret of 75 bytes/,
+    ])
+    t.same(read(Buffer.alloc(32, 0xff)).warnings, [])
+  },
+)
 
-t.test('any 32 bytes or more are a file of one secret or of lines, never a fault', async (t) => {
+t.test('any file of 32 bytes or more is read as secrets or is a KeyError', async (t) => {
   for (let i = 0; i < 2000; i++) {
     const bytes = randomBytes(32)
     const last = bytes[31]
@@ -90,7 +93,7 @@ t.test('any 32 bytes or more are a file of one secret or of lines, never a fault
   }
 })
 
-t.test('UTF-16 is an error that says so', async (t) => {
+t.test('a file in UTF-16 is an error that names the encoding', async (t) => {
   const little = Buffer.from(`\uFEFF${OLD}\r\n`, 'utf16le')
   t.match(reasonsOf(little), [/^\/run\/secrets\/jwt: is a text in UTF-16; expected UTF-8/])
   t.match(reasonsOf(little.subarray(2)), [/UTF-16; expected UTF-8/])
@@ -118,7 +121,7 @@ for (const [what, secret, told] of [
   ['a JWK', `{"kty":"oct","k":"${OLD}"}`, 'is a JSON object'],
   ['a zero-width space in it', OLD.replace(' ', '\u200b'), 'holds characters that cannot be seen'],
 ] as const) {
-  t.test(`${what} around a secret is told with its place, and counts`, async (t) => {
+  t.test(`${what} around a secret gives a warning with its line, and is part of the secret`, async (t) => {
     const { warnings } = read(`${NEW}\n${secret}\n`)
     t.match(warnings, [`/run/secrets/jwt:2: the secret ${told}`])
     t.match(warnings[0], /; this counts as part of it; expected the secret alone$/)
@@ -128,7 +131,7 @@ for (const [what, secret, told] of [
   })
 }
 
-t.test('JWT_SECRET is one secret, line breaks and all', async (t) => {
+t.test('JWT_SECRET is one secret, line breaks included', async (t) => {
   const { secrets, warnings } = parseSecret(`${NEW}\n${OLD}\n`, 'JWT_SECRET')
   t.same(
     secrets.map((secret) => secret.export().toString()),
@@ -147,13 +150,13 @@ for (const secret of [
   `"only the beginning has a quotation mark`,
   'correct horse battery staple correct horse',
 ]) {
-  t.test(`${secret.slice(0, 12)}… looks like no mistake`, async (t) => {
+  t.test(`${secret.slice(0, 12)}… gives no warning`, async (t) => {
     t.same(parseSecret(secret, 'JWT_SECRET').warnings, [])
     t.same(read(`${secret}\n`).warnings, [])
   })
 }
 
-t.test('base64 that a tool has broken into lines is told, or an error where a rest is short', async (t) => {
+t.test('wrapped base64 gives a warning, or an error where its last line is too short', async (t) => {
   const wrapped = `${BASE64.slice(0, 64)}\n${BASE64.slice(64)}\n`
   t.match(read(wrapped).warnings, [/one base64 text that a tool has broken into lines/])
   t.match(reasonsOf(`${BASE64.slice(0, 64)}\n${BASE64.slice(64, 86)}==\n`), [/:2: the secret has 24 bytes/])
@@ -161,7 +164,7 @@ t.test('base64 that a tool has broken into lines is told, or an error where a re
   t.same(read(`${hex()}\n${hex()}\n`).warnings, [])
 })
 
-t.test('attack: the words of a comment or of a public key are no secret', async (t) => {
+t.test('attack: a comment or a public key is refused as a secret', async (t) => {
   t.match(reasonsOf(`# rotated by ops, the old one goes in a week\n${OLD}\n`), [/:1: is a comment/])
   t.match(reasonsOf(`${OLD}\n// rotated by ops, the old one goes in a week`), [/:2: is a comment/])
   t.match(reasonsOf(`-----BEGIN ENCRYPTED PRIVATE KEY-----\n${BASE64.slice(0, 64)}\n`), [
@@ -169,7 +172,7 @@ t.test('attack: the words of a comment or of a public key are no secret', async 
   ])
 })
 
-t.test('a file of more than a hundred secrets is an error, one of a hundred is not', async (t) => {
+t.test('a file of a hundred secrets is read, and one of more is an error', async (t) => {
   const lines = (count: number) => Array.from({ length: count }, (_, i) => `${OLD} ${i}`).join('\n')
   t.match(reasonsOf(lines(101)), [/holds 101 secrets; expected at most 100/])
   t.equal(read(lines(100)).secrets.length, 100)

@@ -61,7 +61,7 @@ async function verdict(jwt: string, use: 'access' | 'refresh' = 'access', parts 
   return secretive ? verification.code : `the reason tells the token: ${verification.reason}`
 }
 
-t.test('a good token is verified and its claims told', async (t) => {
+t.test('a good token is verified and its claims returned', async (t) => {
   const { verifier } = await verifierWith()
   t.same(await verifier.verify(await signToken({ claims: CLAIMS }), 'access'), {
     kind: 'verified',
@@ -76,12 +76,12 @@ t.test('claims that are absent or null are null', async (t) => {
   t.same(await verifier.verify(jwt, 'access'), { kind: 'verified', token })
 })
 
-t.test('ids that are whole numbers compare by their decimal text', async (t) => {
+t.test('ids that are whole numbers are read as their decimal text', async (t) => {
   const { verifier } = await verifierWith()
   t.match(await verifier.verify(sign({ ...CLAIMS, userId: 42 }), 'access'), { token: { userId: '42' } })
 })
 
-t.test('a token verified before is answered at once, with the same object', async (t) => {
+t.test('a token that was verified before returns the same object, and no promise', async (t) => {
   const { verifier } = await verifierWith()
   const jwt = await signToken({ claims: CLAIMS })
   const first = verifier.verify(jwt, 'access')
@@ -109,7 +109,7 @@ t.test('no more tokens are remembered than the bound', async (t) => {
   t.notOk(verifier.verify(tokens[2]!, 'access') instanceof Promise)
 })
 
-t.test('times are judged at each call, also of a token that is remembered', async (t) => {
+t.test('exp and nbf are checked at each call, also for a remembered token', async (t) => {
   const { clock, verifier } = await verifierWith()
   const jwt = sign({ ...CLAIMS, nbf: NOW_S })
   t.match(await verifier.verify(jwt, 'access'), { kind: 'verified' })
@@ -121,7 +121,7 @@ t.test('times are judged at each call, also of a token that is remembered', asyn
   t.match(verifier.verify(jwt, 'access'), { code: 'token_invalid' })
 })
 
-t.test('the tolerance is for clocks that differ, both ways', async (t) => {
+t.test('the clock tolerance applies to exp and to nbf', async (t) => {
   const { clock, verifier } = await verifierWith({ clockToleranceS: 5 })
   const jwt = sign({ ...CLAIMS, nbf: NOW_S + 5 })
   t.match(await verifier.verify(jwt, 'access'), { kind: 'verified' })
@@ -133,7 +133,7 @@ t.test('the tolerance is for clocks that differ, both ways', async (t) => {
   t.match(verifier.verify(jwt, 'access'), { code: 'token_expired' })
 })
 
-t.test('a bad signature is told before the expiry', async (t) => {
+t.test('an expired token with a bad signature is refused for its signature', async (t) => {
   const expired = { ...CLAIMS, exp: NOW_S - 1 }
   t.equal(await verdict(sign(expired)), 'token_expired')
   t.equal(await verdict(forgeToken({ alg: 'HS256' }, expired, 'AAAA')), 'token_invalid')
@@ -166,7 +166,7 @@ for (const alg of NONES) {
 }
 
 for (const alg of ['HS384', 'HS512']) {
-  t.test(`${alg} needs to be allowed`, async (t) => {
+  t.test(`${alg} is refused unless it is allowed`, async (t) => {
     const jwt = await signToken({ claims: CLAIMS, header: { alg }, secret: TEST_SECRET.repeat(2) })
     const source: KeySource = { kind: 'secret', secret: TEST_SECRET.repeat(2) }
     t.equal(await verdict(jwt, 'access', { keys: await ringOf(source) }), 'token_invalid')
@@ -462,7 +462,7 @@ t.test('without a key to verify with it is a fault, not a refusal', async (t) =>
   t.match(failed, { code: 'token_store_unavailable' })
 })
 
-t.test('tokens that share a key of the memo are never taken for each other', async (t) => {
+t.test('tokens with equal hashes in the memo are never confused', async (t) => {
   const seen = new Map<number, string>()
   let pair: readonly [string, string] | null = null
   // The birthday of 32 bits; the claims differ, and so do the signatures.
@@ -483,7 +483,7 @@ t.test('tokens that share a key of the memo are never taken for each other', asy
   for (const jwt of [first, second, first, second]) t.equal(await jtiOf(jwt), own(jwt))
 })
 
-t.test("a remembered token's signature admits no other payload: forgery by a known signature", async (t) => {
+t.test('attack: another payload with the signature of a remembered token is refused', async (t) => {
   const { verifier } = await verifierWith()
   const jwt = sign(CLAIMS)
   t.match(await verifier.verify(jwt, 'access'), { kind: 'verified' })

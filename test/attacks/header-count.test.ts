@@ -7,7 +7,7 @@ const range = await startRange(t, { env: { MAX_HEADER_BYTES: '1048576' } })
 const own = { request: 1, upgrade: 5 }
 
 for (const form of FORMS) {
-  t.test(`2,001 headers, ${form}: 431, and not one of them is cut off silently`, async (t) => {
+  t.test(`2,001 headers, ${form}: 431, and none is cut off silently`, async (t) => {
     const fields = (total: number) =>
       Array.from({ length: total - own[form] - 1 }, (_, n) => `X-${n}: 1`).concat('X-User-Id: admin')
     for (const auth of AUTHS) {

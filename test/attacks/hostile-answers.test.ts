@@ -21,7 +21,7 @@ const ANSWERS: Record<string, string> = {
 }
 
 for (const [what, bytes] of Object.entries(ANSWERS)) {
-  t.test(`an answer of the upstream with ${what}: 502, and its socket is discarded`, async (t) => {
+  t.test(`an upstream's answer with ${what}: 502, and the connection is discarded`, async (t) => {
     for (const auth of AUTHS) {
       range.upstream.respond((_request, socket) => void socket.write(bytes, 'latin1'))
       const connections = range.upstream.connections.length
@@ -41,24 +41,21 @@ for (const [what, bytes] of Object.entries(ANSWERS)) {
   })
 }
 
-t.test(
-  'an answer split by bytes for the next client (response smuggling): they are never delivered',
-  async (t) => {
-    const poison = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
-    const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
-    for (const head of [ok, 'HTTP/1.1 204 No Content\r\n\r\n', 'HTTP/1.1 304 Not Modified\r\n\r\n']) {
-      range.upstream.respond((_request, socket) => void socket.write(head + poison))
-      await range.ask(shot('request', '/public', []))
-      range.upstream.respond(answerAll)
-      for (let n = 0; n < 5; n++) {
-        const { raw } = await range.ask(shot('request', '/public', []))
-        t.notMatch(raw.toString(), /poison/)
-      }
+t.test('response smuggling: bytes behind an answer are never delivered to the next client', async (t) => {
+  const poison = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
+  const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+  for (const head of [ok, 'HTTP/1.1 204 No Content\r\n\r\n', 'HTTP/1.1 304 Not Modified\r\n\r\n']) {
+    range.upstream.respond((_request, socket) => void socket.write(head + poison))
+    await range.ask(shot('request', '/public', []))
+    range.upstream.respond(answerAll)
+    for (let n = 0; n < 5; n++) {
+      const { raw } = await range.ask(shot('request', '/public', []))
+      t.notMatch(raw.toString(), /poison/)
     }
-  },
-)
+  }
+})
 
-t.test('an answer of an upgrade that is malformed opens no tunnel', async (t) => {
+t.test('a malformed answer to an upgrade opens no tunnel', async (t) => {
   for (const bytes of [
     ANSWERS['a bad status line']!,
     ANSWERS['two lengths']!,
@@ -71,7 +68,7 @@ t.test('an answer of an upgrade that is malformed opens no tunnel', async (t) =>
   range.upstream.respond(answerAll)
 })
 
-t.test('101 to a request that asked for none switches nothing over', async (t) => {
+t.test('an unrequested 101: 502, and no protocol is switched', async (t) => {
   range.upstream.respond(
     (_request, socket) =>
       void socket.write(

@@ -40,7 +40,7 @@ t.before(async () => {
 })
 t.teardown(() => stage.close())
 
-t.test('connections that do nothing end, whatever their clients do', async (t) => {
+t.test('idle connections are closed, whatever their clients do', async (t) => {
   const authority = createAuthority(t, 'the authority of an edge with short patience')
   const { certFile, keyFile } = authority.issue('app.example.com', ['DNS:app.example.com'])
   const own = await startStage({
@@ -56,7 +56,7 @@ t.test('connections that do nothing end, whatever their clients do', async (t) =
   t.teardown(() => own.close())
   const openConnections = () => own.gateway.metric('gateway_client_connections')
 
-  await t.test('one that was busy when its time was first over ends once it is idle', async (t) => {
+  await t.test('a connection that was busy when its idle time ended is closed once it is idle', async (t) => {
     const client = http2Client(t, own.port)
     const closed = new Promise<void>((resolve) => client.once('close', resolve))
     const stream = client.request({ ':method': 'POST', ':path': '/', ':authority': 'app.example.com' })
@@ -83,13 +83,13 @@ t.test('connections that do nothing end, whatever their clients do', async (t) =
     )
   })
 
-  await t.test('a client that does not close what was closed to it is not waited for', async (t) => {
+  await t.test('a connection is ended even if the client does not close its side', async (t) => {
     const idle = await stubbornClient(t, own.port)
     await until(async () => (await openConnections()) === 0)
     idle.destroy()
   })
 
-  await t.test('nobody who stays connected keeps a process from leaving', async (t) => {
+  await t.test('clients that stay connected do not keep a process from exiting', async (t) => {
     const open = [await stubbornClient(t, own.port), connect(own.port, '127.0.0.1')]
     for (const socket of open) socket.on('error', () => {})
     await until(async () => (await openConnections()) === 2)
@@ -151,7 +151,7 @@ t.test('CONTINUATION flood (CVE-2024-27316): a head without an end ends the conn
   await unharmed(t, before)
 })
 
-t.test('a flood of GOAWAY while a stream is open costs no memory', async (t) => {
+t.test('a flood of GOAWAY while a stream is open does not grow memory', async (t) => {
   const before = residentBytes()
   stage.upstream.respond(() => {}, 'head')
   const attacker = await rawHttp2(stage.port)
@@ -169,7 +169,7 @@ t.test('a flood of GOAWAY while a stream is open costs no memory', async (t) => 
   attacker.socket.destroy()
 })
 
-t.test('SETTINGS and PING floods: answers that nobody reads are not piled up', async (t) => {
+t.test('SETTINGS and PING floods: replies that the client does not read do not pile up', async (t) => {
   for (const type of [SETTINGS, PING]) {
     const before = residentBytes()
     const attacker = await rawHttp2(stage.port)
@@ -197,7 +197,7 @@ t.test('a header bomb: a small block that HPACK unfolds into megabytes is refuse
   await unharmed(t, before)
 })
 
-t.test('a zero window: answers that are never taken are given up in time', async (t) => {
+t.test('a zero window: answers that the client never takes are ended in time', async (t) => {
   const before = residentBytes()
   stage.upstream.respond((_request, socket) => {
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${MIB}\r\n\r\n`)
@@ -220,7 +220,7 @@ t.test('a zero window: answers that are never taken are given up in time', async
   await unharmed(t, before)
 })
 
-t.test('an upload that never ends is given up in time', async (t) => {
+t.test('an upload that never ends is ended in time', async (t) => {
   stage.upstream.respond(() => {}, 'head')
   const session = http2Client(t, stage.port)
   const stream = session.request({ ':path': '/', ':method': 'POST', ':authority': 'app.example.com' })

@@ -35,7 +35,7 @@ for (const auth of AUTHS) {
       t.same(left, [], 'no spelling of it arrived')
     })
 
-    t.test(`Connection names protected fields away, ${auth}, ${form} (CVE-2021-32813)`, async (t) => {
+    t.test(`Connection cannot remove protected fields, ${auth}, ${form} (CVE-2021-32813)`, async (t) => {
       const nominated = 'close, Upgrade, X-User-Id, X-Mandate-Id, Cookie, Host, X-Forwarded-For, X-Mine'
       const hit = await range.fire(
         shot(form, `/${auth}`, [
@@ -59,7 +59,7 @@ for (const auth of AUTHS) {
 
 for (const form of FORMS) {
   t.test(
-    `X-User-Id: admin without a token, ${form}: absent where anonymous, nothing where required`,
+    `X-User-Id: admin without a token, ${form}: removed on anonymous routes, refused where auth is required`,
     async (t) => {
       for (const auth of ['optional', 'anonymous']) {
         const hit = await range.fire(shot(form, `/${auth}`, ['X-User-Id: admin', 'X_USER_ID: admin']))
@@ -73,7 +73,7 @@ for (const form of FORMS) {
   )
 }
 
-t.test('a spoofed identity in trailers is never read as a field', async (t) => {
+t.test('a spoofed identity in trailers is never forwarded as a field', async (t) => {
   for (const auth of AUTHS) {
     const head = `POST /${auth} HTTP/1.1\r\nHost: app.example.com\r\nCookie: ${range.cookie}\r\n`
     const hit = await range.fire(
@@ -112,7 +112,7 @@ for (const form of FORMS) {
     t.notMatch(JSON.stringify(request!.fields), /evil|10\.0\.0\.1/)
   })
 
-  t.test(`X-Original-URL and its like decide nothing, ${form}`, async (t) => {
+  t.test(`X-Original-URL and similar fields do not affect routing, ${form}`, async (t) => {
     const fields = [
       'X-Forwarded-Uri: /public',
       'X-Original-URL: /public',

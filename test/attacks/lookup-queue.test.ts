@@ -11,7 +11,7 @@ import { shot } from './support.ts'
 const QUEUE = 20
 
 t.test(
-  'past LOOKUP_QUEUE_MAX a flood of look-ups is refused at once, and nothing of it arrives',
+  'past LOOKUP_QUEUE_MAX look-ups are refused at once: 503 overloaded, and nothing is forwarded',
   async (t) => {
     const [database, upstream] = await Promise.all([startPostgres(), startRecordingUpstream()])
     t.teardown(() => Promise.all([database.close(), upstream.close()]))

@@ -43,7 +43,7 @@ for (const form of FORMS) {
     }
   })
 
-  t.test(`other spellings of a guarded path meet its rule, ${form}`, async (t) => {
+  t.test(`other spellings of a guarded path have its route, ${form}`, async (t) => {
     const spellings = [
       '/%61dmin',
       '/%41dmin/../admin',
@@ -65,7 +65,7 @@ for (const form of FORMS) {
     t.same(hit.arrived, [])
   })
 
-  t.test(`with a token the matched bytes are the forwarded ones, ${form}`, async (t) => {
+  t.test(`with a token the bytes that were matched are forwarded, ${form}`, async (t) => {
     for (const target of ['/%61dmin', '//admin', '/admin?x=/public', '/admin/%252e%252e/x', '/admin/a;v=1']) {
       const hit = await range.fire(shot(form, target, [`Cookie: ${range.cookie}`]))
       t.same(
@@ -108,7 +108,7 @@ t.test('//host/ and absolute-form targets never change where a request goes (SSR
   }
 })
 
-t.test('an absolute-form target of the own authority is routed by its path', async (t) => {
+t.test('an absolute-form target with the own authority is routed by its path', async (t) => {
   const open = await range.fire(shot('request', 'http://app.example.com/public', []))
   t.same(
     open.arrived.map((request) => [request.target, valuesOf(request, 'host')]),
@@ -132,7 +132,7 @@ const HOSTS: Record<string, string[]> = {
 }
 
 for (const [what, hosts] of Object.entries(HOSTS)) {
-  t.test(`a Host that is no one host: ${what}`, async (t) => {
+  t.test(`a Host field that does not name one host is a 400: ${what}`, async (t) => {
     for (const path of ['/public', '/required', '/optional']) {
       const head = [`GET ${path} HTTP/1.1`, ...hosts, `Cookie: ${range.cookie}`, '', ''].join('\r\n')
       const hit = await range.fire(head)

@@ -3,7 +3,7 @@ import t from 'tap'
 
 const ROOT = new URL('../../', import.meta.url)
 
-t.test('every promise of docs/security.md names tests that are there', async (t) => {
+t.test('every promise in docs/security.md names tests that exist', async (t) => {
   const text = await readFile(new URL('docs/security.md', ROOT), 'utf8')
   const section = text.slice(text.indexOf('## What is promised'), text.indexOf('## What is not'))
   const rows = section.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| promise'))
@@ -15,7 +15,7 @@ t.test('every promise of docs/security.md names tests that are there', async (t)
   }
 })
 
-t.test('every test of an attack guards a promise of docs/security.md', async (t) => {
+t.test('every file in test/attacks is named by a promise in docs/security.md', async (t) => {
   const text = await readFile(new URL('docs/security.md', ROOT), 'utf8')
   const attacks = (await readdir(new URL('test/attacks/', ROOT))).filter((name) => name.endsWith('.test.ts'))
   const own = 'promises.test.ts'

@@ -37,7 +37,7 @@ const OPEN_REDIRECTS = [
 ]
 
 t.test(
-  'loginRedirect leads to the own origin only, whatever the path (open redirect, response splitting)',
+  'loginRedirect stays on the own origin, whatever the path (open redirect, response splitting)',
   async (t) => {
     let redirects = 0
     for (const target of OPEN_REDIRECTS) {

@@ -12,7 +12,7 @@ import { answerAll, FORMS, shot } from './support.ts'
 const DATABASE_PASSWORD = 'the-password-of-the-database'
 
 t.test(
-  'no answer, log line, metric, span or status tells a token, a cookie, a key or an address in a whole run',
+  'no answer, log line, metric, span or status contains a token, cookie, key or target address',
   async (t) => {
     const [database, upstream, collector] = await Promise.all([
       startPostgres(),

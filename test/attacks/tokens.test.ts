@@ -46,7 +46,7 @@ async function refused(t: Test, { token, code = 'token_invalid', asks = false }:
   if (!asks) t.equal(await queries(), before, `${what}: the database is not asked`)
 }
 
-t.test('alg none in any spelling: 401, and nothing is asked', async (t) => {
+t.test('alg none in any spelling: 401 without a look-up', async (t) => {
   for (const alg of [
     'none',
     'None',
@@ -94,14 +94,14 @@ t.test('kid as a path or as SQL, jku, x5u, x5c and jwk: nothing is read, queried
   t.equal(fetched, 0, 'no connection was made')
 })
 
-t.test('unknown crit: 401 though the signature is good', async (t) => {
+t.test('unknown crit with a good signature: 401', async (t) => {
   for (const crit of [['exp'], ['x'], ['b64'], [], 'x']) {
     const token = forgeHs256({ alg: 'HS256', crit, x: 1, b64: false }, undefined)
     await refused(t, { token }, JSON.stringify(crit))
   }
 })
 
-t.test('claims that are missing or of another kind: 401', async (t) => {
+t.test('missing claims and claims of the wrong type: 401', async (t) => {
   const claims: Record<string, Record<string, unknown>> = {
     'no exp': { jti: range.tokenId },
     'exp as text': { ...good, exp: String(good.exp) },
@@ -127,7 +127,7 @@ t.test('claims that are missing or of another kind: 401', async (t) => {
   t.same([hit.status, hit.arrived], [401, []], 'an exp past all numbers')
 })
 
-t.test('claims given twice cannot be two things at once', async (t) => {
+t.test('a claim that occurs twice is read in one way only', async (t) => {
   const row = await insertToken(range.sql, { status: 'REVOKED' })
   const token = forgeRaw(
     '{"alg":"none","alg":"HS256"}',
@@ -138,7 +138,7 @@ t.test('claims given twice cannot be two things at once', async (t) => {
   t.same(hit.arrived, [])
 })
 
-t.test('SQL in a jti is data and never code, 20 kB of it, too', async (t) => {
+t.test('SQL injection by jti: the value is passed as data, also with 20 kB', async (t) => {
   const ids = [
     `' OR '1'='1`,
     `'; DROP TABLE "Token"; --`,
@@ -178,7 +178,7 @@ t.test('a refresh token in the access cookie: 401', async (t) => {
   t.same([hit.status, hit.code, hit.arrived], [401, 'credentials_missing', []], 'in its own cookie')
 })
 
-t.test('a good signature whose row belongs to another user, mandate or session: 401, counted', async (t) => {
+t.test('a good signature with the row of another user, mandate or session: 401, counted', async (t) => {
   const series = 'gateway_auth_decisions_total{decision="token_mismatch"}'
   for (const claims of [{ userId: 'bob' }, { mandateId: 'evil' }, { sessionId: 's2' }]) {
     const before = await range.gateway.metric(series)

@@ -38,7 +38,7 @@ async function startImpostor(t: Test, http2: boolean) {
 }
 
 for (const protocol of ['http1', 'http2'] as const) {
-  t.test(`a certificate that nobody vouches for is a fault, ${protocol}`, async (t) => {
+  t.test(`a request to a target with an untrusted certificate: 502, ${protocol}`, async (t) => {
     const { url, reached } = await startImpostor(t, protocol === 'http2')
     const gateway = await plainGateway(t, { targets: [url], upstream: { protocol }, env: UNVERIFIED })
     const answer = await ask({ url: gateway.url, headers: { Cookie: 'session=secret' } })
@@ -47,7 +47,7 @@ for (const protocol of ['http1', 'http2'] as const) {
     t.same(reached, [])
   })
 
-  t.test(`so it is for a health check, ${protocol}`, async (t) => {
+  t.test(`a health check of a target with an untrusted certificate fails, ${protocol}`, async (t) => {
     const { url, reached } = await startImpostor(t, protocol === 'http2')
     const health = { path: '/healthz', interval: '50ms', timeout: '1s', unhealthyAfter: 1 }
     const gateway = await plainGateway(t, { targets: [url], upstream: { protocol, health }, env: UNVERIFIED })
@@ -57,7 +57,7 @@ for (const protocol of ['http1', 'http2'] as const) {
   })
 }
 
-t.test('so it is for the handshake of a WebSocket', async (t) => {
+t.test('a WebSocket handshake with a target with an untrusted certificate: 502', async (t) => {
   const { url, reached } = await startImpostor(t, false)
   const gateway = await plainGateway(t, { targets: [url], env: UNVERIFIED })
   const { responses } = await rawRequest(
@@ -69,7 +69,7 @@ t.test('so it is for the handshake of a WebSocket', async (t) => {
   t.same(reached, [])
 })
 
-t.test('keys are not taken from a JWKS URL whose certificate nobody vouches for', async (t) => {
+t.test('keys are not taken from a JWKS URL with an untrusted certificate', async (t) => {
   const { url, reached } = await startImpostor(t, false)
   const gateway = await startGateway({
     databaseUrl: NO_DATABASE,

@@ -16,7 +16,7 @@ async function revokedCookie(): Promise<string> {
 }
 
 t.test(
-  'a handshake with no token, a revoked one, a forged one or a foreign Origin leaves the upstream untouched',
+  'a handshake without a token, with a revoked or forged one or a foreign Origin does not reach the upstream',
   async (t) => {
     const cases: [number, string, string[]][] = [
       [401, 'credentials_missing', []],
@@ -43,7 +43,7 @@ t.test(
   },
 )
 
-t.test('a good handshake with the own Origin opens a tunnel, with what was sent behind it', async (t) => {
+t.test('a good handshake with the own Origin opens a tunnel, and bytes sent behind it pass', async (t) => {
   const hit = await range.fire(
     `${shot('upgrade', '/required/ws', [`Cookie: ${range.cookie}`, 'Origin: http://app.example.com'])}frame`,
   )
@@ -67,7 +67,7 @@ const OTHER_TOKENS = [
 ]
 
 t.test(
-  'Upgrade: h2c and its like open no tunnel: what follows is judged as a request (h2c smuggling)',
+  'h2c smuggling: Upgrade: h2c opens no tunnel, and what follows is authenticated as a request',
   async (t) => {
     for (const token of OTHER_TOKENS) {
       for (const path of ['/public', '/required']) {
@@ -98,7 +98,7 @@ t.test(
   },
 )
 
-t.test('the HTTP/2 preface on a plain connection is no request', async (t) => {
+t.test('the HTTP/2 preface on a plain connection is not forwarded as a request', async (t) => {
   const hit = await range.fire('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0', { timeoutMs: 1000 })
   t.ok(hit.status === 400 || hit.status === 405 || hit.status === 0)
   t.same(hit.arrived, [])
@@ -142,7 +142,7 @@ t.test(
   },
 )
 
-t.test('an upstream that answers a handshake without 101 gets no further byte of the client', async (t) => {
+t.test('an upstream that answers a handshake without 101 gets no further byte from the client', async (t) => {
   range.upstream.respond(
     (_request, socket) => void socket.write('HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n'),
   )

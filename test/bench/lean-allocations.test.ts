@@ -25,7 +25,7 @@ const TELL = `data:text/javascript,${encodeURIComponent(
    })`,
 )}`
 
-t.test('an authenticated request allocates little', async (t) => {
+t.test('an authenticated request allocates no more than its budget', async (t) => {
   const database = await startPostgres()
   t.teardown(() => database.close())
   const url = await database.createDatabase()

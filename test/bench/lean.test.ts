@@ -87,7 +87,7 @@ async function settle(): Promise<void> {
   for (let i = 0; i < 5; i++) await turn()
 }
 
-t.test('64 requests that come together share one query', async (t) => {
+t.test('64 requests that arrive together share one query', async (t) => {
   const path = createPath()
   const decisions = (await knownTokens(path, CONNECTIONS)).map(path.authenticate)
   await settle()
@@ -99,7 +99,7 @@ t.test('64 requests that come together share one query', async (t) => {
   for (const { kind } of await Promise.all(decisions)) t.equal(kind, 'authenticated')
 })
 
-t.test('requests that come one by one while a query is under way share the next one', async (t) => {
+t.test('requests that arrive one by one while a query is under way share the next one', async (t) => {
   const path = createPath()
   const [first, ...others] = await knownTokens(path, CONNECTIONS)
   const decisions = [path.authenticate(first!)]
@@ -120,7 +120,7 @@ t.test('requests that come one by one while a query is under way share the next 
   t.equal(path.lookup.pending, 0)
 })
 
-t.test('requests of one session that come together ask for its token once', async (t) => {
+t.test('requests of one session that arrive together look its token up once', async (t) => {
   const path = createPath()
   const [token] = await knownTokens(path, 1)
   const decisions = Array.from({ length: CONNECTIONS }, () => path.authenticate(token!))
@@ -133,7 +133,7 @@ t.test('requests of one session that come together ask for its token once', asyn
   for (const { kind } of await Promise.all(decisions)) t.equal(kind, 'authenticated')
 })
 
-t.test('each of many requests in a row has a query that was sent for it', async (t) => {
+t.test('each of many consecutive requests has a query that was sent after it arrived', async (t) => {
   const path = createPath()
   const [token] = await knownTokens(path, 1)
   for (let nth = 1; nth <= 10; nth++) {
@@ -145,7 +145,7 @@ t.test('each of many requests in a row has a query that was sent for it', async 
   }
 })
 
-t.test('a flood of forged tokens costs the database nothing', async (t) => {
+t.test('a flood of forged tokens sends no query', async (t) => {
   const path = createPath()
   const claims = { jti: 't0', exp: inSeconds(60) }
   const forged = Array.from({ length: CONNECTIONS }, (_, i) =>

@@ -61,7 +61,7 @@ const environments: Record<string, Record<string, string>> = {
   ),
 }
 
-t.test('every setting in deploy/ is one that the gateway has, with a value that it takes', async (t) => {
+t.test('every setting in deploy/ exists and has a valid value', async (t) => {
   for (const [way, env] of Object.entries(environments)) {
     t.ok(Object.keys(env).length >= 3, `${way} has settings`)
     for (const name of Object.keys(env)) t.ok(variableNames().includes(name), `${way}: ${name}`)
@@ -74,7 +74,7 @@ t.test('every setting in deploy/ is one that the gateway has, with a value that 
   }
 })
 
-t.test('what stops an instance waits longer than it drains', async (t) => {
+t.test('whatever stops an instance waits longer than its drain takes', async (t) => {
   const waits = {
     kubernetes: pod.spec.terminationGracePeriodSeconds,
     systemd: Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)?.[1]),
@@ -86,7 +86,7 @@ t.test('what stops an instance waits longer than it drains', async (t) => {
   }
 })
 
-t.test('ports, paths and folders are those of the image and of the gateway', async (t) => {
+t.test('ports, paths and folders agree with the image and the gateway', async (t) => {
   const exposed = /^EXPOSE (.*)$/m.exec(dockerfile)?.[1]?.split(' ').map(Number)
   t.same(
     container.ports.map(({ containerPort }) => containerPort),
@@ -118,7 +118,7 @@ function caller(policy: Record<string, unknown>): Record<string, unknown> | unde
   return ingress[0]?.from[0]?.podSelector
 }
 
-t.test('Kubernetes: every file is in the kustomization, and selectors find the pods', async (t) => {
+t.test('Kubernetes: every file is in the kustomization, and selectors match the pods', async (t) => {
   const { resources } = readYaml<{ resources: string[] }>('deploy/kubernetes/kustomization.yaml')
   const apart = ['kustomization.yaml', 'backends-network-policy.yaml']
   const files = readdirSync(inRepository('deploy/kubernetes')).filter((name) => name.endsWith('.yaml'))
@@ -137,7 +137,7 @@ t.test('Kubernetes: every file is in the kustomization, and selectors find the p
   }
 })
 
-t.test('the routing files in deploy/ are good', async (t) => {
+t.test('the routing files in deploy/ are valid', async (t) => {
   for (const file of ['deploy/kubernetes/upstreams.json', 'deploy/compose/routing/upstreams.json']) {
     const child = spawnGateway(['check', inRepository(file)], {})
     const code = await new Promise((resolve) => child.once('exit', resolve))
@@ -145,7 +145,7 @@ t.test('the routing files in deploy/ are good', async (t) => {
   }
 })
 
-t.test('the table that compose makes is the one that the command prints', async (t) => {
+t.test('the table that compose creates is the one that the command schema prints', async (t) => {
   const printed = execFileSync(process.execPath, [inRepository('gateway/main.ts'), 'schema'], {
     encoding: 'utf8',
     env: { PATH: process.env.PATH ?? '' },
@@ -153,7 +153,7 @@ t.test('the table that compose makes is the one that the command prints', async 
   t.equal(readText('deploy/compose/initdb/1-token-table.sql'), printed)
 })
 
-t.test('kubectl and systemd find their files good', async (t) => {
+t.test('kubectl and systemd accept their files', async (t) => {
   const kubectl = programPath('kubectl')
   if (kubectl === null) t.pass('kubectl is not installed here: deploy/kubernetes was read, but not built')
   else {

@@ -5,13 +5,13 @@ import t from 'tap'
 import { ERROR_CODES, type ErrorCode } from '../../gateway/core/errors.ts'
 import { headings, inRepository, readText } from '../support/repository.ts'
 
-t.test('every code has its section in the manual, and no section is of a code that is gone', async (t) => {
+t.test('every code has a section in docs/operating.md, and every section there has a code', async (t) => {
   const sections = headings('docs/operating.md', 3).filter((title) => /^[a-z_]+$/.test(title))
   t.same(new Set(sections), new Set<ErrorCode>(ERROR_CODES))
   t.equal(new Set(sections).size, sections.length)
 })
 
-t.test('documents name only files that are there', async (t) => {
+t.test('documents name only files that exist', async (t) => {
   const documents = [
     'README.md',
     'CONTRIBUTING.md',
@@ -43,7 +43,7 @@ function anchorOf(heading: string): string {
     .replaceAll(' ', '-')
 }
 
-t.test('links into a document lead to a section that it has', async (t) => {
+t.test('links into a document point to a section that exists', async (t) => {
   const documents = [
     'README.md',
     'CONTRIBUTING.md',

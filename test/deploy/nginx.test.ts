@@ -4,7 +4,7 @@ import { checkFront } from '../support/front-checks.ts'
 import { programPath } from '../support/programs.ts'
 
 t.test(
-  'nginx as deploy/nginx has it: everything passes, and a restart fails no request that only reads',
+  'deploy/nginx: everything passes, and no request that only reads fails during a restart',
   async (t) => {
     const program = programPath('nginx')
     if (program === null) {

@@ -99,7 +99,7 @@ function problemsOf(expression: string, series: readonly Series[]): string[] {
     .concat(grouped.filter((label) => !known.has(label)).map((label) => `grouped by ${label}, which is none`))
 }
 
-t.test('every metric and label that alerts and dashboard ask for is one that a gateway has', async (t) => {
+t.test('every metric and label in the alerts and the dashboard exists in a gateway', async (t) => {
   const gateway = await busyGateway(t)
   const metrics = await (await fetch(`http://127.0.0.1:${gateway.adminPort}/metrics`)).text()
   const series = readSeries(metrics)
@@ -140,7 +140,7 @@ t.test('every metric and label that alerts and dashboard ask for is one that a g
   for (const { alert, expr } of rules) await t.resolves(query(expr), `${alert} can be evaluated`)
 })
 
-t.test('promtool finds the rules, their cases and the configuration good', async (t) => {
+t.test('promtool accepts the rules, their test cases and the configuration', async (t) => {
   const promtool = programPath('promtool')
   if (promtool === null) {
     t.pass('promtool is not installed here: alert rules were read, but not run')
@@ -157,7 +157,7 @@ t.test('promtool finds the rules, their cases and the configuration good', async
   }
 })
 
-t.test('every alert has a case in which it fires and one in which it does not', async (t) => {
+t.test('every alert has a test case in which it fires and one in which it does not', async (t) => {
   const { tests } = readYaml<{
     tests: { alert_rule_test: { alertname: string; exp_alerts: unknown[] }[] }[]
   }>(CASES)
@@ -176,7 +176,7 @@ t.test('every alert has a case in which it fires and one in which it does not', 
 })
 
 t.test(
-  'every alert leads to its section in the manual, and no section is of an alert that is gone',
+  'every alert links to its section in docs/operating.md, and every section there has an alert',
   async (t) => {
     const sections = headings('docs/operating.md', 3).filter((title) => title.startsWith('Gateway'))
     t.same(new Set(sections), new Set(rules.map(({ alert }) => alert)))

@@ -102,7 +102,7 @@ t.test('no cookie: credentials_missing', async (t) =>
   isProblem(t, await get('/app'), 401, 'credentials_missing'),
 )
 
-t.test('an empty cookie is as none: credentials_missing', async (t) => {
+t.test('an empty cookie counts as none: credentials_missing', async (t) => {
   isProblem(t, await get('/app', { cookie: 'auth_token=' }), 401, 'credentials_missing')
 })
 
@@ -111,25 +111,25 @@ t.test('two different access cookies: credentials_ambiguous', async (t) => {
   isProblem(t, await get('/app', { cookie: `${a}; ${b}` }), 401, 'credentials_ambiguous')
 })
 
-t.test('the same access cookie twice is one', async (t) => {
+t.test('two access cookies with equal values count as one', async (t) => {
   const cookie = await session()
   t.equal((await get('/app', { cookie: `${cookie}; x=1; ${cookie}` })).status, 200)
 })
 
-t.test('no token at all in the cookie: token_invalid', async (t) => {
+t.test('a cookie that holds no token: token_invalid', async (t) => {
   isProblem(t, await get('/app', { cookie: 'auth_token=abc' }), 401, 'token_invalid')
 })
 
-t.test('past its exp: token_expired', async (t) => {
+t.test('a token past its exp: token_expired', async (t) => {
   isProblem(t, await get('/app', { cookie: await session({}, { exp: inSeconds(-1) }) }), 401, 'token_expired')
 })
 
-t.test("past its row's expiry by the database's clock: token_expired", async (t) => {
+t.test("a token whose row has expired by the database's clock: token_expired", async (t) => {
   const cookie = await session({ expiresAt: Date.now() - 1000 })
   isProblem(t, await get('/app', { cookie }), 401, 'token_expired')
 })
 
-t.test('no row: token_unknown', async (t) => {
+t.test('a token without a row: token_unknown', async (t) => {
   const cookie = `auth_token=${await signToken({ claims: { jti: 'nowhere', exp: inSeconds(60) } })}`
   isProblem(t, await get('/app', { cookie }), 401, 'token_unknown')
 })
@@ -139,7 +139,7 @@ t.test('a row that is not active: token_revoked', async (t) => {
 })
 
 for (const claim of ['userId', 'mandateId', 'sessionId']) {
-  t.test(`a good signature whose row belongs to another (${claim}): token_mismatch, counted`, async (t) => {
+  t.test(`a good signature with a row that has another ${claim}: token_mismatch, counted`, async (t) => {
     const before = await gateway.metric('gateway_auth_decisions_total{decision="token_mismatch"}')
     isProblem(
       t,
@@ -151,7 +151,7 @@ for (const claim of ['userId', 'mandateId', 'sessionId']) {
   })
 }
 
-t.test('a claimed mandate where the row has none: token_mismatch', async (t) => {
+t.test('a token with a mandate whose row has none: token_mismatch', async (t) => {
   isProblem(
     t,
     await get('/app', { cookie: await session({ mandateId: null }, { mandateId: 'acme' }) }),
@@ -160,17 +160,17 @@ t.test('a claimed mandate where the row has none: token_mismatch', async (t) => 
   )
 })
 
-t.test("another mandate than the route's: mandate_forbidden", async (t) => {
+t.test('a mandate that the route does not allow: mandate_forbidden', async (t) => {
   isProblem(t, await get('/ops', { cookie: await session({ mandateId: 'acme' }) }), 403, 'mandate_forbidden')
   isProblem(t, await get('/ops', { cookie: await session({ mandateId: null }) }), 403, 'mandate_forbidden')
   t.equal((await get('/ops', { cookie: await session({ mandateId: 'audit' }) })).status, 200)
 })
 
-t.test('an optional route for certain mandates refuses who has none', async (t) => {
+t.test('an optional route with mandates refuses an anonymous request: mandate_forbidden', async (t) => {
   isProblem(t, await get('/maybe/ops'), 403, 'mandate_forbidden')
 })
 
-t.test('an optional route takes a bad token as none, and sends no identity', async (t) => {
+t.test('on an optional route a bad token counts as none, and no identity is sent', async (t) => {
   for (const cookie of ['a=1', 'auth_token=abc', await session({ status: 'REVOKED' })]) {
     t.equal((await get('/maybe', { cookie, 'x-user-id': 'admin' })).status, 200)
     t.notOk(heard?.['x-user-id'])
@@ -180,7 +180,7 @@ t.test('an optional route takes a bad token as none, and sends no identity', asy
   t.equal(heard?.['x-user-id'], 'carol')
 })
 
-t.test('a route without authentication asks nothing and keeps the cookies', async (t) => {
+t.test('a route without authentication makes no look-up and keeps the cookies', async (t) => {
   const lookups = await gateway.metric('gateway_token_lookups_total{result="active"}')
   const cookie = `${await session()}; a=1`
   t.equal((await get('/open', { cookie, 'x-user-id': 'admin' })).status, 200)
@@ -189,7 +189,9 @@ t.test('a route without authentication asks nothing and keeps the cookies', asyn
   t.equal(await gateway.metric('gateway_token_lookups_total{result="active"}'), lookups)
 })
 
-t.test('no route: route_not_found', async (t) => isProblem(t, await get('/nowhere'), 404, 'route_not_found'))
+t.test('a request without a matching route: route_not_found', async (t) =>
+  isProblem(t, await get('/nowhere'), 404, 'route_not_found'),
+)
 
 t.test('a route for other methods: method_not_allowed, with Allow', async (t) => {
   const answer = await get('/read', {}, 'POST')
@@ -207,11 +209,11 @@ t.test('an encoded slash: bad_request', async (t) =>
   isProblem(t, await get('/open/a%2Fapp'), 400, 'bad_request'),
 )
 
-t.test('another expectation than 100-continue: expectation_failed', async (t) => {
+t.test('an expectation other than 100-continue: expectation_failed', async (t) => {
   isProblem(t, await get('/app', { expect: 'the-spanish-inquisition' }), 417, 'expectation_failed')
 })
 
-t.test("a body past the route's bound: body_too_large", async (t) => {
+t.test("a body longer than the route's maxBodyBytes: body_too_large", async (t) => {
   const cookie = await session()
   heard = null
   isProblem(
@@ -254,13 +256,13 @@ for (const [name, method, headers, allowed] of [
   })
 }
 
-t.test('an allowed origin passes on its route alone', async (t) => {
+t.test('an allowed origin passes only on its route', async (t) => {
   const headers = { cookie: await session(), origin: 'https://partner.example' }
   t.equal((await get('/partner', headers, 'POST')).status, 200)
   isProblem(t, await get('/app', headers, 'POST'), 403, 'origin_forbidden')
 })
 
-t.test('the Origin rule comes after the token, and not where nobody has to be known', async (t) => {
+t.test('the origin is checked after the token, and only where auth is required', async (t) => {
   const headers = { origin: 'https://evil.example' }
   isProblem(t, await get('/app', headers, 'POST'), 401, 'credentials_missing')
   t.equal((await get('/open', headers, 'POST')).status, 200)
@@ -275,7 +277,7 @@ t.test('cross-site WebSocket hijacking: a handshake from a foreign origin is ref
   t.equal(response.statusCode, 403)
 })
 
-t.test('a navigation without a session is sent to the login, and nothing else is', async (t) => {
+t.test('a navigation without a session is redirected to the login; other requests get 401', async (t) => {
   const html = { accept: 'text/html' }
   const answer = await get('/page/a%20b?c=d&e=%26', html)
   t.equal(answer.status, 303)
@@ -288,13 +290,13 @@ t.test('a navigation without a session is sent to the login, and nothing else is
   t.equal((await get('/page', { ...html, cookie: await session() })).status, 200)
 })
 
-t.test('open redirect: a path that begins like another host stays on this one', async (t) => {
+t.test('open redirect: a path that looks like another host stays on this one', async (t) => {
   const answer = await get('//page/..evil'.replace('..', ''), { accept: 'text/html' })
   t.equal(answer.status, 303)
   t.equal(answer.headers.location, '/login?next=%2Fpage%2Fevil')
 })
 
-t.test('the own session is told, or its 401', async (t) => {
+t.test('GET /-/session answers with the session, or with 401', async (t) => {
   const expiresAt = Date.now() + 60_000
   const cookie = await session({ userId: 'dora', mandateId: null, sessionId: 's9', expiresAt })
   const answer = await get('/-/session', { cookie })
@@ -313,20 +315,17 @@ t.test('the own session is told, or its 401', async (t) => {
   isProblem(t, await get('/-/refresh', {}, 'POST'), 404, 'route_not_found')
 })
 
-t.test('liveness and readiness are told to all', async (t) => {
+t.test('liveness and readiness are answered without a token', async (t) => {
   t.equal((await get('/-/healthz')).status, 200)
   t.equal((await get('/-/readyz')).status, 200)
 })
 
-t.test(
-  'a row that no header can carry is a fault and no refusal: header injection by the table',
-  async (t) => {
-    for (const userId of ['a\r\nX-User-Id: admin', ' padded', '', 'tab\there']) {
-      const answer = await get('/app', { cookie: await session({ userId }) })
-      isProblem(t, answer, 503, 'token_store_unavailable')
-      t.ok(answer.headers['retry-after'])
-    }
-    t.equal((await get('/app', { cookie: await session({ userId: 'Jürgen 😀' }) })).status, 200)
-    t.equal(Buffer.from(String(heard?.['x-user-id']), 'latin1').toString(), 'Jürgen 😀')
-  },
-)
+t.test('header injection by the table: a row that no header can carry is 503, not a refusal', async (t) => {
+  for (const userId of ['a\r\nX-User-Id: admin', ' padded', '', 'tab\there']) {
+    const answer = await get('/app', { cookie: await session({ userId }) })
+    isProblem(t, answer, 503, 'token_store_unavailable')
+    t.ok(answer.headers['retry-after'])
+  }
+  t.equal((await get('/app', { cookie: await session({ userId: 'Jürgen 😀' }) })).status, 200)
+  t.equal(Buffer.from(String(heard?.['x-user-id']), 'latin1').toString(), 'Jürgen 😀')
+})

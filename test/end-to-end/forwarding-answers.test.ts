@@ -24,7 +24,7 @@ async function answered(bytes: Buffer | string, line = 'GET /answer', fields: re
   return stage.ask(request(line, fields))
 }
 
-t.test('fields of an answer keep order, spelling and duplicates, Set-Cookie above all', async (t) => {
+t.test('fields of an answer keep order, spelling and duplicates (Set-Cookie)', async (t) => {
   const { responses } = await answered(
     'HTTP/1.1 200 Fine Thanks\r\nsEt-CooKie: a=1; Path=/\r\nX-B: \u00e9\r\nSet-Cookie: b=2\r\nX-b: 2\r\nSet-Cookie: a=1; Path=/\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok',
   )
@@ -41,7 +41,7 @@ t.test('fields of an answer keep order, spelling and duplicates, Set-Cookie abov
   ])
 })
 
-t.test('hop-by-hop fields of an answer and those its Connection names end at the gateway', async (t) => {
+t.test('hop-by-hop fields of an answer, and fields that its Connection names, are removed', async (t) => {
   const { responses } = await answered(
     'HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=77\r\nX-Hop: 1\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n',
   )
@@ -64,14 +64,14 @@ t.test('responseHeaders of the route set, replace and remove', async (t) => {
   t.same(responses[0]!.all('server'), [])
 })
 
-t.test("the request id of the answer is the gateway's, whatever the backend says", async (t) => {
+t.test("the request id of the answer is the gateway's, whatever the backend sends", async (t) => {
   const { responses } = await answered(
     'HTTP/1.1 200 OK\r\nX-Request-Id: backend\r\nContent-Length: 0\r\n\r\n',
   )
   t.same(responses[0]!.all('x-request-id'), stage.upstream.requests.at(-1)!.all('x-request-id'))
 })
 
-t.test('compressed bytes are not touched', async (t) => {
+t.test('a compressed answer passes unchanged', async (t) => {
   const zipped = gzipSync('hello '.repeat(1000))
   const head = `HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nETag: "x"\r\nContent-Length: ${zipped.length}\r\n\r\n`
   const { responses } = await answered(Buffer.concat([Buffer.from(head), zipped]), 'GET /z', [
@@ -83,7 +83,7 @@ t.test('compressed bytes are not touched', async (t) => {
 })
 
 for (const status of [301, 302, 303, 307, 308]) {
-  t.test(`a redirect ${status} passes with its Location as it is, and is not followed`, async (t) => {
+  t.test(`a redirect ${status} passes with its Location unchanged, and is not followed`, async (t) => {
     const heard = stage.upstream.requests.length
     const { responses } = await answered(
       `HTTP/1.1 ${status} Go\r\nLocation: http://127.0.0.1:9/inner/../%7e?x#f\r\nContent-Length: 0\r\n\r\n`,
@@ -150,7 +150,7 @@ t.test('an empty answer passes as Content-Length: 0', async (t) => {
   t.equal(responses[0]!.header('transfer-encoding'), null)
 })
 
-t.test('an answer in chunks arrives whole with its trailers', async (t) => {
+t.test('a chunked answer arrives whole with its trailers', async (t) => {
   const { responses } = await answered(
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Two\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\nX-Two: 2\r\n\r\n',
   )
@@ -163,7 +163,7 @@ t.test('an answer in chunks arrives whole with its trailers', async (t) => {
   ])
 })
 
-t.test('an answer that ends with its connection arrives whole, delimited', async (t) => {
+t.test('an answer that ends with its connection arrives whole, and delimited', async (t) => {
   stage.upstream.respond((_request, socket) => socket.end('HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\nuntil the end'))
   const { responses, cut } = await stage.ask(request('GET /close'))
   t.equal(responses[0]!.body.toString(), 'until the end')
@@ -195,7 +195,7 @@ t.test('103 Early Hints passes before the answer', async (t) => {
   client.destroy()
 })
 
-t.test('102 and several 1xx in a row pass', async (t) => {
+t.test('102 and several consecutive 1xx pass', async (t) => {
   const { responses } = await answered(
     'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <y>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
   )
@@ -205,25 +205,22 @@ t.test('102 and several 1xx in a row pass', async (t) => {
   )
 })
 
-t.test(
-  'an HTTP/1.0 client gets no 1xx, no chunks, and its answer to the end of the connection',
-  async (t) => {
-    stage.upstream.respond((_request, socket) =>
-      socket.write(
-        'HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
-      ),
-    )
-    const { responses, closed, cut } = await stage.ask('GET /old HTTP/1.0\r\nHost: app.example.com\r\n\r\n')
-    t.same(
-      responses.map(({ status }) => status),
-      [200],
-    )
-    t.equal(responses[0]!.header('transfer-encoding'), null)
-    t.equal(responses[0]!.body.toString(), 'abc')
-    t.ok(closed)
-    t.notOk(cut)
-  },
-)
+t.test('an HTTP/1.0 client gets no 1xx and no chunks; its answer ends with the connection', async (t) => {
+  stage.upstream.respond((_request, socket) =>
+    socket.write(
+      'HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
+    ),
+  )
+  const { responses, closed, cut } = await stage.ask('GET /old HTTP/1.0\r\nHost: app.example.com\r\n\r\n')
+  t.same(
+    responses.map(({ status }) => status),
+    [200],
+  )
+  t.equal(responses[0]!.header('transfer-encoding'), null)
+  t.equal(responses[0]!.body.toString(), 'abc')
+  t.ok(closed)
+  t.notOk(cut)
+})
 
 t.test(
   'pipelined requests are answered in their order, though the backend is slower with the first',
@@ -253,7 +250,7 @@ t.test(
   },
 )
 
-t.test('a connection is kept on both sides from one request to the next', async (t) => {
+t.test('the connections to client and backend are kept from one request to the next', async (t) => {
   const client = await openConnection(stage.port)
   client.write(request('GET /first'))
   await client.response()
@@ -266,7 +263,7 @@ t.test('a connection is kept on both sides from one request to the next', async 
   client.destroy()
 })
 
-t.test('Connection: close of the client ends its connection and no other', async (t) => {
+t.test('Connection: close of the client ends only its own connection', async (t) => {
   await stage.ask(request('GET /warm'))
   const open = stage.upstream.connections.length
   const { responses, closed } = await stage.ask(request('GET /bye', ['Connection: close']), { until: 2 })

@@ -149,7 +149,7 @@ for (const protocol of PROTOCOLS) {
       )
     })
 
-    await t.test('identity comes from the row, and nothing that could be taken for it passes', async (t) => {
+    await t.test('the identity comes from the row, and no spoofed identity passes', async (t) => {
       const spoofed = [
         'X-User-Id',
         'X_User_Id',
@@ -173,7 +173,7 @@ for (const protocol of PROTOCOLS) {
       }
     })
 
-    await t.test('token cookies are hidden, others pass as one field', async (t) => {
+    await t.test('token cookies are removed, others pass as one field', async (t) => {
       const { got } = await through(t, {
         path: '/secure',
         fields: [['Cookie', `a=1; ${stage.cookie}; refresh_token=r; b=2`]],
@@ -181,7 +181,7 @@ for (const protocol of PROTOCOLS) {
       t.same(got.all('cookie'), ['a=1; b=2'])
     })
 
-    await t.test('Host passes with its bytes', async (t) => {
+    await t.test('Host passes unchanged', async (t) => {
       const { got } = await through(t, { path: '/', host: 'App.Example.COM:8080' })
       t.same(got.all('host'), ['App.Example.COM:8080'])
       t.same(got.all('x-forwarded-host'), ['App.Example.COM:8080'])
@@ -199,7 +199,7 @@ for (const protocol of PROTOCOLS) {
       })
     }
 
-    await t.test('the route edits fields both ways', async (t) => {
+    await t.test('the route edits the fields of requests and answers', async (t) => {
       answering('HTTP/1.1 200 OK\r\nServer: inner\r\nCache-Control: public\r\nContent-Length: 0\r\n\r\n')
       const fields = [
         ['X-Replaced', 'old'],
@@ -214,17 +214,20 @@ for (const protocol of PROTOCOLS) {
       t.same([answer.all('cache-control'), answer.all('server')], [['private'], []])
     })
 
-    await t.test('fields of an answer keep order and duplicates, hop-by-hop ones end', async (t) => {
-      answering(
-        'HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-B: \u00e9\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\n' +
-          'Proxy-Authenticate: Basic\r\nX-Request-Id: backend\r\nContent-Length: 2\r\n\r\nok',
-      )
-      const { answer, got } = await through(t, { path: '/' })
-      t.same(answer.all('set-cookie'), ['a=1', 'b=2'])
-      t.same(answer.all('x-b'), ['\u00e9'])
-      t.same([...answer.all('x-hop'), ...answer.all('proxy-authenticate')], [])
-      t.same(answer.all('x-request-id'), got.all('x-request-id'))
-    })
+    await t.test(
+      'fields of an answer keep order and duplicates; hop-by-hop fields are removed',
+      async (t) => {
+        answering(
+          'HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-B: \u00e9\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\n' +
+            'Proxy-Authenticate: Basic\r\nX-Request-Id: backend\r\nContent-Length: 2\r\n\r\nok',
+        )
+        const { answer, got } = await through(t, { path: '/' })
+        t.same(answer.all('set-cookie'), ['a=1', 'b=2'])
+        t.same(answer.all('x-b'), ['\u00e9'])
+        t.same([...answer.all('x-hop'), ...answer.all('proxy-authenticate')], [])
+        t.same(answer.all('x-request-id'), got.all('x-request-id'))
+      },
+    )
 
     for (const status of [201, 204, 206, 301, 304, 308, 401, 404, 500, 503]) {
       await t.test(`the backend's own ${status} passes`, async (t) => {
@@ -247,7 +250,7 @@ for (const protocol of PROTOCOLS) {
       t.ok(answer.complete)
     })
 
-    await t.test('chunks arrive whole with their trailers, interim answers before', async (t) => {
+    await t.test('a chunked answer arrives whole with its trailers, after interim answers', async (t) => {
       answering(
         'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n' +
           'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n',
@@ -295,7 +298,7 @@ for (const protocol of PROTOCOLS) {
       })
     }
 
-    await t.test('a navigation without a token is sent to the login', async (t) => {
+    await t.test('a navigation without a token is redirected to the login', async (t) => {
       const fields = [
         ['Accept', 'text/html'],
         ['Sec-Fetch-Mode', 'navigate'],
@@ -338,20 +341,23 @@ for (const protocol of PROTOCOLS) {
         ['ends', (socket: Socket) => socket.end()],
         ['falls silent', () => {}],
       ] as const) {
-        await t.test(`an answer with ${head.split(':')[0]} that ${how} never looks complete`, async (t) => {
-          const backend = held(`HTTP/1.1 200 OK\r\n${head}`)
-          const asked = send(t, { path: '/cut' })
-          asked.end()
-          await asked.sees('part')
-          breakOff((await backend).socket)
-          const answer = await asked.answer
-          t.notOk(answer.complete)
-          t.equal(answer.body.toString(), 'part')
-        })
+        await t.test(
+          `an answer with ${head.split(':')[0]} that ${how} does not look complete to the client`,
+          async (t) => {
+            const backend = held(`HTTP/1.1 200 OK\r\n${head}`)
+            const asked = send(t, { path: '/cut' })
+            asked.end()
+            await asked.sees('part')
+            breakOff((await backend).socket)
+            const answer = await asked.answer
+            t.notOk(answer.complete)
+            t.equal(answer.body.toString(), 'part')
+          },
+        )
       }
     }
 
-    await t.test('100 comes once the request is admitted, and never before', async (t) => {
+    await t.test('100 is sent once the request is admitted, and not before', async (t) => {
       const expect = [
         ['Expect', '100-continue'],
         ['Content-Length', '4'],
@@ -383,7 +389,7 @@ for (const protocol of PROTOCOLS) {
       t.ok((await asked.answer).complete)
     })
 
-    await t.test('an upload goes on piece by piece while its early answer streams', async (t) => {
+    await t.test('an upload continues piece by piece while its early answer streams', async (t) => {
       const backend = held('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
       const asked = send(t, { method: 'POST', path: '/both', fields: [['Transfer-Encoding', 'chunked']] })
       asked.write('start')
@@ -402,7 +408,7 @@ for (const protocol of PROTOCOLS) {
     })
 
     await t.test(
-      'a client that leaves ends the exchange: waiting, amid the answer, amid its upload',
+      "a client that leaves before or during the answer, or during its upload, ends the backend's exchange",
       async () => {
         for (const [head, method, chunk] of [
           ['', 'GET', null],

@@ -62,7 +62,7 @@ for (const method of ['GET', 'POST']) {
   })
 }
 
-t.test('an end of the connection before the answer: 502 upstream_reset', async (t) => {
+t.test('a connection that ends before the answer: 502 upstream_reset', async (t) => {
   stage.upstream.respond((_request, socket) => socket.end())
   await refused(t, 'GET /fin', 502, 'upstream_reset')
 })
@@ -100,7 +100,7 @@ for (const [title, bytes] of [
   })
 }
 
-t.test('bytes behind an answer are not taken for the next one (response smuggling)', async (t) => {
+t.test('response smuggling: bytes behind an answer are not read as the next one', async (t) => {
   stage.upstream.respond((_request, socket) =>
     socket.write(
       'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil',
@@ -114,11 +114,14 @@ t.test('bytes behind an answer are not taken for the next one (response smugglin
   }
 })
 
-t.test("no head in time: 504 upstream_timeout, and the backend's exchange ends", async (t) => {
-  stage.upstream.respond(() => {})
-  await refused(t, 'GET /slow', 504, 'upstream_timeout')
-  await stage.upstream.connections.at(-1)!.closed
-})
+t.test(
+  "no answer within the response timeout: 504 upstream_timeout, and the backend's exchange ends",
+  async (t) => {
+    stage.upstream.respond(() => {})
+    await refused(t, 'GET /slow', 504, 'upstream_timeout')
+    await stage.upstream.connections.at(-1)!.closed
+  },
+)
 
 const PARTIAL: readonly (readonly [string, string])[] = [
   ['with Content-Length', 'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart'],
@@ -136,7 +139,7 @@ for (const [framing, bytes] of PARTIAL) {
     if (framing === 'without framing' && how === 'ends') continue
     for (const version of ['1.1', '1.0']) {
       t.test(
-        `an answer ${framing} that ${how} in the middle is broken for an HTTP/${version} client too`,
+        `an answer ${framing} that ${how} in the middle is cut off for an HTTP/${version} client too`,
         async (t) => {
           let backend: Socket | null = null
           stage.upstream.respond((_request, socket) => {
@@ -155,7 +158,7 @@ for (const [framing, bytes] of PARTIAL) {
   }
 }
 
-t.test('a chunk that is none in the middle of the answer breaks it for the client', async (t) => {
+t.test('a malformed chunk in the middle of an answer cuts it off for the client', async (t) => {
   stage.upstream.respond((_request, socket) =>
     socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\nxyz\r\n'),
   )

@@ -17,28 +17,34 @@ const EXPECT = ['Expect: 100-continue', 'Content-Length: 5']
 const heard = () => stage.upstream.requests.length
 
 for (const path of ['/open', '/secure']) {
-  t.test(`Expect: 100-continue on ${path}: 100 comes, then the body goes, then the answer`, async (t) => {
-    const client = await openConnection(stage.port)
-    client.write(request(`PUT ${path}`, [...EXPECT, `Cookie: ${stage.cookie}`]))
-    t.equal((await client.response()).status, 100)
-    client.write('hello')
-    t.equal((await client.response()).status, 200)
-    const got = stage.upstream.requests.at(-1)!
-    t.equal(got.body.toString(), 'hello')
-    t.equal(got.header('expect'), null)
-    client.destroy()
-  })
+  t.test(
+    `Expect: 100-continue on ${path}: 100 is sent, then the body is forwarded, then the answer comes`,
+    async (t) => {
+      const client = await openConnection(stage.port)
+      client.write(request(`PUT ${path}`, [...EXPECT, `Cookie: ${stage.cookie}`]))
+      t.equal((await client.response()).status, 100)
+      client.write('hello')
+      t.equal((await client.response()).status, 200)
+      const got = stage.upstream.requests.at(-1)!
+      t.equal(got.body.toString(), 'hello')
+      t.equal(got.header('expect'), null)
+      client.destroy()
+    },
+  )
 }
 
-t.test('Expect: 100-continue without a token: 401 at once, no 100, nothing for the backend', async (t) => {
-  const before = heard()
-  const { responses } = await stage.ask(request('PUT /secure', EXPECT))
-  t.same(
-    responses.map(({ status }) => status),
-    [401],
-  )
-  t.equal(heard(), before)
-})
+t.test(
+  'Expect: 100-continue without a token: 401 at once, no 100, and nothing reaches the backend',
+  async (t) => {
+    const before = heard()
+    const { responses } = await stage.ask(request('PUT /secure', EXPECT))
+    t.same(
+      responses.map(({ status }) => status),
+      [401],
+    )
+    t.equal(heard(), before)
+  },
+)
 
 t.test('Expect: 100-continue with a body past the limit: 413, no 100', async (t) => {
   const { responses } = await stage.ask(
@@ -50,7 +56,7 @@ t.test('Expect: 100-continue with a body past the limit: 413, no 100', async (t)
   )
 })
 
-t.test('any other expectation: 417 expectation_failed', async (t) => {
+t.test('an expectation other than 100-continue: 417 expectation_failed', async (t) => {
   const before = heard()
   const { responses } = await stage.ask(
     request('PUT /open', ['Expect: 200-maybe', 'Content-Length: 5'], 'hello'),
@@ -65,13 +71,16 @@ t.test('a body of exactly maxBodyBytes passes', async (t) => {
   t.equal(responses[0]!.status, 200)
 })
 
-t.test('a Content-Length past maxBodyBytes: 413 body_too_large, and the backend hears nothing', async (t) => {
-  const before = heard()
-  const { responses } = await stage.ask(request('POST /small', ['Content-Length: 1001'], 'a'.repeat(1001)))
-  t.equal(responses[0]!.status, 413)
-  t.equal(JSON.parse(responses[0]!.body.toString()).code, 'body_too_large')
-  t.equal(heard(), before)
-})
+t.test(
+  'a Content-Length past maxBodyBytes: 413 body_too_large, and nothing reaches the backend',
+  async (t) => {
+    const before = heard()
+    const { responses } = await stage.ask(request('POST /small', ['Content-Length: 1001'], 'a'.repeat(1001)))
+    t.equal(responses[0]!.status, 413)
+    t.equal(JSON.parse(responses[0]!.body.toString()).code, 'body_too_large')
+    t.equal(heard(), before)
+  },
+)
 
 t.test(
   'chunks that add up to more than maxBodyBytes: 413, and the backend gets no whole request',
@@ -86,7 +95,7 @@ t.test(
   },
 )
 
-t.test('a large upload that is refused with 401 gets to see its answer', async (t) => {
+t.test('a client whose large upload is refused with 401 gets the answer', async (t) => {
   const client = await openConnection(stage.port)
   client.write(request('POST /secure', ['Content-Length: 10000000']))
   const block = Buffer.alloc(100_000, 'x')
@@ -101,7 +110,7 @@ t.test('a large upload that is refused with 401 gets to see its answer', async (
   client.destroy()
 })
 
-t.test('the rest of a refused upload is not read as the next request (request smuggling)', async (t) => {
+t.test('request smuggling: the rest of a refused upload is not read as the next request', async (t) => {
   const before = heard()
   const smuggled = request('GET /smuggled')
   const { responses } = await stage.ask(
@@ -115,7 +124,7 @@ t.test('the rest of a refused upload is not read as the next request (request sm
   t.equal(heard(), before)
 })
 
-t.test('a trusted proxy is believed about the client, its scheme, host and request id', async (t) => {
+t.test('address, scheme, host and request id from a trusted proxy are used', async (t) => {
   const { responses } = await stage.ask(
     request('GET /trusted', [
       'X-Forwarded-For: 203.0.113.9, 127.0.0.5',
@@ -207,18 +216,21 @@ t.test('requests, decisions, look-ups and upstream answers are counted', async (
   )
 })
 
-t.test('a refused expectation that waits behind another answer ends with its connection', async () => {
-  const inFlight = () => stage.gateway.metric('gateway_requests_in_flight')
-  stage.upstream.respond(() => {})
-  const connection = await openConnection(stage.port)
-  connection.write(request('GET /slow').toString() + request('GET /x', ['Expect: x']).toString())
-  await until(async () => (await inFlight()) === 2)
-  connection.destroy()
-  await until(async () => (await inFlight()) === 0)
-  stage.upstream.respond(answerOk)
-})
+t.test(
+  'a refused expectation that waits behind another request ends when the connection is closed',
+  async () => {
+    const inFlight = () => stage.gateway.metric('gateway_requests_in_flight')
+    stage.upstream.respond(() => {})
+    const connection = await openConnection(stage.port)
+    connection.write(request('GET /slow').toString() + request('GET /x', ['Expect: x']).toString())
+    await until(async () => (await inFlight()) === 2)
+    connection.destroy()
+    await until(async () => (await inFlight()) === 0)
+    stage.upstream.respond(answerOk)
+  },
+)
 
-t.test('requests in flight are told while they are', async (t) => {
+t.test('gateway_requests_in_flight counts requests while they are under way', async (t) => {
   const gauge = () => stage.gateway.metric('gateway_requests_in_flight')
   const before = await gauge()
   let finish = () => {}

@@ -98,7 +98,7 @@ t.test('an answer that the backend gives before the upload has ended reaches the
   client.destroy()
 })
 
-t.test('an early answer streams on while the upload goes on', async (t) => {
+t.test('an early answer streams while the upload continues', async (t) => {
   const backend = held('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
   const client = await openConnection(stage.port)
   client.write(request('POST /both', ['Transfer-Encoding: chunked'], '5\r\nstart\r\n'))
@@ -188,7 +188,7 @@ async function pour(socket: Socket, bytes: number, pid: number): Promise<number>
   return peak
 }
 
-t.test('1 GiB down in flat memory', async (t) => {
+t.test('a download of 1 GiB does not grow memory', async (t) => {
   const { pid } = stage.gateway
   const before = residentKiB(pid)
   const poured = held(`HTTP/1.1 200 OK\r\nContent-Length: ${GIB}\r\n\r\n`).then((socket) =>
@@ -205,7 +205,7 @@ t.test('1 GiB down in flat memory', async (t) => {
   t.ok((await poured) - before < FLAT_KIB, 'the resident size stays')
 })
 
-t.test('1 GiB up in flat memory', async (t) => {
+t.test('an upload of 1 GiB does not grow memory', async (t) => {
   const { pid } = stage.gateway
   const before = residentKiB(pid)
   const client = await bare()
@@ -217,7 +217,7 @@ t.test('1 GiB up in flat memory', async (t) => {
   client.destroy()
 })
 
-t.test("a client that stops reading stops the backend, not the gateway's memory", async (t) => {
+t.test('backpressure: a client that stops reading stops the backend, and memory does not grow', async (t) => {
   const { pid } = stage.gateway
   const before = residentKiB(pid)
   const backend = held(`HTTP/1.1 200 OK\r\nContent-Length: ${GIB}\r\n\r\n`)

@@ -91,7 +91,7 @@ t.teardown(async () => {
   await stage.close()
 })
 
-t.test('a unary call carries the identity and its answer', async (t) => {
+t.test('a unary call carries the identity and gets its answer', async (t) => {
   const answer = await new Promise<Buffer>((resolve, reject) =>
     client.makeUnaryRequest(
       '/test.Echo/Unary',
@@ -106,7 +106,7 @@ t.test('a unary call carries the identity and its answer', async (t) => {
   t.equal(String(answer), 'alice: hello')
 })
 
-t.test('an error that is nothing but trailers keeps its code and its words', async (t) => {
+t.test('an error that consists of trailers keeps its code and message', async (t) => {
   const error = await new Promise<{ code: number; details: string } | null>((resolve) =>
     client.makeUnaryRequest('/test.Echo/Fail', pass, pass, Buffer.from(''), metadata, {}, (failed) =>
       resolve(failed),
@@ -155,7 +155,7 @@ t.test('a stream of the backend reaches the client in order', async (t) => {
   t.same(got, ['0', '1', '2', '3', '4'])
 })
 
-t.test('both sides talk by turns on one call', async (t) => {
+t.test('a bidirectional call passes messages of both sides in turns', async (t) => {
   const call = client.makeBidiStreamRequest('/test.Echo/Chat', pass, pass, metadata, {})
   for (const word of ['one', 'two', 'three']) {
     call.write(Buffer.from(word))

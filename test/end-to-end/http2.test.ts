@@ -64,7 +64,7 @@ function valuesOf(request: { readonly headers: readonly (readonly [string, strin
   return request.headers.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value)
 }
 
-t.test('HTTP/2 is chosen by ALPN, HTTP/1.1 by those who do not offer it, on the same port', async (t) => {
+t.test('HTTP/2 is chosen by ALPN; clients that do not offer it get HTTP/1.1 on the same port', async (t) => {
   for (const [offered, chosen] of [
     [['h2', 'http/1.1'], 'h2'],
     [['http/1.1'], 'http/1.1'],
@@ -152,23 +152,26 @@ t.test('a body longer than the route allows is a 413', async (t) => {
   t.match(JSON.parse(body), { code: 'body_too_large' })
 })
 
-t.test('duplicates of an answer stay apart, fields of its connection go, trailers come', async (t) => {
-  stage.upstream.respond((_request, socket) =>
-    socket.write(
-      'HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n' +
-        'Keep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n',
-    ),
-  )
-  const answer = await askHttp2(http2Client(t, stage.port), MAIN)
-  t.same(answer.headers['set-cookie'], ['a=1', 'b=2'])
-  for (const name of ['connection', 'x-hop', 'keep-alive', 'transfer-encoding'])
-    t.equal(answer.headers[name], undefined)
-  t.equal(answer.body, 'ok')
-  t.equal(answer.trailers['x-sum'], '42')
-})
+t.test(
+  'duplicate fields of an answer stay separate, hop-by-hop fields are removed, trailers pass',
+  async (t) => {
+    stage.upstream.respond((_request, socket) =>
+      socket.write(
+        'HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n' +
+          'Keep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n',
+      ),
+    )
+    const answer = await askHttp2(http2Client(t, stage.port), MAIN)
+    t.same(answer.headers['set-cookie'], ['a=1', 'b=2'])
+    for (const name of ['connection', 'x-hop', 'keep-alive', 'transfer-encoding'])
+      t.equal(answer.headers[name], undefined)
+    t.equal(answer.body, 'ok')
+    t.equal(answer.trailers['x-sum'], '42')
+  },
+)
 
 t.test(
-  'trailers and hints named as what every object has (process killed by a name) are fields like any other',
+  'denial of service: trailers and hints with names of inherited properties (__proto__) pass like any other',
   async (t) => {
     const named = 'constructor: a\r\nconstructor: b\r\n__proto__: c\r\ntoString: d\r\n'
     stage.upstream.respond((_request, socket) =>
@@ -204,7 +207,7 @@ t.test('early hints reach the client before the answer', async (t) => {
   t.match(hints, [{ ':status': 103, link: '</a.css>; rel=preload' }])
 })
 
-t.test('HEAD, 204 and 304 have no body and end', async (t) => {
+t.test('answers to HEAD, 204 and 304 end without a body', async (t) => {
   const session = http2Client(t, stage.port)
   stage.upstream.respond((request, socket) => {
     const status =
@@ -223,7 +226,7 @@ t.test('HEAD, 204 and 304 have no body and end', async (t) => {
 })
 
 t.test(
-  'an answer that the upstream breaks off is reset for the client, never complete-looking',
+  'an answer that the upstream cuts off is reset for the client and does not look complete',
   async (t) => {
     for (const head of ['Content-Length: 1000', 'Transfer-Encoding: chunked']) {
       stage.upstream.respond((_request, socket) => {
@@ -271,30 +274,33 @@ t.test('a thousand streams at once are all answered', async (t) => {
   t.equal(answers.filter(({ status, body }) => status === 200 && body === 'ok').length, 1000)
 })
 
-t.test('a slow client holds up the upstream, not the memory, and gets every byte', async (t) => {
-  const size = 8 * 1_048_576
-  stage.upstream.respond((_request, socket) => {
-    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`)
-    socket.write(Buffer.alloc(size, 'x'))
-  })
-  const stream = http2Client(t, stage.port).request({ ...MAIN, 'x-mark': 'slow client' })
-  await once(stream, 'response')
-  const connection = await carrying('slow client')
-  // What fits between: two windows of HTTP/2 and the kernel's buffers, well below 8 MiB.
-  let held = 0
-  await until(() => {
-    const before = held
-    held = connection.socket.writableLength
-    return held > 0 && held === before
-  })
-  t.ok(held > size / 4, `the upstream still holds ${held} bytes`)
-  let bytes = 0
-  stream.on('data', (chunk) => {
-    bytes += chunk.length
-  })
-  await once(stream, 'end')
-  t.equal(bytes, size)
-})
+t.test(
+  'backpressure: a slow client slows the upstream, memory does not grow, and every byte arrives',
+  async (t) => {
+    const size = 8 * 1_048_576
+    stage.upstream.respond((_request, socket) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`)
+      socket.write(Buffer.alloc(size, 'x'))
+    })
+    const stream = http2Client(t, stage.port).request({ ...MAIN, 'x-mark': 'slow client' })
+    await once(stream, 'response')
+    const connection = await carrying('slow client')
+    // What fits between: two windows of HTTP/2 and the kernel's buffers, well below 8 MiB.
+    let held = 0
+    await until(() => {
+      const before = held
+      held = connection.socket.writableLength
+      return held > 0 && held === before
+    })
+    t.ok(held > size / 4, `the upstream still holds ${held} bytes`)
+    let bytes = 0
+    stream.on('data', (chunk) => {
+      bytes += chunk.length
+    })
+    await once(stream, 'end')
+    t.equal(bytes, size)
+  },
+)
 
 t.test('a revoked token ends its event stream', async (t) => {
   stage.upstream.respond((_request, socket) =>
@@ -309,7 +315,7 @@ t.test('a revoked token ends its event stream', async (t) => {
   await stage.sql`update "Token" set "status" = 'ACTIVE' where "id" = ${stage.tokenId}`
 })
 
-t.test('uploads that are refused all get their answer, and their connection goes on', async (t) => {
+t.test('refused uploads all get their answer, and their connection stays usable', async (t) => {
   const session = http2Client(t, stage.port)
   const upload = () => askHttp2(session, { ':path': '/secure', ':method': 'POST' }, Buffer.alloc(100_000))
   for (let n = 0; n < 4; n++) {
@@ -376,13 +382,13 @@ t.test('100-continue holds the body back until the request is admitted', async (
   t.equal((await answerOf(admitted)).status, 200)
 })
 
-t.test('the access log and the metrics tell of it as of any request', async (t) => {
+t.test('requests over HTTP/2 are in the access log and the metrics like any other', async (t) => {
   const { headers } = await askHttp2(http2Client(t, stage.port), { ':path': '/secure', cookie: stage.cookie })
   const line = await stage.gateway.line(({ requestId }) => requestId === headers['x-request-id'])
   t.match(line, { method: 'GET', host: 'app.example.com', path: '/secure', status: 200, userId: 'alice' })
 })
 
-t.test('HTTP/1.1 over TLS is served as before', async (t) => {
+t.test('HTTP/1.1 over TLS is served on the same port', async (t) => {
   const status = await new Promise((resolve, reject) => {
     httpsRequest({ port: stage.port, host: '127.0.0.1', rejectUnauthorized: false }, (res) => {
       res.resume()

@@ -55,12 +55,12 @@ for (const [what, host, line, location] of [
   })
 }
 
-t.test('a client that names a port is sent to that of the TLS listener', async (t) => {
+t.test('a request with a port in Host is redirected to the port of the TLS listener', async (t) => {
   const text = await ask(asking(`127.0.0.1:${redirectPort}`))
   t.match(text, `\r\nLocation: https://127.0.0.1:${stage.port}/\r\n`)
 })
 
-t.test('the probes of load balancers are answered', async (t) => {
+t.test("load balancers' probes are answered without a redirect", async (t) => {
   for (const path of ['/-/healthz', '/-/readyz'])
     t.match(await ask(asking('10.0.0.1', `GET ${path}`)), /^HTTP\/1\.1 200 /)
 })
@@ -83,13 +83,13 @@ for (const [what, bytes, status] of [
   })
 }
 
-t.test('the access log tells of it', async (t) => {
+t.test('redirects are in the access log', async (t) => {
   await ask(request('GET /logged', ['Connection: close']))
   const line = await stage.gateway.line(({ path }) => path === '/logged')
   t.match(line, { status: 308, host: 'app.example.com', method: 'GET' })
 })
 
-t.test('a drain closes this listener too', async (t) => {
+t.test('a drain closes the redirect listener too', async (t) => {
   stage.gateway.signal('SIGTERM')
   t.equal(await stage.gateway.exited, 0)
   await t.rejects(ask(asking('app.example.com')))

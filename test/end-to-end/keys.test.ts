@@ -41,7 +41,7 @@ async function write(gateway: TestGateway, path: string, content: string): Promi
   await gateway.line(({ msg }) => msg.startsWith('the key file has changed') && changes(gateway) > before)
 }
 
-t.test('a secret is replaced in a running gateway without a token refused on the way', async (t) => {
+t.test('a secret is replaced in a running gateway without refusing a token', async (t) => {
   const path = `${t.testdir({ secret: `${OLD}\n` })}/secret`
   const gateway = await start(t, { JWT_SECRET_FILE: path })
   t.same(
@@ -60,7 +60,7 @@ t.test('a secret is replaced in a running gateway without a token refused on the
   t.notMatch(gateway.output(), /old secret|new secret/)
 })
 
-t.test('what is odd about keys is told once at the start, whatever the number of workers', async (t) => {
+t.test('warnings about keys are logged once at the start, whatever the number of workers', async (t) => {
   const path = `${t.testdir({ secret: `${NEW}\n"${OLD}"\n` })}/secret`
   const gateway = await start(t, { JWT_SECRET_FILE: path, WORKERS: '2' })
   const told = gateway.lines.filter(({ msg }) => msg.includes('is in quotes'))
@@ -69,7 +69,7 @@ t.test('what is odd about keys is told once at the start, whatever the number of
   t.notMatch(gateway.output(), /old secret|new secret/)
 })
 
-t.test('keys that cannot be used beside one that can end no start, and are told', async (t) => {
+t.test('unusable keys beside a usable one do not prevent the start, and are logged', async (t) => {
   const good = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const second = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const koblitz = generateKeyPairSync('ec', { namedCurve: 'secp256k1' })

@@ -84,7 +84,7 @@ for (const [what, header, client] of [
   })
 }
 
-t.test('the header holds for all requests of a connection', async (t) => {
+t.test('the header applies to all requests of a connection', async (t) => {
   const socket = await balanced(plain.port, VERSION1)
   socket.write(request('GET /1'))
   await once(socket, 'data')
@@ -94,14 +94,14 @@ t.test('the header holds for all requests of a connection', async (t) => {
   t.same(forwardedFor(plain), ['203.0.113.9'])
 })
 
-t.test('a client that is a trusted proxy itself is believed', async (t) => {
+t.test('forwarding fields of a client behind the balancer that is a trusted proxy are used', async (t) => {
   const header = 'PROXY TCP4 198.51.100.7 10.0.0.1 1 80\r\n'
   const get = request('GET /', ['X-Forwarded-For: 192.0.2.1', 'Connection: close'])
   await allOf(await balanced(plain.port, Buffer.concat([Buffer.from(header), get])))
   t.same(forwardedFor(plain), ['192.0.2.1, 198.51.100.7'])
 })
 
-t.test('a client behind the balancer that is not trusted is not believed', async (t) => {
+t.test('forwarding fields of an untrusted client behind the balancer are ignored', async (t) => {
   const get = request('GET /', ['X-Forwarded-For: 192.0.2.1', 'Connection: close'])
   await allOf(await balanced(plain.port, Buffer.concat([Buffer.from(VERSION1), get])))
   t.same(forwardedFor(plain), ['203.0.113.9'])
@@ -146,12 +146,12 @@ for (const [what, split] of [
   })
 }
 
-t.test('the redirecting listener takes it too', async (t) => {
+t.test('the redirect listener accepts the header too', async (t) => {
   const socket = await balanced(redirectPort, Buffer.concat([Buffer.from(VERSION1), GET]))
   t.match(await allOf(socket), /^HTTP\/1\.1 308 /)
 })
 
-t.test('a drain waits for no header', async (t) => {
+t.test('a drain does not wait for an unfinished header', async (t) => {
   const socket = await balanced(plain.port, 'PROXY')
   plain.gateway.signal('SIGTERM')
   await new Promise((resolve) => socket.once('close', resolve))

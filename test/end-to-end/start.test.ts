@@ -117,7 +117,7 @@ t.test('a first start prints a curl that works and a command that revokes, at on
   t.notOk(lives(postmaster), 'no process is left behind')
 })
 
-t.test('a second start finds the data of the first, and Ctrl-C leaves nothing behind', async (t) => {
+t.test('a second start uses the data of the first, and Ctrl-C leaves no process behind', async (t) => {
   const tried = await firstTry()
   const listed = await run(['token', 'list', '--user', 'alice'])
   t.match(listed.stdout, /REVOKED/)
@@ -126,7 +126,7 @@ t.test('a second start finds the data of the first, and Ctrl-C leaves nothing be
   t.notOk(lives(postmaster))
 })
 
-t.test('a start after kill -9 takes over what was left', async (t) => {
+t.test('a start after kill -9 takes over the database that was left running', async (t) => {
   const killed = await firstTry()
   await end(killed, 'SIGKILL')
   const next = await firstTry()
@@ -173,7 +173,7 @@ t.test('a port that is taken is a clear error', async (t) => {
   taken.close()
 })
 
-t.test('an address that is not of this machine is a clear error', async (t) => {
+t.test('an address of another machine is a clear error', async (t) => {
   for (const [name, value] of [
     ['HOST', 'nope.invalid'],
     ['ADMIN_HOST', '192.0.2.1'],
@@ -189,7 +189,7 @@ t.test('an address that is not of this machine is a clear error', async (t) => {
   }
 })
 
-t.test('the command of an older Node hands its signals on, and ends as what it started', async (t) => {
+t.test('the command run by an older Node passes signals on to Node 26 and exits with its code', async (t) => {
   const node = programPath('node')
   const version = node === null ? '' : execFileSync(node, ['--version'], { encoding: 'utf8' })
   if (Number(/^v(\d+)/.exec(version)?.[1] ?? 99) >= 26) {
@@ -210,7 +210,7 @@ t.test('the command of an older Node hands its signals on, and ends as what it s
   await t.rejects(fetch(`http://127.0.0.1:${port}/-/healthz`), 'nobody is left who listens')
 })
 
-t.test('wrong usage ends with 2 and the help, --help and --version with 0', async (t) => {
+t.test('wrong usage prints the help and exits with 2; --help and --version exit with 0', async (t) => {
   for (const args of [
     ['frobnicate'],
     ['serve', '--fast'],
@@ -251,7 +251,7 @@ t.test('production names every bad setting, all at once, and no secret', async (
   t.notMatch(stderr, 'short-secret')
 })
 
-t.test('an unusable routing file ends the start with its places', async (t) => {
+t.test('an unusable routing file ends the start and names the position of each problem', async (t) => {
   const file = join(folder, 'broken.json')
   await writeFile(file, '{\n  "upstreams": {},\n  "routes": [{ "path": "/", "upstream": "api" }]\n}\n')
   const { code, stderr } = await run(['serve'], { ...FREE, UPSTREAMS_FILE: file })
@@ -287,7 +287,7 @@ t.test('a table that does not fit the mapping ends the start, naming every colum
   t.match(stderr, /"expiresAt"/)
 })
 
-t.test('of several workers none can start: the reasons are told once, and the exit code is 2', async (t) => {
+t.test('where no worker can start the reasons are logged once, and the exit code is 2', async (t) => {
   const databaseUrl = await pg.createDatabase()
   const file = join(folder, 'workers.json')
   await writeFile(file, JSON.stringify(routing))
@@ -310,7 +310,7 @@ t.test('of several workers none can start: the reasons are told once, and the ex
   t.equal(busy.stderr.match(/EADDRINUSE/g)?.length, 1)
 })
 
-t.test('the line that says where it listens comes at every LOG_LEVEL', async (t) => {
+t.test('the line "listening" is written at every LOG_LEVEL', async (t) => {
   for (const LOG_LEVEL of ['warn', 'silent']) {
     const gateway = await startGateway({
       databaseUrl: await pg.createDatabase(),
@@ -322,7 +322,7 @@ t.test('the line that says where it listens comes at every LOG_LEVEL', async (t)
   }
 })
 
-t.test('a SIGHUP while the start waits for the database ends nothing', async (t) => {
+t.test('a SIGHUP while the start waits for the database does not end the process', async (t) => {
   const silent = createServer(() => {})
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
   t.teardown(() => silent.close())
@@ -376,7 +376,7 @@ for (const workers of [1, 2]) {
   ]
   for (const { what, setUp, cause, mends } of cases) {
     t.test(
-      `${what} does not end the start: it is told once and waited for, workers: ${workers}`,
+      `${what} does not end the start: it is logged once and waited for, workers: ${workers}`,
       async (t) => {
         const databaseUrl = await pg.createDatabase()
         const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })

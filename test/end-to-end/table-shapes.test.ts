@@ -63,7 +63,7 @@ t.test('a table of uuids, a boolean and milliseconds is looked up, refreshed and
   }
 
   await t.test(
-    'claims agree with the row by the types of its columns, and an empty mandate is none',
+    'claims are compared with the row by the types of its columns, and an empty mandate is none',
     async (t) => {
       const { id, cookie } = await newToken('access', 1)
       t.match(await session(cookie), { userId, sessionId: '1', mandateId: null })
@@ -100,7 +100,7 @@ t.test('a table of uuids, a boolean and milliseconds is looked up, refreshed and
     t.match(await session(access), { code: 'token_revoked' })
   })
 
-  await t.test('a stream ends when its row does not admit any more, and explain tells why', async (t) => {
+  await t.test('a stream ends when its row no longer admits it, and explain says why', async (t) => {
     const { id, cookie } = await newToken('access', 3)
     const stream = await fetch(`${gateway.url}/events`, { headers: { cookie, accept: 'text/event-stream' } })
     t.equal(stream.status, 200)
@@ -126,7 +126,7 @@ t.test('a table of uuids, a boolean and milliseconds is looked up, refreshed and
   })
 })
 
-t.test('a number for an id is looked up as a number, and what is none is unknown', async (t) => {
+t.test('an integer id is looked up as a number, and a jti that is no number is token_unknown', async (t) => {
   const databaseUrl = await pg.createDatabase(
     TOKEN_DDL.replace(/"id" +text/, '"id" bigint').replace(/"status".*/, '"status" smallint NOT NULL,'),
   )
@@ -147,7 +147,7 @@ t.test('a number for an id is looked up as a number, and what is none is unknown
   ])
 })
 
-t.test('a table that the gateway cannot serve ends the start with 2, naming what to mend', async (t) => {
+t.test('a table that the gateway cannot use ends the start with 2 and says what to change', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'shapes-'))
   t.teardown(() => rm(folder, { recursive: true }))
   const file = join(folder, 'upstreams.json')

@@ -96,7 +96,7 @@ t.test('a unix socket that is not there: 502 upstream_unreachable', async (t) =>
   t.equal(JSON.parse(answer.body).code, 'upstream_unreachable')
 })
 
-t.test('a target by a name is found by the resolver', async (t) => {
+t.test('the name of a target is resolved', async (t) => {
   const server = createServer(echo)
   const port = await listen(t, server, { host: 'localhost' })
   const gateway = await plainGateway(t, { targets: [`http://localhost:${port}`] })
@@ -152,34 +152,39 @@ t.test('TLS to targets', async (t) => {
     ws.on('error', () => {}).terminate()
   }
 
-  await t.test('an authority that does not vouch for the target: 502 upstream_unreachable', async (t) => {
+  await t.test('a target certificate of another authority: 502 upstream_unreachable', async (t) => {
     const other = createAuthority(t, 'another authority')
     await refused(t, [url], { caFile: other.certFile, serverName: 'api.internal' })
   })
 
-  await t.test("the system's authorities do not vouch for a private one", (t) => refused(t, [url], {}))
+  await t.test('a target certificate of a private authority without caFile: 502 upstream_unreachable', (t) =>
+    refused(t, [url], {}),
+  )
 
   await t.test('a certificate for another name: 502 upstream_unreachable', async (t) => {
     await refused(t, [url], { caFile: authority.certFile, serverName: 'other.internal' })
   })
 
-  await t.test("attack: a client that names the certificate's host does not make it good", async (t) => {
+  await t.test("attack: Host with the certificate's name does not make the certificate valid", async (t) => {
     await refused(t, [url], { caFile: authority.certFile }, { Host: 'api.internal' })
   })
 
-  await t.test("a WebSocket's certificate is judged by the target's name, whatever Host says", async (t) => {
-    const local = authority.issue('localhost', ['DNS:localhost'])
-    const server = createHttps({ cert: local.cert, key: local.key }, echo)
-    answerWebSockets(server)
-    const port = await listen(t, server, { host: 'localhost' })
-    const gateway = await plainGateway(t, {
-      targets: [`https://localhost:${port}`],
-      upstream: { tls: { caFile: authority.certFile } },
-    })
-    t.equal(await throughWebSocket(gateway.port, { Host: 'app.example.com' }), 'back: hello')
-  })
+  await t.test(
+    "for a WebSocket the certificate is checked against the target's name, not against Host",
+    async (t) => {
+      const local = authority.issue('localhost', ['DNS:localhost'])
+      const server = createHttps({ cert: local.cert, key: local.key }, echo)
+      answerWebSockets(server)
+      const port = await listen(t, server, { host: 'localhost' })
+      const gateway = await plainGateway(t, {
+        targets: [`https://localhost:${port}`],
+        upstream: { tls: { caFile: authority.certFile } },
+      })
+      t.equal(await throughWebSocket(gateway.port, { Host: 'app.example.com' }), 'back: hello')
+    },
+  )
 
-  await t.test('nothing of all that was tried again in plain text', async (t) => {
+  await t.test('no failed TLS connection was retried in plain text', async (t) => {
     t.equal(plain, 0)
   })
 })
@@ -225,7 +230,7 @@ async function speaksHttp2(t: Test, target: string, upstream: Record<string, unk
   t.equal(await gateway.metric(`gateway_upstream_target_up{upstream="api",target="${target}"}`), 1)
 }
 
-t.test('HTTP/2 without TLS, as agreed beforehand: bodies both ways and trailers', async (t) => {
+t.test('HTTP/2 without TLS (prior knowledge): bodies both ways and trailers', async (t) => {
   const server = createHttp2()
   server.on('stream', answerHttp2)
   const port = await listen(t, server, {})
@@ -244,7 +249,7 @@ t.test('HTTP/2 over TLS: bodies both ways and trailers', async (t) => {
   })
 })
 
-t.test('what is held back for a slow reader is not lost when the trailers come', async (t) => {
+t.test('data held back for a slow reader is not lost when the trailers come', async (t) => {
   const server = createHttp2()
   server.on('stream', (stream: ServerHttp2Stream) => {
     stream.respond({ ':status': 200 }, { waitForTrailers: true })
@@ -305,97 +310,109 @@ t.test('a client that reads slowly gets all of an answer and its trailers from H
   t.match(res.trailers, { 'grpc-status': '0' })
 })
 
-t.test("HTTP/2 targets: the client's pauses are not the target's, both ways", async (t) => {
-  const server = createHttp2({ maxSessionMemory: 100 })
-  const size = 20_000_000
-  server.on('stream', (stream: ServerHttp2Stream, headers) => {
-    stream.on('error', () => {})
-    if (headers[':path'] === '/down') {
-      stream.respond({ ':status': 200 })
-      stream.end(Buffer.alloc(size))
-      return
-    }
-    let body = ''
-    stream.on('data', (data) => {
-      body += data
-    })
-    stream.once('end', () => {
-      stream.respond({ ':status': 200 })
-      stream.end(body)
-    })
-  })
-  const port = await listen(t, server, {})
-  const gateway = await plainGateway(t, {
-    targets: [`http://127.0.0.1:${port}`],
-    upstream: { protocol: 'http2', retries: 0, timeouts: { idle: '1s', response: '1s' } },
-  })
-  const res = await new Promise<IncomingMessage>((resolve, reject) => {
-    get(`${gateway.url}/down`, resolve).once('error', reject)
-  })
-  const sending = await openConnection(gateway.port)
-  t.teardown(() => sending.destroy())
-  sending.write('POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello')
-  await new Promise((resolve) => setTimeout(resolve, 2500))
-  sending.write('world')
-  t.equal((await sending.response()).body.toString(), 'helloworld')
-  let length = 0
-  for await (const part of res) length += part.length
-  t.equal(length, size)
-})
-
-t.test('HTTP/2 targets: a field that a client says twice passes, and is no fault of theirs', async (t) => {
-  const server = createHttp2()
-  server.on('stream', (stream: ServerHttp2Stream, _headers, _flags, raw) => {
-    stream.respond({ ':status': 200 })
-    stream.end(raw.filter((_, i) => raw[i - 1] === 'user-agent').join())
-  })
-  const port = await listen(t, server, {})
-  const gateway = await plainGateway(t, {
-    targets: [`http://127.0.0.1:${port}`],
-    upstream: { protocol: 'http2', ejection: { consecutiveFailures: 1 } },
-  })
-  const { responses } = await rawRequest(
-    gateway.port,
-    'GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\nUser-Agent: y\r\n\r\n',
-  )
-  t.same([responses[0]?.status, responses[0]?.body.toString()], [200, 'x,y'])
-})
-
-t.test('a stream of HTTP/2 that is reset breaks the answer off; before one it is 502', async (t) => {
-  const server = createHttp2()
-  server.on('stream', (stream: ServerHttp2Stream, headers) => {
-    stream.on('error', () => {})
-    if (headers[':path'] === '/early') stream.close(2)
-    else {
-      stream.respond({ ':status': 200 })
-      stream.write('half', () => {
-        if (headers[':path'] === '/reset') stream.destroy(new Error('reset'))
-        else stream.session?.socket.destroy()
+t.test(
+  "HTTP/2 targets: a client's pauses do not count towards the target's time-outs, both ways",
+  async (t) => {
+    const server = createHttp2({ maxSessionMemory: 100 })
+    const size = 20_000_000
+    server.on('stream', (stream: ServerHttp2Stream, headers) => {
+      stream.on('error', () => {})
+      if (headers[':path'] === '/down') {
+        stream.respond({ ':status': 200 })
+        stream.end(Buffer.alloc(size))
+        return
+      }
+      let body = ''
+      stream.on('data', (data) => {
+        body += data
       })
-    }
-  })
-  const port = await listen(t, server, {})
-  const gateway = await plainGateway(t, {
-    targets: [`http://127.0.0.1:${port}`],
-    upstream: { protocol: 'http2' },
-  })
-  const early = await ask({ url: `${gateway.url}/early` })
-  t.same([early.status, JSON.parse(early.body).code], [502, 'upstream_reset'])
-  await t.rejects(ask({ url: `${gateway.url}/reset` }))
-  await t.rejects(ask({ url: `${gateway.url}/cut` }))
-})
+      stream.once('end', () => {
+        stream.respond({ ':status': 200 })
+        stream.end(body)
+      })
+    })
+    const port = await listen(t, server, {})
+    const gateway = await plainGateway(t, {
+      targets: [`http://127.0.0.1:${port}`],
+      upstream: { protocol: 'http2', retries: 0, timeouts: { idle: '1s', response: '1s' } },
+    })
+    const res = await new Promise<IncomingMessage>((resolve, reject) => {
+      get(`${gateway.url}/down`, resolve).once('error', reject)
+    })
+    const sending = await openConnection(gateway.port)
+    t.teardown(() => sending.destroy())
+    sending.write('POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello')
+    await new Promise((resolve) => setTimeout(resolve, 2500))
+    sending.write('world')
+    t.equal((await sending.response()).body.toString(), 'helloworld')
+    let length = 0
+    for await (const part of res) length += part.length
+    t.equal(length, size)
+  },
+)
 
-t.test('HTTP/2 targets: a stream that hangs is 504, its connection goes on for others', async (t) => {
-  const server = createHttp2()
-  server.on('stream', (stream: ServerHttp2Stream, headers) => {
-    if (headers[':path'] !== '/hang') answerHttp2(stream, headers)
-  })
-  const port = await listen(t, server, {})
-  const gateway = await plainGateway(t, {
-    targets: [`http://127.0.0.1:${port}`],
-    upstream: { protocol: 'http2', timeouts: { response: '200ms' } },
-  })
-  t.equal((await ask({ url: `${gateway.url}/x` })).status, 200)
-  t.equal((await ask({ url: `${gateway.url}/hang` })).status, 504)
-  t.equal((await ask({ url: `${gateway.url}/x` })).status, 200, 'the others on its connection go on')
-})
+t.test(
+  "HTTP/2 targets: a field that a client sends twice passes and does not count as the target's failure",
+  async (t) => {
+    const server = createHttp2()
+    server.on('stream', (stream: ServerHttp2Stream, _headers, _flags, raw) => {
+      stream.respond({ ':status': 200 })
+      stream.end(raw.filter((_, i) => raw[i - 1] === 'user-agent').join())
+    })
+    const port = await listen(t, server, {})
+    const gateway = await plainGateway(t, {
+      targets: [`http://127.0.0.1:${port}`],
+      upstream: { protocol: 'http2', ejection: { consecutiveFailures: 1 } },
+    })
+    const { responses } = await rawRequest(
+      gateway.port,
+      'GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\nUser-Agent: y\r\n\r\n',
+    )
+    t.same([responses[0]?.status, responses[0]?.body.toString()], [200, 'x,y'])
+  },
+)
+
+t.test(
+  'HTTP/2 targets: a stream that is reset during the answer cuts it off; before the answer it is 502',
+  async (t) => {
+    const server = createHttp2()
+    server.on('stream', (stream: ServerHttp2Stream, headers) => {
+      stream.on('error', () => {})
+      if (headers[':path'] === '/early') stream.close(2)
+      else {
+        stream.respond({ ':status': 200 })
+        stream.write('half', () => {
+          if (headers[':path'] === '/reset') stream.destroy(new Error('reset'))
+          else stream.session?.socket.destroy()
+        })
+      }
+    })
+    const port = await listen(t, server, {})
+    const gateway = await plainGateway(t, {
+      targets: [`http://127.0.0.1:${port}`],
+      upstream: { protocol: 'http2' },
+    })
+    const early = await ask({ url: `${gateway.url}/early` })
+    t.same([early.status, JSON.parse(early.body).code], [502, 'upstream_reset'])
+    await t.rejects(ask({ url: `${gateway.url}/reset` }))
+    await t.rejects(ask({ url: `${gateway.url}/cut` }))
+  },
+)
+
+t.test(
+  'HTTP/2 targets: a stream that hangs is 504, and its connection stays usable for others',
+  async (t) => {
+    const server = createHttp2()
+    server.on('stream', (stream: ServerHttp2Stream, headers) => {
+      if (headers[':path'] !== '/hang') answerHttp2(stream, headers)
+    })
+    const port = await listen(t, server, {})
+    const gateway = await plainGateway(t, {
+      targets: [`http://127.0.0.1:${port}`],
+      upstream: { protocol: 'http2', timeouts: { response: '200ms' } },
+    })
+    t.equal((await ask({ url: `${gateway.url}/x` })).status, 200)
+    t.equal((await ask({ url: `${gateway.url}/hang` })).status, 504)
+    t.equal((await ask({ url: `${gateway.url}/x` })).status, 200, 'the others on its connection go on')
+  },
+)

@@ -66,7 +66,7 @@ t.test('each host gets its own certificate, and an unknown one the fallback', as
   t.equal(await subject(''), 'app.example.com')
 })
 
-t.test('a certificate that is put into the folder serves its host within two seconds', async (t) => {
+t.test('a certificate that is added to the folder is used for its host within two seconds', async (t) => {
   const open = http2Client(t, stage.port)
   t.equal((await askHttp2(open, { ':path': '/' })).status, 200)
   put('blog', authority.issue('blog.example.com', ['DNS:blog.example.com']))
@@ -77,7 +77,7 @@ t.test('a certificate that is put into the folder serves its host within two sec
 })
 
 t.test(
-  'each certificate has its own series of when it ends, and the plain one is the first end',
+  'each certificate has a series with its expiry, and the series without a label is the earliest',
   async (t) => {
     const name = 'gateway_tls_certificate_file_expiry_timestamp_seconds'
     const each = await Promise.all(
@@ -118,7 +118,7 @@ for (const [what, options] of [
   })
 }
 
-t.test('plain HTTP on the port of TLS ends at once, and harms nobody', async (t) => {
+t.test('a plain HTTP connection to the TLS port ends at once and affects no other', async (t) => {
   const socket = connectPlain(stage.port, '127.0.0.1')
   socket.on('error', () => {})
   socket.write(request('GET /'))

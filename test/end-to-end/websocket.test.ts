@@ -68,7 +68,7 @@ function switchOver(_request: RecordedRequest, socket: Socket): void {
 }
 
 for (const path of ['/ws', '/open-ws']) {
-  t.test(`text and binary messages pass both ways on ${path}, bytes kept`, async (t) => {
+  t.test(`text and binary messages pass both ways unchanged on ${path}`, async (t) => {
     const { client } = await open(path)
     for (const message of ['hello', 'gr\u00fc\u00dfe \u{1f600}', '', randomBytes(3), randomBytes(300_000)]) {
       client.send(message)
@@ -112,21 +112,21 @@ t.test('a close code and reason of the backend reach the client', async (t) => {
   t.equal(String(reason), 'later')
 })
 
-t.test("a client that vanishes closes the backend's side", async (t) => {
+t.test("a client that disappears closes the backend's side", async (t) => {
   const { client, backend } = await open('/ws')
   client.terminate()
   const [code] = await once(backend.socket, 'close')
   t.equal(code, 1006)
 })
 
-t.test("a backend that vanishes closes the client's side", async (t) => {
+t.test("a backend that disappears closes the client's side", async (t) => {
   const { client, backend } = await open('/ws')
   backend.socket.terminate()
   const [code] = await once(client, 'close')
   t.equal(code, 1006)
 })
 
-t.test('identity arrives, spoofed identity does not, and token cookies stay behind', async (t) => {
+t.test('the identity arrives, a spoofed identity and token cookies do not', async (t) => {
   const { client, backend } = await open('/ws/path?x=%2F', [], {
     cookie: `a=1; ${cookie}; refresh_token=r`,
     'x-user-id': 'admin',
@@ -175,7 +175,7 @@ for (const [title, path, fields, status, code] of [
   ],
   ['with a body', '/secure', [`Cookie: ${cookie}`, 'Content-Length: 3'], 400, 'bad_request'],
 ] as const) {
-  t.test(`a handshake ${title}: ${status} ${code}, before the backend hears of it`, async (t) => {
+  t.test(`a handshake ${title}: ${status} ${code}, and nothing reaches the backend`, async (t) => {
     const before = stage.upstream.connections.length
     const { responses, closed } = await stage.ask(handshake(path, fields), { until: 2, timeoutMs: 3000 })
     t.same(
@@ -216,7 +216,7 @@ t.test(
 )
 
 t.test(
-  'bytes behind the handshake are held until the backend has switched over, then delivered',
+  'bytes behind the handshake are held until the backend has switched protocols, then delivered',
   async (t) => {
     let backend: Socket | null = null
     const arrived = new Promise<void>((resolve) => {
@@ -288,7 +288,7 @@ for (const [title, bytes, status] of [
   })
 }
 
-t.test('a backend that breaks off its refusal of a handshake is seen as broken', async (t) => {
+t.test('a refusal of a handshake that the backend cuts off is cut off for the client', async (t) => {
   stage.upstream.respond((_request, socket) => {
     socket.write('HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\npart')
     setImmediate(() => socket.end())
@@ -334,7 +334,7 @@ for (const token of ['h2c', 'TLS/1.0', 'websocket2', 'h2c, websocket']) {
   })
 }
 
-t.test('a POST that asks for a WebSocket is a POST', async (t) => {
+t.test('a POST with Upgrade: websocket is forwarded as a plain POST', async (t) => {
   const { responses } = await stage.ask(
     request('POST /plain', ['Upgrade: websocket', 'Connection: Upgrade', 'Content-Length: 2'], 'hi'),
   )
@@ -344,7 +344,7 @@ t.test('a POST that asks for a WebSocket is a POST', async (t) => {
   t.equal(got.body.toString(), 'hi')
 })
 
-t.test('the access line of a WebSocket has the bytes that crossed it since the switch', async (t) => {
+t.test('the access line of a WebSocket has the bytes transferred since the upgrade', async (t) => {
   const { client } = await open('/ws/bytes')
   client.send('x'.repeat(1000))
   await once(client, 'message')
@@ -354,7 +354,7 @@ t.test('the access line of a WebSocket has the bytes that crossed it since the s
   t.match(line, { bytesIn: 1000 + 8 + 6, bytesOut: 1000 + 4 + 2 })
 })
 
-t.test('open WebSockets are told while they are, and logged as 101 once they are over', async (t) => {
+t.test('open WebSockets are counted while they are open, and logged as 101 when they end', async (t) => {
   const gauge = () => stage.gateway.metric('gateway_open_streams{kind="websocket"}')
   const before = await gauge()
   const { client } = await open('/ws/counted')

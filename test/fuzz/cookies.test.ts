@@ -59,7 +59,7 @@ function valuesByHand(fields: readonly { name: string; value: string }[], wanted
 const trim = (text: string) => text.replace(/^[ \t]+|[ \t]+$/g, '')
 const unquoted = (text: string) => (/^".*"$/.test(text) ? text.slice(1, -1) : text)
 
-t.test('a cookie is read as one value only where every reader would read that value', async (t) => {
+t.test('a cookie is read as one value only where every cookie parser would read that value', async (t) => {
   const property = fc.property(fields, (fields) => {
     const raw = fields.flatMap(({ name, value }) => [name, value])
     const { access } = readCookies(raw, NAMES)
@@ -74,7 +74,7 @@ t.test('a cookie is read as one value only where every reader would read that va
   await check(t, property, FUZZ_RUNS * 4)
 })
 
-t.test('what is hidden from the backend is hidden for every reader, and nothing else is', async (t) => {
+t.test('the cookies that are removed are removed for every cookie parser, and no others are', async (t) => {
   const property = fc.property(fields, (fields) => {
     for (const { value } of fields) {
       const left = withoutCookies(value, NAMES)

@@ -111,7 +111,7 @@ function judge(request: StrictRequest): void {
 for (let done = 0; done < FUZZ_RUNS; done += RUNS_EACH) {
   const runs = Math.min(RUNS_EACH, FUZZ_RUNS - done)
   t.test(
-    `no target reaches without a token what a backend would find behind a guarded route, ${done} on`,
+    `no request target reaches a guarded route's resource at a backend without a token, ${done} on`,
     async (t) => {
       const range = await startRange(t, { routes: ROUTES })
       const tally = { arrived: 0, refused: 0 }

@@ -3,7 +3,7 @@ import { brokenPromises } from '../support/promise-history.ts'
 import { judgeStreams } from './history.ts'
 
 t.test(
-  'a planted violation is found, also where the request arrived long after it was given up',
+  'a planted violation is found, even if the request arrived long after the client had given up',
   async (t) => {
     const revocations = [{ tokenId: 'a', returned: 10 }]
     const requests = [
@@ -20,7 +20,7 @@ t.test(
 )
 
 t.test(
-  'a stream that outlives its token is late, and one that ends without a cause is unexpected',
+  'a stream that outlives its token counts as late, and one that ends without a cause as unexpected',
   async (t) => {
     const outages = [{ kind: 'kill', from: 100, to: 200 }]
     const inTime = { revokedAt: 10, endedAt: 15 }

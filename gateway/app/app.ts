@@ -2,7 +2,7 @@ import type { Reporter } from '../admin/reports.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
 import { systemScheduler } from '../core/scheduler.ts'
-import { interrupt } from '../exchange/answers.ts'
+import { interruptExchange } from '../exchange/answers.ts'
 import { createPeerTrust } from '../http/forwarded.ts'
 import { createTraceIds } from '../http/traceparent.ts'
 import { createSystemNames } from '../names/names.ts'
@@ -39,12 +39,12 @@ export interface AppParts {
   readonly databaseUrl: string
   readonly keySource: KeySource
   readonly upstreamsFile: string
-  /** What `upstreamsFile` said when it was good last. */
+  /** The last good content of `upstreamsFile`. */
   readonly firstReading: FirstReading
   readonly log: Logger
-  /** Takes what this process finds out about the token store. */
+  /** Receives the events of this process's token store. */
   readonly sendStoreEvent: SendEvent
-  /** Where the log's lines go. */
+  /** The writer of the log's lines. */
   readonly lines: Pick<LineWriter, 'dropped'>
   readonly version: string
 }
@@ -57,9 +57,9 @@ export interface App {
   listen(): Promise<Ports>
   /** This process's metrics. */
   expose(format: ExpositionFormat): Promise<Exposition>
-  /** What the admin listener tells of this process. */
+  /** What the admin listener shows of this process. */
   readonly reporter: Reporter
-  /** Leaves in order: drains, then closes everything. */
+  /** Drains, then closes everything. */
   leave(): Promise<void>
 }
 
@@ -120,7 +120,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     attempts: createAttempts(),
     log,
     guard,
-    interrupt: (exchange, code) => interrupt(exchange, code, { accessCookie: cookies.access }),
+    interrupt: (exchange, code) => interruptExchange(exchange, code, { accessCookie: cookies.access }),
     now,
   })
   const traceIds = createTraceIds()

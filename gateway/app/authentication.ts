@@ -31,7 +31,7 @@ export interface AuthenticationParts {
   readonly log: Logger
 }
 
-/** All that it takes to tell who a request comes from. */
+/** The parts that identify who a request comes from. */
 export interface Authentication {
   readonly authenticator: Authenticator
   readonly keys: KeyRing
@@ -42,7 +42,7 @@ export interface Authentication {
   close(): Promise<void>
 }
 
-/** Bounds what the memo of verified signatures may hold; a token is about half a kilobyte. */
+/** How many verified signatures are remembered; a token is about half a kilobyte. */
 const VERIFIED_TOKENS_MAX = 100_000
 
 /** Puts keys, table and look-ups together. @throws KeyError where a key file is not usable */

@@ -7,7 +7,7 @@ const DRAINING = 'the instance is leaving: it was told to by a signal'
 const NO_KEYS =
   'there is no key yet to verify tokens with, since the key set could not be fetched; look at JWT_JWKS_URL and the log'
 
-/** Whether this process can decide about requests now. */
+/** @returns whether this process can decide about requests now, and if not, the causes */
 export function instanceReadiness({
   draining,
   store,

@@ -36,22 +36,22 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
 
   async function sample(): Promise<void> {
     try {
-      // What a worker has counted when it dies is what it told last.
+      // A worker that dies keeps the counts that it reported last, so they are collected regularly.
       const [totals] = await Promise.all([ask('totals'), count > 1 ? ask('metrics') : null])
       history.take(totals)
     } finally {
-      if (!stopped) later()
+      if (!stopped) scheduleSample()
     }
   }
 
-  function later(): void {
+  function scheduleSample(): void {
     cancel = scheduler.after(SAMPLE_MS, () => {
-      // An interval that cannot be told is a gap in the plots, and the next one may be told again.
+      // An interval without an answer is a gap in the plots; the next one is sampled again.
       sample().catch(() => history.take([]))
     })
   }
 
-  later()
+  scheduleSample()
   return {
     server: createAdminServer({
       readiness: async () => combinedReadiness(await ask('readiness'), count),

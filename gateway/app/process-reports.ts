@@ -25,7 +25,7 @@ export interface ProcessReportsParts {
   readonly now: () => number
 }
 
-/** What this process tells of itself: to Prometheus, to the status page, and to its primary. */
+/** What this process reports about itself: to Prometheus, to the status page, and to its primary. */
 export interface ProcessReports {
   readonly reporter: Reporter
   expose(format: ExpositionFormat): Promise<Exposition>
@@ -35,7 +35,7 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
   const { metrics, guard, routing, now } = parts
   const startedAt = now()
 
-  /** What is counted only when somebody looks. */
+  /** Sets the gauges whose values are read only when a report is made. @returns open streams by kind */
   function refreshGauges() {
     metrics.negativeCacheEntries.value = parts.refusals.size
     metrics.keysCurrent.value = parts.keys.state === 'current' ? 1 : 0

@@ -31,7 +31,7 @@ export interface SessionParts {
   readonly identify: Identification['identify']
 }
 
-/** Of their own: a session that is held up by a lock holds up no look-up. */
+/** Sessions have a pool of their own, so that one that waits for a lock does not delay look-ups. */
 const CONNECTIONS = 2
 
 /** Refresh and logout with what they need. The settings have seen to it that there is a signing secret. */

@@ -9,7 +9,7 @@ import {
   type TokenStoreEvents,
 } from '../telemetry/logging/token-store-events.ts'
 
-/** What this process finds out about the token store, in words for operators. */
+/** Sends the token store's events of this process, each with a description for operators. */
 export function createStoreEvents(
   settings: Settings,
   send: SendEvent,

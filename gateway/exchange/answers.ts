@@ -20,7 +20,7 @@ export function sendRefusal(exchange: Exchange, code: ErrorCode, details: Refusa
     fields.push('WWW-Authenticate', `Cookie realm="gateway", cookie-name="${details.accessCookie}"`)
   }
   if (details.allow !== undefined) fields.push('Allow', details.allow.join(', '))
-  finish(exchange, status, fields, body)
+  sendAnswer(exchange, status, fields, body)
 }
 
 /**
@@ -28,7 +28,7 @@ export function sendRefusal(exchange: Exchange, code: ErrorCode, details: Refusa
  *
  * @returns false where a response has begun or the client has gone
  */
-export function interrupt(exchange: Exchange, code: ErrorCode, details: RefusalDetails): boolean {
+export function interruptExchange(exchange: Exchange, code: ErrorCode, details: RefusalDetails): boolean {
   if (exchange.response.headersSent || exchange.response.destroyed) return false
   // The attempt first: once its response is finished, it ignores that the client has gone.
   exchange.watcher?.clientClosed()
@@ -37,7 +37,7 @@ export function interrupt(exchange: Exchange, code: ErrorCode, details: RefusalD
 }
 
 /** Sends a small answer of the gateway's own: JSON, a redirect, or nothing. */
-export function answer(
+export function answerDirectly(
   exchange: Exchange,
   status: number,
   fields: readonly string[],
@@ -47,10 +47,10 @@ export function answer(
   if (response.headersSent || response.destroyed) return
   const all = [...fields, 'Cache-Control', 'no-store', 'X-Request-Id', record.requestId]
   if (status !== 204) all.push('Content-Length', String(body?.length ?? 0))
-  finish(exchange, status, all, body)
+  sendAnswer(exchange, status, all, body)
 }
 
-function finish(exchange: Exchange, status: number, fields: string[], body: Buffer | null): void {
+function sendAnswer(exchange: Exchange, status: number, fields: string[], body: Buffer | null): void {
   const { request, response, record } = exchange
   record.bytesOut = request.method === 'HEAD' ? 0 : (body?.length ?? 0)
   if (exchange.isLast()) response.endConnection()

@@ -18,7 +18,7 @@ export interface Exchange {
   breakOff: (() => void) | null
   /** Null where the exchange is not traced. */
   span: ExchangeSpan | null
-  /** The attempt under way, to be told when the client's side closes. */
+  /** The attempt, or the wait for a target, that is under way; called when the client's side closes. */
   watcher: ClientWatcher | null
 }
 
@@ -36,12 +36,12 @@ export function createExchange(from: Pick<Exchange, 'request' | 'response' | 're
   }
 }
 
-/** With the flag that tells whether this exchange is recorded. */
+/** `traceparent` with the flag that says whether this exchange is sampled. */
 export function traceparentOf({ span, record }: Exchange): string {
   return span === null ? record.trace.traceparent : span.upstream.traceparent
 }
 
-/** True where nobody is left to answer. */
+/** True where the client's side has closed, so that nobody is left to answer. */
 export function clientIsGone({ request, response }: Exchange): boolean {
   return response.destroyed || request.socket.destroyed
 }

@@ -23,7 +23,7 @@ export interface InboundRequest extends RequestHead, ClientRequest {
 /** The response to an `InboundRequest`. */
 export interface InboundResponse extends ClientResponse {
   readonly statusCode: number
-  /** Must be called once, before anything is sent: who is told of what happens to the response. */
+  /** Registers who is called when something happens to the response. To be called once, before anything is sent. */
   setOwner(owner: ResponseOwner): void
   /** Lets a client send the body that it holds back until `100 Continue` (RFC 9110, section 10.1.1). */
   sendContinue(): void

@@ -4,32 +4,32 @@ import { escapeInvisible } from '../core/message-text.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Decision, RequestOrigin } from '../pipeline/decision.ts'
 import type { Route } from '../routing/snapshot.ts'
-import type { Seen } from './witness.ts'
+import type { Observed } from './observed-decider.ts'
 
-export interface Judged {
+export interface DecidedRequest {
   readonly decision: Decision
-  readonly seen: Seen
+  readonly observed: Observed
   readonly exchange: Exchange
   readonly route: Route
   readonly origin: RequestOrigin
 }
 
 /** Why a request may pass, or may not, step by step. */
-export function reasonsOf(judged: Judged): string[] {
-  const { decision, seen, route } = judged
+export function reasonsOf(decided: DecidedRequest): string[] {
+  const { decision, observed, route } = decided
   if (decision.kind === 'denied')
-    return [...passed(judged), `${decision.code}: ${denied(judged, decision.code)}`]
+    return [...describePassed(decided), `${decision.code}: ${describeDenial(decided, decision.code)}`]
   if (route.auth === 'none') return ['anonymous: the route asks for no token']
-  const { auth } = seen
+  const { auth } = observed
   if (auth?.kind === 'refused') {
     return [`${auth.code}: ${auth.reason}`, 'anonymous: the route takes a bad token as no token']
   }
-  return [...passed(judged), 'authenticated']
+  return [...describePassed(decided), 'authenticated']
 }
 
 /** The hurdles that were taken before the one that decided. */
-function passed({ decision, seen, route, exchange }: Judged): string[] {
-  const { auth, refreshed } = seen
+function describePassed({ decision, observed, route, exchange }: DecidedRequest): string[] {
+  const { auth, refreshed } = observed
   if (auth?.kind !== 'authenticated') return []
   const mandate =
     route.mandates === null || !mandateAllowed(route, auth.identity)
@@ -49,8 +49,8 @@ function passed({ decision, seen, route, exchange }: Judged): string[] {
   ]
 }
 
-function denied({ seen, exchange, route, origin }: Judged, code: ErrorCode): string {
-  const { auth } = seen
+function describeDenial({ observed, exchange, route, origin }: DecidedRequest, code: ErrorCode): string {
+  const { auth } = observed
   if (auth?.kind === 'failed') return faultText(auth.error)
   if (code === 'mandate_forbidden') {
     const mandate = auth?.kind === 'authenticated' ? auth.identity.mandateId : null

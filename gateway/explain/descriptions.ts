@@ -9,7 +9,7 @@ import type { UpstreamConfig } from '../upstreams/config.ts'
 const CLAIMS = ['jti', 'userId', 'mandateId', 'sessionId', 'type', 'iss', 'aud'] as const
 const TIMES = ['nbf', 'exp'] as const
 
-/** What the token says of itself, good or not. Never the token: a claim is no key. */
+/** The claims of a token, good or not. Never the token itself: with its claims alone nobody gets in. */
 export function describeToken(cookie: CookieValue, name: string): string[] {
   if (cookie.kind === 'none') return [`no cookie ${name}`]
   if (cookie.kind === 'ambiguous') return [`several cookies ${name} with different values`]
@@ -17,14 +17,14 @@ export function describeToken(cookie: CookieValue, name: string): string[] {
     const { alg, kid } = decodeProtectedHeader(cookie.value)
     const claims = decodeJwt(cookie.value)
     const header = `signed with ${shown(alg)}${kid === undefined ? '' : `, kid ${shown(kid)}`}`
-    const said = CLAIMS.flatMap((claim) =>
+    const claimTexts = CLAIMS.flatMap((claim) =>
       claims[claim] == null ? [] : [`${claim} ${shown(claims[claim])}`],
     )
     const times = TIMES.flatMap((claim) => {
       const at = claims[claim]
       return typeof at === 'number' ? [`${claim} ${instant(at * 1000)}`] : []
     })
-    return [header, [...said, ...times].join(', ') || 'no claims']
+    return [header, [...claimTexts, ...times].join(', ') || 'no claims']
   } catch {
     return ['not a JWT']
   }
@@ -50,14 +50,14 @@ export function describeTargets(name: string, upstream: UpstreamConfig): string[
       : balance === 'round-robin'
         ? `${name}, in turn by weight`
         : `${name}, of two drawn by weight the one with fewer requests in flight`
-  const judged = [health === undefined ? '' : 'health checks', ejection === undefined ? '' : 'ejection']
+  const watchedBy = [health === undefined ? '' : 'health checks', ejection === undefined ? '' : 'ejection']
     .filter((each) => each !== '')
     .join(' and ')
   const notes = [
     ...(targets.length > 1 && retries > 0 ? [`up to ${retries} more where one fails`] : []),
-    ...(judged === ''
+    ...(watchedBy === ''
       ? []
-      : [`which of them are up, by ${judged}, only the running gateway knows: status.json`]),
+      : [`which of them are up, by ${watchedBy}, only the running gateway knows: status.json`]),
   ]
   return [how, ...lines, ...notes]
 }

@@ -16,7 +16,7 @@ export interface DryRefreshParts {
 /** Ids and times of tokens that are not made. */
 const NOT_MADE = { id: '(of the new token)', exp: 0 }
 
-/** An inline refresh that only looks whether it could be: nothing is written, no token is used up. */
+/** An inline refresh that only checks whether it would succeed: nothing is written, and no token is used up. */
 export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts): InlineRefresh {
   /** As the session store judges, but for a token used within the last ten seconds, which it would take again. */
   async function rotate(token: VerifiedToken): Promise<Rotation> {

@@ -6,7 +6,7 @@ import { createRecord } from '../exchange/record.ts'
 import { announcesBody, framingProblemOf } from '../http/request-framing.ts'
 import { type NamedFields, namedFields } from '../http/request-head.ts'
 
-/** A request that is only thought of. */
+/** A request that is explained and never sent. */
 export interface ExplainedRequest {
   readonly scheme: 'http' | 'https'
   readonly host: string
@@ -37,7 +37,7 @@ export function exchangeOf(explained: ExplainedRequest): Exchange {
   })
 }
 
-/** What decisions read of a request of HTTP/1.1; a body is announced and never comes. */
+/** What decisions read of a request of HTTP/1.1. Its body may be announced, but is never read. */
 class UnsentRequest implements InboundRequest {
   readonly method: string
   readonly target: string

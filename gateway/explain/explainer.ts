@@ -26,8 +26,8 @@ import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
 import { reasonsOf } from './decision-reasons.ts'
 import { describeHeaders, describeRow, describeTargets, describeToken } from './descriptions.ts'
 import { type ExplainedRequest, exchangeOf, refusedByListener } from './explained-request.ts'
+import { createObservedDecider } from './observed-decider.ts'
 import { describeRoute, otherRoutes } from './route-reasons.ts'
-import { createWitness } from './witness.ts'
 
 export type { ExplainedRequest } from './explained-request.ts'
 
@@ -86,7 +86,7 @@ export async function createExplainer({
 
   async function decide(exchange: Exchange, route: Route, target: RequestTarget) {
     const parts = { settings, cookies, verifier, table, metrics, scheduler }
-    const { decider, seen } = createWitness(parts)
+    const { decider, observed } = createObservedDecider(parts)
     const { scheme } = exchange.record.peer
     const origin = { scheme, host: target.host, upgrade: isWebSocketHandshake(exchange.request) }
     const decision = await decider.decide({ exchange, route, origin, names: snapshot.identity })
@@ -94,9 +94,9 @@ export async function createExplainer({
     if (route.auth !== 'none') {
       const { access } = readCookies(exchange.request.rawHeaders, cookies)
       steps.push({ title: 'Token', details: describeToken(access, cookies.access) })
-      for (const row of seen.rows) steps.push({ title: 'Row', details: describeRow(row) })
+      for (const row of observed.rows) steps.push({ title: 'Row', details: describeRow(row) })
     }
-    const details = reasonsOf({ decision, seen, exchange, route, origin })
+    const details = reasonsOf({ decision, observed, exchange, route, origin })
     return { decision, steps: [...steps, { title: 'Decision', details }] }
   }
 
@@ -111,23 +111,23 @@ export async function createExplainer({
       maxHeaderFields: MAX_HEADER_FIELDS,
     })
     if (unread !== null) {
-      return refused([...steps, { title: 'Listener', details: [unread.reason] }], unread.code, [])
+      return refusal([...steps, { title: 'Listener', details: [unread.reason] }], unread.code, [])
     }
     const admission = admit(exchange.request, snapshot, scheme, settings.gatewayPath)
     if (admission.kind === 'own') {
       const path = `${settings.gatewayPath}${admission.path}`
-      const says = `the gateway's own endpoint ${path} answers; nothing is forwarded`
-      steps.push({ title: 'Answer', details: [says] })
+      const text = `the gateway's own endpoint ${path} answers; nothing is forwarded`
+      steps.push({ title: 'Answer', details: [text] })
       return { forwards: false, status: null, code: null, steps }
     }
     if (admission.kind === 'refused') {
       const { code, reason, allow } = admission
-      steps.push({ title: 'Route', details: [reason] }, ...besides(nearRoutes(request, snapshot)))
-      return refused(steps, code, allow === undefined ? [] : [`Allow: ${allow.join(', ')}`])
+      steps.push({ title: 'Route', details: [reason] }, ...stepOfOthers(nearRoutes(request, snapshot)))
+      return refusal(steps, code, allow === undefined ? [] : [`Allow: ${allow.join(', ')}`])
     }
     const { route, target } = admission
     const others = otherRoutes(route, { host: target.hostname, path: target.path, method }, snapshot)
-    steps.push({ title: 'Route', details: [describeRoute(route)] }, ...besides(others))
+    steps.push({ title: 'Route', details: [describeRoute(route)] }, ...stepOfOthers(others))
 
     const decided = await decide(exchange, route, target)
     steps.push(...decided.steps)
@@ -135,7 +135,7 @@ export async function createExplainer({
     if (decision.kind === 'denied') {
       const { loginRedirect } = route
       if (statusOf(decision.code) !== 401 || loginRedirect === null || !isNavigation(exchange.request))
-        return refused(steps, decision.code, [])
+        return refusal(steps, decision.code, [])
       const location = maskPath(redirectLocation(loginRedirect, target.raw))
       const details = [`303 to ${location}: a browser's navigation is sent to the login instead of 401`]
       return {
@@ -146,7 +146,7 @@ export async function createExplainer({
       }
     }
     if (announcedLength(exchange.request) > route.maxBodyBytes)
-      return refused(steps, 'body_too_large', [`the route takes ${route.maxBodyBytes} bytes`])
+      return refusal(steps, 'body_too_large', [`the route takes ${route.maxBodyBytes} bytes`])
     const upstream = config.upstreams.get(route.upstream.name)!
     steps.push({ title: 'Target', details: describeTargets(route.upstream.name, upstream) })
     steps.push({
@@ -188,11 +188,11 @@ function nearRoutes({ host, target, method }: ExplainedRequest, snapshot: Snapsh
   return otherRoutes(null, { host: parsedHost.hostname, path: parsed.path, method }, snapshot)
 }
 
-function besides(others: readonly string[]): Step[] {
+function stepOfOthers(others: readonly string[]): Step[] {
   return others.length === 0 ? [] : [{ title: 'Not', details: others }]
 }
 
-function refused(steps: readonly Step[], code: ErrorCode, more: readonly string[]): Explanation {
+function refusal(steps: readonly Step[], code: ErrorCode, more: readonly string[]): Explanation {
   const status = statusOf(code)
   const [retryAfter, seconds] = retryFields(status)
   const retry = retryAfter === undefined ? [] : [`${retryAfter}: ${seconds}`]

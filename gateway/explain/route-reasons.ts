@@ -8,7 +8,7 @@ export interface Wanted {
   readonly method: string
 }
 
-/** More than these say nothing any more to somebody who looks for a reason. */
+/** A longer list would not help somebody who looks for a reason. */
 const MAX_OTHERS = 8
 
 export function describeRoute(route: Route): string {

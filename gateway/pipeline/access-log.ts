@@ -6,15 +6,15 @@ import { traceIdOf } from '../http/traceparent.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
 
 export interface AccessLog {
-  /** One line for one finished exchange. */
+  /** Writes one line for one finished exchange. */
   write(record: ExchangeRecord, status: number, durationMs: number): void
-  /** One line for bytes that were no request. */
+  /** Writes one line for bytes that were not a request. */
   writeUnparsed(refusal: UnparsedLine): void
 }
 
 export interface UnparsedLine {
   readonly requestId: string
-  /** Of the connection: there are no header fields that could tell another. */
+  /** The connection's address: there are no header fields that could name another. */
   readonly clientAddress: string
   readonly status: number
   readonly code: ErrorCode

@@ -3,7 +3,7 @@ import type { InboundRequest } from '../exchange/inbound.ts'
 import { parseHost, parseRequestTarget, withoutParameters } from '../http/request-target.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 
-/** Methods that the gateway forwards where a route does not say otherwise; what `Allow` tells. */
+/** Methods that the gateway forwards where a route does not say otherwise, for `Allow`. */
 const FORWARDED_METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
 
 export type Admission =
@@ -22,7 +22,7 @@ export type Admission =
       readonly route?: Route
     }
 
-/** What was matched: the same bytes go upstream. */
+/** The target of a request as it was matched: the same bytes go upstream. */
 export interface RequestTarget {
   /** `Host` as it was sent. */
   readonly host: string
@@ -33,12 +33,12 @@ export interface RequestTarget {
   readonly path: string
 }
 
-/** What of a request decides where it goes. */
+/** The parts of a request that decide where it goes. */
 export type RoutedRequest = Pick<InboundRequest, 'method' | 'target' | 'rawHeaders' | 'framingProblem'>
 
 /**
  * Where a request goes, by its head alone. Routing reads `Host`, the target and the method; no other field has
- * any influence (`X-Original-URL`, `X-HTTP-Method-Override` and their like).
+ * any influence (not `X-Original-URL`, nor `X-HTTP-Method-Override`).
  *
  * @param gatewayPath prefix of the gateway's own endpoints
  */
@@ -57,7 +57,7 @@ export function admit(
   const match = snapshot.routes.match({ host: hostname, path, method })
   if (read.hasParameters) {
     // Backends disagree on `;parameters`: some drop them before they look at the path. A path whose route
-    // depends on that reading has no right answer (CVE-2025-66490 and its kin).
+    // depends on that reading has no right answer (CVE-2025-66490 and similar ones).
     const bare = withoutParameters(path)
     const other = snapshot.routes.match({ host: hostname, path: bare, method })
     const same =
@@ -71,7 +71,7 @@ export function admit(
   return { ...refused('method_not_allowed', 'no route for the method'), allow: match.allow }
 }
 
-/** What a request asks for, be there a route for it or not. */
+/** Reads and checks what a request asks for, whether or not there is a route for it. */
 export function readTarget(
   request: RoutedRequest,
   scheme: 'http' | 'https',

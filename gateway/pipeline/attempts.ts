@@ -30,13 +30,16 @@ export interface ForwardRequest {
   readonly upgrade: UpgradeParts | null
 }
 
-/** What came of one attempt at one target. */
+/** The outcome of one attempt at one target. */
 export type Outcome = HttpOutcome | UpgradeOutcome
 
 export interface Attempts {
-  /** Neither rejects. */
+  /** Makes one attempt. Never rejects. */
   attempt(request: ForwardRequest, at: Target): Promise<Outcome>
-  /** On a connection that has carried nothing yet. Not for upgrades, each of which has one of its own anyway. */
+  /**
+   * Makes one attempt on a connection that has carried nothing yet. Never rejects. Not for upgrades, each of which has a
+   * connection of its own anyway.
+   */
   attemptAfresh(request: ForwardRequest, at: Target): Promise<HttpOutcome>
 }
 

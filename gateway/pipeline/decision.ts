@@ -32,7 +32,7 @@ export type Decision =
   | { readonly kind: 'admitted'; readonly fields: readonly string[]; readonly tokenExpiresAt: number }
   | { readonly kind: 'denied'; readonly code: ErrorCode }
 
-/** May this request pass on its route? */
+/** A request whose access to its route is to be decided. */
 export interface AccessRequest {
   readonly exchange: Exchange
   readonly route: Route
@@ -72,7 +72,7 @@ export function createDecider(parts: DeciderParts): Decider {
     return null
   }
 
-  function fieldsOf(
+  function identityFieldsOf(
     identity: Identity,
     names: IdentityHeaderNames,
     exchange: Exchange,
@@ -98,12 +98,12 @@ export function createDecider(parts: DeciderParts): Decider {
     const code = codeOfDenial(exchange, route, decision, origin)
     if (code !== null) return countDecision({ kind: 'denied', code }, false)
     if (decision.kind !== 'authenticated') return countDecision(PASSES_ANONYMOUSLY, true)
-    const fields = fieldsOf(decision.identity, names, exchange)
+    const fields = identityFieldsOf(decision.identity, names, exchange)
     if (fields === null) return countDecision({ kind: 'denied', code: 'token_store_unavailable' }, false)
     return countDecision({ kind: 'admitted', fields, tokenExpiresAt: decision.tokenExpiresAt }, false)
   }
 
-  /** One promise from the request to its decision; what lies between are calls. */
+  /** Callbacks between the request and its decision, so that it costs one promise only. */
   function decideByToken(request: AccessRequest): Promise<Decision> {
     const { exchange, route, origin } = request
     const startedAt = parts.now()

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../core/errors.ts'
 import { isoTime } from '../core/iso-time.ts'
 import type { Readiness } from '../core/readiness.ts'
-import { answer, sendRefusal } from '../exchange/answers.ts'
+import { answerDirectly, sendRefusal } from '../exchange/answers.ts'
 import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import type { SessionEndpoints } from '../sessions/session-endpoints.ts'
 import type { RequestTarget } from './admission.ts'
@@ -91,5 +91,5 @@ export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
 }
 
 function json(exchange: Exchange, status: number, value: object): void {
-  answer(exchange, status, JSON_TYPE, Buffer.from(JSON.stringify(value)))
+  answerDirectly(exchange, status, JSON_TYPE, Buffer.from(JSON.stringify(value)))
 }

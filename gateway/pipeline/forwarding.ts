@@ -20,7 +20,7 @@ export interface ForwarderParts {
   readonly now: () => number
 }
 
-/** What is left to do for the client once the target is done with. */
+/** What is left to do for the client once no target is involved any more. */
 export type Forwarded =
   | { readonly kind: 'done' }
   /** Nothing was sent to the client yet. */
@@ -38,7 +38,7 @@ const DONE: Forwarded = { kind: 'done' }
 export function createForwarder(parts: ForwarderParts): Forwarder {
   const { attempts, log } = parts
 
-  function record(exchange: Exchange, route: Route, lease: Lease, outcome: Outcome): void {
+  function recordOutcome(exchange: Exchange, route: Route, lease: Lease, outcome: Outcome): void {
     const cells = lease.target.metrics
     if (outcome.kind === 'failed') {
       cells.failed.value++
@@ -64,27 +64,32 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     }
   }
 
-  function begin({ record }: Exchange, lease: Lease): void {
+  function recordStart({ record }: Exchange, lease: Lease): void {
     record.target = lease.target.url
     record.upstreamStartedAt = parts.now()
     record.upstreamMs = null
   }
 
-  /** A target that closes idle connections is not unwell: what it broke so is tried once more, on a fresh one. */
-  function again(request: ForwardRequest, lease: Lease, outcome: Outcome): Promise<HttpOutcome> | null {
+  /**
+   * A target that closes idle connections is not unhealthy: a request that was lost by that is attempted once more, on a
+   * new connection.
+   *
+   * @returns null where that may not be done
+   */
+  function retryStale(request: ForwardRequest, lease: Lease, outcome: Outcome): Promise<HttpOutcome> | null {
     const { exchange, route } = request
     exchange.span?.attemptEnded(outcome)
     if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
-    // This neither counts as its failure nor against the budget. Each connection that has answered allows one
-    // such retry, so they cannot pile up.
+    // This counts neither as the target's failure nor against the retry budget. Each connection that has answered
+    // allows one such retry, so they cannot pile up.
     countRetry(exchange, route)
     return attempts.attemptAfresh(request, lease.target)
   }
 
-  function end({ exchange, route }: ForwardRequest, lease: Lease, outcome: Outcome | null): void {
+  function endAttempt({ exchange, route }: ForwardRequest, lease: Lease, outcome: Outcome | null): void {
     if (outcome !== null) {
       exchange.record.upstreamMs = parts.now() - exchange.record.upstreamStartedAt!
-      record(exchange, route, lease, outcome)
+      recordOutcome(exchange, route, lease, outcome)
     }
     lease.release(outcome === null ? 'failure' : leaseResult(outcome))
   }
@@ -108,18 +113,18 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
           const { lease } = acquisition
           let outcome: Outcome | null = null
           try {
-            begin(exchange, lease)
+            recordStart(exchange, lease)
             outcome = await attempts.attempt(request, lease.target)
-            const second = again(request, lease, outcome)
+            const second = retryStale(request, lease, outcome)
             if (second !== null) {
               outcome = await second
               exchange.span?.attemptEnded(outcome)
             }
           } finally {
-            end(request, lease, outcome)
+            endAttempt(request, lease, outcome)
           }
           if (left <= 0 || !mayRetry(exchange, outcome) || !retryBudget.withdraw()) {
-            return conclusion(exchange, outcome)
+            return forwardedBy(exchange, outcome)
           }
           tried ??= new Set()
           tried.add(lease.target)
@@ -148,8 +153,8 @@ async function waitForLease(exchange: Exchange, ticket: Ticket<Acquisition>): Pr
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
 /**
- * Only where nothing can have happened twice: a target that was never connected to, or an idempotent method
- * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body is gone.
+ * True only where nothing can happen twice: a target that was never connected to, or an idempotent method
+ * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body was taken.
  */
 function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
   if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.response.headersSent) return false
@@ -157,7 +162,7 @@ function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
   return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.request.method)
 }
 
-/** Never so for an upgrade, whose connection is always its own. */
+/** Never true for an upgrade, whose connection is always new. */
 function isStale(outcome: Outcome): boolean {
   return outcome.kind === 'failed' && outcome.stale
 }
@@ -167,7 +172,7 @@ function countRetry(exchange: Exchange, route: Route): void {
   route.upstreamMetrics.retries.value++
 }
 
-/** What passive health counts: refused and reset connections, time-outs, and answers that say the same. */
+/** What outlier ejection counts: refused and reset connections, time-outs, and the answers that report them. */
 function leaseResult(outcome: Outcome): LeaseResult {
   switch (outcome.kind) {
     case 'failed':
@@ -178,19 +183,19 @@ function leaseResult(outcome: Outcome): LeaseResult {
         : 'success'
     case 'closed':
       return 'success'
-    // A client's patience must not hide that the target hangs.
+    // When a client gives up says nothing about the target.
     case 'client-gone':
     case 'body-too-large':
       return 'unknown'
   }
 }
 
-function conclusion(exchange: Exchange, outcome: Outcome): Forwarded {
-  if (outcome.kind === 'body-too-large') return ended(exchange, 'body_too_large')
-  return outcome.kind === 'failed' ? ended(exchange, outcome.code) : DONE
+function forwardedBy(exchange: Exchange, outcome: Outcome): Forwarded {
+  if (outcome.kind === 'body-too-large') return refusedOrBroken(exchange, 'body_too_large')
+  return outcome.kind === 'failed' ? refusedOrBroken(exchange, outcome.code) : DONE
 }
 
-function ended(exchange: Exchange, code: ErrorCode): Forwarded {
+function refusedOrBroken(exchange: Exchange, code: ErrorCode): Forwarded {
   return exchange.response.headersSent || exchange.record.upgraded
     ? { kind: 'broken', code }
     : { kind: 'refused', code }

@@ -1,6 +1,6 @@
 import { type ErrorCode, statusOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import { answer, interrupt, sendRefusal } from '../exchange/answers.ts'
+import { answerDirectly, interruptExchange, sendRefusal } from '../exchange/answers.ts'
 import { clientIsGone, createExchange, type Exchange, traceparentOf } from '../exchange/exchange.ts'
 import type { InboundRequest, InboundResponse, ResponseOwner } from '../exchange/inbound.ts'
 import { createRecord } from '../exchange/record.ts'
@@ -19,7 +19,7 @@ import type { OwnEndpoints } from './endpoints.ts'
 import type { Forwarder } from './forwarding.ts'
 
 export interface GatewayParts {
-  /** The routing in force. */
+  /** @returns the routing in force */
   readonly snapshot: () => Snapshot
   readonly decider: Decider
   readonly forwarder: Forwarder
@@ -30,7 +30,7 @@ export interface GatewayParts {
   readonly gatewayPath: string
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
   readonly hsts: string | null
-  /** Where a request that came by the redirect listener is to be had. */
+  /** @returns the HTTPS URL of what was asked for over plain HTTP */
   readonly secureUrl: (target: RequestTarget) => string
   readonly accessCookie: string
   /** Null where spans are not exported. */
@@ -40,7 +40,7 @@ export interface GatewayParts {
   readonly accessLog: AccessLog | null
   /** Milliseconds, monotonic. */
   readonly now: () => number
-  /** True while answers ask the client to leave. */
+  /** True while the gateway drains: connections end with their current response. */
   readonly draining: () => boolean
 }
 
@@ -48,17 +48,17 @@ export interface GatewayParts {
 export interface Arrival {
   /** It is a WebSocket handshake. */
   readonly upgrade?: UpgradeParts
-  /** The listener has found it unusable already. */
+  /** The code by which the listener wants it refused. */
   readonly refusal?: ErrorCode
   /** It came by the redirect listener. */
   readonly insecure?: boolean
 }
 
-/** Bytes that were no request. */
+/** Bytes that were not a request. */
 export interface Unparsed {
   readonly socket: ConnectionEnds
   readonly requestId: string
-  /** What the client was answered. */
+  /** The code that the client was answered with. */
   readonly code: ErrorCode
 }
 
@@ -81,7 +81,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     response: InboundResponse,
     arrival: Arrival = {},
   ): Promise<void> {
-    const exchange = begin(request, response)
+    const exchange = beginExchange(request, response)
     try {
       // One snapshot for the whole exchange, whatever is read from the file meanwhile.
       const snapshot = parts.snapshot()
@@ -98,8 +98,9 @@ export function createGateway(parts: GatewayParts): Gateway {
       exchange.record.route = route
       const upgrade = arrival.upgrade ?? null
       const origin = { scheme, host: target.host, upgrade: upgrade !== null }
-      const asked = parts.decider.decide({ exchange, route, origin, names: snapshot.identity })
-      const decision = asked instanceof Promise ? await asked : asked
+      const deciding = parts.decider.decide({ exchange, route, origin, names: snapshot.identity })
+      // Awaited only where it must be: a promise costs a tick.
+      const decision = deciding instanceof Promise ? await deciding : deciding
       if (clientIsGone(exchange) || response.headersSent) return
       if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
       if (announcedLength(request) > route.maxBodyBytes) return refuse(exchange, 'body_too_large')
@@ -108,13 +109,13 @@ export function createGateway(parts: GatewayParts): Gateway {
       const forward = { exchange, route, target, identity, tokenExpiresAt, upgrade }
       const outcome = await parts.forwarder.forward(forward)
       if (outcome.kind === 'refused') return refuse(exchange, outcome.code)
-      if (outcome.kind === 'broken') return breakOff(exchange, outcome.code)
+      if (outcome.kind === 'broken') return abortResponse(exchange, outcome.code)
     } catch (error) {
       failExchange(exchange, error)
     }
   }
 
-  /** A defect of the gateway's own: not answered as if nothing had happened, and the process lives on for the others. */
+  /** The gateway itself has a defect: this exchange fails, and the process goes on for the others. */
   function failExchange(exchange: Exchange, error: unknown): void {
     const { response, record } = exchange
     parts.log.error({ requestId: record.requestId, err: error }, 'a request could not be handled')
@@ -130,14 +131,14 @@ export function createGateway(parts: GatewayParts): Gateway {
     sendRefusal(exchange, code, { accessCookie, allow })
   }
 
-  /** To HTTPS, whatever it is, but for what load balancers ask. No cookie is looked at. */
+  /** Redirects to HTTPS, but for the probes of load balancers. No cookie is read. */
   async function redirect(exchange: Exchange): Promise<void> {
     const read = readTarget(exchange.request, 'http', parts.gatewayPath)
     if (read.kind === 'refused') return refuse(exchange, read.code, read.allow)
     if (read.kind === 'own' && PROBES.has(read.path)) {
       return parts.endpoints.handle(exchange, { ...read, scheme: 'http' })
     }
-    answer(exchange, 308, ['Location', parts.secureUrl(read.target)], null)
+    answerDirectly(exchange, 308, ['Location', parts.secureUrl(read.target)], null)
   }
 
   function deny(exchange: Exchange, route: Route, target: RequestTarget, code: ErrorCode): void {
@@ -146,11 +147,11 @@ export function createGateway(parts: GatewayParts): Gateway {
       return
     }
     exchange.record.code = code
-    answer(exchange, 303, ['Location', redirectLocation(route.loginRedirect, target.raw)], null)
+    answerDirectly(exchange, 303, ['Location', redirectLocation(route.loginRedirect, target.raw)], null)
   }
 
   /** Registers the end of the exchange first, so that nothing that happens to it goes uncounted. */
-  function begin(request: InboundRequest, response: InboundResponse): Exchange {
+  function beginExchange(request: InboundRequest, response: InboundResponse): Exchange {
     const peer = peers.peerOf(request.socket)
     const record = createRecord({
       head: request,
@@ -174,15 +175,15 @@ export function createGateway(parts: GatewayParts): Gateway {
     }
 
     onClose(): void {
-      finish(this.#exchange)
+      finishExchange(this.#exchange)
     }
 
     onUnreadable(code: ErrorCode): boolean {
-      return interrupt(this.#exchange, code, { accessCookie })
+      return interruptExchange(this.#exchange, code, { accessCookie })
     }
   }
 
-  function finish(exchange: Exchange): void {
+  function finishExchange(exchange: Exchange): void {
     exchange.watcher?.clientClosed()
     metrics.requestsInFlight.value--
     const { record, span } = exchange
@@ -208,8 +209,8 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 }
 
-/** Never a complete-looking short answer: the client's connection ends with the upstream's. */
-function breakOff({ response, record }: Exchange, code: ErrorCode): void {
+/** Aborts a response that cannot be finished: a short one must never look complete. */
+function abortResponse({ response, record }: Exchange, code: ErrorCode): void {
   record.code = code
   response.abort()
 }

@@ -7,7 +7,7 @@ export function upstreamPath(route: Route, target: RequestTarget): string {
   return route.stripPrefix ? stripRoutePrefix(target.raw, route.path) : target.raw
 }
 
-/** `Host` as a target gets it. @param own what it is towards that target by its URL */
+/** `Host` as a target gets it. @param own the host and port of the target's URL */
 export function upstreamHost(route: Route, target: RequestTarget, own: string): string {
   const { host } = route.upstream.config
   return host === 'preserve' ? target.host : host === 'target' ? own : host

@@ -86,7 +86,7 @@ class ClientConnection implements OpenConnection, WatchedConnection {
     this.#scheduler = scheduler
   }
 
-  /** What is idle, its protocol knows. */
+  /** Nothing to do: the protocol's own entry in the registry knows whether it is idle. */
   closeIdle(): void {}
 
   close(): void {

@@ -1,12 +1,13 @@
 import type { ConnectionRegistry } from './connection-registry.ts'
 import type { PublicListener } from './public-listener.ts'
 
-/** True from the first moment of the drain on; made before all that asks for it. */
+/** Shared with the parts that behave differently in a drain, and made before them. */
 export interface DrainState {
+  /** True from the first moment on. */
   started: boolean
 }
 
-/** The way out: readiness goes first, then new connections, then what is still open. */
+/** The end of the process: it stops being ready, then takes no new connections, then ends what is still open. */
 export interface Drain {
   /**
    * Stops taking connections after `delayMs`, lets exchanges finish, and breaks off what is left `timeoutMs`

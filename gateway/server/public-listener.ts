@@ -82,7 +82,7 @@ function stagesOf(options: PublicListenerOptions): ConnectionStage[] {
       stallMs: options.requestTimeoutMs,
       scheduler,
       registry,
-      // Before the handshake nothing can be said that a client of TLS would understand.
+      // Before the handshake a client of TLS would not understand an answer.
       busyAnswer: tls === null ? () => problemResponse('overloaded', options.requestId()) : null,
       onFull: options.onFull,
       counts,

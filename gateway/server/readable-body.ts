@@ -14,7 +14,7 @@ export function readBodyOf(request: ReadableRequest, reader: BodyReader): () => 
   }
   request.on('data', onData)
   request.on('end', onEnd)
-  // Stays: an error that comes later must not be one that nobody handles.
+  // Not removed afterwards: an error that comes later must still have a handler.
   request.on('error', (error) => reader.onBrokenOff(error))
   request.on('close', onClose)
   return () => {

@@ -47,7 +47,7 @@ export function createStallSweep(
 function isStalled(connection: WatchedConnection, now: number, stallMs: number): boolean {
   const { socket } = connection
   const buffered = socket.writableLength
-  // Only here one large write that goes out little by little is seen to move.
+  // One large write that goes out little by little changes this number alone.
   const queued = (socket as { _handle?: { writeQueueSize?: number } })._handle?.writeQueueSize ?? 0
   if ((buffered === 0 && queued === 0) || buffered !== connection.buffered || queued !== connection.queued) {
     connection.stuckSince = now

@@ -1,7 +1,7 @@
 import type { AuthDecision } from '../auth/authenticator.ts'
 import type { Origin } from '../auth/authorization.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
-import { answer } from '../exchange/answers.ts'
+import { answerDirectly } from '../exchange/answers.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { type CookieNames, readCookies } from '../http/cookies.ts'
 import { clearCookie, isSameOrigin, type Refresh } from './refresh.ts'
@@ -33,14 +33,14 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
   async function refresh(exchange: Exchange, origin: Origin): Promise<ErrorCode | null> {
     const refreshed = await parts.refresh.byCookie(exchange, origin)
     if (refreshed.kind === 'refused') return refreshed.code
-    if (refreshed.kind === 'refreshed') answer(exchange, 204, refreshed.fields, null)
+    if (refreshed.kind === 'refreshed') answerDirectly(exchange, 204, refreshed.fields, null)
     return null
   }
 
   async function logout(exchange: Exchange, origin: Origin): Promise<ErrorCode | null> {
     const refusal = await endSession(exchange, origin)
     if (refusal !== null) return refusal
-    answer(
+    answerDirectly(
       exchange,
       204,
       [...clearCookie(cookies.access, origin), ...clearCookie(cookies.refresh, origin)],

@@ -23,7 +23,7 @@ export interface ExchangeSpanParts {
   readonly now: () => number
 }
 
-/** Methods that may be told as they are; others are a client's invention (OpenTelemetry, HTTP conventions). */
+/** Methods that spans name as they are; others are reported as `_OTHER` (OpenTelemetry, HTTP conventions). */
 const KNOWN_METHODS = new Set([
   'GET',
   'HEAD',
@@ -37,8 +37,8 @@ const KNOWN_METHODS = new Set([
 ])
 
 /**
- * The spans of one exchange, with the attributes of OpenTelemetry's conventions for HTTP. Who the user is, is in
- * none of them: traces are kept where others look than those who may see identities.
+ * The spans of one exchange, with the attributes of OpenTelemetry's conventions for HTTP. None of
+ * them says who the user is: traces are read by people who may not see identities.
  */
 export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
   const { record, tracer, span, now } = parts

@@ -28,7 +28,7 @@ export interface OtlpTracingParts {
   readonly settings: TracingSettings
   readonly version: string
   readonly ids: Pick<TraceIds, 'spanId'>
-  /** Spans by what became of them. */
+  /** Counts spans by whether they were exported. */
   readonly counts: SpanCounts
   /** How the collector's name becomes addresses. */
   readonly lookup: LookupFunction
@@ -48,7 +48,7 @@ export interface SpanCounts {
 /** What a client sends must not make spans large: its header fields may have kilobytes each. */
 const MAX_ATTRIBUTE_CHARACTERS = 2048
 
-/** How long the way out waits for the collector. */
+/** Milliseconds for which the end of the process waits for the collector. */
 const CLOSE_MS = 2000
 
 /**

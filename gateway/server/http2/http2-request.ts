@@ -19,7 +19,7 @@ export class Http2Request extends Readable implements InboundRequest {
   readonly socket: TLSSocket
   /** No field announces a body here; it follows where the stream did not end with the head. */
   readonly hasBody: boolean
-  /** Frames have one reading (RFC 9113, section 8.1). */
+  /** Frames delimit a body in one way only (RFC 9113, section 8.1). */
   readonly framingProblem = null
   complete: boolean
   readonly #stream: ServerHttp2Stream
@@ -74,7 +74,10 @@ export class Http2Request extends Readable implements InboundRequest {
     this.destroy(Object.assign(new Error('the client reset its stream'), { code: 'ECONNRESET' }))
   }
 
-  /** The response is whole. Throws away what still comes of the request, until the client's window is used up: then it has to wait. */
+  /**
+   * To be called once the response is whole: throws away what still arrives of the request, until the client's window is
+   * used up and it has to wait.
+   */
   discardLate(): void {
     const stream = this.#stream
     let left = DISCARDED_BYTES

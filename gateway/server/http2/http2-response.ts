@@ -29,7 +29,7 @@ export class Http2Response implements InboundResponse {
   #fields: readonly string[] = []
   #trailers: readonly (readonly [string, string])[] = []
   #responded = false
-  /** The answer's last piece is that of its trailers, be there none. */
+  /** The stream ends with a block of trailers, which may be empty. */
   #awaitsTrailers = false
 
   constructor(
@@ -132,7 +132,7 @@ export class Http2Response implements InboundResponse {
     try {
       this.#stream.sendTrailers(groupFields(this.#trailers.flat()))
     } catch {
-      // An event's handler: what it throws ends the process. Without its trailers the answer is not whole.
+      // What an event's handler throws would end the process. Without its trailers the answer is not whole.
       this.abort()
       return
     }

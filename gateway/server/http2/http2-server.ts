@@ -12,7 +12,7 @@ import type { ConnectionRegistry } from '../connection-registry.ts'
 import { readHttp2Head } from './http2-head.ts'
 import { Http2Request } from './http2-request.ts'
 import { Http2Response } from './http2-response.ts'
-import { endingOf } from './session-ending.ts'
+import { createSessionEnding } from './session-ending.ts'
 
 export interface Http2Limits {
   readonly maxHeaderBytes: number
@@ -37,12 +37,12 @@ export function createHttp2Server(
 
   function serve(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
-    const ending = endingOf(session, socket, limits)
+    const ending = createSessionEnding(session, socket, limits)
     // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
     const deregister = registry.register({ closeIdle: ending.leave, close: () => session.destroy() })
     session.once('close', () => {
       deregister()
-      ending.over()
+      ending.onSessionClosed()
     })
     // The connection has gone, or broke the protocol: each of its streams gets an event of its own.
     session.on('error', () => {})
@@ -51,10 +51,10 @@ export function createHttp2Server(
       if (ending.streams === 0) ending.leave()
       else session.setTimeout(limits.keepAliveTimeoutMs)
     })
-    session.on('goaway', ending.bound)
+    session.on('goaway', ending.limitClosing)
     session.on('stream', (stream, fields, _flags, raw) => {
-      ending.begun()
-      stream.once('close', ending.ended)
+      ending.onStreamOpened()
+      stream.once('close', ending.onStreamClosed)
       accept(stream, { fields, raw: raw as unknown as string[], socket })
     })
   }
@@ -65,7 +65,7 @@ export function createHttp2Server(
     const request = new Http2Request(stream, head, socket)
     const expectation = fields.expect?.toLowerCase()
     const response = new Http2Response(stream, request, expectation !== undefined && request.hasBody)
-    boundStream(stream, { request, response }, limits)
+    limitStream(stream, { request, response }, limits)
     const refusal =
       head.refusal ??
       (expectation === undefined || expectation === '100-continue' ? null : 'expectation_failed')
@@ -83,8 +83,8 @@ interface StreamHead {
   readonly socket: TLSSocket
 }
 
-/** A client may hold a stream neither by a body that does not end nor by an answer that it does not take. */
-function boundStream(
+/** Ends a stream whose body does not arrive in time, or whose answer the client does not read. */
+function limitStream(
   stream: ServerHttp2Stream,
   { request, response }: { readonly request: Http2Request; readonly response: Http2Response },
   { requestTimeoutMs, scheduler }: Http2Limits,
@@ -110,7 +110,8 @@ function sessionOptions(limits: Http2Limits): ServerOptions {
     settings: {
       enablePush: false,
       maxConcurrentStreams: MAX_STREAMS,
-      // Once the client has confirmed it, past it a stream is refused with ENHANCE_YOUR_CALM (header bombs by HPACK count at their full size).
+      // Once the client has confirmed it, a stream past it is refused with ENHANCE_YOUR_CALM. Header bombs by HPACK count
+      // at their full size.
       maxHeaderListSize: limits.maxHeaderBytes,
     },
     maxHeaderListPairs: limits.maxHeaderFields,
@@ -122,7 +123,7 @@ function sessionOptions(limits: Http2Limits): ServerOptions {
     streamResetBurst: 1000,
     streamResetRate: 33,
     maxSessionMemory: 10,
-    // An upstream may say twice what should be said once; it passes as over HTTP/1.1.
+    // An upstream may repeat a field that should occur once; it passes as over HTTP/1.1.
     strictSingleValueFields: false,
   } as ServerOptions
 }

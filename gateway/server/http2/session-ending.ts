@@ -11,45 +11,45 @@ export interface EndingLimits {
 /** How long a client may take to close what the gateway has closed. */
 const LEAVE_MS = 1000
 
-/** How a connection comes to its end. */
-export interface Ending {
-  /** Those that are open. */
+/** How a connection of HTTP/2 ends. */
+export interface SessionEnding {
+  /** How many are open. */
   readonly streams: number
-  begun(): void
-  ended(): void
+  onStreamOpened(): void
+  onStreamClosed(): void
   /** Tells the client that the gateway is leaving; the connection ends once its streams are over. */
   leave(): void
-  /** It will end: a client that does not close it is not waited for without end. */
-  bound(): void
-  over(): void
+  /** The connection will end: from now on the client has a limited time to close it. */
+  limitClosing(): void
+  onSessionClosed(): void
 }
 
 /**
  * Node closes its half of a connection and waits for the client's. Closed for good too early, what the kernel has not
- * sent yet is lost with it. An idle client is asked by a PING, which is answered by who has got all that came before it
- * (RFC 9113, section 6.7); whoever does not answer, or does not close after its last stream, is given the time that a
- * client may take for an answer.
+ * sent yet is lost with it. An idle client is sent a PING; its answer shows that all that was sent before has arrived
+ * (RFC 9113, section 6.7). A client that does not answer, or does not close after its last stream, is given the time
+ * that a client may take to read an answer.
  */
-export function endingOf(
+export function createSessionEnding(
   session: ServerHttp2Session,
   socket: TLSSocket,
   { requestTimeoutMs, scheduler }: EndingLimits,
-): Ending {
+): SessionEnding {
   let streams = 0
   let begun = 0
   let idleSince = scheduler.now()
   let leaving = false
   let cancel: (() => void) | null = null
 
-  function bound(): void {
-    cancel ??= scheduler.after(requestTimeoutMs, late)
+  function limitClosing(): void {
+    cancel ??= scheduler.after(requestTimeoutMs, onLate)
   }
 
-  /** As long as a client may take for its answer it may take for the rest of its last one. */
-  function late(): void {
+  /** A client has as long for the rest of its last answer as for any answer. */
+  function onLate(): void {
     const left = streams > 0 ? requestTimeoutMs : idleSince + requestTimeoutMs - scheduler.now()
     if (left <= 0) socket.destroy()
-    else cancel = scheduler.after(left, late)
+    else cancel = scheduler.after(left, onLate)
   }
 
   function close(everythingArrived: boolean): void {
@@ -60,8 +60,8 @@ export function endingOf(
     cancel = scheduler.after(LEAVE_MS, () => socket.destroy())
   }
 
-  /** The answer to a PING says nothing of what was sent after it. */
-  function askAndClose(): void {
+  /** The answer to a PING does not cover what was sent after it. */
+  function pingAndClose(): void {
     const before = begun
     session.ping((error) => close(error === null && begun === before))
   }
@@ -70,24 +70,24 @@ export function endingOf(
     get streams() {
       return streams
     },
-    begun() {
+    onStreamOpened() {
       begun++
       streams++
     },
-    ended() {
+    onStreamClosed() {
       streams--
       idleSince = scheduler.now()
     },
     leave() {
       if (leaving || session.destroyed) return
       leaving = true
-      bound()
-      // Once there was a GOAWAY, Node reads on only as long as a stream is open: it has to be asked before.
+      limitClosing()
+      // After a GOAWAY Node reads on only as long as a stream is open, so the PING has to come before it.
       if (begun === 0) close(true)
       else if (streams > 0 || session.closed) close(false)
-      else askAndClose()
+      else pingAndClose()
     },
-    bound,
-    over: () => cancel?.(),
+    limitClosing,
+    onSessionClosed: () => cancel?.(),
   }
 }

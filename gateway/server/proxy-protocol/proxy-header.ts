@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net'
 
-/** What the beginning of a connection says of the client behind a balancer. */
+/** The header that a load balancer puts before a client's bytes, as far as it was read. */
 export type ProxyHeader =
   /** All bytes so far fit, and more have to come. */
   | { readonly kind: 'incomplete' }
@@ -9,7 +9,10 @@ export type ProxyHeader =
       readonly kind: 'whole'
       /** Bytes of it; what follows is the client's. */
       readonly length: number
-      /** The client's address; null where the balancer speaks for itself, or of no address on the Internet. */
+      /**
+       * The client's address; null where the balancer connects on its own behalf, or for a client without an Internet
+       * address.
+       */
       readonly address: string | null
     }
 
@@ -25,17 +28,17 @@ const V2_FIXED = 16
 const V2_MAX = 4096
 
 /**
- * Reads a header of the PROXY protocol (haproxy.org, doc/proxy-protocol.txt), version 1 or 2, strictly: what comes
- * from a peer that is trusted and is still not whole and right is no header.
+ * Reads a header of the PROXY protocol (haproxy.org, doc/proxy-protocol.txt), version 1 or 2, and
+ * refuses what deviates from it.
  */
 export function readProxyHeader(bytes: Buffer): ProxyHeader {
-  if (begins(bytes, V2_BEGIN)) return bytes.length < V2_FIXED ? INCOMPLETE : readVersion2(bytes)
-  if (begins(bytes, V1_BEGIN)) return readVersion1(bytes)
+  if (mayBegin(bytes, V2_BEGIN)) return bytes.length < V2_FIXED ? INCOMPLETE : readVersion2(bytes)
+  if (mayBegin(bytes, V1_BEGIN)) return readVersion1(bytes)
   return bad('neither version of the header')
 }
 
-/** True also where the bytes may still become it. */
-function begins(bytes: Buffer, signature: Buffer): boolean {
+/** True also where more bytes are needed to know. */
+function mayBegin(bytes: Buffer, signature: Buffer): boolean {
   const length = Math.min(bytes.length, signature.length)
   return bytes.compare(signature, 0, length, 0, length) === 0
 }
@@ -55,7 +58,7 @@ function readVersion1(bytes: Buffer): ProxyHeader {
   return { kind: 'whole', length, address: source }
 }
 
-/** A zone (`fe80::1%eth0`) names an interface of the balancer's. */
+/** A zone (`fe80::1%eth0`) would name an interface of the balancer, which means nothing here. */
 function isPlainIPv6(text: string): boolean {
   return isIPv6(text) && !text.includes('%')
 }
@@ -88,7 +91,7 @@ function readVersion2(bytes: Buffer): ProxyHeader {
   if (version !== 2 || command > 1) return bad('a version or command that is not known')
   if (length > V2_MAX) return bad(`a header of ${length} bytes`)
   const needed = V2_ADDRESSES[family]
-  // A balancer that checks our health speaks for itself, whatever addresses it fills in.
+  // LOCAL: a health check by the balancer itself, whatever addresses it fills in (section 2.2).
   if (command === 0) return bytes.length < length ? INCOMPLETE : { kind: 'whole', length, address: null }
   if (needed === undefined) return bad('a family or transport that is not known')
   if (rest < needed) return bad('addresses that are cut short')
@@ -102,7 +105,7 @@ function version2Address(bytes: Buffer, family: number): string | null {
   const mapped = bytes.indexOf(V4_MAPPED) === V2_FIXED
   if (mapped) return bytes.subarray(V2_FIXED + V4_MAPPED.length, V2_FIXED + 16).join('.')
   const groups = Array.from({ length: 8 }, (_, n) => bytes.readUInt16BE(V2_FIXED + 2 * n).toString(16))
-  // The shortest form, as sockets tell it (RFC 5952).
+  // The shortest form, as `node:net` reports addresses (RFC 5952).
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }
 

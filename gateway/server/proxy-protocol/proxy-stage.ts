@@ -19,8 +19,8 @@ export interface ProxyProtocolOptions {
 
 /**
  * Takes the PROXY protocol's header off each connection that comes from a trusted peer, before anything else is read
- * of it. Without one such a connection is closed: who is trusted to speak for others must say for whom. Others are
- * served as what they are; a header of theirs is no request, and refused as such.
+ * of it. Such a connection without a header is closed: its client would be unknown. Connections of other peers are
+ * served without one; a header of theirs is not a request, and is refused as such.
  */
 export function readProxyHeaders(options: ProxyProtocolOptions): ConnectionStage {
   return (next) => (socket) => {

@@ -31,7 +31,7 @@ export interface CertificateStoreParts {
   readonly scheduler: Scheduler
   /** Epoch milliseconds. */
   readonly wallClock: () => number
-  /** Told after each change, for new connections to get what is in force. */
+  /** Called after each change, so that new connections get what is in force. */
   readonly onChange: (store: CertificateStore) => void
   readonly log: Log
 }
@@ -61,8 +61,11 @@ const WARN_AGAIN_MS = 86_400_000
 export function openCertificates(parts: CertificateStoreParts): CertificateStore {
   const { source, scheduler, wallClock, log } = parts
   const entries = new Map<string, Entry>()
-  /** Files that cannot be used, by name and as they were seen; told once, in case they are only half written. */
-  const bad = new Map<string, { readonly mark: string; told: boolean }>()
+  /**
+   * Files that cannot be used, by name and as they were seen. One is logged when it is seen so for the second time: at
+   * the first it may have been half written.
+   */
+  const bad = new Map<string, { readonly mark: string; logged: boolean }>()
   let folderFault = ''
   let index = indexOf([], source)
 
@@ -98,14 +101,14 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     entries.set(files.name, { certificate, mark, absent: false, warnedAt: -Infinity })
   }
 
-  function look(): void {
+  function checkFiles(): void {
     const found = present()
     const changed = found === null ? false : [...found.map(refresh), dropAbsent(found)].some(Boolean)
     if (changed) {
       index = indexOf(store.all, source)
       parts.onChange(store)
     }
-    warnOfEnds()
+    warnOfExpiry()
   }
 
   /** Null where the folder cannot be read: nothing changes then. */
@@ -138,23 +141,23 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       return true
     } catch (error) {
       const after = entry === undefined ? 'it is left out' : 'the old one stays in force'
-      tellBad(files, mark, () => {
+      logOnce(files, mark, () => {
         log.error({ file: files.certFile, err: error }, `the new certificate is not usable; ${after}`)
       })
       return false
     }
   }
 
-  function tellBad({ name }: PairFiles, mark: string, tell: () => void): void {
+  function logOnce({ name }: PairFiles, mark: string, log: () => void): void {
     const before = bad.get(name)
-    if (before?.mark !== mark) bad.set(name, { mark, told: false })
-    else if (!before.told) {
-      before.told = true
-      tell()
+    if (before?.mark !== mark) bad.set(name, { mark, logged: false })
+    else if (!before.logged) {
+      before.logged = true
+      log()
     }
   }
 
-  /** Nobody is served better by a certificate that clients refuse than by the one before it. */
+  /** A certificate that clients would refuse does not replace one that they accept. @throws CertificateError */
   function usableNow(next: Certificate, before: Certificate | undefined): Certificate {
     const now = wallClock()
     const { certFile } = next.files
@@ -183,7 +186,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     return dropped
   }
 
-  function warnOfEnds(): void {
+  function warnOfExpiry(): void {
     const now = wallClock()
     for (const entry of entries.values()) {
       const { expiresAt, files } = entry.certificate
@@ -195,8 +198,8 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
   }
 
   loadAll()
-  warnOfEnds()
-  const stop = repeat(scheduler, WATCH_MS, look)
+  warnOfExpiry()
+  const stop = repeat(scheduler, WATCH_MS, checkFiles)
   return store
 }
 

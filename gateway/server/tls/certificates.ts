@@ -7,7 +7,7 @@ import { UnusableError } from '../../core/unusable-error.ts'
 
 /** Where a certificate chain and its key are, PEM; both may be the same file. */
 export interface PairFiles {
-  /** Tells it from the others: the certificate's file, for those of the folder relative to that. */
+  /** Unique among the pairs: the certificate's file, relative to the folder where it is in one. */
   readonly name: string
   readonly certFile: string
   readonly keyFile: string
@@ -56,7 +56,7 @@ export function loadCertificate(files: PairFiles): Certificate {
   }
 }
 
-/** `DNS:a.example.com, IP Address:…`; what needs quotes there is no name that a client could ask for. */
+/** Reads `DNS:a.example.com, IP Address:…`; a value in quotes is not a name that a client could ask for. */
 function dnsNames(alternative: string): string[] {
   return alternative
     .split(', ')

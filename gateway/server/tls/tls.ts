@@ -6,7 +6,7 @@ import type { CertificateStore } from './certificate-store.ts'
 
 /**
  * TLS 1.2 only with forward secrecy and AEAD (RFC 9325, section 4.2), which are also those that HTTP/2 allows
- * (RFC 9113, section 9.2.2). The client's order counts: a phone knows whether it is quicker at ChaCha20.
+ * (RFC 9113, section 9.2.2). The client's order decides: a phone knows whether it is quicker at ChaCha20.
  */
 const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
@@ -20,7 +20,7 @@ const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
-/** For so long a session may be resumed, and its ticket's key is in use. */
+/** Seconds for which a session may be resumed, and for which a ticket key is in use. */
 const TICKETS_S = 12 * 3600
 
 /** What all contexts of the listener have in common; replacing one must not change it. */
@@ -69,7 +69,7 @@ export function terminateTls({ server }: TlsTermination, onFailed: () => void): 
     server.on('secureConnection', next)
     server.on('tlsClientError', (_error, socket) => {
       onFailed()
-      // Nothing can be said to a client whose handshake is not done.
+      // A client whose handshake is not done cannot be sent an answer.
       socket.destroy()
     })
     return (socket) => server.emit('connection', socket)
@@ -77,14 +77,14 @@ export function terminateTls({ server }: TlsTermination, onFailed: () => void): 
 }
 
 export interface TicketParts {
-  /** What all who serve the same clients share; null: known to this process alone. */
+  /** Shared by all instances that serve the same clients; null for one that only this process knows. */
   readonly secret: string | null
   readonly scheduler: Scheduler
   /** Epoch milliseconds. */
   readonly wallClock: () => number
 }
 
-/** Looks at the clock so often. */
+/** How often the clock is checked. */
 const TICK_MS = 60_000
 
 /**

@@ -1,4 +1,4 @@
-/** What an attempt uses of the client's side of an exchange; the listeners implement it through `exchange/inbound.ts`. */
+/** What an attempt uses of the client's side of an exchange. Listeners implement it through `exchange/inbound.ts`. */
 export interface AttemptClient {
   readonly request: ClientRequest
   readonly response: ClientResponse

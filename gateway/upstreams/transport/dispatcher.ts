@@ -34,7 +34,7 @@ export interface TargetConnections {
    * from the request's `Host`, which is the client's word.
    */
   readonly servername: string | null
-  /** True while a connection is breaking off: an answer that ends in this very turn was cut short. */
+  /** True while a connection is breaking off: an answer that ends in this same tick was cut short. */
   readonly breaking: boolean
   /** Each exchange on a connection of its own, made for it. */
   readonly fresh: TargetConnections
@@ -48,7 +48,7 @@ export interface TargetConnections {
  * Opens nothing yet; connections are made as exchanges need them and are kept for the next ones.
  *
  * undici takes a reset at the end of an answer without a length for that answer's proper end. The connector
- * here sees the socket's error first and says so through `breaking`, so that a short answer never looks whole.
+ * here sees the socket's error first and sets `breaking`, so that a short answer never looks whole.
  */
 export function createTargetConnections(options: DispatcherOptions): TargetConnections {
   const connect = createConnector(options)
@@ -161,14 +161,14 @@ function createConnector(options: DispatcherOptions): Connector {
     preferH2: options.http2,
     ...(socketPath === null ? {} : { socketPath }),
     lookup: options.lookup,
-    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 would else switch the check of the certificate off.
+    // Explicit, because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise switch the check of the certificate off.
     rejectUnauthorized: true,
     ...(origin.startsWith('http:') && !options.http2
       ? { onread: readInto(Buffer.allocUnsafeSlow(READ_BYTES)) }
       : {}),
     ...tlsFiles(options.tls),
   } as Parameters<typeof buildConnector>[0])
-  // Whatever name the exchange brought, the certificate is judged by the target's.
+  // The certificate is checked against the target's name, whatever name the exchange brought.
   return (opts, callback) => connect({ ...opts, servername } as Parameters<Connector>[0], callback)
 }
 

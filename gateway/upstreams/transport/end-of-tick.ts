@@ -1,20 +1,20 @@
-/** Has something to do once this turn of the event loop has read all that had arrived. */
+/** Has work to do once this tick of the event loop has read all that had arrived. */
 export interface Deferred {
-  /** The next one of the same turn; the turn's end keeps it. */
+  /** The next one of the same tick; `EndOfTick` maintains it. */
   nextDeferred: Deferred | null
   /** Must not throw. */
   onEndOfTick(): void
 }
 
 export interface EndOfTick {
-  /** Each is told once, in the order in which they came. One that waits already must not come again. */
+  /** Calls each once, in the order in which they were added. One that waits already must not be added again. */
   add(deferred: Deferred): void
 }
 
 /**
- * Writes of one turn, done together at its end, in place of each as its answer is read: a reader that a write has
- * woken is still awake for the next one. On loopback that is a seventh of what a proxy of two sockets costs at all.
- * A chain of its members, since an array would be made anew in each turn.
+ * Writes of one tick are done together at its end, instead of each as its answer is read: a reader that one write has
+ * woken is still awake for the next one. On loopback that saves a seventh of what a proxy of two sockets costs.
+ * The members form a linked list, since an array would be allocated anew in each tick.
  */
 export function createEndOfTick(): EndOfTick {
   let first: Deferred | null = null

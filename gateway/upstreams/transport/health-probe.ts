@@ -11,8 +11,8 @@ export interface HealthProbe {
 }
 
 /**
- * Checks on connections of their own, each on a new one: a target whose connections are all busy is not for that
- * unwell, nor one that has closed an idle connection.
+ * Checks on connections of their own, each on a new one: a target whose connections are all busy is not
+ * unhealthy because of that, nor is one that has closed an idle connection.
  */
 export function createHealthProbe(target: {
   readonly url: string

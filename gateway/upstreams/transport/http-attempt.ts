@@ -34,7 +34,7 @@ const CUT_SHORT = Object.assign(new Error('the answer was cut short'), { code: '
 
 /**
  * Sends one request to one target and streams the answer to the client, with backpressure both ways.
- * Never rejects: what became of it is the outcome. Where that is a failure before the answer began, nothing
+ * Never rejects: failures are outcomes. Where that is a failure before the answer began, nothing
  * was written to the client; after that the caller has to abort the client's response.
  */
 export function forwardHttp(
@@ -98,7 +98,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     if (this.#parts.client.response.writableFinished) return
     this.#clientGone = true
     this.#controller?.abort(CLIENT_GONE)
-    // Not yet on a connection: undici tells of the abort when it gets there, the client need not wait for it.
+    // Without a connection yet undici reports the abort late, and the outcome need not wait for it.
     if (this.#controller === null) this.#settle({ kind: 'client-gone' })
   }
 
@@ -179,7 +179,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     if (rawTrailers !== undefined && rawTrailers !== null)
       addTrailers(client.response, flatFields(rawTrailers))
     this.#ended = true
-    // Node holds a piece that was written in this tick back until the tick's end; the response's end belongs to the same write.
+    // Node holds a piece that was written in this tick back until the tick's end. The end belongs to the same write.
     if (this.#whole === null && client.record.bytesOut > 0) this.#finish()
     else this.#awaitEndOfTick()
   }
@@ -207,7 +207,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
       this.#settle({ kind: 'body-too-large' })
       return
     }
-    // The client's own breaking off comes back through the body's stream; it is no fault of the target's.
+    // That the client broke off comes back through the body's stream, and is not the target's failure.
     if (this.#clientGone || request.brokenOff || response.destroyed) {
       this.#settle({ kind: 'client-gone' })
       return

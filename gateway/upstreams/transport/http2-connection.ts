@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream'
 import { addField, createFieldGroups } from '../../http/field-groups.ts'
 import type { Dispatcher } from './undici.ts'
 
-/** What the hop and the health check use of a dispatcher. */
+/** What an attempt and a health check use of a dispatcher. */
 export interface TargetDispatcher {
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): unknown
   /** Lets exchanges finish first. */
@@ -59,10 +59,10 @@ export function createHttp2Connection(options: Http2Options): TargetDispatcher {
     const opened = connectHttp2(options.origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
-      // A client may say twice what should be said once; it passes as over HTTP/1.1, and is no fault of the target's.
+      // A client may repeat a field that should occur once; it passes as over HTTP/1.1, and is not the target's failure.
       strictSingleValueFields: false,
     } as ClientSessionOptions)
-    // Each stream is told by an error of its own.
+    // Each stream gets an error of its own.
     opened.on('error', () => {})
     opened.once('connect', () => opened.setLocalWindowSize(CONNECTION_WINDOW))
     session?.close()
@@ -162,15 +162,15 @@ class Http2Exchange implements Dispatcher.DispatchController {
       this.#answered = true
       this.#limit(stream, this.#options.idleMs)
       this.#onHead(Number(headers[':status']), raw as never)
-      // Told in the same turn, so that it ends with its head for the client too: gRPC asks that of an answer that
-      // is nothing but trailers.
+      // Concluded in the same tick, so that it ends with its head for the client too: gRPC requires that of a response
+      // that is nothing but trailers.
       if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#conclude()
     })
     stream.on('data', (chunk: Buffer) => this.#handler.onResponseData?.(this, chunk))
     stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
       this.rawTrailers = withoutPseudo(raw)
     })
-    // Trailers that came with the end are told of in this turn, but behind it.
+    // The event for trailers that came with the end follows in this tick.
     stream.once('end', () => setImmediate(() => this.#finish(stream)))
     stream.on('error', (error) => this.#fail(error))
     stream.once('close', () => setImmediate(() => this.#finish(stream)))
@@ -201,14 +201,14 @@ class Http2Exchange implements Dispatcher.DispatchController {
       this.#handler.onResponseStarted?.()
       this.#handler.onResponseStart?.(this, status, {}, undefined)
     } catch (error) {
-      // A head that the client's side cannot be given. undici takes it so, too; thrown on it would end the process.
+      // A head that the client's side cannot be given. undici does so too; thrown on, the error would end the process.
       this.#fail(error as Error)
     }
   }
 
   #finish(stream: ClientHttp2Stream): void {
     if (this.#done) return
-    // A stream that was reset ends, too; only this tells it from one that is whole.
+    // A stream that was reset ends, too; only this distinguishes it from a whole one.
     if (!this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR || !stream.readableEnded) {
       this.#fail(Object.assign(new Error('the stream was reset'), { code: 'ECONNRESET' }))
       return
@@ -258,7 +258,7 @@ function requestFields(request: Dispatcher.DispatchOptions, origin: string) {
     ':scheme': origin.slice(0, origin.indexOf(':')),
     ':authority': host,
     ':path': request.path,
-    // Servers of gRPC ask for it, and trailers do pass.
+    // Servers of gRPC require it, and trailers do pass.
     te: 'trailers',
   }
 }

@@ -19,7 +19,7 @@ export class RequestBody extends Readable implements BodyReader {
   #taken = 0
   #stopReading: (() => void) | null = null
 
-  /** @param onBytes told of each piece that is taken from the client */
+  /** @param onBytes called for each piece that is taken from the client, with its size */
   constructor(request: ClientRequest, maxBytes: number, onBytes: (bytes: number) => void) {
     super()
     this.#request = request

@@ -25,8 +25,8 @@ const TIMED_OUT = new Set([
 
 const RESET = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'UND_ERR_CLOSED', 'UND_ERR_DESTROYED'])
 
-/** undici's words for an answer that nobody asked for, which it reports as a socket error. */
-const UNASKED = new Set(['bad response', 'bad upgrade'])
+/** undici's messages for an unsolicited answer, which it reports as a socket error. */
+const UNSOLICITED = new Set(['bad response', 'bad upgrade'])
 
 /**
  * The one mapping from what a transport reports to the gateway's codes.
@@ -37,7 +37,7 @@ export function upstreamErrorCode(error: unknown): ErrorCode {
   const { code, message } = asError(error)
   if (isConnectError(error)) return TIMED_OUT.has(code) ? 'upstream_timeout' : 'upstream_unreachable'
   if (TIMED_OUT.has(code)) return 'upstream_timeout'
-  if (code === 'UND_ERR_SOCKET') return UNASKED.has(message) ? 'upstream_invalid' : 'upstream_reset'
+  if (code === 'UND_ERR_SOCKET') return UNSOLICITED.has(message) ? 'upstream_invalid' : 'upstream_reset'
   if (RESET.has(code) || code.startsWith('ERR_HTTP2_')) return 'upstream_reset'
   if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return 'upstream_invalid'
   return code === '' ? 'upstream_invalid' : 'upstream_unreachable'

@@ -52,7 +52,7 @@ export interface UpgradeAttempts {
   close(): void
 }
 
-/** Forwards WebSocket handshakes to one target by http-proxy-3, whose pipe between the sockets it is. */
+/** Forwards WebSocket handshakes to one target by http-proxy-3, which also pipes between the two sockets. */
 export function createUpgradeAttempts(target: UpgradeTarget): UpgradeAttempts {
   const { origin, socketPath } = parseTargetAddress(target.url)
   const secure = origin.startsWith('https:')
@@ -76,7 +76,7 @@ export function createUpgradeAttempts(target: UpgradeTarget): UpgradeAttempts {
     } as never,
     agent,
     prependPath: false,
-    // The file's word: an untrusted certificate is a fault; there is no way to switch that off.
+    // An untrusted certificate is a failure; no setting switches that off.
     secure: true,
     connectTimeout: target.connectMs,
   })
@@ -127,7 +127,7 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       upstreamSocket.setTimeout(0)
       answer.headers = groupFields(switchedFields(answer.rawHeaders, request))
       upstreamSocket.once('error', () => socket.destroy())
-      // A WebSocket has no half-closed state (RFC 6455, section 7.1.1): who has sent all that he will has gone.
+      // A WebSocket has no half-closed state (RFC 6455, section 7.1.1): a side that has sent its last byte has left.
       socket.once('end', () => upstreamSocket.destroySoon())
       upstreamSocket.once('end', () => (socket as Socket).destroySoon())
       onOpen(() => {
@@ -136,7 +136,7 @@ function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOu
       })
     })
     // Before the switch http-proxy-3 would close the client's connection on an error and re-join the fields of
-    // an answer. Both are the gateway's to answer, as for any other request.
+    // an answer. The gateway handles both itself, as for any other request.
     started.removeAllListeners('error')
     started.on('error', (error) => {
       if (opened) return
@@ -187,7 +187,7 @@ function watchForLeaving(socket: Duplex): () => void {
 /** What went to and came from the target since the switch, of which `early` was read with its head. */
 function countFrames(target: Socket, early: Buffer, { socket, record }: UpgradeRequest): void {
   const before = { in: target.bytesWritten, out: target.bytesRead - early.length }
-  // Ahead of all who ask for it when the client's connection closes.
+  // Before all other listeners, which read these counts when the client's connection closes.
   socket.prependOnceListener('close', () => {
     record.bytesIn = target.bytesWritten - before.in
     record.bytesOut = target.bytesRead - before.out

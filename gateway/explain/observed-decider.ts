@@ -12,8 +12,8 @@ import type { Settings } from '../settings/values.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { createDryRefresh } from './dry-refresh.ts'
 
-/** What a decision went by. */
-export interface Seen {
+/** What a decision was based on. */
+export interface Observed {
   /** Rows of the table, in the order in which they were asked for. */
   readonly rows: readonly TokenRow[]
   /** Null where the route asks for no token. */
@@ -22,7 +22,7 @@ export interface Seen {
   readonly refreshed: boolean
 }
 
-export interface WitnessParts {
+export interface ObservedDeciderParts {
   readonly settings: Settings
   readonly cookies: CookieNames
   readonly verifier: TokenVerifier
@@ -34,11 +34,14 @@ export interface WitnessParts {
 /** A first connection, with TLS and the catalogue, may take longer than a look-up on one that is open. */
 const LEAST_TIMEOUT_MS = 3000
 
-/** The gateway's decider for one request, and what it sees on its way. */
-export function createWitness(parts: WitnessParts): { readonly decider: Decider; readonly seen: Seen } {
+/** The gateway's decider for one request, and what it finds out meanwhile. */
+export function createObservedDecider(parts: ObservedDeciderParts): {
+  readonly decider: Decider
+  readonly observed: Observed
+} {
   const { settings, cookies, verifier, scheduler } = parts
   const rows: TokenRow[] = []
-  const seen: { rows: TokenRow[]; auth: AuthDecision | null; refreshed: boolean } = {
+  const observed: { rows: TokenRow[]; auth: AuthDecision | null; refreshed: boolean } = {
     rows,
     auth: null,
     refreshed: false,
@@ -69,7 +72,7 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
     authenticator: {
       authenticate(cookie, onFound) {
         authenticator.authenticate(cookie, (found) => {
-          seen.auth = found
+          observed.auth = found
           onFound(found)
         })
       },
@@ -84,13 +87,13 @@ export function createWitness(parts: WitnessParts): { readonly decider: Decider;
       refresh &&
       (async (exchange, origin, refusal) => {
         const decision = await refresh(exchange, origin, refusal)
-        seen.refreshed = decision.kind === 'authenticated'
-        seen.auth = decision
+        observed.refreshed = decision.kind === 'authenticated'
+        observed.auth = decision
         return decision
       }),
     metrics: parts.metrics,
     log: SILENT_LOG,
     now: scheduler.now,
   })
-  return { decider, seen }
+  return { decider, observed }
 }

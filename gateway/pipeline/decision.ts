@@ -1,5 +1,5 @@
 import { ANONYMOUS, type AuthDecision, type Identity } from '../auth/authenticator.ts'
-import { mandateAllowed, originAllowed } from '../auth/authorization.ts'
+import { mandateAllowed, type Origin, originAllowed } from '../auth/authorization.ts'
 import { identityHeaders } from '../auth/identity-headers.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -21,9 +21,7 @@ export interface DeciderParts {
 }
 
 /** The request's own origin, and whether it asks to switch over. */
-export interface RequestOrigin {
-  readonly scheme: string
-  readonly host: string
+export interface RequestOrigin extends Origin {
   readonly upgrade: boolean
 }
 

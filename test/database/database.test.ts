@@ -187,10 +187,10 @@ t.test(
 t.test(
   'a listener that sends nothing, or no PostgreSQL, fails a query by its deadline at the latest',
   async (t) => {
-    for (const words of [null, 'HTTP/1.1 400 Bad Request\r\n\r\n']) {
+    for (const reply of [null, 'HTTP/1.1 400 Bad Request\r\n\r\n']) {
       const strange = createServer((socket) => {
         socket.on('error', () => {})
-        if (words !== null) socket.end(words)
+        if (reply !== null) socket.end(reply)
       })
       strange.listen(0, '127.0.0.1')
       await once(strange, 'listening')

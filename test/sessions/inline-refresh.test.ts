@@ -121,7 +121,7 @@ for (const [what, expired] of [
     t.equal(answer.headers.expires, undefined)
     const active = await activeIds(session.sessionId)
     t.equal(active.length, 2)
-    t.ok(active.includes(headers['x-token-id']), 'the backend is told of the new token')
+    t.ok(active.includes(headers['x-token-id']), 'the backend gets the new token')
     const now = cookies.map((cookie) => cookie.split(';')[0]).join('; ')
     const next = await visit('/page', now, {})
     t.equal(next.status, 200, 'the new cookies are good for everything')

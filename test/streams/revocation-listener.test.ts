@@ -56,7 +56,7 @@ t.test(
     const missed = await openStream()
     const kept = await openStream()
     await revoke(missed.id)
-    t.equal(missed.socket.readyState, WebSocket.OPEN, 'nobody told the gateway')
+    t.equal(missed.socket.readyState, WebSocket.OPEN, 'the gateway got no notification')
     await sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${LISTENER}`
     await missed.closed
     t.equal(kept.socket.readyState, WebSocket.OPEN)
@@ -96,7 +96,7 @@ t.test('after a start without a database each notification is handled once', asy
   const own = await startPostgres()
   t.teardown(() => own.close())
   await own.stop()
-  const told: string[] = []
+  const received: string[] = []
   let faults = 0
   let listens = 0
   const listener = createRevocationListener({
@@ -104,7 +104,7 @@ t.test('after a start without a database each notification is handled once', asy
     channel: 'revoked',
     scheduler: systemScheduler,
     timeoutMs: 1000,
-    onToken: (id) => told.push(id),
+    onToken: (id) => received.push(id),
     onListening: () => listens++,
     onFault: () => faults++,
   })
@@ -116,8 +116,8 @@ t.test('after a start without a database each notification is handled once', asy
   t.teardown(() => admin.end())
   await admin`select pg_notify('revoked', 'one')`
   await admin`select pg_notify('revoked', 'two')`
-  await until(() => told.includes('two'))
-  t.same(told, ['one', 'two'])
+  await until(() => received.includes('two'))
+  t.same(received, ['one', 'two'])
   t.equal(listens, 1)
 })
 
@@ -134,20 +134,20 @@ t.test('notifications are received with every form of DATABASE_URL that look-ups
     `127.0.0.1:1,[::1]:${own.port}`,
     `127.0.0.1:${own.port}`,
   ]) {
-    const told = Promise.withResolvers<string>()
+    const received = Promise.withResolvers<string>()
     const listening = Promise.withResolvers<void>()
     const listener = createRevocationListener({
       databaseUrl: `postgres://gateway@${host}/postgres`,
       channel: 'revoked',
       scheduler: systemScheduler,
       timeoutMs: 1000,
-      onToken: told.resolve,
+      onToken: received.resolve,
       onListening: listening.resolve,
       onFault: () => {},
     })
     await listening.promise
     await admin`select pg_notify('revoked', ${host})`
-    t.equal(await told.promise, host)
+    t.equal(await received.promise, host)
     await listener.close()
   }
 })

@@ -95,8 +95,8 @@ t.test(
     t.ok(grown < 128 * 1024 * 1024, `${grown} bytes more`)
 
     const lines = linesOf(await readUntil(fifo.read, 'nobody read stdout'))
-    const told = lines.find(({ msg }) => msg.startsWith('nobody read stdout'))
-    t.equal(told?.dropped, dropped)
+    const resumed = lines.find(({ msg }) => msg.startsWith('nobody read stdout'))
+    t.equal(resumed?.dropped, dropped)
     t.equal(lines.filter(({ msg }) => msg === 'request').length, 1500 - dropped)
     await ask(1, 'afterwards')
     linesOf(await readUntil(fifo.read, 'q=afterwards'))

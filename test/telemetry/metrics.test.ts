@@ -314,7 +314,7 @@ const EXCUSED = [
 ]
 
 t.test(
-  `promtool has nothing to say but of ${EXCUSED.length} names of prom-client's`,
+  `promtool reports only ${EXCUSED.length} names of prom-client`,
   {
     skip: promtoolIsInstalled()
       ? false

@@ -9,7 +9,7 @@ import { createFakeScheduler } from '../support/fake-scheduler.ts'
 
 const fault = (kind: string): StoreFault => ({ kind, code: kind.toUpperCase(), cause: `because of ${kind}` })
 
-/** The log of a primary whose processes say what the test has them say. */
+/** The log of a primary, with the events of its processes made by the test. */
 function setUp() {
   const scheduler = createFakeScheduler()
   const lines: [string, string, object][] = []

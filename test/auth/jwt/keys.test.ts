@@ -48,17 +48,17 @@ const jwks = (...keys: object[]) => JSON.stringify({ keys })
 /** Opens a ring; what it logs can be awaited. */
 async function open(t: Test, source: KeySource, algorithms: readonly string[] | null = null) {
   const scheduler = createFakeScheduler()
-  const told: string[] = []
+  const messages: string[] = []
   const warnings: string[] = []
-  let onTold = () => {}
-  const tell = (_fields: object, message: string) => {
-    told.push(message)
-    onTold()
+  let onMessage = () => {}
+  const record = (_fields: object, message: string) => {
+    messages.push(message)
+    onMessage()
   }
   const keys = await createKeyRing(source, {
     scheduler,
     fetchJson: () => Promise.reject(new Error('nothing is fetched here')),
-    log: { info: tell, error: tell, warn: (_fields, message) => warnings.push(message) },
+    log: { info: record, error: record, warn: (_fields, message) => warnings.push(message) },
     algorithms,
   })
   t.teardown(() => keys.close())
@@ -73,16 +73,16 @@ async function open(t: Test, source: KeySource, algorithms: readonly string[] | 
   return {
     keys,
     scheduler,
-    told,
+    messages,
     warnings,
     verdict: async (jwt: string) => (await verifier.verify(jwt, 'access')).kind,
-    /** Lets a second pass, and waits for what the ring has to say of its file. */
-    async nextWord() {
+    /** Lets a second pass, and waits for the next message of the ring. */
+    async nextMessage() {
       const { promise, resolve } = Promise.withResolvers<void>()
-      onTold = resolve
+      onMessage = resolve
       await scheduler.advance(1000)
       await promise
-      return told.at(-1)
+      return messages.at(-1)
     },
   }
 }
@@ -181,7 +181,7 @@ t.test('a key for encryption verifies nothing', async (t) => {
 })
 
 const pkcs8 = (key: KeyObject) => key.export({ type: 'pkcs8', format: 'pem' }).toString()
-for (const [what, content, told] of [
+for (const [what, content, expected] of [
   ['a private key in PEM', pkcs8(p256.privateKey), 'holds a private key; expected public keys alone'],
   ['a private JWK', JSON.stringify(jwk(p256.privateKey)), 'is private; expected the public part alone'],
   ['a set with a private key', jwks(jwk(p256.privateKey, { kid: 'a' })), 'key 1 [(]"a"[)] is private'],
@@ -205,7 +205,7 @@ for (const [what, content, told] of [
     const source = publicFile(t, content)
     const error = await open(t, source).catch((thrown: unknown) => thrown)
     t.ok(error instanceof KeyError)
-    t.match(error, { message: new RegExp(`/key(:1)?: .*${told}`) })
+    t.match(error, { message: new RegExp(`/key(:1)?: .*${expected}`) })
   })
 }
 
@@ -258,7 +258,7 @@ t.test('a rewritten file is in force within a second, and its old key refused', 
   const ring = await open(t, { kind: 'secret-file', path })
   t.equal(await ring.verdict(oldToken), 'verified')
   await writeFile(path, NEW)
-  t.match(await ring.nextWord(), 'the new key is in force')
+  t.match(await ring.nextMessage(), 'the new key is in force')
   t.equal(await ring.verdict(newToken), 'verified')
   t.equal(await ring.verdict(oldToken), 'refused')
 })
@@ -267,7 +267,7 @@ t.test('a file that is replaced by a rename is in force within a second', async 
   const folder = t.testdir({ secret: OLD, next: NEW })
   const ring = await open(t, { kind: 'secret-file', path: `${folder}/secret` })
   await rename(`${folder}/next`, `${folder}/secret`)
-  t.match(await ring.nextWord(), 'the new key is in force')
+  t.match(await ring.nextMessage(), 'the new key is in force')
   t.equal(await ring.verdict(newToken), 'verified')
 })
 
@@ -281,7 +281,7 @@ t.test(
     t.equal(await ring.verdict(oldToken), 'verified')
     await symlink('two', `${folder}/..data_tmp`)
     await rename(`${folder}/..data_tmp`, `${folder}/..data`)
-    t.match(await ring.nextWord(), 'the new key is in force')
+    t.match(await ring.nextMessage(), 'the new key is in force')
     t.equal(await ring.verdict(newToken), 'verified')
     t.equal(await ring.verdict(oldToken), 'refused')
   },
@@ -297,12 +297,12 @@ for (const [what, spoil] of [
     const path = `${t.testdir({ secret: OLD })}/secret`
     const ring = await open(t, { kind: 'secret-file', path })
     await spoil(path)
-    t.match(await ring.nextWord(), 'the last good key stays in force')
+    t.match(await ring.nextMessage(), 'the last good key stays in force')
     t.equal(await ring.verdict(oldToken), 'verified')
     t.equal(ring.keys.state, 'outdated')
     await rm(path, { recursive: true, force: true })
     await writeFile(path, NEW)
-    t.match(await ring.nextWord(), 'the new key is in force')
+    t.match(await ring.nextMessage(), 'the new key is in force')
     t.equal(await ring.verdict(newToken), 'verified')
     t.equal(ring.keys.state, 'current')
   })
@@ -320,7 +320,7 @@ t.test(
       [[NEW], 'refused', 'verified'],
     ] as const) {
       await writeFile(path, lines.join('\r\n'))
-      t.match(await ring.nextWord(), 'the new key is in force')
+      t.match(await ring.nextMessage(), 'the new key is in force')
       t.equal(await ring.verdict(oldToken), old)
       t.equal(await ring.verdict(newToken), renewed)
       t.equal(signing(), lines[0])
@@ -332,7 +332,7 @@ t.test('a second secret that is too short leaves all of the last good file in fo
   const path = `${t.testdir({ secret: OLD })}/secret`
   const ring = await open(t, { kind: 'secret-file', path })
   await writeFile(path, `${NEW}\nshort\n`)
-  t.match(await ring.nextWord(), 'the last good key stays in force')
+  t.match(await ring.nextMessage(), 'the last good key stays in force')
   t.equal(await ring.verdict(oldToken), 'verified')
   t.equal(await ring.verdict(newToken), 'refused')
 })
@@ -355,7 +355,7 @@ t.test(
     const ring = await open(t, { kind: 'secret-file', path })
     t.same(ring.warnings, [])
     await writeFile(path, `${NEW}\n"${OLD}"\n`)
-    await ring.nextWord()
+    await ring.nextMessage()
     t.match(ring.warnings, [`${path}:2: the secret is in quotes`])
   },
 )
@@ -365,12 +365,12 @@ t.test('a key that is added to a file verifies, and an unusable one beside it is
   const ring = await open(t, source)
   const path = 'path' in source ? source.path : ''
   await writeFile(path, pem(p256.publicKey) + pem(x25519.publicKey) + pem(other.publicKey))
-  t.match(await ring.nextWord(), 'the new key is in force')
+  t.match(await ring.nextMessage(), 'the new key is in force')
   for (const { privateKey } of [p256, other])
     t.equal(await ring.verdict(await signed(privateKey, { alg: 'ES256' })), 'verified')
   t.match(ring.warnings, [/key:5: key 2 is of the kind x25519; .*; the key is passed over$/])
   await writeFile(path, pem(other.publicKey))
-  await ring.nextWord()
+  await ring.nextMessage()
   t.equal(await ring.verdict(await signed(p256.privateKey, { alg: 'ES256' })), 'refused')
 })
 
@@ -378,7 +378,7 @@ t.test('attack: a public key file that becomes a secret leaves the public keys i
   const source = publicFile(t, pem(p256.publicKey))
   const ring = await open(t, source)
   if ('path' in source) await writeFile(source.path, JSON.stringify({ kty: 'oct', k: 'c2VjcmV0' }))
-  t.match(await ring.nextWord(), 'the last good key stays in force')
+  t.match(await ring.nextMessage(), 'the last good key stays in force')
   t.equal(await ring.verdict(await signed(p256.privateKey, { alg: 'ES256' })), 'verified')
 })
 

@@ -100,7 +100,7 @@ t.test('a file in UTF-16 is an error that names the encoding', async (t) => {
   t.match(reasonsOf(Buffer.from(little).swap16()), [/UTF-16; expected UTF-8/])
 })
 
-for (const [what, secret, told] of [
+for (const [what, secret, expected] of [
   ['a byte order mark', `\uFEFF${OLD}`, 'begins with a byte order mark'],
   ['double quotes', `"${OLD}"`, 'is in quotes'],
   ['single quotes', `'${OLD}'`, 'is in quotes'],
@@ -123,11 +123,11 @@ for (const [what, secret, told] of [
 ] as const) {
   t.test(`${what} around a secret gives a warning with its line, and is part of the secret`, async (t) => {
     const { warnings } = read(`${NEW}\n${secret}\n`)
-    t.match(warnings, [`/run/secrets/jwt:2: the secret ${told}`])
+    t.match(warnings, [`/run/secrets/jwt:2: the secret ${expected}`])
     t.match(warnings[0], /; this counts as part of it; expected the secret alone$/)
     t.notMatch(warnings[0], /old secret/)
     t.same(secretsOf(`${NEW}\n${secret}\n`), latin1(NEW, secret))
-    t.match(parseSecret(secret, 'JWT_SECRET').warnings, [`JWT_SECRET: the secret ${told}`])
+    t.match(parseSecret(secret, 'JWT_SECRET').warnings, [`JWT_SECRET: the secret ${expected}`])
   })
 }
 

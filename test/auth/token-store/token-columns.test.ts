@@ -58,7 +58,7 @@ t.test('an unquoted column keeps its case, and a quoted one is read as PostgreSQ
   t.same(parsed, { ok: true, value: { ...DEFAULT_COLUMNS, id: 'tokenId', userId: 'user, "the" id' } })
 })
 
-for (const [text, told] of [
+for (const [text, expected] of [
   ['jti=id', '"jti" is no column'],
   ['ID=jti', '"ID" is no column'],
   ['constructor=jti', '"constructor" is no column'],
@@ -70,10 +70,10 @@ for (const [text, told] of [
   ['id="a', '"id" has no column name'],
   ['id=1', '"id" has no column name'],
 ] as const) {
-  t.test(`${JSON.stringify(text)} is refused: ${told}`, async (t) => {
+  t.test(`${JSON.stringify(text)} is refused: ${expected}`, async (t) => {
     const parsed = parseTokenColumns(text)
     t.equal(parsed.ok, false)
-    if (!parsed.ok) t.match(parsed.problem, told)
+    if (!parsed.ok) t.match(parsed.problem, expected)
   })
 }
 

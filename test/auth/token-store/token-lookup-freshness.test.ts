@@ -120,7 +120,7 @@ t.test(
     let left = 0
     // Only when some more have been answered: a slow machine would otherwise answer nothing between two.
     const disturbed: TokenLookup = {
-      find(id, tell) {
+      find(id, onResult) {
         lookup.find(id, (found) => {
           if (found.kind === 'found' && left-- === 0) {
             left = ANSWERS_BETWEEN_TERMINATIONS
@@ -129,7 +129,7 @@ t.test(
             )
           }
           // A question whose second try was cut off, too, is a fault: it admits nobody.
-          tell(found)
+          onResult(found)
         })
       },
       pending: 0,

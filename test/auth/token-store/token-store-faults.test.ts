@@ -11,9 +11,9 @@ function failed(code: string, message = ''): DatabaseError {
   return message === '' ? error : Object.assign(error, { cause: Object.assign(new Error(message), { code }) })
 }
 
-const words = (code: string, message = '') => describeFault(failed(code, message), CONTEXT).cause
+const causeOf = (code: string, message = '') => describeFault(failed(code, message), CONTEXT).cause
 
-/** What each code is told as: what is wrong, and what to do. */
+/** For each code and message the expected problem and remedy. */
 const CASES: readonly (readonly [string, string, RegExp, RegExp])[] = [
   ['DEADLINE', '', /no answer within 1000 ms \(DEADLINE\)/, /look for locks/],
   ['BUSY', '', /no connection to the database became free within 1000 ms/, /locks/],
@@ -130,7 +130,7 @@ const CASES: readonly (readonly [string, string, RegExp, RegExp])[] = [
 
 for (const [code, message, problem, remedy] of CASES) {
   t.test(`${code} ${message} is described with the problem, the code and a remedy`, async (t) => {
-    const [first, ...rest] = words(code, message).split('; ')
+    const [first, ...rest] = causeOf(code, message).split('; ')
     t.match(first, problem)
     t.match(first, code)
     t.match(rest.join('; '), remedy)
@@ -173,10 +173,10 @@ t.test('with several addresses the failure of the first one is described', async
 })
 
 t.test('a description has no URL, no line break and no fraction of a millisecond', async (t) => {
-  const text = words('XX000', 'postgres://app:secret@db/a\nfailed after 999.8437 ms')
+  const text = causeOf('XX000', 'postgres://app:secret@db/a\nfailed after 999.8437 ms')
   t.notMatch(text, /secret|\n|999\.8/)
   t.match(text, /failed after 999 ms/)
-  t.ok(words('XX000', 'x'.repeat(5000)).length < 500)
+  t.ok(causeOf('XX000', 'x'.repeat(5000)).length < 500)
 })
 
 t.test('a missing key set is described as a fault of the keys', async (t) => {

@@ -67,7 +67,7 @@ t.test('the store is probed at once and then each second, and the mapping checke
   t.equal(monitor.fault, null)
   await scheduler.advance(3000)
   t.same(table.asked, ['mapping', 'probe', 'probe', 'probe', 'probe'])
-  t.same(changes, ['up', 'available'], 'told once')
+  t.same(changes, ['up', 'available'], 'reported once')
 })
 
 t.test('the mapping is checked every half minute, and after a connection was opened', async (t) => {
@@ -150,7 +150,7 @@ t.test('a fault of another kind is reported, and one of the same kind is not', a
   await scheduler.advance(3000)
   table.findMany = () => Promise.reject(FAULT('28P01'))
   await scheduler.advance(3000)
-  t.same(changes, ['down', 'slow', 'password'], 'a late answer is told once it is explained')
+  t.same(changes, ['down', 'slow', 'password'], 'a late answer is reported once it is diagnosed')
   t.match(monitor.fault, { code: '28P01' })
 })
 
@@ -280,30 +280,30 @@ t.test('against a server', async (t) => {
     await database.close()
     await server.close()
   })
-  const becomes = (up: boolean, cause: RegExp) =>
+  const waitForState = (up: boolean, cause: RegExp) =>
     until(() => monitor.up === up && cause.test(String(monitor.fault?.cause ?? null)))
 
   await t.test('a table that is created later takes the store up', async () => {
     await monitor.first
-    await becomes(false, /the table "Token" does not exist/)
+    await waitForState(false, /the table "Token" does not exist/)
     const sql = postgres(url, { max: 1, onnotice: () => {} })
     await sql.unsafe(TOKEN_DDL)
     await sql.end()
-    await becomes(true, /null/)
+    await waitForState(true, /null/)
   })
 
   await t.test('a server that stops takes the store down, and one that starts takes it up', async () => {
     await server.stop()
-    await becomes(false, /ECONNREFUSED|CONNECTION_CLOSED|57P01/)
+    await waitForState(false, /ECONNREFUSED|CONNECTION_CLOSED|57P01/)
     await server.start()
-    await becomes(true, /null/)
+    await waitForState(true, /null/)
   })
 
   await t.test('a frozen server takes the store down, and takes it up when it goes on', async () => {
     server.freeze()
-    await becomes(false, /does not answer at all .*no answer within 300 ms/)
+    await waitForState(false, /does not answer at all .*no answer within 300 ms/)
     server.thaw()
-    await becomes(true, /null/)
+    await waitForState(true, /null/)
   })
 
   await t.test('a server that restarts as a standby takes the store down', async () => {
@@ -311,13 +311,13 @@ t.test('against a server', async (t) => {
     await server.stop()
     await writeFile(signal, '')
     await server.start()
-    await becomes(false, /in recovery \(a standby\)/)
+    await waitForState(false, /in recovery \(a standby\)/)
     await server.stop()
     await rm(signal)
     await server.start()
-    await becomes(true, /null/)
+    await waitForState(true, /null/)
   })
 
-  t.ok(causes.length < 30, 'told of changes, not of probes')
+  t.ok(causes.length < 30, 'changes are reported, and probes are not')
   t.notMatch(causes.join(), 'postgres://')
 })

@@ -2,7 +2,7 @@ import type { KeyRing } from '../auth/jwt/key-ring.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
 import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
 
-const DRAINING = 'the instance is leaving: it was told to by a signal'
+const DRAINING = 'the instance is draining: it has received a signal to end'
 
 const NO_KEYS =
   'there is no key yet to verify tokens with, since the key set could not be fetched; look at JWT_JWKS_URL and the log'

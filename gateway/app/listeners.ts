@@ -37,7 +37,7 @@ export interface ListenersParts {
 export function createListeners(parts: ListenersParts): Listeners {
   const { settings, gateway, log, scheduler, port } = parts
   const onRefused = (peer: string, reason: string) =>
-    log.warn({ peer, reason }, 'a trusted peer sent no good header of the PROXY protocol')
+    log.warn({ peer, reason }, 'a trusted peer sent no valid PROXY protocol header')
   const options = {
     ...settings,
     hsts: parts.hsts,

@@ -119,7 +119,8 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       return pairs
     } catch (error) {
       const fault = reasonsOf(error).join()
-      if (fault !== folderFault) log.error({ err: error }, 'the certificates stay as they are')
+      if (fault !== folderFault)
+        log.error({ err: error }, 'the certificate folder cannot be read, and its certificates stay in force')
       folderFault = fault
       return null
     }
@@ -140,7 +141,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       bad.delete(files.name)
       return true
     } catch (error) {
-      const after = entry === undefined ? 'it is left out' : 'the old one stays in force'
+      const after = entry === undefined ? 'it is not used' : 'the old one stays in force'
       logOnce(files, mark, () => {
         log.error({ file: files.certFile, err: error }, `the new certificate is not usable; ${after}`)
       })
@@ -193,7 +194,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       if (expiresAt - now >= EXPIRES_SOON_MS || now - entry.warnedAt < WARN_AGAIN_MS) continue
       entry.warnedAt = now
       const expires = new Date(expiresAt).toISOString()
-      log.warn({ file: files.certFile, expires }, 'the certificate ends soon, or has ended')
+      log.warn({ file: files.certFile, expires }, 'the certificate expires soon or has expired')
     }
   }
 

@@ -86,7 +86,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   #whole: Buffer | null = null
   #ended = false
   #awaitsEndOfTick = false
-  #settled = false
+  #concluded = false
   #draining = false
   #status = 0
 
@@ -99,7 +99,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     this.#clientGone = true
     this.#controller?.abort(CLIENT_GONE)
     // Without a connection yet undici reports the abort late, and the outcome need not wait for it.
-    if (this.#controller === null) this.#settle({ kind: 'client-gone' })
+    if (this.#controller === null) this.#conclude({ kind: 'client-gone' })
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -143,7 +143,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
    */
   onEndOfTick(): void {
     this.#awaitsEndOfTick = false
-    if (this.#settled) return
+    if (this.#concluded) return
     const { response, record } = this.#parts.client
     try {
       if (this.#ended) this.#finish()
@@ -194,7 +194,7 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     const { response } = this.#parts.client
     if (this.#whole === null) response.end()
     else response.end(this.#whole.toString('latin1'), 'latin1')
-    this.#settle({ kind: 'answered', status: this.#status })
+    this.#conclude({ kind: 'answered', status: this.#status })
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -204,15 +204,15 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
   #fail(error: Error): void {
     const { request, response } = this.#parts.client
     if (error instanceof BodyTooLargeError) {
-      this.#settle({ kind: 'body-too-large' })
+      this.#conclude({ kind: 'body-too-large' })
       return
     }
     // That the client broke off comes back through the body's stream, and is not the target's failure.
     if (this.#clientGone || request.brokenOff || response.destroyed) {
-      this.#settle({ kind: 'client-gone' })
+      this.#conclude({ kind: 'client-gone' })
       return
     }
-    this.#settle({
+    this.#conclude({
       kind: 'failed',
       code: upstreamErrorCode(error),
       cause: error,
@@ -223,10 +223,10 @@ class AttemptHandler implements Dispatcher.DispatchHandler, ClientWatcher, Defer
     })
   }
 
-  #settle(outcome: HttpOutcome): void {
+  #conclude(outcome: HttpOutcome): void {
     const { client, resolve } = this.#parts
     client.watcher = null
-    this.#settled = true
+    this.#concluded = true
     this.#draining = false
     resolve(outcome)
   }

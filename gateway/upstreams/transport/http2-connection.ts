@@ -7,7 +7,7 @@ import {
 } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
-import { addField, createFieldGroups } from '../../http/field-groups.ts'
+import { requestFields, withoutPseudoFields } from './http2-fields.ts'
 import type { Dispatcher } from './undici.ts'
 
 /** What an attempt and a health check use of a dispatcher. */
@@ -32,18 +32,6 @@ export interface Http2Options {
 /** Bytes that a target may have under way to the gateway, of one stream and of all. */
 const STREAM_WINDOW = 262_144
 const CONNECTION_WINDOW = 4_194_304
-
-/** Fields of HTTP/1.1 that a request of HTTP/2 has none of (RFC 9113, section 8.2.2), and `Host`. */
-const NOT_HTTP2 = new Set([
-  'host',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'te',
-  'expect',
-])
 
 /**
  * One connection of HTTP/2 for all exchanges with a target, in the terms of undici's dispatcher. undici's own
@@ -168,7 +156,7 @@ class Http2Exchange implements Dispatcher.DispatchController {
     })
     stream.on('data', (chunk: Buffer) => this.#handler.onResponseData?.(this, chunk))
     stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
-      this.rawTrailers = withoutPseudo(raw)
+      this.rawTrailers = withoutPseudoFields(raw)
     })
     // The event for trailers that came with the end follows in this tick.
     stream.once('end', () => setImmediate(() => this.#finish(stream)))
@@ -191,12 +179,12 @@ class Http2Exchange implements Dispatcher.DispatchController {
     const body = this.#request.body as Readable | null | undefined
     const waitsForBody = !this.#answered && body != null && !body.readableEnded && !stream.writableNeedDrain
     if (stream.isPaused() || waitsForBody) stream.setTimeout(this.#limitMs)
-    else this.#fail(timedOut())
+    else this.#fail(timeoutError())
   }
 
   #onHead(status: number, raw: string[]): void {
     if (this.#done) return
-    this.rawHeaders = withoutPseudo(raw)
+    this.rawHeaders = withoutPseudoFields(raw)
     try {
       this.#handler.onResponseStarted?.()
       this.#handler.onResponseStart?.(this, status, {}, undefined)
@@ -218,18 +206,18 @@ class Http2Exchange implements Dispatcher.DispatchController {
 
   #conclude(): void {
     if (this.#done) return
-    this.#settle()
+    this.#finishRequest()
     this.#handler.onResponseEnd?.(this, {})
   }
 
   #fail(error: Error): void {
     if (this.#done) return
-    this.#settle()
+    this.#finishRequest()
     this.#stream?.close(constants.NGHTTP2_CANCEL)
     this.#handler.onResponseError?.(this, error)
   }
 
-  #settle(): void {
+  #finishRequest(): void {
     this.#done = true
     this.#stream?.setTimeout(0)
     const body = this.#request.body as Readable | null | undefined
@@ -237,34 +225,6 @@ class Http2Exchange implements Dispatcher.DispatchController {
   }
 }
 
-function timedOut(): Error {
+function timeoutError(): Error {
   return Object.assign(new Error('the target took too long'), { code: 'ETIMEDOUT' })
-}
-
-function requestFields(request: Dispatcher.DispatchOptions, origin: string) {
-  const flat = request.headers as string[]
-  const fields = createFieldGroups()
-  let host = ''
-  for (let i = 0; i < flat.length; i += 2) {
-    const name = flat[i]!.toLowerCase()
-    const value = flat[i + 1]!
-    if (name === 'host') host = value
-    if (NOT_HTTP2.has(name)) continue
-    addField(fields, name, value)
-  }
-  return {
-    ...fields,
-    ':method': request.method,
-    ':scheme': origin.slice(0, origin.indexOf(':')),
-    ':authority': host,
-    ':path': request.path,
-    // Servers of gRPC require it, and trailers do pass.
-    te: 'trailers',
-  }
-}
-
-function withoutPseudo(raw: readonly string[]): string[] {
-  const flat: string[] = []
-  for (let i = 0; i < raw.length; i += 2) if (!raw[i]!.startsWith(':')) flat.push(raw[i]!, raw[i + 1]!)
-  return flat
 }

@@ -245,5 +245,5 @@ t.test('a folder that cannot be read changes nothing', async (t) => {
   await opened.look()
   await opened.look()
   t.equal(opened.serves('a.example.com'), 'a.example.com')
-  t.equal(opened.lines.filter((line) => line.includes('the certificates stay as they are')).length, 1)
+  t.equal(opened.lines.filter((line) => line.includes('the certificate folder cannot be read')).length, 1)
 })

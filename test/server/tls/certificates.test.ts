@@ -27,7 +27,7 @@ t.test('a certificate', async (t) => {
   await t.test('tells when it ends, by a metric and, where that is soon, in the log', async (t) => {
     const ends = Date.parse(new X509Certificate(first.cert).validTo)
     t.equal(await stage.gateway.metric(EXPIRY), ends / 1000)
-    t.match(await stage.gateway.line(({ msg }) => msg.startsWith('the certificate ends soon')), {
+    t.match(await stage.gateway.line(({ msg }) => msg.startsWith('the certificate expires soon')), {
       expires: new Date(ends).toISOString(),
     })
   })

@@ -1,44 +1,44 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTick } from 'node:timers/promises'
 import t from 'tap'
 import { createEndOfTick, type Deferred } from '../../../gateway/upstreams/transport/end-of-tick.ts'
 
-function deferred(told: () => void): Deferred {
-  return { nextDeferred: null, onEndOfTick: told }
+function deferred(called: () => void): Deferred {
+  return { nextDeferred: null, onEndOfTick: called }
 }
 
-t.test('all that wait are told once, in their order, when the turn ends and not before', async (t) => {
+t.test('all that wait are called once, in their order, at the end of the tick and not before', async (t) => {
   const endOfTick = createEndOfTick()
-  const told: string[] = []
-  for (const name of ['first', 'second', 'third']) endOfTick.add(deferred(() => told.push(name)))
+  const called: string[] = []
+  for (const name of ['first', 'second', 'third']) endOfTick.add(deferred(() => called.push(name)))
   await Promise.resolve()
-  t.same(told, [])
-  await nextTurn()
-  t.same(told, ['first', 'second', 'third'])
-  await nextTurn()
-  t.equal(told.length, 3)
+  t.same(called, [])
+  await nextTick()
+  t.same(called, ['first', 'second', 'third'])
+  await nextTick()
+  t.equal(called.length, 3)
 })
 
-t.test('one that comes while the others are told waits for the next turn', async (t) => {
+t.test('one that is added while the others are called waits for the next tick', async (t) => {
   const endOfTick = createEndOfTick()
-  const told: string[] = []
-  const late = deferred(() => told.push('late'))
+  const called: string[] = []
+  const late = deferred(() => called.push('late'))
   endOfTick.add(deferred(() => endOfTick.add(late)))
-  endOfTick.add(deferred(() => told.push('second')))
-  await nextTurn()
-  t.same(told, ['second'])
-  await nextTurn()
-  t.same(told, ['second', 'late'])
+  endOfTick.add(deferred(() => called.push('second')))
+  await nextTick()
+  t.same(called, ['second'])
+  await nextTick()
+  t.same(called, ['second', 'late'])
 })
 
-t.test('one that was told may wait again, and nothing of an earlier turn hangs on it', async (t) => {
+t.test('one that was called may be added again, without those of an earlier tick', async (t) => {
   const endOfTick = createEndOfTick()
-  const told: string[] = []
-  const [first, second] = [deferred(() => told.push('first')), deferred(() => told.push('second'))]
+  const called: string[] = []
+  const [first, second] = [deferred(() => called.push('first')), deferred(() => called.push('second'))]
   endOfTick.add(first)
   endOfTick.add(second)
-  await nextTurn()
+  await nextTick()
   t.equal(first.nextDeferred, null)
   endOfTick.add(first)
-  await nextTurn()
-  t.same(told, ['first', 'second', 'first'])
+  await nextTick()
+  t.same(called, ['first', 'second', 'first'])
 })

@@ -19,7 +19,7 @@ if (Number(process.versions.node.split('.')[0]) >= needed) {
     process.exit(2)
   }
   const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })
-  // A service manager signals the process that it started, which is this one. Ctrl-C reaches both, and is taken for one.
+  // A service manager signals the process that it started, which is this one. Ctrl-C reaches both processes; cli/signals.ts counts it once.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => {
     if (signal === null) process.exit(code ?? 1)

@@ -2,19 +2,19 @@ import { createRequire } from 'node:module'
 import { type Arguments, readArguments } from './cli/arguments.ts'
 import { COMMANDS } from './cli/commands.ts'
 import type { Environment } from './cli/environment.ts'
-import { helpOn, overview, usageOf } from './cli/help.ts'
-import { hearSignals } from './cli/signals.ts'
+import { formatHelp, formatOverview, formatUsage } from './cli/help.ts'
+import { watchSignals } from './cli/signals.ts'
 import { paintFor } from './cli/terminal.ts'
 import { SettingsError, UsageError } from './cli/usage.ts'
 import { didYouMean } from './core/message-text.ts'
 
-/** @returns the exit code: 0 done, 1 the answer is no, 2 wrong usage or settings */
+/** @returns the exit code: 0 done, 1 not done or the answer is no, 2 wrong usage or settings */
 type Run = (args: Arguments, environment: Environment) => Promise<number>
 
-/** Loaded when it is asked for: help should not wait for a proxy. */
+/** Each is loaded only when it is run, so that help does not wait for the whole gateway to load. */
 const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   serve: async () => {
-    const signals = hearSignals(
+    const signals = watchSignals(
       (name, listener) => process.on(name, listener),
       () => performance.now(),
     )
@@ -31,7 +31,7 @@ const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
   help: async () => help,
 }
 
-/** Variables of libpq's and of postgres.js's (PGHOST, PGOPTIONS, PGTARGETSESSIONATTRS): DATABASE_URL alone decides. */
+/** Variables that libpq and postgres.js read (PGHOST, PGOPTIONS, PGTARGETSESSIONATTRS). They are removed: DATABASE_URL alone decides. */
 const FOREIGN_VARIABLE = /^PG[A-Z_]+$/
 
 const environment: Environment = {
@@ -44,21 +44,21 @@ const environment: Environment = {
 
 async function main(argv: readonly string[]): Promise<number> {
   const [first = 'serve', ...rest] = argv
-  if (first === '--help' || first === '-h') return print(overview)
+  if (first === '--help' || first === '-h') return printText(formatOverview)
   if (first === '--version' || first === '-v') {
     process.stdout.write(`${version()}\n`)
     return 0
   }
   const isGroup = COMMANDS.some(({ name }) => name.startsWith(`${first} `))
-  if (isGroup && (rest[0] === '--help' || rest[0] === '-h')) return helpOnAll([first])
+  if (isGroup && (rest[0] === '--help' || rest[0] === '-h')) return printHelpOn([first])
   const name = isGroup ? `${first} ${rest.shift() ?? ''}`.trim() : first
   const command = COMMANDS.find((each) => each.name === name)
-  if (command === undefined) throw unknownCommand(name)
+  if (command === undefined) throw unknownCommandError(name)
   try {
     const args = readArguments(command, rest)
-    if (args.has('help')) return print((paint) => helpOn(command, paint))
+    if (args.has('help')) return printText((paint) => formatHelp(command, paint))
     const run = await RUNS[command.name]!()
-    if (command.name !== 'serve') passOverClosedPipes()
+    if (command.name !== 'serve') ignoreClosedPipes()
     return await run(args, environment)
   } catch (error) {
     if (error instanceof UsageError && error.command === null) throw new UsageError(error.message, command)
@@ -67,37 +67,37 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function help({ positionals }: Arguments): Promise<number> {
-  return positionals.length === 0 ? print(overview) : helpOnAll(positionals)
+  return positionals.length === 0 ? printText(formatOverview) : printHelpOn(positionals)
 }
 
-/** `help token` is about all three. */
-function helpOnAll(words: readonly string[]): number {
+/** `help token` prints the help of every command that begins with this word. */
+function printHelpOn(words: readonly string[]): number {
   const name = words.join(' ')
   const found = COMMANDS.filter((each) => each.name === name || each.name.startsWith(`${name} `))
-  if (found.length === 0) throw unknownCommand(name)
-  return print((paint) => found.map((command) => helpOn(command, paint)).join('\n'))
+  if (found.length === 0) throw unknownCommandError(name)
+  return printText((paint) => found.map((command) => formatHelp(command, paint)).join('\n'))
 }
 
-function print(text: (paint: ReturnType<typeof paintFor>) => string): number {
+function printText(text: (paint: ReturnType<typeof paintFor>) => string): number {
   process.stdout.write(text(paintFor(process.stdout, process.env)))
   return 0
 }
 
-function unknownCommand(name: string): UsageError {
+function unknownCommandError(name: string): UsageError {
   const names = COMMANDS.map((each) => each.name)
   if (name.startsWith('-')) return new UsageError(`unknown option ${name.slice(0, 40)}`)
   const shown = JSON.stringify(name.length > 40 ? `${name.slice(0, 20)}…` : name)
   const group = names.filter((each) => each.startsWith(`${name.split(' ')[0]} `))
   const expected = group.length === 0 ? '' : `; expected ${group.join(', ')}`
-  return new UsageError(`${shown} is no command${didYouMean(name, names) || expected}`)
+  return new UsageError(`unknown command ${shown}${didYouMean(name, names) || expected}`)
 }
 
 function version(): string {
   return (createRequire(import.meta.url)('../package.json') as { version: string }).version
 }
 
-/** A reader that has seen enough (`| head`) does not keep a command from doing what it was told. */
-function passOverClosedPipes(): void {
+/** A reader that closes the pipe early (`| head`) does not keep a command from finishing its work. */
+function ignoreClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error
@@ -107,29 +107,30 @@ function passOverClosedPipes(): void {
 
 function explainFailure(error: unknown): number {
   const { stderr, env } = process
-  const say = (text: string) => stderr.write(`${paintFor(stderr, env).bad('poweron-gateway')}: ${text}\n`)
+  const writeError = (text: string) =>
+    stderr.write(`${paintFor(stderr, env).bad('poweron-gateway')}: ${text}\n`)
   if (error instanceof UsageError) {
     const { command } = error
-    const usage = (command === null ? COMMANDS : [command]).map(usageOf).join('\n')
+    const usage = (command === null ? COMMANDS : [command]).map(formatUsage).join('\n')
     const more = command === null ? 'help COMMAND' : `help ${command.name}`
-    say(
+    writeError(
       `${command === null ? '' : `${command.name}: `}${error.message}\n\nUsage:\n${usage}\n\npoweron-gateway ${more} has examples.`,
     )
     return 2
   }
   if (error instanceof SettingsError) {
-    say(`settings that cannot be used:\n${error.reasons.map((reason) => `  ${reason}`).join('\n')}`)
+    writeError(`these settings cannot be used:\n${error.reasons.map((reason) => `  ${reason}`).join('\n')}`)
     return 2
   }
-  say(error instanceof Error ? error.message : String(error))
+  writeError(error instanceof Error ? error.message : String(error))
   return 1
 }
 
 /**
- * A pipe takes what was written in pieces: the process ends once it is out. One that nobody reads any more must not
- * hold up a gateway that was told to leave, a reader of pages may take its time.
+ * Ends the process once stdout and stderr are written out, since a pipe takes its data in pieces. A gateway that was told
+ * to end waits for at most a second: its reader may be gone. A command waits for as long as its reader takes.
  */
-async function exit(code: number, isServing: boolean): Promise<never> {
+async function exitWhenWritten(code: number, isServing: boolean): Promise<never> {
   const written = [process.stdout, process.stderr].map((stream) => {
     stream.on('error', () => {})
     return stream.writableLength === 0 ? null : new Promise((resolve) => stream.write('', resolve))
@@ -144,4 +145,4 @@ for (const name of Object.keys(process.env)) if (FOREIGN_VARIABLE.test(name)) de
 const argv = process.argv.slice(2)
 main(argv)
   .catch(explainFailure)
-  .then((code) => exit(code, (argv[0] ?? 'serve') === 'serve'))
+  .then((code) => exitWhenWritten(code, (argv[0] ?? 'serve') === 'serve'))

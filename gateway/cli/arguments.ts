@@ -15,9 +15,9 @@ export interface Arguments {
 }
 
 /**
- * Reads what is behind a command's name.
+ * Reads the arguments that follow a command's name.
  *
- * @throws UsageError where it is not what the command takes, with what was most likely meant
+ * @throws UsageError where the command does not take them, with the closest option where there is one
  */
 export function readArguments(command: Command, args: readonly string[]): Arguments {
   const options = [...command.options, HELP_OPTION]
@@ -31,10 +31,10 @@ export function readArguments(command: Command, args: readonly string[]): Argume
   const values = new Map<string, string[]>()
   for (const token of tokens) {
     if (token.kind !== 'option') continue
-    const option = known(options, command, token.name, token.rawName)
+    const option = findOption(options, command, token.name, token.rawName)
     values.set(option.name, [...(values.get(option.name) ?? []), readValue(command, option, token)])
     if (values.get(option.name)!.length > 1 && option.repeatable !== true)
-      throw new UsageError(`--${option.name} is there twice`, command)
+      throw new UsageError(`--${option.name} is given twice`, command)
   }
   const { positional } = command
   const extra = positionals[positional === undefined ? 0 : 1]
@@ -55,7 +55,7 @@ function typeOf(option: Option) {
   return option === HELP_OPTION ? { type, short: 'h' } : { type }
 }
 
-function known(options: readonly Option[], command: Command, name: string, rawName: string): Option {
+function findOption(options: readonly Option[], command: Command, name: string, rawName: string): Option {
   const option = options.find((each) => each.name === name)
   if (option !== undefined) return option
   const names = options.map((each) => each.name)
@@ -77,19 +77,19 @@ function readValue(
     if (value !== undefined) throw new UsageError(`--${option.name} takes no value`, command)
     return ''
   }
-  // `--user --json` is a value that was forgotten.
+  // In `--user --json` the value of --user was forgotten.
   const isOption = value !== undefined && inlineValue !== true && /^-./.test(value)
   if (value === undefined || value === '' || isOption) {
-    const way = isOption ? `; a value that begins with "-" is written --${option.name}=-…` : ''
+    const hint = isOption ? `; a value that begins with "-" is written --${option.name}=-…` : ''
     throw new UsageError(
-      `--${option.name} needs a value, ${option.value}: ${option.description}${way}`,
+      `--${option.name} needs a value, ${option.value}: ${option.description}${hint}`,
       command,
     )
   }
   return value
 }
 
-/** What was typed, short and on one line; never more, since it may be a token in the wrong place. */
+/** At most 20 characters of what was typed: it may be a token in the wrong place. */
 function quoted(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 20)}…` : text)
 }

@@ -9,14 +9,14 @@ import { paintFor } from './terminal.ts'
 export async function check({ positionals }: Arguments, environment: Environment): Promise<number> {
   const { env, stdout, stderr } = environment
   const shown = positionals[0] ?? (env.UPSTREAMS_FILE || VARIABLES.upstreamsFile.byDefault)
-  const loaded = await load(shown, environment)
+  const loaded = await loadFile(shown, environment)
   const paint = paintFor(stdout, env)
   if (!loaded.ok) {
-    stdout.write(loaded.problems.map((line) => `${withPlace(line, shown, paint.bold)}\n`).join(''))
+    stdout.write(loaded.problems.map((line) => `${highlightPlace(line, shown, paint.bold)}\n`).join(''))
     return 1
   }
   const warned = paintFor(stderr, env)
-  stderr.write(loaded.warnings.map((line) => `${withPlace(line, shown, warned.warning)}\n`).join(''))
+  stderr.write(loaded.warnings.map((line) => `${highlightPlace(line, shown, warned.warning)}\n`).join(''))
   const { upstreams, routes } = loaded.config
   stdout.write(
     `${shown}: ${paint.good('good')}, ${plural(upstreams.size, 'upstream')}, ${plural(routes.length, 'route')}\n`,
@@ -24,15 +24,15 @@ export async function check({ positionals }: Arguments, environment: Environment
   return 0
 }
 
-function load(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
+function loadFile(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
   const gatewayPath = env.GATEWAY_PATH || VARIABLES.gatewayPath.byDefault
   // Files that standard input names are relative to the working folder, as if it lay there.
   const source = { path: resolve(cwd, shown), shown, gatewayPath }
   return shown === '-' ? loadRoutingStream(stdin, source) : loadRoutingFile(source)
 }
 
-/** The place stands out. */
-function withPlace(line: string, file: string, paint: (text: string) => string): string {
+/** Paints the place (file, line and column) of a problem. */
+function highlightPlace(line: string, file: string, paint: (text: string) => string): string {
   const end = /^:\d+:\d+:/.exec(line.slice(file.length))?.[0].length ?? 0
   return paint(line.slice(0, file.length + end)) + line.slice(file.length + end)
 }

@@ -6,10 +6,10 @@ export interface Command {
   readonly usage: string
   /** One line. */
   readonly summary: string
-  /** What a first-time user has to know; lines of at most 78 characters. */
+  /** What somebody who uses it for the first time has to know; lines of at most 78 characters. */
   readonly about: string
   readonly options: readonly Option[]
-  /** What the arguments that are no options are; none are taken without it. */
+  /** The argument that is not an option; absent where the command takes none. */
   readonly positional?: {
     readonly name: string
     /** True where it may be several words: `help token issue` names one command. */
@@ -23,7 +23,7 @@ export interface Command {
 export interface Option {
   /** Without dashes. */
   readonly name: string
-  /** Placeholder of its value; a switch without. */
+  /** Placeholder of its value; absent where the option takes none. */
   readonly value?: string
   readonly description: string
   readonly repeatable?: boolean
@@ -31,5 +31,5 @@ export interface Option {
 
 export interface Example {
   readonly line: string
-  readonly says: string
+  readonly meaning: string
 }

@@ -10,8 +10,8 @@ import type { RoutingConfig } from '../routing/file/file-schema.ts'
 import { loadRoutingFile } from '../routing/file/load-file.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
-import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'
+import { loadSettings, withResources } from './resources.ts'
 import { type Paint, paintFor } from './terminal.ts'
 import { UsageError } from './usage.ts'
 
@@ -29,24 +29,25 @@ const HANDSHAKE = [
 /** `explain … URL`. @returns 0 if it would forward, else 1 */
 export async function explain(args: Arguments, environment: Environment): Promise<number> {
   const [url] = args.positionals
-  if (url === undefined) throw new UsageError('a URL is missing, such as http://localhost:8080/api')
+  if (url === undefined)
+    throw new UsageError('URL is missing; expected one such as http://localhost:8080/api')
   const { scheme, host, target, isHandshake } = parseUrl(url)
   const method = parseMethod(args.text('method') ?? 'GET')
   const given = args.texts('header').flatMap(parseHeader)
-  const settings = settingsOf(environment)
-  const cookie = await cookieOf(args, settings.accessCookie, environment)
+  const settings = loadSettings(environment)
+  const cookie = await readCookie(args, settings.accessCookie, environment)
   const headers = [
     ...(isHandshake ? HANDSHAKE : []),
     ...given,
     ...(cookie === null ? [] : ['Cookie', cookie]),
   ]
-  const loaded = await routing(settings, environment)
+  const loaded = await loadRouting(settings, environment)
   if (!loaded.ok) {
     environment.stderr.write(loaded.problems.map((problem) => `${problem}\n`).join(''))
     return 1
   }
-  const explanation = await withBacking(environment, settings, (backing) =>
-    explainOnce(createExplainer({ ...backing, config: loaded.config }), {
+  const explanation = await withResources(environment, settings, (resources) =>
+    explainOnce(createExplainer({ ...resources, config: loaded.config }), {
       scheme,
       host,
       target,
@@ -58,7 +59,7 @@ export async function explain(args: Arguments, environment: Environment): Promis
   stdout.write(
     args.has('json')
       ? `${JSON.stringify(explanation, null, 2)}\n`
-      : render(explanation, paintFor(stdout, env)),
+      : renderExplanation(explanation, paintFor(stdout, env)),
   )
   return explanation.forwards ? 0 : 1
 }
@@ -72,16 +73,17 @@ async function explainOnce(creating: Promise<Explainer>, request: ExplainedReque
   }
 }
 
-async function cookieOf(args: Arguments, name: string, { stdin }: Environment): Promise<string | null> {
+async function readCookie(args: Arguments, name: string, { stdin }: Environment): Promise<string | null> {
   const cookie = args.text('cookie')
   const token = args.text('token')
-  if (cookie !== null && token !== null) throw new UsageError('--cookie or --token, not both')
-  if (cookie !== null) return headerValue('Cookie', cookie.replace(/^cookie:\s*/i, ''))
+  if (cookie !== null && token !== null)
+    throw new UsageError('--cookie and --token are both given; expected one of them')
+  if (cookie !== null) return checkHeaderValue('Cookie', cookie.replace(/^cookie:\s*/i, ''))
   if (token === null) return null
-  if (token !== '-') return headerValue('Cookie', `${name}=${token}`)
+  if (token !== '-') return checkHeaderValue('Cookie', `${name}=${token}`)
   const chunks: Buffer[] = []
   for await (const chunk of stdin) chunks.push(Buffer.from(chunk as Uint8Array))
-  return headerValue('Cookie', `${name}=${Buffer.concat(chunks).toString('utf8').trim()}`)
+  return checkHeaderValue('Cookie', `${name}=${Buffer.concat(chunks).toString('utf8').trim()}`)
 }
 
 type Loaded =
@@ -89,7 +91,7 @@ type Loaded =
   | { readonly ok: false; readonly problems: readonly string[] }
 
 /** Outside production, the example stands in for a file that is not there, as for `serve`. */
-async function routing(settings: Settings, { cwd }: Environment): Promise<Loaded> {
+async function loadRouting(settings: Settings, { cwd }: Environment): Promise<Loaded> {
   const loaded = await loadRoutingFile({
     path: resolve(cwd, settings.upstreamsFile),
     shown: settings.upstreamsFile,
@@ -99,15 +101,15 @@ async function routing(settings: Settings, { cwd }: Environment): Promise<Loaded
   return example.ok ? example : loaded
 }
 
-type Place = Pick<ExplainedRequest, 'scheme' | 'host' | 'target'> & { readonly isHandshake: boolean }
+type RequestUrl = Pick<ExplainedRequest, 'scheme' | 'host' | 'target'> & { readonly isHandshake: boolean }
 
-/** Not by `URL`: it would take out the dot segments and escapes that are to be explained. */
-function parseUrl(text: string): Place {
+/** `URL` is not used: it would remove the dot segments and escapes that are to be explained. */
+function parseUrl(text: string): RequestUrl {
   if (text.startsWith('/')) return { scheme: 'http', host: 'localhost', target: text, isHandshake: false }
   const parts = /^(https?|wss?):\/\/([^/?#]+)([/?#].*)?$/is.exec(text)
   if (parts === null || /[^!-~]/.test(text))
     throw new UsageError(
-      'the URL is none; expected http:, https:, ws: or wss:, or a path, in ASCII without spaces',
+      'URL cannot be read; expected http:, https:, ws: or wss:, or a path, in ASCII without spaces',
     )
   const rest = (parts[3] ?? '/').replace(/#.*$/s, '')
   const scheme = parts[1]!.toLowerCase()
@@ -122,7 +124,7 @@ function parseUrl(text: string): Place {
 function parseMethod(text: string): string {
   const method = text.toUpperCase()
   if (!/^[A-Z]+(?:-[A-Z]+)*$/.test(method))
-    throw new UsageError(`--method: "${text}" is no method, such as POST`)
+    throw new UsageError(`--method: found ${JSON.stringify(text)}; expected a method such as POST`)
   return method
 }
 
@@ -130,26 +132,26 @@ function parseHeader(line: string): [string, string] {
   const parts = /^([^:\s]+):[ \t]*(.*)$/s.exec(line)
   if (parts === null) throw new UsageError('--header: expected "Name: value"')
   const name = parts[1]!
-  if (/^host$/i.test(name)) throw new UsageError('--header: Host is the one of the URL')
+  if (/^host$/i.test(name)) throw new UsageError('--header: Host cannot be given; it is taken from the URL')
   try {
     validateHeaderName(name)
   } catch {
-    throw new UsageError(`--header: ${JSON.stringify(name)} is no name of a header`)
+    throw new UsageError(`--header: found the name ${JSON.stringify(name)}; expected the name of a header`)
   }
-  return [name, headerValue(name, parts[2]!.trim())]
+  return [name, checkHeaderValue(name, parts[2]!.trim())]
 }
 
 /** The value is not repeated: it may be a secret. */
-function headerValue(name: string, value: string): string {
+function checkHeaderValue(name: string, value: string): string {
   try {
     validateHeaderValue(name, value)
     return value
   } catch {
-    throw new UsageError(`the value of ${name} holds a character that no header can carry`)
+    throw new UsageError(`the value of ${name} has a character that is not allowed in a header`)
   }
 }
 
-function render(explanation: Explanation, paint: Paint): string {
+function renderExplanation(explanation: Explanation, paint: Paint): string {
   const lines: string[] = []
   for (const { title, details } of explanation.steps) {
     for (const [i, detail] of details.entries()) {

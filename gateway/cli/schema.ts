@@ -8,8 +8,8 @@ import { tokenTableSql } from '../auth/token-store/token-table-sql.ts'
 import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
-import { settingsOf } from './backing.ts'
 import type { Environment } from './environment.ts'
+import { loadSettings } from './resources.ts'
 
 const ROLE = 'poweron_gateway'
 const CHANNEL = 'token_revoked'
@@ -21,7 +21,7 @@ const MAX_NAME_BYTES = 63
 export async function schema(_args: Arguments, environment: Environment): Promise<number> {
   // Neither a database nor a key is needed to print it.
   const { NODE_ENV: _, ...env } = environment.env
-  environment.stdout.write(schemaSql(settingsOf({ ...environment, env })))
+  environment.stdout.write(schemaSql(loadSettings({ ...environment, env })))
   return 0
 }
 

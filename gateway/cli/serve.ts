@@ -24,13 +24,13 @@ interface Resources {
   echo: EchoUpstream | null
 }
 
-/** Runs the gateway until it is told to leave. @returns the exit code */
+/** Runs the gateway until a signal ends it. @returns the exit code */
 export async function serve(environment: ServeEnvironment): Promise<number> {
   const resources: Resources = { postgres: null, echo: null }
   try {
-    return await run(environment, resources)
+    return await runGateway(environment, resources)
   } catch (error) {
-    const reasons = startReasons(error)
+    const reasons = reasonsForFailedStart(error)
     if (reasons === null) throw error
     if (cluster.isWorker) {
       await tellCannotStart(reasons)
@@ -46,7 +46,7 @@ export async function serve(environment: ServeEnvironment): Promise<number> {
   }
 }
 
-async function run(environment: ServeEnvironment, resources: Resources): Promise<number> {
+async function runGateway(environment: ServeEnvironment, resources: Resources): Promise<number> {
   const { signals } = environment
   const read = readSettings(environment.env)
   if (!read.ok) throw new StartError(read.problems)
@@ -54,14 +54,14 @@ async function run(environment: ServeEnvironment, resources: Resources): Promise
   const lines = createLineWriter({
     stdout: environment.stdout,
     scheduler: systemScheduler,
-    onResume: (dropped) => log.warn({ dropped }, 'nobody read stdout: log lines were dropped'),
+    onResume: (dropped) => log.warn({ dropped }, 'log lines were dropped because nobody read stdout'),
   })
   const log = createLogger(settings.logLevel, lines)
   if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
   const file = routingFile(settings, environment.cwd)
   const firstReading = await readRouting(file.path, log)
 
-  const { databaseUrl, keySource, notices } = await backing(settings, environment.cwd, resources)
+  const { databaseUrl, keySource, notices } = await provideMissing(settings, environment.cwd, resources)
   for (const notice of notices) log.warn(notice)
   const embedded = resources.postgres !== null
   if (file.isExample) resources.echo = await startEcho()
@@ -86,7 +86,8 @@ function routingFile(
 }
 
 /**
- * A worker that takes the place of one that has died serves what the others serve, be the file on the disk good or not.
+ * Reads the routing file. A worker that replaces a dead one gets what the other workers serve where the file on the disk
+ * is not good.
  *
  * @throws StartError
  */
@@ -104,10 +105,10 @@ async function readRouting(path: string, log: Logger): Promise<FirstReading> {
   return { ...kept, mark, loadedAt: others.loadedAt, problems: loaded.problems }
 }
 
-async function backing(settings: Settings, cwd: string, resources: Resources) {
+async function provideMissing(settings: Settings, cwd: string, resources: Resources) {
   const { databaseUrl, keySource } = settings
   if (databaseUrl !== null && keySource !== null) return { databaseUrl, keySource, notices: [] }
-  // Not part of a production installation, and never reached there: the settings were refused before.
+  // Only outside production: the settings are refused there where one of the two is missing.
   const { provision } = await import('../dev/provision.ts')
   const provisions = await provision(settings, cwd)
   resources.postgres = provisions.postgres
@@ -125,8 +126,8 @@ async function startEcho(): Promise<EchoUpstream> {
   }
 }
 
-/** Why the start cannot be, where that is the settings' or the surroundings' doing; null for a defect. */
-function startReasons(error: unknown): readonly string[] | null {
+/** Why the gateway cannot start, where settings or surroundings are the cause; null where the cause is a defect. */
+function reasonsForFailedStart(error: unknown): readonly string[] | null {
   if (error instanceof UnusableError) return error.reasons
   if (!(error instanceof Error)) return null
   if ('syscall' in error && (error.syscall === 'getaddrinfo' || codeOf(error) === 'EADDRNOTAVAIL')) {
@@ -135,7 +136,7 @@ function startReasons(error: unknown): readonly string[] | null {
       `cannot listen on ${JSON.stringify(hostname ?? address)} (${codeOf(error)}); expected an address of this machine: set HOST or ADMIN_HOST`,
     ]
   }
-  // A worker's listener is its primary's, which tells what became of `bind`.
+  // The primary binds for its workers; there the failed call is `bind`.
   if ('syscall' in error && (error.syscall === 'listen' || error.syscall === 'bind')) {
     const { address, port } = error as { address?: string; port?: number }
     return [

@@ -19,7 +19,7 @@ import { exposeAggregated } from '../telemetry/metrics/exposition.ts'
 import type { ServeEnvironment } from './serve-environment.ts'
 import type { Signals } from './signals.ts'
 
-/** A start that cannot be; the process ends with 2 and these reasons. */
+/** The gateway cannot start; the process ends with exit code 2 and prints the reasons. */
 export class StartError extends UnusableError {
   override readonly name = 'StartError'
 }
@@ -29,7 +29,7 @@ const NOWHERE: Ports = { port: 0, redirectPort: null }
 /** How long the start waits for the database before it listens without it. */
 const FIRST_PROBE_MS = 3000
 
-/** All that a start has gathered. */
+/** What a start of the gateway has gathered before anything listens. */
 export interface Start {
   readonly settings: Settings
   readonly databaseUrl: string
@@ -41,7 +41,7 @@ export interface Start {
   readonly signals: Signals
 }
 
-function appOf(
+function createAppFor(
   { settings, databaseUrl, keySource, file, firstReading, log, lines }: Start,
   environment: ServeEnvironment,
   sendStoreEvent: SendEvent,
@@ -66,9 +66,9 @@ export async function serveAlone(
 ): Promise<number> {
   const { log, signals } = start
   const storeLog = createTokenStoreLog(log, systemScheduler)
-  const app = await appOf(start, environment, (event) => storeLog.record(0, event))
+  const app = await createAppFor(start, environment, (event) => storeLog.record(0, event))
   signals.onHangUp(() => void app.routing.reload())
-  await firstProbe(app)
+  await awaitFirstProbe(app)
   const operations = createOperations({
     ask: async (part) => [await app.reporter[part]()],
     count: 1,
@@ -79,19 +79,19 @@ export async function serveAlone(
     wallClock: Date.now,
   })
   const ports = await app.listen()
-  await announce(start, environment, { ports, operations, embedded })
+  await listenAndAnnounce(start, environment, { ports, operations, embedded })
   await signals.first
-  log.info('leaving')
+  log.info('shutting down')
   const code = await Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
   storeLog.close()
   return code
 }
 
-/** One of several: its primary tells it what to do, and its signals come from there too. */
+/** Serves as one of several workers: the primary sends it requests and signals. */
 export async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
-  const app = await appOf(start, environment, tellTokenStore)
+  const app = await createAppFor(start, environment, tellTokenStore)
   start.signals.onHangUp(() => void app.routing.reload())
-  await firstProbe(app)
+  await awaitFirstProbe(app)
   const left = Promise.withResolvers<void>()
   answerPrimary(app.reporter, left.resolve)
   tellListening(await app.listen())
@@ -124,18 +124,18 @@ export async function serveWithWorkers(
     wallClock: Date.now,
   })
   const ports = await Promise.race([workers.listening, signals.second.then(() => NOWHERE)])
-  // Not before: one that is still starting would die of it.
+  // Not before: SIGHUP ends a worker that is still starting.
   signals.onHangUp(() => workers.signal('SIGHUP'))
-  await announce(start, environment, { ports, operations, embedded })
+  await listenAndAnnounce(start, environment, { ports, operations, embedded })
   await signals.first
-  log.info('leaving')
+  log.info('shutting down')
   const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
   workers.kill()
   storeLog.close()
   return code
 }
 
-/** Workers get what was made up for them as settings, and make up nothing themselves. */
+/** Passes what the primary generated to the workers as settings, so that all of them use the same. */
 function workerEnvironment(
   { settings, databaseUrl, keySource, file }: Start,
   embedded: boolean,
@@ -149,7 +149,7 @@ function workerEnvironment(
   }
 }
 
-async function announce(
+async function listenAndAnnounce(
   start: Start,
   environment: ServeEnvironment,
   {
@@ -161,18 +161,18 @@ async function announce(
   const { settings, log, file } = start
   const adminPort = await listening(operations.server, settings.adminPort, settings.adminHost)
   const { port, redirectPort } = ports
-  // Whoever started it waits for this line, whatever else it is to say.
+  // Whoever started the gateway waits for this line, so it is written at every log level.
   log
     .child({}, { level: 'info' })
     .info({ port, adminPort, ...(redirectPort === null ? {} : { redirectPort }) }, 'listening')
-  if (file.isExample && embedded) await greet(environment, settings, { ...start, port })
+  if (file.isExample && embedded) await printWelcome(environment, settings, { ...start, port })
 }
 
 /**
  * A table that does not fit ends the start. A database that cannot be reached does not, nor a table or a grant that is
  * not there yet: they may come without a restart.
  */
-async function firstProbe(app: App): Promise<void> {
+async function awaitFirstProbe(app: App): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((done) => {
     timer = setTimeout(done, FIRST_PROBE_MS)
@@ -183,7 +183,7 @@ async function firstProbe(app: App): Promise<void> {
     throw new StartError(app.store.mappingProblems)
 }
 
-async function greet(
+async function printWelcome(
   environment: ServeEnvironment,
   settings: Settings,
   { databaseUrl, keySource, port }: { databaseUrl: string; keySource: KeySource; port: number },

@@ -1,21 +1,21 @@
-/** What the process is told from outside. */
+/** The signals that ask the process to end or to reload. */
 export interface Signals {
   readonly first: Promise<void>
   readonly second: Promise<void>
-  /** Called at each SIGHUP, those that came before included. */
+  /** @param listener called at each SIGHUP, and at once where one came before */
   onHangUp(listener: () => void): void
 }
 
-/** Ctrl-C is for all processes of a terminal's group, and those that started this one may hand it on. */
+/** Ctrl-C reaches every process of the terminal's group, and the process that started this one may pass it on as well. */
 const SAME_INTERRUPT_MS = 100
 
 /**
- * The first SIGTERM or SIGINT asks to leave in order, the second to leave now. To be called before anything is waited
- * for: by default each of them, and SIGHUP, ends the process.
+ * The first SIGTERM or SIGINT asks for a drain, the second one for an end at once. It is called before anything else is
+ * awaited: without a listener each of them, and SIGHUP, ends the process.
  *
  * @param now milliseconds, monotonic
  */
-export function hearSignals(
+export function watchSignals(
   on: (name: NodeJS.Signals, listener: () => void) => void,
   now: () => number,
 ): Signals {

@@ -1,6 +1,6 @@
 import type { Environment, Output } from './environment.ts'
 
-/** Text with weight and colour, where the reader is a terminal that shows them. */
+/** Adds weight and colour to text, where the output is a terminal that shows them. */
 export interface Paint {
   bold(text: string): string
   dim(text: string): string

@@ -22,7 +22,7 @@ import { type Cell, DatabaseError, type Query } from '../database/database.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
 import type { Settings } from '../settings/values.ts'
 
-/** Tokens by hand: what the backends do in earnest, for first tries and emergencies. */
+/** Issues, revokes and lists tokens by hand, for first tries and emergencies; usually the backends do. */
 export interface TokenAdmin {
   /**
    * Signs tokens of one session and writes their rows, all or none.
@@ -70,7 +70,7 @@ export interface ListedToken {
   readonly userId: string
   readonly sessionId: string
   readonly mandateId: string | null
-  /** The column's own word. */
+  /** As the column has it. */
   readonly status: string | null
   /** True where it is the status that admits. */
   readonly active: boolean
@@ -86,7 +86,7 @@ export interface TokenAdminParts {
   readonly keySource: KeySource
 }
 
-/** Somebody waits for it: long enough for a slow link, short enough to look elsewhere. */
+/** A person waits for the command: long enough for a slow link, short enough to notice that something is wrong. */
 const TIMEOUT_MS = 10_000
 
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
@@ -133,7 +133,7 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
         }),
       )
       await atPrimary(async (mapped, query) => {
-        refuseNumbers(mapped.id)
+        requireUuidColumn(mapped.id)
         const rows = issued.map(({ id }) => ({ id, userId, sessionId: session, mandateId, exp }))
         await query(insertStatement(mapped, rows, null))
       })
@@ -156,14 +156,14 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
         const given = (['userId', 'sessionId'] as const).filter((key) => which[key] !== null)
         const text = listText(mapped, given, which)
         const parameters = given.map((key) => canonicalValue(mapped[key].type, which[key]!))
-        return (await query({ text, parameters })).map((cells) => listed(cells, mapped))
+        return (await query({ text, parameters })).map((cells) => toListedToken(cells, mapped))
       }),
     close: () => database.close(),
   }
 }
 
 /** The ids of new tokens are uuids. */
-function refuseNumbers({ sql, type }: MappedColumn): void {
+function requireUuidColumn({ sql, type }: MappedColumn): void {
   if (!/^(?:int[248]|numeric)$/.test(type)) return
   throw new Error(
     `tokens cannot be issued: their ids are uuids, and the column ${sql} is of type ${type}; expected text, varchar or uuid`,
@@ -203,7 +203,7 @@ async function openSigner(settings: Settings, keySource: KeySource): Promise<Tok
   return createTokenSigner({ keys, issuer: settings.jwtIssuer, audience: settings.jwtAudience })
 }
 
-function listed(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {
+function toListedToken(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {
   const [id, userId, sessionId, mandateId, status, expired, epoch] = cells
   // `infinity` and what else no date can be is shown as the column has it.
   const isDate = typeof epoch === 'number' && Math.abs(epoch * 1000) <= MAX_DATE_MS

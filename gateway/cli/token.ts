@@ -1,8 +1,8 @@
 import { decodeJwt } from 'jose'
 import { escapeInvisible } from '../core/message-text.ts'
 import type { Arguments } from './arguments.ts'
-import { settingsOf, withBacking } from './backing.ts'
 import type { Environment } from './environment.ts'
+import { loadSettings, withResources } from './resources.ts'
 import { type Paint, paintFor } from './terminal.ts'
 import { type ListedToken, openTokenAdmin, type Selection, type TokenAdmin } from './token-admin.ts'
 import { UsageError } from './usage.ts'
@@ -16,7 +16,7 @@ const MAX_LIMIT = 1_000_000
 /** `token issue`: the JWT alone on stdout, with `--refresh` the refresh token on a second line. */
 export function issue(args: Arguments, environment: Environment): Promise<number> {
   const userId = args.text('user')
-  if (userId === null) throw new UsageError('--user is missing: whose token is it?')
+  if (userId === null) throw new UsageError('--user is missing; expected the id of the user')
   const token = {
     userId,
     mandateId: args.text('mandate'),
@@ -39,12 +39,12 @@ export function revoke(args: Arguments, environment: Environment): Promise<numbe
   })
   const [selection] = given
   if (selection === undefined || given.length > 1)
-    throw new UsageError('expected one of --id, --session and --user')
+    throw new UsageError('expected exactly one of --id, --session and --user')
   if (selection.by === 'id') refuseJwt(selection.value)
   return withAdmin(environment, async (admin) => {
     const count = await admin.revoke(selection)
     environment.stdout.write(`${count} ${count === 1 ? 'token' : 'tokens'} revoked\n`)
-    if (count === 0) environment.stderr.write('poweron-gateway: no active token was found by that name\n')
+    if (count === 0) environment.stderr.write('poweron-gateway: no active token was found\n')
     return count > 0 ? 0 : 1
   })
 }
@@ -56,7 +56,7 @@ export function list(args: Arguments, environment: Environment): Promise<number>
     userId: args.text('user'),
     sessionId: args.text('session'),
     activeOnly: args.has('active'),
-    // One more tells that there are more.
+    // One row more shows whether the list was cut.
     limit: limit + 1,
   }
   const { stdout, stderr, env } = environment
@@ -65,8 +65,9 @@ export function list(args: Arguments, environment: Environment): Promise<number>
     const rows = found.slice(0, limit)
     if (args.has('json')) stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
     else if (rows.length > 0) stdout.write(table(rows, paintFor(stdout, env)))
-    if (rows.length === 0) stderr.write('poweron-gateway: no tokens\n')
-    if (found.length > limit) stderr.write(`poweron-gateway: only the first ${limit}; --limit N shows more\n`)
+    if (rows.length === 0) stderr.write('poweron-gateway: no token was found\n')
+    if (found.length > limit)
+      stderr.write(`poweron-gateway: only the first ${limit} tokens are shown; --limit N shows more\n`)
     return 0
   })
 }
@@ -75,8 +76,8 @@ async function withAdmin(
   environment: Environment,
   work: (admin: TokenAdmin) => Promise<number>,
 ): Promise<number> {
-  return withBacking(environment, settingsOf(environment), async (backing) => {
-    const admin = openTokenAdmin(backing)
+  return withResources(environment, loadSettings(environment), async (resources) => {
+    const admin = openTokenAdmin(resources)
     try {
       return await work(admin)
     } finally {
@@ -85,17 +86,17 @@ async function withAdmin(
   })
 }
 
-/** A token in the place of its id finds nothing; the id is in it. */
+/** A JWT that is given for its id would find nothing, so the error names the id in it. */
 function refuseJwt(value: string): void {
   if (!/^eyJ[\w-]+\.[\w-]+\./.test(value)) return
   let id: unknown = null
   try {
     id = decodeJwt(value).jti
   } catch {
-    // Not a token either.
+    // It is not a JWT either.
   }
   const hint = typeof id === 'string' ? `; its id is ${JSON.stringify(id.slice(0, 200))}` : ''
-  throw new UsageError(`--id is a token, not a token's id${hint}`)
+  throw new UsageError(`--id: found a JWT; expected the id of a token${hint}`)
 }
 
 function parseTtl(text: string): number {

@@ -1,10 +1,10 @@
 import { UnusableError } from '../core/unusable-error.ts'
 import type { Command } from './command.ts'
 
-/** The command line was not understood; the process ends with 2 and the usage. */
+/** The command line cannot be understood; the process prints the usage and ends with exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
-  /** Whose usage helps, where that is known. */
+  /** The command whose usage is printed; null where it is not known. */
   readonly command: Command | null
 
   constructor(message: string, command: Command | null = null) {
@@ -13,7 +13,7 @@ export class UsageError extends Error {
   }
 }
 
-/** Settings that a command cannot work with; the process ends with 2. */
+/** A command cannot work with these settings; the process ends with exit code 2. */
 export class SettingsError extends UnusableError {
   override readonly name = 'SettingsError'
 }

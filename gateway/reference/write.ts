@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { COMMANDS } from '../cli/commands.ts'
-import { helpOn } from '../cli/help.ts'
+import { formatHelp } from '../cli/help.ts'
 import { paintFor } from '../cli/terminal.ts'
 import { routingJsonSchema } from '../routing/file/file-schema.ts'
 import { GROUPS } from '../settings/table.ts'
@@ -8,7 +8,7 @@ import { routingReference } from './routing-reference.ts'
 import { settingsReference } from './settings-reference.ts'
 
 /*
- * Writes what is generated from the code; with `--check` only says what is not as the code would write it.
+ * Writes what is generated from the code; with `--check` only meaning what is not as the code would write it.
  */
 
 const schema = routingJsonSchema()
@@ -32,7 +32,7 @@ const plain = paintFor({ write: () => {} }, {})
 
 function commandsReference(): string {
   const pages = COMMANDS.map(
-    (command) => `## ${command.name}\n\n\`\`\`text\n${helpOn(command, plain)}\`\`\`\n`,
+    (command) => `## ${command.name}\n\n\`\`\`text\n${formatHelp(command, plain)}\`\`\`\n`,
   )
   return `${COMMANDS_HEAD}${pages.join('\n')}`
 }
@@ -47,7 +47,7 @@ for (const [name, text] of Object.entries(FILES)) {
   const file = new URL(`../../${name}`, import.meta.url)
   if (!process.argv.includes('--check')) writeFileSync(file, text())
   else if (readFileSync(file, 'utf8') !== text()) {
-    console.error(`${name} is not what the code says; run "npm run generate"`)
+    console.error(`${name} is not what the code meaning; run "npm run generate"`)
     process.exitCode = 1
   }
 }

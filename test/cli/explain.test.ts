@@ -297,7 +297,7 @@ t.test('a handshake by ws: obeys the origin rule', async (t) => {
   t.match(await command([...args.slice(0, 3), 'Origin: https://friend.example', args[4]!]), { code: 0 })
 })
 
-t.test('with the database down it says the fault, and that it is no refusal', async (t) => {
+t.test('with the database down it names the fault, which is not a refusal', async (t) => {
   const { code, stdout } = await command(['--token', good, '/x'], {
     DATABASE_URL: 'postgres://gateway:pw@127.0.0.1:1/none',
   })
@@ -310,10 +310,10 @@ t.test('with the database down it says the fault, and that it is no refusal', as
 
 t.test('wrong usage and settings are 2, an unusable routing file is 1', async (t) => {
   for (const [args, said] of [
-    [['--token', 'a', '--cookie', 'b', '/'], /--cookie or --token, not both/],
+    [['--token', 'a', '--cookie', 'b', '/'], /--cookie and --token are both given/],
     [['--header', 'nonsense', '/'], /expected "Name: value"/],
-    [['--header', 'Host: a', '/'], /Host is the one of the URL/],
-    [['--token', 'secret\n', '/'], /a character that no header can carry/],
+    [['--header', 'Host: a', '/'], /Host cannot be given; it is taken from the URL/],
+    [['--token', 'secret\n', '/'], /a character that is not allowed in a header/],
     [['ftp://a/'], /expected http:, https:, ws: or wss:/],
     [['--methd', 'GET', '/'], /did you mean --method\?/],
   ] as const) {

@@ -69,15 +69,15 @@ const WRONG: readonly [action: keyof typeof RUNS, args: string[], said: RegExp][
   ['issue', ['--user', ''], /--user needs a value/],
   ['issue', ['--usr', 'a'], /unknown option --usr; did you mean --user\?/],
   ['issue', ['alice'], /found "alice"; expected nothing but options/],
-  ['issue', ['--user', 'a', '--user', 'b'], /--user is there twice/],
+  ['issue', ['--user', 'a', '--user', 'b'], /--user is given twice/],
   ['issue', ['--user', 'a', '--refresh=yes'], /--refresh takes no value/],
   ...['0s', '1', '1h30m', '-1h', '1w', '40000d'].map((ttl): [keyof typeof RUNS, string[], RegExp] => [
     'issue',
     ['--user', 'a', `--ttl=${ttl}`],
     /expected a duration/,
   ]),
-  ['revoke', [], /expected one of --id, --session and --user/],
-  ['revoke', ['--id', 'a', '--user', 'b'], /expected one of/],
+  ['revoke', [], /expected exactly one of --id, --session and --user/],
+  ['revoke', ['--id', 'a', '--user', 'b'], /expected exactly one of/],
   ['revoke', ['--id', '--user'], /--id needs a value/],
   ['list', ['--limit', '0'], /a whole number from 1/],
 ]
@@ -156,8 +156,10 @@ t.test('list --json is for programs, and the filters narrow it', async (t) => {
       expiresAt: /Z$/,
     },
   ])
-  t.match(await token('list', ['--limit', '2']), { stderr: /only the first 2; --limit N shows more/ })
-  t.match(await token('list', ['--user', 'nobody']), { code: 0, stdout: '', stderr: /no tokens/ })
+  t.match(await token('list', ['--limit', '2']), {
+    stderr: /only the first 2 tokens are shown; --limit N shows more/,
+  })
+  t.match(await token('list', ['--user', 'nobody']), { code: 0, stdout: '', stderr: /no token was found/ })
 })
 
 t.test(
@@ -257,7 +259,7 @@ t.test('tokens cannot be signed with public keys, and bad settings are named all
   await t.rejects(token('issue', ['--user', 'a'], { env: jwks }), /only public keys/)
   const bad = await runCommand(['token', 'list'], { env: { ...env, PORT: 'x', JWT_SECRET: 'short' } })
   t.equal(bad.code, 2)
-  t.match(bad.stderr, /settings that cannot be used:\n {2}PORT: .*\n {2}JWT_SECRET: the secret has 5 bytes/)
+  t.match(bad.stderr, /these settings cannot be used:\n {2}PORT: .*\n {2}JWT_SECRET: the secret has 5 bytes/)
 })
 
 t.test('a reader that has seen enough is no fault', async (t) => {

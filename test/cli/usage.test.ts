@@ -1,7 +1,7 @@
 import t from 'tap'
 import { COMMANDS } from '../../gateway/cli/commands.ts'
-import { helpOn, overview } from '../../gateway/cli/help.ts'
-import { hearSignals } from '../../gateway/cli/signals.ts'
+import { formatHelp, formatOverview } from '../../gateway/cli/help.ts'
+import { watchSignals } from '../../gateway/cli/signals.ts'
 import { paintFor } from '../../gateway/cli/terminal.ts'
 import { runCommand } from '../support/command.ts'
 
@@ -19,10 +19,10 @@ t.test('help on a command is the same by help COMMAND and COMMAND --help', async
 
 t.test('help has them all, and each teaches by example', async (t) => {
   const { stdout } = await runCommand(['help'])
-  t.equal(stdout, overview(plain))
+  t.equal(stdout, formatOverview(plain))
   for (const command of COMMANDS) {
     t.match(stdout, `poweron-gateway ${command.name}`)
-    const help = helpOn(command, plain)
+    const help = formatHelp(command, plain)
     t.ok(command.examples.length > 0, command.name)
     t.match(help, 'Examples:')
     t.match(help, 'Exit codes:')
@@ -33,11 +33,11 @@ t.test('help has them all, and each teaches by example', async (t) => {
 
 t.test('wrong usage is 2, on stderr alone, with what was most likely meant', async (t) => {
   const cases: readonly [args: string[], said: RegExp][] = [
-    [['chekc'], /"chekc" is no command; did you mean "check"\?/],
+    [['chekc'], /unknown command "chekc"; did you mean "check"\?/],
     [['token', 'revok'], /did you mean "token revoke"\?/],
     [['token'], /expected token issue, token revoke, token list/],
     [['check', 'a', 'b'], /check: found "b"; expected one FILE/],
-    [['help', 'nothing'], /"nothing" is no command/],
+    [['help', 'nothing'], /unknown command "nothing"/],
     [['--frobnicate'], /unknown option --frobnicate/],
     [['serve', '--port', '1'], /serve: unknown option --port/],
   ]
@@ -54,7 +54,7 @@ t.test(
   async (t) => {
     let now = 0
     const listeners = new Map<string, () => void>()
-    const signals = hearSignals(
+    const signals = watchSignals(
       (name, listener) => listeners.set(name, listener),
       () => now,
     )

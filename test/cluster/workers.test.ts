@@ -194,7 +194,7 @@ t.test('SIGTERM to all processes at once, as service managers send it, lets exch
   const asked = stage.ask(request('GET /'))
   const answer = await arrived.promise
   for (const pid of [stage.gateway.pid, ...workers()]) sends('SIGTERM', pid)
-  await stage.gateway.line(({ msg }) => msg === 'leaving')
+  await stage.gateway.line(({ msg }) => msg === 'shutting down')
   answer()
   t.equal((await asked).responses[0]?.status, 200)
   t.equal(await stage.gateway.exited, 0)

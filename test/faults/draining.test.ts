@@ -35,7 +35,7 @@ const WEBSOCKET =
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n'
 
-const leaving = (gateway: TestGateway) => gateway.line(({ msg }) => msg === 'leaving')
+const shuttingDown = (gateway: TestGateway) => gateway.line(({ msg }) => msg === 'shutting down')
 const arrived = (backend: RawBackend, count: number) => until(() => backend.requests.length >= count)
 
 t.test('until DRAIN_DELAY_MS it is not ready, and serves with Connection: close', async (t) => {
@@ -45,7 +45,7 @@ t.test('until DRAIN_DELAY_MS it is not ready, and serves with Connection: close'
   await until(() => kept.text.endsWith('ok'))
   t.notMatch(kept.text, /connection: close/i)
   gateway.signal('SIGTERM')
-  await leaving(gateway)
+  await shuttingDown(gateway)
   const ready = await fetch(`http://127.0.0.1:${gateway.adminPort}/readyz`)
   t.equal(ready.status, 503)
   t.match(await ready.text(), /draining/)
@@ -96,7 +96,7 @@ t.test('a request on its way in as the drain begins is served', async (t) => {
   late.socket.write('GET / HTTP/1.1\r\nHo')
   await new Promise((resolve) => setTimeout(resolve, 100))
   gateway.signal('SIGTERM')
-  await leaving(gateway)
+  await shuttingDown(gateway)
   await new Promise((resolve) => setTimeout(resolve, 200))
   late.socket.write('st: a\r\n\r\n')
   await late.closed
@@ -117,7 +117,7 @@ t.test('streams go on until DRAIN_TIMEOUT_MS and end there', async (t) => {
   await until(() => /^HTTP\/1\.1 101/.test(ws.text) && /^HTTP\/1\.1 200/.test(sse.text))
   const startedAt = performance.now()
   gateway.signal('SIGTERM')
-  await leaving(gateway)
+  await shuttingDown(gateway)
   for (const socket of backend.open) socket.write(socket === [...backend.open][0] ? 'frame' : '')
   await Promise.all([ws.closed, sse.closed])
   const after = performance.now() - startedAt
@@ -146,7 +146,7 @@ t.test('a second SIGTERM ends it now', async (t) => {
   hung.socket.write(GET)
   await arrived(backend, 1)
   gateway.signal('SIGTERM')
-  await leaving(gateway)
+  await shuttingDown(gateway)
   const startedAt = performance.now()
   gateway.signal('SIGTERM')
   await gateway.exited

@@ -18,7 +18,7 @@ export interface AdminServerParts {
 
 type Page = (url: URL, res: ServerResponse, req: IncomingMessage) => Promise<void> | void
 
-/** Who asks here sends a small head and nothing else. */
+/** Requests to this listener have a small head and no body. */
 const LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 }
 
 /**

@@ -10,17 +10,17 @@ import type {
   UpstreamStatus,
 } from './status.ts'
 
-/** What is known of the whole gateway without asking its processes. */
-export interface Gateway
+/** What is known of the whole gateway without a report of its processes. */
+export interface GatewayFacts
   extends Pick<Status, 'instance' | 'version' | 'node' | 'uptimeS' | 'workers' | 'history'> {
   readonly readiness: Readiness
 }
 
 /**
- * Several processes as one: numbers are summed, and what is bad in one of them is told. The shape is the same
+ * Combines the reports of several processes: numbers are summed, and what is bad in one of them is shown. The shape is the same
  * where none answers.
  */
-export function combineStatus(gateway: Gateway, each: readonly ProcessStatus[]): Status {
+export function combineStatus(gateway: GatewayFacts, each: readonly ProcessStatus[]): Status {
   const { readiness, history, ...about } = gateway
   // While a file is being put in force some processes route by the new one already.
   const newest = each.reduce<ProcessStatus | null>(

@@ -50,7 +50,7 @@ export interface HistoryParts {
 export const SAMPLE_MS = 2000
 export const SAMPLES_MAX = 300
 
-type Taken = Omit<Sample, 'at'> & { readonly takenAt: number }
+type KeptSample = Omit<Sample, 'at'> & { readonly takenAt: number }
 
 interface Before {
   readonly totals: Totals
@@ -62,12 +62,12 @@ interface Before {
  * replaced begins at nothing, and one that did not answer for a while has its share spread over that while.
  */
 export function createHistory({ now, wallClock, id }: HistoryParts): History {
-  const kept: Taken[] = []
+  const kept: KeptSample[] = []
   const before = new Map<number, Before>()
   let count = 0
   let lastAt = now()
 
-  function forgetTheGone(takenAt: number): void {
+  function forgetEndedProcesses(takenAt: number): void {
     for (const [pid, each] of before) {
       if (takenAt - each.takenAt > SAMPLES_MAX * SAMPLE_MS) before.delete(pid)
     }
@@ -77,12 +77,12 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
     take(each) {
       const takenAt = now()
       const growths = each.map((totals) => growth(totals, before.get(totals.pid), { takenAt, lastAt }))
-      kept.push({ takenAt, ...describe(growths) })
+      kept.push({ takenAt, ...toSample(growths) })
       if (kept.length > SAMPLES_MAX) kept.shift()
       count++
       lastAt = takenAt
       for (const totals of each) before.set(totals.pid, { totals, takenAt })
-      forgetTheGone(takenAt)
+      forgetEndedProcesses(takenAt)
     },
     since(cursor) {
       const [of, text = ''] = cursor?.split('.') ?? []
@@ -134,10 +134,10 @@ function growth(
   }
 }
 
-function describe(growths: readonly Growth[]): Omit<Sample, 'at'> {
+function toSample(growths: readonly Growth[]): Omit<Sample, 'at'> {
   const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight') =>
     growths.reduce((total, each) => total + each[name], 0)
-  const told = growths.length > 0
+  const hasReports = growths.length > 0
   const [requests, queries] = [sum('requests'), sum('queries')]
   const durations = addCounts(growths.map((each) => each.durations))
   const ms = (q: number) => rounded(quantile(q, DURATION_BUCKETS, durations), 1000)
@@ -146,14 +146,14 @@ function describe(growths: readonly Growth[]): Omit<Sample, 'at'> {
     for (const [name, value] of Object.entries(each.decisions))
       decisions[name] = (decisions[name] ?? 0) + value
   return {
-    requestsPerSecond: told
+    requestsPerSecond: hasReports
       ? rounded(growths.reduce((total, each) => total + each.requests / each.seconds, 0))
       : null,
     errorShare: requests > 0 ? rounded(sum('errors') / requests) : null,
     p50Ms: ms(0.5),
     p99Ms: ms(0.99),
     lookupsPerQuery: queries > 0 ? rounded(sum('lookups') / queries) : null,
-    inFlight: told ? sum('inFlight') : null,
+    inFlight: hasReports ? sum('inFlight') : null,
     decisions,
   }
 }

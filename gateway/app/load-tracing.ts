@@ -1,5 +1,5 @@
 import type { Tracing } from '../exchange/tracing.ts'
-import { tracingOf } from '../settings/tracing-variables.ts'
+import { tracingSettingsFrom } from '../settings/tracing-variables.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import type { OtlpTracingParts } from '../tracing/otlp-tracing.ts'
@@ -19,7 +19,7 @@ export async function loadTracing({
   metrics,
   ...parts
 }: LoadTracingParts): Promise<Tracing | null> {
-  const wanted = tracingOf(settings)
+  const wanted = tracingSettingsFrom(settings)
   if (wanted === null) return null
   const { createOtlpTracing } = await import('../tracing/otlp-tracing.ts')
   return createOtlpTracing({ ...parts, settings: wanted, counts: metrics.spans() })

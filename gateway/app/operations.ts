@@ -14,7 +14,7 @@ import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts
 
 export interface OperationsParts {
   /** What each serving process reports of this part; one that does not answer in time is left out. */
-  readonly ask: <Part extends keyof Reports>(part: Part) => Promise<readonly Reports[Part][]>
+  readonly collect: <Part extends keyof Reports>(part: Part) => Promise<readonly Reports[Part][]>
   /** How many there should be. */
   readonly count: number
   readonly expose: (format: ExpositionFormat) => Promise<Exposition>
@@ -27,7 +27,7 @@ export interface OperationsParts {
 
 /** The admin listener over one process or many. */
 export function createOperations(parts: OperationsParts): { readonly server: Server; stop(): void } {
-  const { ask, count, expose, settings, scheduler } = parts
+  const { collect, count, expose, settings, scheduler } = parts
   const instance = hostname()
   const startedAt = scheduler.now()
   const history = createHistory({ now: scheduler.now, wallClock: parts.wallClock, id: randomUUID() })
@@ -37,7 +37,7 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
   async function sample(): Promise<void> {
     try {
       // A worker that dies keeps the counts that it reported last, so they are collected regularly.
-      const [totals] = await Promise.all([ask('totals'), count > 1 ? ask('metrics') : null])
+      const [totals] = await Promise.all([collect('totals'), count > 1 ? collect('metrics') : null])
       history.take(totals)
     } finally {
       if (!stopped) scheduleSample()
@@ -54,9 +54,9 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
   scheduleSample()
   return {
     server: createAdminServer({
-      readiness: async () => combinedReadiness(await ask('readiness'), count),
+      readiness: async () => combinedReadiness(await collect('readiness'), count),
       async status(since) {
-        const each = await ask('status')
+        const each = await collect('status')
         const gateway = {
           readiness: combinedReadiness(
             each.map(({ readiness }) => readiness),

@@ -1,7 +1,7 @@
 import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { askForRouting, tellCannotStart } from '../cluster/worker.ts'
+import { reportCannotStart, requestRouting } from '../cluster/worker.ts'
 import { fileMark } from '../core/file-mark.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
@@ -33,7 +33,7 @@ export async function serve(environment: ServeEnvironment): Promise<number> {
     const reasons = reasonsForFailedStart(error)
     if (reasons === null) throw error
     if (cluster.isWorker) {
-      await tellCannotStart(reasons)
+      await reportCannotStart(reasons)
       return 2
     }
     environment.stderr.write(
@@ -99,7 +99,7 @@ async function readRouting(path: string, log: Logger): Promise<FirstReading> {
       for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'routing file has warnings')
     return { ...loaded, mark, loadedAt: Date.now(), problems: [] }
   }
-  const others = cluster.isWorker ? await askForRouting() : null
+  const others = cluster.isWorker ? await requestRouting() : null
   const kept = others === null ? null : loadRoutingText(others.text, { path })
   if (others === null || !kept?.ok) throw new StartError(loaded.problems)
   return { ...kept, mark, loadedAt: others.loadedAt, problems: loaded.problems }

@@ -3,7 +3,7 @@ import type { App } from '../app/app.ts'
 import { createApp } from '../app/app.ts'
 import { createOperations } from '../app/operations.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
-import { answerPrimary, tellListening, tellTokenStore } from '../cluster/worker.ts'
+import { reportListening, reportTokenStoreEvent, servePrimary } from '../cluster/worker.ts'
 import { startWorkers } from '../cluster/workers.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
@@ -70,7 +70,7 @@ export async function serveAlone(
   signals.onHangUp(() => void app.routing.reload())
   await awaitFirstProbe(app)
   const operations = createOperations({
-    ask: async (part) => [await app.reporter[part]()],
+    collect: async (part) => [await app.reporter[part]()],
     count: 1,
     expose: app.expose,
     version: environment.version,
@@ -89,12 +89,12 @@ export async function serveAlone(
 
 /** Serves as one of several workers: the primary sends it requests and signals. */
 export async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
-  const app = await createAppFor(start, environment, tellTokenStore)
+  const app = await createAppFor(start, environment, reportTokenStoreEvent)
   start.signals.onHangUp(() => void app.routing.reload())
   await awaitFirstProbe(app)
   const left = Promise.withResolvers<void>()
-  answerPrimary(app.reporter, left.resolve)
-  tellListening(await app.listen())
+  servePrimary(app.reporter, left.resolve)
+  reportListening(await app.listen())
   await left.promise
   await app.leave()
   return 0
@@ -115,7 +115,7 @@ export async function serveWithWorkers(
     log,
   })
   const operations = createOperations({
-    ask: workers.ask,
+    collect: workers.collect,
     count: settings.workers,
     expose: async (format) => exposeAggregated(await workers.metrics(), format),
     version: environment.version,
@@ -129,7 +129,7 @@ export async function serveWithWorkers(
   await listenAndAnnounce(start, environment, { ports, operations, embedded })
   await signals.first
   log.info('shutting down')
-  const code = await Promise.race([workers.leave(), signals.second.then(() => 1)])
+  const code = await Promise.race([workers.drain(), signals.second.then(() => 1)])
   workers.kill()
   storeLog.close()
   return code
@@ -188,7 +188,7 @@ async function printWelcome(
   settings: Settings,
   { databaseUrl, keySource, port }: { databaseUrl: string; keySource: KeySource; port: number },
 ): Promise<void> {
-  const [{ welcome }, { openTokenAdmin }] = await Promise.all([
+  const [{ welcomeText }, { openTokenAdmin }] = await Promise.all([
     import('../dev/welcome.ts'),
     import('./token-admin.ts'),
   ])
@@ -196,7 +196,7 @@ async function printWelcome(
   try {
     const alice = { userId: 'alice', mandateId: 'acme', sessionId: null, ttlS: 86_400 }
     for (const { jwt, id } of await admin.issue(alice, ['access']))
-      environment.stdout.write(welcome({ port, jwt, tokenId: id, cookie: settings.accessCookie }))
+      environment.stdout.write(welcomeText({ port, jwt, tokenId: id, cookie: settings.accessCookie }))
   } finally {
     await admin.close()
   }

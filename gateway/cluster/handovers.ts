@@ -18,10 +18,10 @@ type Send = ChildProcess['send']
  * if it had been the first; with its answer Node's own book is right again. Where Node should change how it hands
  * connections over, nothing is done.
  *
- * @param another a worker that may take it, or null where there is none
+ * @param nextWorker a worker that takes the connection, or null where there is none
  */
-export function watchHandovers(worker: ChildProcess, another: () => ChildProcess | null): void {
-  // It could not even be started.
+export function watchHandovers(worker: ChildProcess, nextWorker: () => ChildProcess | null): void {
+  // The process could not be started.
   if (worker.send === undefined) return
   const sent = new Map<number, { message: Handover; handle: NonNullable<SendHandle> }>()
   const send = worker.send.bind(worker) as (...all: unknown[]) => boolean
@@ -33,11 +33,11 @@ export function watchHandovers(worker: ChildProcess, another: () => ChildProcess
     if (ack !== undefined) sent.delete(ack)
   })
   let turns = 0
-  worker.once('exit', function handOn() {
-    // Answers that it gave before may still be to be read.
-    if (worker.connected && turns++ < MAX_TURNS) return void setImmediate(handOn)
+  worker.once('exit', function passOn() {
+    // Acknowledgements that it sent before may still be unread.
+    if (worker.connected && turns++ < MAX_TURNS) return void setImmediate(passOn)
     for (const { message, handle } of sent.values()) {
-      const next = another()
+      const next = nextWorker()
       if (next !== null) next.send(message, handle, () => {})
       else if ('close' in handle) handle.close()
     }

@@ -3,34 +3,39 @@ import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
 
-export interface Ask {
-  readonly ask: keyof Reports
+/** The primary wants a part of a worker's report. */
+export interface ReportRequest {
+  readonly request: keyof Reports
   readonly id: number
 }
 
-/** Not a signal: a service manager sends its own to the whole group, and two would mean to leave at once. */
-export interface Leave {
-  readonly ask: 'leave'
+/**
+ * Asks a worker to drain and end. It is no signal: a service manager sends its own signal to the whole process group, and
+ * a second one means an end at once.
+ */
+export interface DrainRequest {
+  readonly request: 'drain'
 }
 
-/**
- * What a worker says unasked: that it listens, or why it cannot; what it finds out about the token store; or that it
- * needs to know what the others serve.
- */
-export interface Says {
+/** What a worker sends on its own: one of these members. */
+export interface WorkerMessage {
+  /** Its listeners are open. */
   readonly listening?: Ports
+  /** Why it cannot start. */
   readonly cannotStart?: readonly string[]
+  /** It needs the routing that the other workers have in force. */
   readonly needs?: 'routing'
   readonly tokenStore?: TokenStoreEvent
 }
 
-/** The answer to that need; null where there is nobody who knows. */
+/** The primary's response to `needs: 'routing'`; null where no other worker has any. */
 export interface Routing {
   readonly routing: RoutingInForce | null
 }
 
-export interface Told {
-  readonly ask: keyof Reports
+/** The worker's response to a `ReportRequest` of the same id. */
+export interface ReportResponse {
+  readonly request: keyof Reports
   /** Null where it could not be made. */
   readonly report: Reports[keyof Reports] | null
   readonly id: number

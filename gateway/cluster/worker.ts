@@ -2,50 +2,56 @@ import type { Reporter } from '../admin/reports.ts'
 import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
-import type { Ask, Leave, Routing, Says, Told } from './worker-messages.ts'
+import type {
+  DrainRequest,
+  ReportRequest,
+  ReportResponse,
+  Routing,
+  WorkerMessage,
+} from './worker-messages.ts'
 
-/** The worker's half: answers the primary's questions and leaves when told to. */
-export function answerPrimary(reporter: Reporter, onLeave: () => void): void {
-  async function tell({ ask, id }: Ask): Promise<void> {
-    const report = await reporter[ask]()
-    if (process.connected) process.send?.({ ask, report, id } satisfies Told)
+/** Sends the primary the reports that it requests. @param onDrain called when the worker is to drain and end */
+export function servePrimary(reporter: Reporter, onDrain: () => void): void {
+  async function sendReport({ request, id }: ReportRequest): Promise<void> {
+    const report = await reporter[request]()
+    if (process.connected) process.send?.({ request, report, id } satisfies ReportResponse)
   }
-  process.on('message', (message: Ask | Leave) => {
-    if (message.ask === 'leave') return onLeave()
-    if (!Object.hasOwn(reporter, message.ask)) return
-    // What cannot be told is as good as no answer, and no reason to end.
-    void tell(message).catch(() =>
-      process.send?.({ ask: message.ask, report: null, id: message.id } satisfies Told),
+  process.on('message', (message: ReportRequest | DrainRequest) => {
+    if (message.request === 'drain') return onDrain()
+    if (!Object.hasOwn(reporter, message.request)) return
+    // A report that fails is sent as null: it must not end the worker.
+    void sendReport(message).catch(() =>
+      process.send?.({ request: message.request, report: null, id: message.id } satisfies ReportResponse),
     )
   })
 }
 
-/** Says that the worker's listeners are open. */
-export function tellListening(ports: Ports): void {
-  process.send?.({ listening: ports } satisfies Says)
+/** Tells the primary that the worker's listeners are open. */
+export function reportListening(ports: Ports): void {
+  process.send?.({ listening: ports } satisfies WorkerMessage)
 }
 
-/** Says what the worker finds out about the token store: its primary writes it once for all of them. */
-export function tellTokenStore(event: TokenStoreEvent): void {
-  // What does not reach the primary any more reaches nobody who reads.
-  if (process.connected) process.send?.({ tokenStore: event } satisfies Says, () => {})
+/** Sends the primary what the worker finds out about the token store; the primary logs it once for all workers. */
+export function reportTokenStoreEvent(event: TokenStoreEvent): void {
+  // Without its primary nobody would log the event.
+  if (process.connected) process.send?.({ tokenStore: event } satisfies WorkerMessage, () => {})
 }
 
-/** Says why the worker cannot start: its primary tells it once for all of them. Resolves when that is on its way. */
-export async function tellCannotStart(reasons: readonly string[]): Promise<void> {
+/** Tells the primary why the worker cannot start; the primary prints it once. Resolves when the message is sent. */
+export async function reportCannotStart(reasons: readonly string[]): Promise<void> {
   if (!process.connected) return
-  await new Promise((resolve) => process.send?.({ cannotStart: reasons } satisfies Says, resolve))
+  await new Promise((resolve) => process.send?.({ cannotStart: reasons } satisfies WorkerMessage, resolve))
 }
 
-/** What the other workers serve; null where none can tell. */
-export function askForRouting(): Promise<RoutingInForce | null> {
+/** Asks the primary for the routing of the other workers. @returns null where no other worker has any */
+export function requestRouting(): Promise<RoutingInForce | null> {
   return new Promise((resolve) => {
-    const hear = (message: Partial<Routing>) => {
+    const onMessage = (message: Partial<Routing>) => {
       if (message.routing === undefined) return
-      process.off('message', hear)
+      process.off('message', onMessage)
       resolve(message.routing)
     }
-    process.on('message', hear)
-    process.send?.({ needs: 'routing' } satisfies Says)
+    process.on('message', onMessage)
+    process.send?.({ needs: 'routing' } satisfies WorkerMessage)
   })
 }

@@ -7,10 +7,10 @@ import type { Ports } from '../server/ports.ts'
 import type { TokenStoreLog } from '../telemetry/logging/token-store-log.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
 import { watchHandovers } from './handovers.ts'
-import type { Leave, Routing, Says, Told } from './worker-messages.ts'
-import { createQuestions } from './worker-questions.ts'
+import { createReportRequests } from './report-requests.ts'
+import type { DrainRequest, ReportResponse, Routing, WorkerMessage } from './worker-messages.ts'
 
-/** A worker cannot start for reasons that are the settings' or the surroundings' doing. */
+/** A worker cannot start because of settings or surroundings. */
 export class WorkerStartError extends UnusableError {
   override readonly name = 'WorkerStartError'
 }
@@ -28,17 +28,17 @@ export interface WorkersParts {
 export interface Workers {
   /** Resolves when all listen, with their port. Rejects where one ends before that (WorkerStartError if it said why). */
   readonly listening: Promise<Ports>
-  /** What the workers report of this; one that does not answer in time is left out. */
-  ask<Part extends keyof Reports>(part: Part): Promise<readonly Reports[Part][]>
+  /** Collects one part of the workers' reports; a worker that does not respond in time is left out. */
+  collect<Part extends keyof Reports>(part: Part): Promise<readonly Reports[Part][]>
   /**
    * The metrics of all, to be summed. A worker that is stuck has a part in it with its latest ones, and one that
    * has died with what it had counted: a sum that fell would look like a restart of everything.
    */
   metrics(): Promise<readonly ProcessMetrics[]>
   signal(name: NodeJS.Signals): void
-  /** Asks all to leave. @returns the worst exit code */
-  leave(): Promise<number>
-  /** Ends all now. */
+  /** Asks all workers to drain and end. @returns the greatest exit code */
+  drain(): Promise<number>
+  /** Ends all workers at once. */
   kill(): void
 }
 
@@ -49,7 +49,7 @@ interface Death {
   readonly reasons: readonly string[] | null
 }
 
-/** One that dies at once again is started again no faster than this, and slower each time. */
+/** The wait before a dead worker is replaced; it doubles with each death in a row, up to RESPAWN_MAX_MS. */
 const RESPAWN_MS = 200
 const RESPAWN_MAX_MS = 10_000
 
@@ -59,9 +59,9 @@ const RESPAWN_MAX_MS = 10_000
  */
 export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersParts): Workers {
   const listening = Promise.withResolvers<Ports>()
-  const questions = createQuestions(scheduler)
+  const reportRequests = createReportRequests(scheduler)
   const exits = new Map<number, Promise<number>>()
-  let leaving = false
+  let draining = false
   let started = false
   let ready = 0
   let deathsInARow = 0
@@ -74,11 +74,11 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
       replace(undefined, false, { how: codeOf(error), reasons: null })
       return
     }
-    watchHandovers(worker.process, () => living()[0]?.process ?? null)
+    watchHandovers(worker.process, () => connectedWorkers()[0]?.process ?? null)
     let listens = false
     let reasons: readonly string[] | null = null
-    worker.on('message', (message: Partial<Told> & Says) => {
-      if (message.needs === 'routing') void tellRouting(worker)
+    worker.on('message', (message: Partial<ReportResponse> & WorkerMessage) => {
+      if (message.needs === 'routing') void sendRouting(worker)
       if (message.tokenStore !== undefined) storeLog.record(worker.id, message.tokenStore)
       if (message.cannotStart !== undefined) reasons = message.cannotStart
       if (message.listening !== undefined) {
@@ -89,39 +89,39 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
           started = true
           listening.resolve(message.listening)
         }
-        // It was asked before it could hear it.
-        if (leaving) askToLeave(worker)
+        // The first request may have come before the worker could receive it.
+        if (draining) requestDrain(worker)
       }
-      if (message.id !== undefined) questions.answer(worker, message as Told)
+      if (message.id !== undefined) reportRequests.onResponse(worker, message as ReportResponse)
     })
     const exit = Promise.withResolvers<number>()
     exits.set(worker.id, exit.promise)
     function end(code: number, how: string | number): void {
       if (!exits.delete(worker.id)) return
-      questions.forget(worker)
+      reportRequests.removeWorker(worker)
       storeLog.forget(worker.id)
       exit.resolve(code)
       replace(worker.process.pid, listens, { how, reasons })
     }
     worker.once('exit', (code, signal) => end(signal === null ? code : 1, signal ?? code))
-    // One that could not be started has no exit; a message that did not reach one has no other consequence.
+    // A worker that could not be started has no exit event; a message that was not delivered needs no action.
     worker.on('error', (error) => {
       if (worker.process.pid === undefined) end(1, codeOf(error))
     })
   }
 
-  async function tellRouting(worker: Worker): Promise<void> {
-    const others = living().filter((other) => other !== worker)
-    const known = await questions.askAll(others, 'routing')
-    // One that is about to read a new file has an older one in force.
+  async function sendRouting(worker: Worker): Promise<void> {
+    const others = connectedWorkers().filter((other) => other !== worker)
+    const known = await reportRequests.requestFromAll(others, 'routing')
+    // Others may not have read the newest file yet.
     const [newest = null] = known.toSorted((a, b) => b.loadedAt - a.loadedAt)
     if (worker.isConnected()) worker.send({ routing: newest } satisfies Routing, () => {})
   }
 
   function replace(pid: number | undefined, listened: boolean, { how, reasons }: Death): void {
-    if (leaving) return
+    if (draining) return
     if (!listened && !started) {
-      leaving = true
+      draining = true
       listening.reject(
         reasons === null
           ? new Error(`a worker ended with ${how} before it listened`)
@@ -135,7 +135,7 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
       'a worker has died; another one takes its place',
     )
     scheduler.after(Math.min(RESPAWN_MS * 2 ** deathsInARow, RESPAWN_MAX_MS), () => {
-      if (!leaving) fork()
+      if (!draining) fork()
     })
     deathsInARow++
   }
@@ -144,22 +144,22 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
 
   return {
     listening: listening.promise,
-    ask: (part) => questions.askAll(living(), part),
+    collect: (part) => reportRequests.requestFromAll(connectedWorkers(), part),
     async metrics() {
-      await questions.askAll(living(), 'metrics')
-      return questions.metrics()
+      await reportRequests.requestFromAll(connectedWorkers(), 'metrics')
+      return reportRequests.metrics()
     },
     signal(name) {
-      for (const worker of living()) worker.process.kill(name)
+      for (const worker of connectedWorkers()) worker.process.kill(name)
     },
-    async leave() {
-      leaving = true
-      for (const worker of living()) askToLeave(worker)
+    async drain() {
+      draining = true
+      for (const worker of connectedWorkers()) requestDrain(worker)
       return Math.max(0, ...(await Promise.all(exits.values())))
     },
     kill() {
-      leaving = true
-      for (const worker of living()) worker.process.kill('SIGKILL')
+      draining = true
+      for (const worker of connectedWorkers()) worker.process.kill('SIGKILL')
     },
   }
 }
@@ -168,12 +168,12 @@ function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error)
 }
 
-function living(): Worker[] {
+function connectedWorkers(): Worker[] {
   return Object.values(cluster.workers ?? {}).filter(
     (worker): worker is Worker => worker?.isConnected() ?? false,
   )
 }
 
-function askToLeave(worker: Worker): void {
-  worker.send({ ask: 'leave' } satisfies Leave, () => {})
+function requestDrain(worker: Worker): void {
+  worker.send({ request: 'drain' } satisfies DrainRequest, () => {})
 }

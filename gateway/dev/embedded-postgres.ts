@@ -6,8 +6,8 @@ import { connect } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { UnusableError } from '../core/unusable-error.ts'
-import { keptPort } from './ports.ts'
-import { type Account, ids, isAlive, readText, run, stopServer } from './processes.ts'
+import { choosePort } from './ports.ts'
+import { type Account, accountIds, isAlive, readText, runCommand, stopServer } from './processes.ts'
 
 /** A PostgreSQL server that this process started, or found running on the same data. */
 export interface EmbeddedPostgres {
@@ -45,15 +45,15 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   const dataDir = resolve(options.dataDir)
   const native = nativeFolder()
   await mkdir(dataDir, { recursive: true })
-  const account = await unprivileged(dataDir)
+  const account = await chooseAccount(dataDir)
   await linkLibraries(native)
   const cluster = join(dataDir, 'cluster')
   await initialise({ native, dataDir, cluster, account })
 
   const running = await runningServer(cluster)
-  const found = running ?? (await launch({ native, dataDir, cluster, account, options }))
+  const found = running ?? (await launchServer({ native, dataDir, cluster, account, options }))
   const owner = join(dataDir, 'owner')
-  if (running === null || !(await ownerLives(owner))) await writeFile(owner, String(process.pid))
+  if (running === null || !(await isOwnerAlive(owner))) await writeFile(owner, String(process.pid))
   const url = `postgres://${SUPERUSER}@127.0.0.1:${found.port}/postgres`
   return {
     url,
@@ -89,7 +89,7 @@ function nativeFolder(): string {
 }
 
 /** PostgreSQL refuses to run as root, so root hands it to an account without rights. */
-async function unprivileged(dataDir: string): Promise<Account> {
+async function chooseAccount(dataDir: string): Promise<Account> {
   if (process.platform === 'win32' || process.getuid?.() !== 0) return { prefix: [] }
   const passwd = (await readText('/etc/passwd')) ?? ''
   const entry = /^(?:postgres|nobody):[^:]*:(\d+):(\d+):/m.exec(passwd)
@@ -108,7 +108,7 @@ async function unprivileged(dataDir: string): Promise<Account> {
     `--ambient-caps=${keep}`,
     '--',
   ]
-  const { code } = await run([...prefix, 'true'], { prefix: [] })
+  const { code } = await runCommand([...prefix, 'true'], { prefix: [] })
   if (code === 0) return { prefix }
   throw new EmbeddedPostgresError([
     `The embedded PostgreSQL does not run as root, and the account it would run as (uid ${uid}) may not enter ${dataDir}. Move the checkout out of a closed folder, start as an ordinary user, or set DATABASE_URL.`,
@@ -117,7 +117,7 @@ async function unprivileged(dataDir: string): Promise<Account> {
 
 async function canRead(as: { uid: number; gid: number }, ...folders: string[]): Promise<boolean> {
   const checks = await Promise.all(
-    folders.map((folder) => run(['test', '-r', folder, '-a', '-x', folder], { ...as, prefix: [] })),
+    folders.map((folder) => runCommand(['test', '-r', folder, '-a', '-x', folder], { ...as, prefix: [] })),
   )
   return checks.every(({ code }) => code === 0)
 }
@@ -139,7 +139,7 @@ async function initialise({ native, dataDir, cluster, account }: Place): Promise
   if (existsSync(join(cluster, 'PG_VERSION'))) return
   const fresh = join(dataDir, `new-${process.pid}`)
   await rm(fresh, { recursive: true, force: true })
-  const { code, output } = await run(
+  const { code, output } = await runCommand(
     [
       join(native, 'bin', 'initdb'),
       '-D',
@@ -168,8 +168,14 @@ async function initialise({ native, dataDir, cluster, account }: Place): Promise
   })
 }
 
-async function launch({ native, dataDir, cluster, account, options }: Place & { options: EmbeddedOptions }) {
-  const port = options.port || (await keptPort(dataDir))
+async function launchServer({
+  native,
+  dataDir,
+  cluster,
+  account,
+  options,
+}: Place & { options: EmbeddedOptions }) {
+  const port = options.port || (await choosePort(dataDir))
   const log = await open(join(dataDir, 'postgres.log'), 'a')
   const settings = [
     `port=${port}`,
@@ -188,18 +194,18 @@ async function launch({ native, dataDir, cluster, account, options }: Place & { 
   ]
   // A process group of its own: Ctrl-C in the terminal reaches the gateway alone, which drains first.
   const child = spawn(command!, args, {
-    ...ids(account),
+    ...accountIds(account),
     cwd: dataDir,
     detached: true,
     stdio: ['ignore', log.fd, log.fd],
   })
   await log.close()
-  await accepting(child, port, dataDir)
+  await waitUntilAccepting(child, port, dataDir)
   child.unref()
   return { port, pid: child.pid! }
 }
 
-async function accepting(child: ChildProcess, port: number, dataDir: string): Promise<void> {
+async function waitUntilAccepting(child: ChildProcess, port: number, dataDir: string): Promise<void> {
   const ended = new Promise<true>((done) =>
     child.once('exit', () => done(true)).once('error', () => done(true)),
   )
@@ -246,7 +252,7 @@ async function runningServer(cluster: string): Promise<{ port: number; pid: numb
   return null
 }
 
-async function ownerLives(owner: string): Promise<boolean> {
+async function isOwnerAlive(owner: string): Promise<boolean> {
   const pid = Number(await readText(owner))
   return pid > 0 && pid !== process.pid && isAlive(pid)
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { readText } from './processes.ts'
 
 /** The port of the last start where it is still free, so that a client's settings go on working. */
-export async function keptPort(dataDir: string): Promise<number> {
+export async function choosePort(dataDir: string): Promise<number> {
   const file = join(dataDir, 'port')
   const kept = Number(await readText(file))
   const port = kept > 0 && (await isFree(kept)) ? kept : await freePort()

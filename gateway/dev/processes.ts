@@ -2,25 +2,28 @@ import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Who a process runs as. */
+/** The user that a process runs as. */
 export interface Account {
   readonly uid?: number
   readonly gid?: number
-  /** Words before the command that let an unprivileged user through folders that are closed to it. */
+  /** Words before the command that let an unprivileged user enter folders that are closed to it. */
   readonly prefix: readonly string[]
 }
 
 const STOP_TIMEOUT_MS = 5_000
 
-export function ids({ uid, gid }: Account): { uid?: number; gid?: number } {
+export function accountIds({ uid, gid }: Account): { uid?: number; gid?: number } {
   return uid === undefined || gid === undefined ? {} : { uid, gid }
 }
 
-export function run(words: readonly string[], account: Account): Promise<{ code: number; output: string }> {
+export function runCommand(
+  words: readonly string[],
+  account: Account,
+): Promise<{ code: number; output: string }> {
   const [command, ...args] = [...account.prefix, ...words]
   return new Promise((done) => {
     const child = spawn(command!, args, {
-      ...ids(account),
+      ...accountIds(account),
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
     })
@@ -38,7 +41,7 @@ export function run(words: readonly string[], account: Account): Promise<{ code:
 
 export async function stopServer(pid: number): Promise<void> {
   for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {
-    if (!signalled(pid, signal)) return
+    if (!sendSignal(pid, signal)) return
     const until = Date.now() + STOP_TIMEOUT_MS
     while (Date.now() < until) {
       if (!isAlive(pid)) return
@@ -47,7 +50,7 @@ export async function stopServer(pid: number): Promise<void> {
   }
 }
 
-export function signalled(pid: number, signal: NodeJS.Signals): boolean {
+export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
   try {
     process.kill(pid, signal)
     return true

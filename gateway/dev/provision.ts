@@ -14,7 +14,7 @@ export interface Provisions {
   readonly keySource: KeySource
   /** The embedded server, where there is one. */
   readonly postgres: EmbeddedPostgres | null
-  /** What was made up, to be said loudly. */
+  /** Warnings that name what was generated. */
   readonly notices: readonly string[]
 }
 
@@ -30,16 +30,16 @@ export async function provision(settings: Settings, cwd: string): Promise<Provis
   const data = join(cwd, DATA)
   const notices: string[] = []
   await mkdir(data, { recursive: true })
-  const keySource = settings.keySource ?? (await generatedKey(data, notices))
+  const keySource = settings.keySource ?? (await generateKey(data, notices))
   if (settings.databaseUrl !== null)
     return { databaseUrl: settings.databaseUrl, keySource, postgres: null, notices }
   const embedded = await startEmbeddedPostgres({ dataDir: join(data, 'postgres') })
   notices.push(`DATABASE_URL is not set: using the embedded PostgreSQL in ${DATA}/postgres, ${embedded.url}`)
-  await makeTable(embedded.url, settings)
+  await createTable(embedded.url, settings)
   return { databaseUrl: embedded.url, keySource, postgres: embedded, notices }
 }
 
-async function generatedKey(data: string, notices: string[]): Promise<KeySource> {
+async function generateKey(data: string, notices: string[]): Promise<KeySource> {
   const path = join(data, 'jwt-secret')
   notices.push(`no key is set: using the generated secret in ${DATA}/jwt-secret`)
   const existing = await readFile(path, 'utf8').catch(() => '')
@@ -49,7 +49,10 @@ async function generatedKey(data: string, notices: string[]): Promise<KeySource>
   return { kind: 'secret-file', path }
 }
 
-async function makeTable(url: string, { tokenTable, tokenColumns, tokenStatuses }: Settings): Promise<void> {
+async function createTable(
+  url: string,
+  { tokenTable, tokenColumns, tokenStatuses }: Settings,
+): Promise<void> {
   const sql = postgres(url, { max: 1, onnotice: () => {} })
   try {
     const [found] = await sql`select to_regclass(${quoteTable(tokenTable)})::text as name`

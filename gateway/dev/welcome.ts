@@ -1,5 +1,5 @@
 /** What a first start prints: what to try, and what one then sees. */
-export function welcome(options: {
+export function welcomeText(options: {
   readonly port: number
   readonly jwt: string
   readonly tokenId: string

@@ -1,11 +1,11 @@
 import type { z } from 'zod'
 import { FIELD_NAME } from '../routing/file/formats.ts'
-import { code, sentence, table } from './markdown.ts'
+import { codeSpan, markdownTable, toSentence } from './markdown.ts'
 
 type Schema = z.core.JSONSchema.JSONSchema
 type Field = Schema | boolean
 
-/** One table: an object of the file, by what it is called in the text. */
+/** One table of the document: an object of the file, by what it is called in the text. */
 interface Section {
   readonly title: string
   readonly schema: Schema
@@ -47,7 +47,7 @@ the old one between two requests; a bad one is refused whole, and the log has ev
 
 /** Every key of the routing file, object by object. */
 export function routingReference(schema: Schema): string {
-  return `${ABOUT}${sectionsOf({ title: 'The file', schema }).map(rendered).join('\n')}`
+  return `${ABOUT}${sectionsOf({ title: 'The file', schema }).map(renderSection).join('\n')}`
 }
 
 /** An object and, behind it, those within it. */
@@ -85,16 +85,16 @@ function objectIn(field: Field | readonly Field[] | undefined): Schema | null {
   return inner.map((each) => objectIn(each as Field)).find((found) => found !== null) ?? null
 }
 
-function rendered({ title, schema }: Section): string {
+function renderSection({ title, schema }: Section): string {
   const required = new Set(schema.required)
   const rows = Object.entries(schema.properties ?? {}).map(([key, field]) => [
-    code(key),
+    codeSpan(key),
     required.has(key) ? '**required**' : defaultOf(field),
     acceptsOf(field),
     meaningOf(descriptionOf(field)),
   ])
   const about = schema.description === undefined || title === 'The file' ? '' : `${schema.description}\n\n`
-  return `### ${sentence(title).slice(0, -1)}\n\n${about}${table(['key', 'default', 'accepts', 'meaning'], rows)}`
+  return `### ${toSentence(title).slice(0, -1)}\n\n${about}${markdownTable(['key', 'default', 'accepts', 'meaning'], rows)}`
 }
 
 /** What editors are told, without what has a column of its own here. */
@@ -110,19 +110,19 @@ function descriptionOf(field: Field): string {
 
 function defaultOf(field: Field): string {
   if (typeof field !== 'object' || field.default === undefined) return 'none'
-  return typeof field.default === 'object' ? 'those below' : code(String(field.default))
+  return typeof field.default === 'object' ? 'those below' : codeSpan(String(field.default))
 }
 
 function acceptsOf(field: Field): string {
   if (typeof field !== 'object') return ''
   const [example] = field.examples ?? []
   const shown =
-    example === undefined || example === field.default ? '' : `; such as ${code(JSON.stringify(example))}`
+    example === undefined || example === field.default ? '' : `; such as ${codeSpan(JSON.stringify(example))}`
   return `${kindOf(field)}${shown}`
 }
 
 function kindOf(field: Schema): string {
-  if (field.enum !== undefined) return field.enum.map((value) => code(String(value))).join(', ')
+  if (field.enum !== undefined) return field.enum.map((value) => codeSpan(String(value))).join(', ')
   if (field.anyOf !== undefined) return field.anyOf.map((each) => kindOf(each as Schema)).join(', or ')
   if (field.type === 'integer') return `a whole number ${rangeOf(field)}`
   if (field.type === 'boolean') return '`true` or `false`'

@@ -1,11 +1,11 @@
 import type { Group, Variable, Variables } from '../settings/variable.ts'
-import { code, table } from './markdown.ts'
+import { codeSpan, markdownTable } from './markdown.ts'
 
 const ABOUT = `## Settings
 
 An empty variable counts as not set. Bad and missing ones end the start with one message that lists them all, and exit
 code 2; a name that is nearly one of these is warned of. \`NAME_FILE\` names a file that holds the value instead, where a
-row meaning so: secrets do not belong into an environment that others can read.
+row says so: secrets do not belong into an environment that others can read.
 
 `
 
@@ -21,22 +21,22 @@ function section({ title, about, variables }: Group<Variables>): string {
     acceptsOf(variable),
     variable.description,
   ])
-  return `### ${title}\n\n${about}\n\n${table(['variable', 'default', 'accepts', 'meaning'], rows)}`
+  return `### ${title}\n\n${about}\n\n${markdownTable(['variable', 'default', 'accepts', 'meaning'], rows)}`
 }
 
 function namesOf({ name, file }: Variable<unknown>): string {
-  return file === 'or' ? `${code(name)}, ${code(`${name}_FILE`)}` : code(name)
+  return file === 'or' ? `${codeSpan(name)}, ${codeSpan(`${name}_FILE`)}` : codeSpan(name)
 }
 
 function defaultOf({ byDefault, defaultShown, unit }: Variable<unknown>): string {
   if (defaultShown === 'none') return defaultShown
-  if (defaultShown !== undefined) return /^\S+$/.test(defaultShown) ? code(defaultShown) : defaultShown
+  if (defaultShown !== undefined) return /^\S+$/.test(defaultShown) ? codeSpan(defaultShown) : defaultShown
   if (byDefault === null) return 'none'
-  return `${code(String(byDefault))}${unit === undefined ? '' : ` ${unit}`}`
+  return `${codeSpan(String(byDefault))}${unit === undefined ? '' : ` ${unit}`}`
 }
 
 function acceptsOf({ accepts, unit, example }: Variable<unknown>): string {
   const measured = unit === undefined ? accepts : `${accepts}, in ${unit}`
-  const isNamed = example === undefined || accepts.includes(code(example))
-  return isNamed ? measured : `${measured}; such as ${code(example)}`
+  const isNamed = example === undefined || accepts.includes(codeSpan(example))
+  return isNamed ? measured : `${measured}; such as ${codeSpan(example)}`
 }

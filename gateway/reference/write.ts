@@ -8,7 +8,7 @@ import { routingReference } from './routing-reference.ts'
 import { settingsReference } from './settings-reference.ts'
 
 /*
- * Writes what is generated from the code; with `--check` only meaning what is not as the code would write it.
+ * Writes what is generated from the code; with `--check` it only names the files that differ.
  */
 
 const schema = routingJsonSchema()
@@ -27,7 +27,6 @@ What \`poweron-gateway help COMMAND\` prints; made from the code, by \`npm run g
 
 `
 
-/** Not a terminal's. */
 const plain = paintFor({ write: () => {} }, {})
 
 function commandsReference(): string {
@@ -47,7 +46,7 @@ for (const [name, text] of Object.entries(FILES)) {
   const file = new URL(`../../${name}`, import.meta.url)
   if (!process.argv.includes('--check')) writeFileSync(file, text())
   else if (readFileSync(file, 'utf8') !== text()) {
-    console.error(`${name} is not what the code meaning; run "npm run generate"`)
+    console.error(`${name} differs from what the code generates; run "npm run generate"`)
     process.exitCode = 1
   }
 }

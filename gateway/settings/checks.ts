@@ -2,8 +2,8 @@ import { checkKeys } from './key-checks.ts'
 import type { Reader } from './reader.ts'
 import type { Settings } from './values.ts'
 
-/** What no variable shows by itself. */
-export function checkTogether(settings: Settings, reader: Reader): void {
+/** Checks what only several variables together show. */
+export function checkCombinations(settings: Settings, reader: Reader): void {
   const { problem, given } = reader
   if (settings.production) {
     if (given('DATABASE_URL') === null && given('DATABASE_URL_FILE') === null) {
@@ -60,19 +60,19 @@ function checkTls(settings: Settings, problem: (text: string) => void): void {
 
 function checkPorts(settings: Settings, problem: (text: string) => void): void {
   const { host, port, adminHost, adminPort, httpRedirectPort } = settings
-  if (port !== 0 && port === adminPort && overlap(host, adminHost)) {
+  if (port !== 0 && port === adminPort && hostsOverlap(host, adminHost)) {
     problem(`ADMIN_PORT: found ${adminPort}, which is PORT too; expected another port`)
   }
   if (httpRedirectPort === null || httpRedirectPort === 0) return
   if (httpRedirectPort === port) {
     problem(`HTTP_REDIRECT_PORT: found ${port}, which is PORT too; expected another port`)
   }
-  if (httpRedirectPort === adminPort && overlap(host, adminHost)) {
+  if (httpRedirectPort === adminPort && hostsOverlap(host, adminHost)) {
     problem(`HTTP_REDIRECT_PORT: found ${adminPort}, which is ADMIN_PORT too; expected another port`)
   }
 }
 
-function overlap(a: string, b: string): boolean {
+function hostsOverlap(a: string, b: string): boolean {
   const any = (host: string) => host === '0.0.0.0' || host === '::'
   return a === b || any(a) || any(b)
 }

@@ -10,47 +10,47 @@ export type Parsed<T> =
 
 export type Parser<T> = (text: string) => Parsed<T>
 
-const ok = <T>(value: T): Parsed<T> => ({ ok: true, value })
-const no = (expected: string): { ok: false; expected: string } => ({ ok: false, expected })
+const accept = <T>(value: T): Parsed<T> => ({ ok: true, value })
+const reject = (expected: string): { ok: false; expected: string } => ({ ok: false, expected })
 
-export const text: Parser<string> = (given) => ok(given)
+export const text: Parser<string> = (given) => accept(given)
 
 export function integer(min: number, max: number): Parser<number> {
   return (given) => {
     const value = /^\d{1,16}$/.test(given) ? Number(given) : Number.NaN
-    return value >= min && value <= max ? ok(value) : no(`a whole number from ${min} to ${max}`)
+    return value >= min && value <= max ? accept(value) : reject(`a whole number from ${min} to ${max}`)
   }
 }
 
 export const onOff: Parser<boolean> = (given) => {
   const value = given.toLowerCase()
-  if (value === 'on' || value === 'true' || value === '1') return ok(true)
-  if (value === 'off' || value === 'false' || value === '0') return ok(false)
-  return no('"on" or "off"')
+  if (value === 'on' || value === 'true' || value === '1') return accept(true)
+  if (value === 'off' || value === 'false' || value === '0') return accept(false)
+  return reject('"on" or "off"')
 }
 
 /** The same words as `onOff`, for a setting that is written with the others. */
 export const trueOrFalse: Parser<boolean> = (given) => {
   const read = onOff(given)
-  return read.ok ? read : no('"true" or "false"')
+  return read.ok ? read : reject('"true" or "false"')
 }
 
 /** The only spellings that the OpenTelemetry specification knows, in any case. */
 export const trueFalse: Parser<boolean> = (given) => {
   const value = given.toLowerCase()
-  return value === 'true' || value === 'false' ? ok(value === 'true') : no('"true" or "false"')
+  return value === 'true' || value === 'false' ? accept(value === 'true') : reject('"true" or "false"')
 }
 
 /** A number from 0 to 1. */
 export const share: Parser<number> = (given) => {
   const value = /^\d*\.?\d+$/.test(given) ? Number(given) : Number.NaN
-  return value >= 0 && value <= 1 ? ok(value) : no('a number from 0 to 1')
+  return value >= 0 && value <= 1 ? accept(value) : reject('a number from 0 to 1')
 }
 
 export function oneOf<T extends string>(...values: readonly T[]): Parser<T> {
   return (given) => {
     const found = values.find((value) => value === given)
-    return found === undefined ? no(`one of ${values.join(', ')}`) : ok(found)
+    return found === undefined ? reject(`one of ${values.join(', ')}`) : accept(found)
   }
 }
 
@@ -59,15 +59,15 @@ export const list: Parser<readonly string[]> = (given) => {
     .split(',')
     .map((item) => item.trim())
     .filter((item) => item !== '')
-  return items.length === 0 ? no('a comma-separated list') : ok(items)
+  return items.length === 0 ? reject('a comma-separated list') : accept(items)
 }
 
 /** CIDRs, or single addresses. */
 export const cidrs: Parser<readonly string[]> = (given) => {
   const items = list(given)
-  if (!items.ok) return no('a comma-separated list of CIDRs, such as 10.0.0.0/8,fd00::/8')
+  if (!items.ok) return reject('a comma-separated list of CIDRs, such as 10.0.0.0/8,fd00::/8')
   const bad = items.value.find((item) => !isCidr(item))
-  return bad === undefined ? items : no(`CIDRs, such as 10.0.0.0/8 or fd00::/8; "${bad}" is none`)
+  return bad === undefined ? items : reject(`CIDRs, such as 10.0.0.0/8 or fd00::/8; "${bad}" is none`)
 }
 
 function isCidr(item: string): boolean {
@@ -81,36 +81,36 @@ function isCidr(item: string): boolean {
 /** Names of hosts, or `*.` and the end of some, in lower case. */
 export const hostNames: Parser<readonly string[]> = (given) => {
   const items = list(given.toLowerCase())
-  if (!items.ok) return no('a comma-separated list of host names')
+  if (!items.ok) return reject('a comma-separated list of host names')
   const bad = items.value.find((item) => !/^(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$/.test(item))
-  return bad === undefined ? items : no(`host names without port; "${bad}" is none`)
+  return bad === undefined ? items : reject(`host names without port; "${bad}" is none`)
 }
 
 /** A cookie's name is a token (RFC 6265, section 4.1.1). */
 export const cookieName: Parser<string> = (given) =>
   /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(given)
-    ? ok(given)
-    : no("a cookie name: letters, digits and !#$%&'*+-.^_`|~")
+    ? accept(given)
+    : reject("a cookie name: letters, digits and !#$%&'*+-.^_`|~")
 
 /** A path prefix for the gateway's own endpoints. */
 export const pathPrefix: Parser<string> = (given) => {
   const trimmed = given.replace(/\/+$/, '')
   return /^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/.test(trimmed)
-    ? ok(trimmed)
-    : no('a path such as /- or /_gateway, of letters, digits and -._~')
+    ? accept(trimmed)
+    : reject('a path such as /- or /_gateway, of letters, digits and -._~')
 }
 
 export const databaseUrl: Parser<string> = (given) => {
   const expected =
     'postgres://user:password@host:port/database, the password percent-encoded; several hosts are separated by commas'
-  if (!/^postgres(ql)?:\/\//.test(given)) return no(expected)
+  if (!/^postgres(ql)?:\/\//.test(given)) return reject(expected)
   try {
     const address = parseDatabaseUrl(given)
-    if (!address.hosts.every(isDatabaseHost)) return no(expected)
+    if (!address.hosts.every(isDatabaseHost)) return reject(expected)
     const { problems } = address
-    return problems.length === 0 ? ok(given) : { ok: false, problem: problems.join('; ') }
+    return problems.length === 0 ? accept(given) : { ok: false, problem: problems.join('; ') }
   } catch {
-    return no(expected)
+    return reject(expected)
   }
 }
 
@@ -123,24 +123,24 @@ function isDatabaseHost({ host, port }: DatabaseHost): boolean {
 export const httpUrl: Parser<string> = (given) => {
   const url = /^https?:\/\//i.test(given) ? URL.parse(given) : null
   return url !== null && url.username === '' && url.password === ''
-    ? ok(given)
-    : no('an http: or https: URL without user and password')
+    ? accept(given)
+    : reject('an http: or https: URL without user and password')
 }
 
 /** A channel for LISTEN. */
 export const channel: Parser<string> = (given) =>
   Buffer.byteLength(given) <= 63 && !given.includes('\0')
-    ? ok(given)
-    : no('a channel name of at most 63 bytes')
+    ? accept(given)
+    : reject('a channel name of at most 63 bytes')
 
 /** `auto` is one per core. */
 export const workers: Parser<number | 'auto'> = (given) => {
-  if (given === 'auto') return ok(given)
+  if (given === 'auto') return accept(given)
   const counted = integer(1, 256)(given)
-  return counted.ok ? counted : no('"auto" or a whole number from 1 to 256')
+  return counted.ok ? counted : reject('"auto" or a whole number from 1 to 256')
 }
 
-export const production: Parser<boolean> = (given) => ok(given === 'production')
+export const production: Parser<boolean> = (given) => accept(given === 'production')
 
 /** RFC 7518, section 3.2: a key of the size of the hash output or larger. */
 const MIN_SECRET_BYTES = 32
@@ -148,6 +148,6 @@ const MIN_SECRET_BYTES = 32
 export const secret: Parser<string> = (given) => {
   const bytes = Buffer.byteLength(given)
   return bytes >= MIN_SECRET_BYTES
-    ? ok(given)
+    ? accept(given)
     : { ok: false, problem: `the secret has ${bytes} bytes; expected at least ${MIN_SECRET_BYTES}` }
 }

@@ -4,7 +4,7 @@ import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TableName } from '../auth/token-store/token-columns.ts'
 import { closestCandidate } from '../core/message-text.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
-import { checkTogether } from './checks.ts'
+import { checkCombinations } from './checks.ts'
 import { createReader, type Reader } from './reader.ts'
 import { VARIABLES, variableNames } from './table.ts'
 import type { Settings, Values } from './values.ts'
@@ -14,7 +14,7 @@ export type SettingsResult =
   | {
       readonly ok: true
       readonly settings: Settings
-      /** Of variables that look like misspelt ones of the gateway's, and of keys that are odd or passed over. */
+      /** Of variables that look like misspelled ones of the gateway's, and of keys that are unusual or left out. */
       readonly warnings: readonly string[]
     }
   | { readonly ok: false; readonly problems: readonly string[] }
@@ -34,8 +34,8 @@ type Env = Readonly<Record<string, string | undefined>>
 export function readSettings(env: Env, options: SettingsOptions = {}): SettingsResult {
   const reader = createReader(env, options.readFile ?? ((path) => readFileSync(path)))
   const settings = readAll(reader, options.cores ?? availableParallelism())
-  checkTogether(settings, reader)
-  const hints = misspelt(env)
+  checkCombinations(settings, reader)
+  const hints = findMisspelledNames(env)
   return reader.problems.length === 0
     ? { ok: true, settings, warnings: [...hints, ...reader.warnings] }
     : { ok: false, problems: [...reader.problems, ...hints] }
@@ -85,7 +85,7 @@ const MIN_MISSPELT = 8
 /** Of further names one cannot be sure: SSL_CERT_FILE is two letters from TLS_CERT_FILE, and OpenSSL's. */
 const MAX_EDITS = 1
 
-function misspelt(env: Env): string[] {
+function findMisspelledNames(env: Env): string[] {
   const names = variableNames()
   return Object.keys(env)
     .filter((name) => name.length >= MIN_MISSPELT && env[name] !== '' && !names.includes(name))

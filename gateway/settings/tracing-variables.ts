@@ -137,7 +137,7 @@ export const traces = group(
 type Values = { readonly [Key in keyof typeof traces.variables]: ValueOf<(typeof traces.variables)[Key]> }
 
 /** @returns null where spans are not exported */
-export function tracingOf(values: Values): TracingSettings | null {
+export function tracingSettingsFrom(values: Values): TracingSettings | null {
   if (values.otelSdkDisabled || (values.otlpEndpoint ?? values.otlpTracesEndpoint) === null) return null
   return {
     protocol: values.otlpTracesProtocol ?? values.otlpProtocol,

@@ -2,7 +2,7 @@ import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { VARIABLES } from './table.ts'
 import type { ValueOf } from './variable.ts'
 
-/** What each variable says. */
+/** The value of each variable. */
 export type Values = { readonly [Key in keyof typeof VARIABLES]: ValueOf<(typeof VARIABLES)[Key]> }
 type KeyVariable = 'jwtSecret' | 'jwtSecretFile' | 'jwtPublicKeyFile' | 'jwtJwksUrl'
 

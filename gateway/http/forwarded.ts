@@ -12,7 +12,7 @@ export interface ConnectionEnds {
   readonly encrypted?: boolean
 }
 
-/** One that tells when it has closed. */
+/** A connection that emits `close` when it has closed. */
 export interface ClosingConnection extends ConnectionEnds {
   once(event: 'close', listener: () => void): unknown
 }

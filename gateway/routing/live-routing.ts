@@ -20,7 +20,7 @@ export interface LiveRouting {
   readonly status: RoutingStatus
   /** The last good content of the file. A new worker starts with it where the file has become unusable. */
   readonly inForce: RoutingInForce
-  /** Reads the file again even if it has not changed. Never rejects; an unusable file leaves the last good one in force. */
+  /** Reads the file again, even if it is unchanged. Never rejects; an unusable file leaves the last good one in force. */
   reload(): Promise<void>
   close(): Promise<void>
 }

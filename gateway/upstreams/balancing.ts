@@ -43,7 +43,7 @@ function targetAtWeight<T extends Weighted>(targets: readonly T[], at: number, e
   return last
 }
 
-/** Smooth weighted round robin as in nginx: targets with a large weight are picked often, but not several times in a row. */
+/** Smooth weighted round robin as in nginx: a target with a large weight is picked often, but not successively. */
 export function roundRobin(): Balancer {
   const credit = new WeakMap<object, number>()
   return (targets) => {

@@ -10,7 +10,7 @@ const IDLE = 10_000
 const SLOW = 1000
 const MAX_ANSWER_MS = 2000
 const HEAP_MIB = 192
-/** Addresses of a later crowd: each has ports of its own. */
+/** Client addresses of the second flood. Each address has its own range of ports. */
 const LATER = [['127.0.0.5', '127.0.0.6']] as const
 
 const CLIENTS = fileURLToPath(new URL('flood-clients.ts', import.meta.url))
@@ -20,7 +20,7 @@ const range = await startRange(t, {
     KEEP_ALIVE_TIMEOUT_MS: '600000',
     HEADERS_TIMEOUT_MS: '3000',
     ACCESS_LOG: 'off',
-    // Garbage is left lying while there is room. With room for one crowd only, a leak ends the process.
+    // The heap is limited to what one flood needs, so that a leak ends the process instead of growing the heap.
     NODE_OPTIONS: `--max-old-space-size=${HEAP_MIB}`,
   },
 })
@@ -39,7 +39,7 @@ async function leave(child: ChildProcess): Promise<void> {
   await once(child, 'exit')
 }
 
-/** Resident memory without pages of files, in MiB. */
+/** Resident memory without file-backed pages, in MiB. */
 async function memory(): Promise<number> {
   const status = await readFile(`/proc/${range.gateway.pid}/status`, 'utf8')
   return Number(/RssAnon:\s+(\d+)/.exec(status)![1]) / 1024
@@ -49,7 +49,7 @@ async function descriptors(): Promise<number> {
   return (await readdir(`/proc/${range.gateway.pid}/fd`)).length
 }
 
-/** Not too often: each look is at some ten thousand entries. */
+/** Polls rarely, because each look reads about ten thousand entries. */
 function untilDescriptors(hold: (count: number) => boolean): Promise<void> {
   return until(async () => hold(await descriptors()), 15_000, 250)
 }

@@ -3,7 +3,7 @@ import { AUTHS, FORMS, shot, startRange } from './support.ts'
 
 const range = await startRange(t, { env: { MAX_HEADER_BYTES: '1048576' } })
 
-/** `shot` writes Host itself, and for a handshake four fields more. */
+/** `shot` adds Host, and four more fields for a handshake. */
 const own = { request: 1, upgrade: 5 }
 
 for (const form of FORMS) {

@@ -99,7 +99,7 @@ t.test('idle connections are closed, whatever their clients do', async (t) => {
   })
 })
 
-/** Has chosen HTTP/2, sent its preface, and closes nothing by itself. */
+/** A client that has negotiated HTTP/2 and sent its preface, and never closes its side. */
 async function stubbornClient(t: Test, port: number): Promise<Socket> {
   const { socket } = await rawHttp2(port, { allowHalfOpen: true })
   t.teardown(() => socket.destroy())
@@ -111,7 +111,7 @@ function residentBytes(): number {
   return Number(pages) * 4096
 }
 
-/** The process lives, holds no more than before by much, and serves others. */
+/** The process is alive, has not grown much, and serves others. */
 async function unharmed(t: Parameters<typeof http2Client>[0], before: number) {
   const { status } = await askHttp2(http2Client(t, stage.port), { ':path': '/secure', cookie: stage.cookie })
   t.equal(status, 200, 'a good client on another connection is served')

@@ -19,7 +19,7 @@ const SPELLINGS = [
   'x_gateway.role',
 ]
 
-/** How a backend of the CGI family would name a field. */
+/** The name of a field in a CGI environment. */
 const cgiForm = (name: string) => name.toUpperCase().replace(/[^A-Z0-9]/g, '_')
 const SPOOFED = new Set(SPELLINGS.map(cgiForm))
 

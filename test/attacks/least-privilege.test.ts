@@ -65,7 +65,7 @@ t.test('no code is generated at run time and no process started, except in devel
   const forbidden = /\beval\s*\(|new Function\b|Function\s*\(\s*['"`]|\bfrom 'node:vm'|child_process/
   const isCode = (text: string) => text.replace(/^import type .*$/gm, '')
   const found = all.filter(({ text }) => forbidden.test(isCode(text))).map(({ name }) => name)
-  // The way in from older Node versions only replaces itself by the right one; `dev` is not for production.
+  // bin.mjs only re-executes itself with Node 26 when an older version runs it; `dev` is not used in production.
   t.same(
     found.filter((name) => !name.startsWith('dev/') && name !== 'bin.mjs'),
     [],
@@ -91,8 +91,8 @@ t.test('the gateway runs where dynamic code is forbidden and no file can be writ
       routes: [{ path: '/', upstream: 'main', auth: 'none' }],
     }),
   )
-  // Node's own guard: no file can be written, no process started, no code compiled from text. The environment is
-  // set by `env`, since the test runner would put code of its own in.
+  // Node's permission model: no file can be written, no process started, no code compiled from text. The environment is
+  // set by `env`, because the test runner would add options of its own.
   const guard = [
     '--permission',
     '--allow-fs-read=*',

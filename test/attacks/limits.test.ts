@@ -205,7 +205,7 @@ t.test('a client that reads slowly but steadily gets all of its answer', async (
 
 t.test('past MAX_CONNECTIONS a new client gets 503 overloaded until another one has left', async (t) => {
   const idle: Socket[] = []
-  // Idle, but within an exchange, or the limits of time would close them.
+  // Idle within an exchange; connections without one would be closed by the time limits.
   range.upstream.respond(() => {})
   const before = arrivals()
   for (let n = 0; n < MAX_CONNECTIONS; n++) {

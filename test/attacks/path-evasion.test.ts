@@ -3,7 +3,7 @@ import { FORMS, shot, startRange, valuesOf } from './support.ts'
 
 const range = await startRange(t)
 
-/** Refused as they stand: backends disagree on what they name. */
+/** Refused on every route, since backends read them in different ways. */
 const AMBIGUOUS = [
   '/public/../admin',
   '/public/./admin',

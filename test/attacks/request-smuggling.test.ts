@@ -3,11 +3,11 @@ import { AUTHS, expectedIdentity, identityOf, startRange, valuesOf } from './sup
 
 const range = await startRange(t)
 
-/** What a smuggler wants the backend to take for a request of its own. */
+/** The request that the attacker tries to smuggle to the backend. */
 const SMUGGLED = 'GET /admin/smuggled HTTP/1.1\r\nHost: app.example.com\r\nX-User-Id: admin\r\n\r\n'
 const LENGTH = SMUGGLED.length
 
-/** Head fields and bytes behind the head, each a framing that two readers take differently. */
+/** Header fields and the bytes behind the head: framings that two servers could read differently. */
 const FRAMINGS: Record<string, readonly [fields: string, behind: string]> = {
   'TE and CL': ['Transfer-Encoding: chunked\r\nContent-Length: 4', `0\r\n\r\n${SMUGGLED}`],
   'CL and TE': [`Content-Length: ${LENGTH + 5}\r\nTransfer-Encoding: chunked`, `0\r\n\r\n${SMUGGLED}`],

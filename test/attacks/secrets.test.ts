@@ -82,7 +82,7 @@ t.test(
       const query = `access_token=${opaque[2]}&token=${token}${token.includes('.') ? `&x=${token}` : ''}`
       const { raw } = await rawRequest(gateway.port, shot(form, `${path}?${query}`, fields))
       const text = raw.toString('latin1')
-      // The page that a redirect to the login comes back to is named by the client and told to nobody else.
+      // The redirect to the login repeats the path of the request to the client that sent it, and to nobody else.
       answers.push(path === '/page' ? text.replace(/^location:.*$/im, '') : text)
     }
 
@@ -136,7 +136,7 @@ t.test(
     t.ok(gateway.output().includes('"code":"upstream_unreachable"'), 'and failing upstreams')
 
     const secrets = [TEST_SECRET, DATABASE_PASSWORD, ...opaque, ...tokens]
-    // A part of a token is as good as the whole for who knows the rest.
+    // Parts of a token count as well, since they may be enough for somebody who knows the rest.
     for (const token of tokens)
       secrets.push(
         ...token

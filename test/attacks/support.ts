@@ -7,7 +7,7 @@ import { answerOk } from '../support/upstream.ts'
 
 export { valuesOf } from '../support/strict-http.ts'
 
-/** One route of each kind of authentication, a guarded and an open one beside each other. */
+/** One route for each value of `auth`, and a guarded route beside an open one. */
 export const ROUTES = [
   { path: '/required' },
   { path: '/optional', auth: 'optional' },
@@ -18,7 +18,7 @@ export const ROUTES = [
 
 export const AUTHS = ['required', 'optional', 'anonymous'] as const
 
-/** Every form in which a request can come: plainly or as a handshake. */
+/** The two forms of a request: a plain one and a handshake. */
 export const FORMS = ['request', 'upgrade'] as const
 
 export const IDENTITY = ['x-user-id', 'x-mandate-id', 'x-session-id', 'x-token-id']
@@ -31,14 +31,14 @@ export const answerAll: Respond = (request: RecordedRequest, socket) => {
 
 export interface Range extends Stage {
   /**
-   * Fires bytes at the gateway and tells all that reached the backend because of them, read from the recorded
-   * wire by the strict reader, whatever the answer was.
+   * Sends bytes to the gateway and returns everything that reached the backend because of them, read from the recorded
+   * bytes by the strict parser, whatever the answer was.
    */
   fire(bytes: Buffer | string, options?: RawRequestOptions): Promise<Hit>
 }
 
 export interface Hit extends RawExchange {
-  /** The first whole answer's status, 0 where none came. */
+  /** The status of the first whole answer; 0 where none came. */
   readonly status: number
   /** Its `code`, where it is the gateway's own. */
   readonly code: string | null
@@ -47,7 +47,7 @@ export interface Hit extends RawExchange {
   readonly tunnelled: Buffer
 }
 
-/** A gateway under attack; it ends with the test. */
+/** A gateway for the attacks of one test, which is stopped when the test ends. */
 export async function startRange(t: Test, options: StageOptions = {}): Promise<Range> {
   const stage = await startStage({ ...options, routes: [...ROUTES, ...(options.routes ?? [])] })
   t.teardown(() => stage.close())
@@ -83,7 +83,7 @@ function codeOf(body: string): string | null {
   return body.startsWith('{') ? ((JSON.parse(body) as { code?: string }).code ?? null) : null
 }
 
-/** A request of the given form, with the fields put in as they stand. */
+/** A request of the given form, with the fields inserted unchanged. */
 export function shot(form: (typeof FORMS)[number], target: string, fields: readonly string[]): string {
   const upgrade =
     form === 'upgrade'
@@ -97,7 +97,7 @@ export function shot(form: (typeof FORMS)[number], target: string, fields: reado
   return [`GET ${target} HTTP/1.1`, 'Host: app.example.com', ...upgrade, ...fields, '', ''].join('\r\n')
 }
 
-/** The values that the gateway gives alice, or nothing where the route is anonymous. */
+/** The identity headers that the gateway sends for alice; none on an anonymous route. */
 export function expectedIdentity(stage: Stage, auth: (typeof AUTHS)[number]): Record<string, string[]> {
   if (auth === 'anonymous') return Object.fromEntries(IDENTITY.map((name) => [name, []]))
   const values = ['alice', 'acme', 's1', stage.tokenId]

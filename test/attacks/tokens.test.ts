@@ -12,7 +12,7 @@ const range = await startRange(t)
 
 const good = { jti: range.tokenId, exp: inSeconds(3600) }
 
-/** Where a token could make the gateway fetch a key from. */
+/** The server from which a token could make the gateway fetch a key. */
 let fetched = 0
 const keyServer = createServer((socket) => {
   fetched++
@@ -27,7 +27,7 @@ const queries = () => range.gateway.metric('gateway_token_queries_total')
 interface Refusal {
   readonly token: string
   readonly code?: string
-  /** A token with a good signature may be asked for. */
+  /** True for a token with a good signature, which may be looked up. */
   readonly asks?: boolean
 }
 
@@ -277,7 +277,7 @@ function forgeHs256(header: object, secret: string | undefined, claims: object =
   return forgeRaw(JSON.stringify(header), JSON.stringify(claims), secret)
 }
 
-/** Signs text as it stands, with the gateway's own key where none is given. */
+/** Signs header and claims as given, by default with the gateway's own key. */
 function forgeRaw(header: string, payload: string, secret?: string): string {
   const input = `${Buffer.from(header).toString('base64url')}.${Buffer.from(payload).toString('base64url')}`
   return `${input}.${createHmac('sha256', secret ?? TEST_SECRET)

@@ -10,8 +10,8 @@ import { NO_DATABASE, plainGateway, plainRouting, until } from '../support/plain
 import { rawRequest } from '../support/raw-http.ts'
 
 /*
- * The attack: somebody between the gateway and a target answers in the target's place, with a certificate of his own.
- * NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment, left there for another program, makes Node accept it.
+ * The attack: somebody between the gateway and a target answers in its place, with another certificate.
+ * NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment, set for another program, would make Node accept it.
  */
 
 const UNVERIFIED = { NODE_TLS_REJECT_UNAUTHORIZED: '0' }

@@ -7,7 +7,7 @@ import { shot, startRange, valuesOf } from './support.ts'
 
 const range = await startRange(t)
 
-/** A frame, or a request, that must not arrive where the handshake is refused. */
+/** A frame and a request that must not reach the backend when the handshake is refused. */
 const BEHIND = 'GET /admin/smuggled HTTP/1.1\r\nHost: app.example.com\r\nX-User-Id: admin\r\n\r\n'
 
 async function revokedCookie(): Promise<string> {

@@ -46,7 +46,7 @@ const unit = readText('deploy/systemd/poweron-gateway.service')
 const gatewayOfCompose = readYaml<Compose>('deploy/compose/compose.yaml').services.gateway!
 const dockerfile = readText('Dockerfile')
 
-/** The settings of each way to run it. */
+/** The settings of each way to deploy the gateway. */
 const environments: Record<string, Record<string, string>> = {
   kubernetes: Object.fromEntries(container.env.map(({ name, value }) => [name, value])),
   systemd: Object.fromEntries(
@@ -112,7 +112,7 @@ t.test('ports, paths and folders agree with the image and the gateway', async (t
   t.match(unit, new RegExp(`^ExecStart=\\S+/${serve} serve$`, 'm'))
 })
 
-/** Whom a network policy lets in. */
+/** The peers that a network policy admits. */
 function caller(policy: Record<string, unknown>): Record<string, unknown> | undefined {
   const { ingress } = policy.spec as { ingress: { from: { podSelector: Record<string, unknown> }[] }[] }
   return ingress[0]?.from[0]?.podSelector
@@ -129,7 +129,7 @@ t.test('Kubernetes: every file is in the kustomization, and selectors match the 
       t.type(document.kind, 'string', file)
       t.type(document.apiVersion, 'string', file)
       const { selector, podSelector } = (document.spec ?? {}) as Record<string, Record<string, unknown>>
-      // That one is for the backends' pods; the gateway's are those it lets in.
+      // This policy applies to the backends' pods and admits the gateway's.
       const own = document.kind === 'NetworkPolicy' && apart.includes(file) ? caller(document) : podSelector
       const wanted = (selector?.matchLabels ?? own?.matchLabels ?? {}) as Record<string, string>
       if (document.kind !== 'ServiceMonitor') t.match(labels, wanted, `${file} selects the pods`)

@@ -35,7 +35,7 @@ t.test('documents name only files that exist', async (t) => {
   }
 })
 
-/** As GitHub makes it of a heading. */
+/** The anchor that GitHub makes from a heading. */
 function anchorOf(heading: string): string {
   return heading
     .toLowerCase()

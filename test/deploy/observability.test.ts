@@ -29,7 +29,7 @@ const rules = readYaml<{ groups: readonly { rules: readonly Rule[] }[] }>(ALERTS
 )
 const panels = (JSON.parse(readText(DASHBOARD)) as { panels: readonly Panel[] }).panels
 
-/** Each with the place it stands at. */
+/** Each expression with its place in the file. */
 const expressions = [
   ...rules.map(({ alert, expr }) => ({ place: `alert ${alert}`, expr })),
   ...panels.flatMap(({ title, targets = [] }) =>
@@ -37,7 +37,7 @@ const expressions = [
   ),
 ]
 
-/** A gateway with TLS, one good upstream and one that nobody listens for, after a request to each. */
+/** A gateway with TLS, one good upstream and one whose target does not listen, after a request to each. */
 async function busyGateway(t: Test): Promise<TestGateway> {
   const authority = createAuthority(t, 'test authority')
   const { certFile, keyFile } = authority.issue('localhost', ['IP:127.0.0.1'])
@@ -73,7 +73,7 @@ async function busyGateway(t: Test): Promise<TestGateway> {
   return gateway
 }
 
-/** What Prometheus adds to every series. */
+/** The labels that Prometheus adds to every series. */
 const ADDED = ['job', 'instance', 'le', '__name__']
 
 function problemsOf(expression: string, series: readonly Series[]): string[] {

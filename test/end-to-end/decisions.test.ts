@@ -9,7 +9,7 @@ import { type Answer, ask } from '../support/http-client.ts'
 import { insertToken, type NewToken, startPostgres } from '../support/postgres.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
-/** What the backend got last; null where it heard nothing since it was asked. */
+/** The last request at the backend; null where none has arrived since this was read. */
 let heard: Record<string, string | string[] | undefined> | null = null
 const backend = createServer((req, res) => {
   heard = req.headers

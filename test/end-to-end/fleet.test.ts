@@ -13,11 +13,11 @@ import { createSessionUser, failed } from '../support/session-user.ts'
 const USERS = 100
 const PAUSE_MS = 300
 const ACCESS_TTL_S = 4
-/** Logins are spread over it, so that refreshes are, too. */
+/** Logins are spread over this time, so that refreshes are spread as well. */
 const ARRIVE_MS = 1500
 const REFRESH_TTL_S = 3600
 const HAPROXY = haproxyIsInstalled()
-/** The fallback finds out by asking each instance now and then, and sends nothing again. */
+/** The fallback balancer checks each instance from time to time, and retries nothing. */
 const NOTICED_AFTER_MS = HAPROXY ? 20 : 1500
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -41,7 +41,7 @@ async function stage(t: Test) {
       SESSION_ENDPOINTS: 'on',
       ACCESS_TOKEN_TTL_S: String(ACCESS_TTL_S),
       REFRESH_TOKEN_TTL_S: String(REFRESH_TTL_S),
-      // Longer than the freeze: what an instance had taken but not asked for by then is 503 by right.
+      // Longer than the freeze, or requests whose look-up the frozen instance had not sent would rightly get 503.
       LOOKUP_TIMEOUT_MS: '5000',
       DRAIN_DELAY_MS: '800',
       DRAIN_TIMEOUT_MS: '3000',
@@ -83,7 +83,7 @@ function answers(port: number): Promise<boolean> {
   )
 }
 
-/** What operators, orchestrators and bad luck do to instances. */
+/** The events that happen to instances. */
 async function disturb(fleet: Fleet): Promise<number | NodeJS.Signals> {
   await pause(ARRIVE_MS + 500)
   await fleet.kill(0)

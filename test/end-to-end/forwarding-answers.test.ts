@@ -16,7 +16,7 @@ const stage = await startStage({
 t.teardown(() => stage.close())
 t.afterEach(() => stage.upstream.respond(answerOk))
 
-/** Has the backend answer with these bytes, and gives all answers that the client got. */
+/** Lets the backend answer with these bytes, and returns all answers that the client got. */
 async function answered(bytes: Buffer | string, line = 'GET /answer', fields: readonly string[] = []) {
   stage.upstream.respond((_request, socket) => {
     socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)

@@ -9,7 +9,7 @@ import { startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
 
 /*
- * What must hold whichever protocol a client of TLS chooses. What only one of them has is in the other files.
+ * Behaviour that is the same for HTTP/1.1 and HTTP/2 over TLS. What differs is tested in the other files.
  */
 
 const { certFile, keyFile } = createAuthority(t, 'the edge').issue('app', ['DNS:app.example.com'])
@@ -44,7 +44,7 @@ function answering(bytes: string): void {
   stage.upstream.respond((_request, socket) => socket.write(Buffer.from(bytes, 'latin1')))
 }
 
-/** Has the backend keep its answer back; gives the connection of the exchange once its head is there. */
+/** Lets the backend not answer, and returns the exchange's connection once the request's head has arrived. */
 async function held(head = '') {
   const socket = await new Promise<Socket>((resolve) => {
     stage.upstream.respond((_request, socket) => {

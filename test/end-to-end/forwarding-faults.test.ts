@@ -135,7 +135,7 @@ const BREAKS: readonly (readonly [string, (socket: Socket) => void])[] = [
 ]
 for (const [framing, bytes] of PARTIAL) {
   for (const [how, breakOff] of BREAKS) {
-    // Where only the end of the connection ends the answer, its end is no break.
+    // An answer that ends with the connection is not cut off by an orderly end of it.
     if (framing === 'without framing' && how === 'ends') continue
     for (const version of ['1.1', '1.0']) {
       t.test(

@@ -13,7 +13,7 @@ t.afterEach(() => stage.upstream.respond(answerOk))
 
 const EXPECT = ['Expect: 100-continue', 'Content-Length: 5']
 
-/** How many requests the backend has heard of. */
+/** The number of requests that have reached the backend. */
 const heard = () => stage.upstream.requests.length
 
 for (const path of ['/open', '/secure']) {
@@ -99,7 +99,7 @@ t.test('a client whose large upload is refused with 401 gets the answer', async 
   const client = await openConnection(stage.port)
   client.write(request('POST /secure', ['Content-Length: 10000000']))
   const block = Buffer.alloc(100_000, 'x')
-  // As browsers do: all is written, only then the answer is read.
+  // Like a browser, the client reads the answer only after it has written everything.
   client.socket.pause()
   for (let i = 0; i < 8; i++) client.write(block)
   await new Promise<void>((resolve) => client.socket.write('x', () => resolve()))

@@ -25,7 +25,7 @@ t.teardown(async () => {
   await other.close()
 })
 
-/** Sends one request through and gives what the backend got. */
+/** Sends one request and returns what reached the backend. */
 async function through(line: string, fields: readonly string[] = [], body: Buffer | string = '') {
   const { requests } = stage.upstream
   const before = requests.length

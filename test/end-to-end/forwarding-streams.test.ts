@@ -6,7 +6,7 @@ import { openConnection } from '../support/raw-http.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
 
-/** Counts an upload and answers when it is whole; it keeps nothing. */
+/** Counts the bytes of an upload without keeping them, and answers at its end. */
 const sink = createServer((socket) => {
   let left = -1
   socket.on('error', () => {})
@@ -30,7 +30,7 @@ t.teardown(async () => {
 })
 t.afterEach(() => stage.upstream.respond(answerOk))
 
-/** Has the backend keep its answer back; gives the socket of the exchange once its head is there. */
+/** Lets the backend not answer, and returns the exchange's socket once the request's head has arrived. */
 function held(head = ''): Promise<Socket> {
   return new Promise((resolve) => {
     stage.upstream.respond((_request, socket) => {
@@ -171,14 +171,14 @@ t.test('an exchange that the client left is logged as 499', async (t) => {
 
 const GIB = 1024 ** 3
 const BLOCK = Buffer.alloc(1024 * 1024, 'x')
-/** Memory that is neither heap nor buffers in flight would show as hundreds of MiB. */
+/** A body that is kept in memory would show as hundreds of MiB. */
 const FLAT_KIB = 200 * 1024
 
 function residentKiB(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1])
 }
 
-/** Writes with backpressure, and tells the gateway's largest resident size meanwhile. */
+/** Writes with backpressure, and returns the gateway's largest resident size meanwhile. */
 async function pour(socket: Socket, bytes: number, pid: number): Promise<number> {
   let peak = 0
   for (let sent = 0; sent < bytes; sent += BLOCK.length) {
@@ -226,7 +226,7 @@ t.test('backpressure: a client that stops reading stops the backend, and memory 
   client.pause()
   const socket = await backend
   let accepted = 0
-  // The kernel's buffers on the way are filled first; when no drain comes for long, nobody reads any more.
+  // The kernel's buffers fill first. Once no `drain` event comes for a while, the other end has stopped reading.
   for (;;) {
     while (socket.write(BLOCK)) accepted += BLOCK.length
     accepted += BLOCK.length

@@ -45,7 +45,7 @@ t.before(async () => {
 })
 t.teardown(() => stage.close())
 
-/** The upstream's connection on which this text came, once it did. */
+/** Waits until this text has arrived at the upstream, and returns its connection. */
 async function carrying(text: string) {
   const find = () => stage.upstream.connections.find((each) => each.bytes().includes(text))
   await until(() => find() !== undefined)
@@ -285,7 +285,7 @@ t.test(
     const stream = http2Client(t, stage.port).request({ ...MAIN, 'x-mark': 'slow client' })
     await once(stream, 'response')
     const connection = await carrying('slow client')
-    // What fits between: two windows of HTTP/2 and the kernel's buffers, well below 8 MiB.
+    // Two HTTP/2 windows and the kernel's buffers hold well below 8 MiB.
     let held = 0
     await until(() => {
       const before = held
@@ -420,7 +420,7 @@ const plainRequest = (stream: number) => ({
   payload: requestBlock(),
 })
 
-/** Asks for an answer, and reads nothing of it until the gateway has sent it whole, as far as that can see. */
+/** Sends a request and reads nothing of the answer until the gateway has, in its own view, sent all of it. */
 async function unreadDownload(client: RawHttp2, stream: number) {
   const count = () => stage.gateway.metric('gateway_requests_total{route="/",status="200"}')
   const before = await count()
@@ -472,11 +472,11 @@ t.test('a drain sends GOAWAY, lets open streams finish, and the process ends wit
   finish()
   t.equal((await answer).body, 'ok')
   await until(() => session.destroyed)
-  // Asked whether it has got everything, the idle one asks for more before it says yes.
+  // The idle client sends a new request before it replies to the gateway's ping.
   const asked = await idle.frame(PING)
   const late = await unreadDownload(idle, 3)
   idle.send({ type: PING, flags: ACK, payload: asked!.payload })
-  // Longer than anybody is given who has got everything.
+  // Longer than a client is given that has received everything.
   await new Promise((resolve) => setTimeout(resolve, 1500))
   t.equal(await slow.rest(), DOWNLOAD_BYTES, 'what was on its way to a slow client arrives whole')
   t.equal(await late.rest(), DOWNLOAD_BYTES, 'and what it was sent after the question')

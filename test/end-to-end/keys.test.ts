@@ -22,7 +22,7 @@ async function start(t: Test, env: Record<string, string>): Promise<TestGateway>
   return gateway
 }
 
-/** Without a database a token with a good signature is a fault, 503, and another one is refused, 401. */
+/** Without a database a token with a good signature gets 503, and one with a bad signature 401. */
 async function signatureIsGood(gateway: TestGateway, jwt: string): Promise<boolean> {
   const { status } = await fetch(gateway.url, { headers: { cookie: `auth_token=${jwt}` } })
   if (status !== 503 && status !== 401) throw new Error(`answered with ${status}`)

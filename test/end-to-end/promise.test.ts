@@ -14,7 +14,7 @@ const TOKENS = 150
 const CLIENTS = 32
 const INSTANCES = 3
 
-/** What the backend got, by the mark that each request carries. */
+/** Requests at the backend, by the mark that each request carries. */
 const arrived = new Map<string, Record<string, string | string[] | undefined>>()
 const backend = createServer((req, res) => {
   arrived.set(String(req.headers['x-mark']), req.headers)
@@ -24,8 +24,8 @@ await new Promise<void>((resolve) => backend.listen(0, '127.0.0.1', resolve))
 const target = `http://127.0.0.1:${(backend.address() as AddressInfo).port}`
 const server = await startPostgres()
 const databaseUrl = await server.createDatabase()
-// The gateways ask from farther away than the revokers: an answer that is under way when a revocation returns is
-// from before it, and a look-up that joined its query would be admitted wrongly.
+// The gateways' connections to the database are slower than the revokers'. An answer under way when a revocation
+// returns is from before the revocation, and a look-up that joined this query would wrongly admit its request.
 const relay = await startDelayingRelay(server.port, 4)
 const sql = postgres(databaseUrl, { max: 4, onnotice: () => {} })
 const gateways = await Promise.all(
@@ -81,7 +81,7 @@ t.test(
         const { id } = sessions[i]!
         await sql`update "Token" set status = 'REVOKED' where id = ${id}`
         revocations.push({ tokenId: id, returned: performance.now() })
-        // Asked at once for the token that has just gone: the moment that a cache would be wrong in.
+        // Sent at once with the token that was just revoked, because a cache would be wrong at this moment.
         const began = performance.now()
         const answers = await Promise.all([0, 1, 2].map((instance) => send(instance, sessions[i]!.jwt)))
         for (const { mark } of answers) requests.push({ tokenId: id, began, forwarded: arrived.has(mark) })

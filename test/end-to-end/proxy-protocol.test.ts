@@ -121,7 +121,7 @@ for (const [what, split] of [
       const socket = await balanced(tls.port, split ? '' : VERSION1)
       const write = socket.write.bind(socket)
       if (split) {
-        // Together with the first bytes that TLS writes.
+        // In one write with the first bytes of TLS.
         socket.cork()
         write(VERSION1)
         setImmediate(() => socket.uncork())

@@ -18,7 +18,7 @@ import { TEST_SECRET } from '../support/tokens.ts'
 
 const EXAMPLE = new URL('../../upstreams.example.json', import.meta.url)
 
-/** A working folder as a fresh clone has it. */
+/** A working folder like a fresh clone. */
 const folder = await mkdtemp(join(tmpdir(), 'gateway-start-'))
 chmodSync(folder, 0o755)
 await cp(EXAMPLE, join(folder, 'upstreams.example.json'))
@@ -26,7 +26,7 @@ t.teardown(() => rm(folder, { recursive: true, force: true }))
 
 const FREE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' }
 
-/** Settings with which nothing of a start's own has to be made. */
+/** Settings with which a start creates neither a database nor a key. */
 const PRODUCTION_LIKE = {
   ...FREE,
   DATABASE_URL: NO_DATABASE,

@@ -204,7 +204,7 @@ t.test(
   },
 )
 
-/** Resolves when it is over, in whichever way; the test's own time limit is for one that goes on. */
+/** Resolves when the stream has ended in any way; the test times out if it does not. */
 async function readToItsEnd(body: ReadableStreamDefaultReader): Promise<void> {
   for (;;) {
     const piece = await body.read().catch(() => null)

@@ -8,7 +8,7 @@ import { openConnection } from '../support/raw-http.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk, type RecordedRequest } from '../support/upstream.ts'
 
-/** A real backend: echoes every message as it came. */
+/** A real backend that echoes every message unchanged. */
 const server = createServer()
 const accepted: { socket: WebSocket; req: IncomingMessage }[] = []
 const sockets = new WebSocketServer({ server, handleProtocols: (offered) => [...offered].at(-1) ?? false })
@@ -350,7 +350,7 @@ t.test('the access line of a WebSocket has the bytes transferred since the upgra
   await once(client, 'message')
   client.close()
   const line = await stage.gateway.line((each) => each.msg === 'request' && each.path === '/ws/bytes')
-  // A frame of the client's has a mask of four bytes; a closing one has a mask alone, and the answer to it two bytes.
+  // Frames from the client have a mask of four bytes. Its close frame has only the mask; the reply has two bytes.
   t.match(line, { bytesIn: 1000 + 8 + 6, bytesOut: 1000 + 4 + 2 })
 })
 

@@ -46,7 +46,7 @@ const fields = fc.array(
   { maxLength: 3 },
 )
 
-/** RFC 6265, section 5.2 and 5.4, as plainly as it can be read: pairs by `;`, name before the first `=`. */
+/** The simplest reading of RFC 6265, sections 5.2 and 5.4: pairs separated by `;`, the name before the first `=`. */
 function valuesByHand(fields: readonly { name: string; value: string }[], wanted: string): string[] {
   return fields
     .filter(({ name }) => name.toLowerCase() === 'cookie')

@@ -100,7 +100,7 @@ const ODD_FIELDS = [
   'X-A: \x7f',
 ]
 
-/** `Cookie` of a good token is put in where this stands. */
+/** Placeholder for the `Cookie` field of a good token. */
 export const GOOD_COOKIE = 'Cookie: <the good token>'
 
 const field = fc.oneof(
@@ -210,7 +210,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.record({
 
 const LAST = 'GET /public/last HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n'
 
-/** One to three requests, legal, nearly legal or hostile, and a legal last one that ends the connection. */
+/** One to three requests (valid, nearly valid or hostile), and a valid last one that ends the connection. */
 export const volley: fc.Arbitrary<Volley> = fc
   .record({
     requests: fc.array(request, { minLength: 1, maxLength: 3 }),

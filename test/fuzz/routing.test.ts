@@ -13,7 +13,7 @@ const ROUTES = [
   ...OPEN.filter((path) => path !== '/').map((path) => ({ path, auth: 'none' })),
 ]
 
-/** Runs on one backend, whose record of all bytes grows with each. */
+/** Runs on one backend. It records all bytes, so that it is replaced after this number. */
 const RUNS_EACH = 2000
 
 const PIECES = [
@@ -93,7 +93,7 @@ function landsOn(target: string, { parameters, dots }: (typeof READINGS)[number]
   return `/${segments.join('/')}`
 }
 
-/** The rule by the longest prefix of whole segments. */
+/** The route with the longest prefix by whole segments. */
 function needsToken(path: string): boolean {
   const below = (prefix: string) => prefix === '/' || path === prefix || path.startsWith(`${prefix}/`)
   const longest = [...GUARDED, ...OPEN].filter(below).sort((a, b) => b.length - a.length)[0]!

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 /** Cases of a run; `npm run fuzz` asks for many more. */
 export const FUZZ_RUNS = Number(process.env.FUZZ_RUNS ?? 500)
 
-/** Another one at each run; a failure tells it, and FUZZ_SEED brings it back. */
+/** Different in each run. A failure prints it, and FUZZ_SEED repeats the run. */
 export const FUZZ_SEED = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 0x7fffffff))
 
 interface Teller {
@@ -12,9 +12,9 @@ interface Teller {
 }
 
 /**
- * Runs a property so many times, telling the seed first. The failing case is told as it was found.
+ * Runs a property for the number of cases and prints the seed first. A failing case is printed as it was found.
  *
- * @param part tells the runs of one file apart
+ * @param part distinguishes the runs of one file
  */
 export async function check<T>(
   t: Teller,

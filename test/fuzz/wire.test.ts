@@ -14,7 +14,7 @@ const WIDTH = 20
 const stage = await startStage({
   upstream: { retries: 0 },
   routes: ROUTES,
-  // Volleys that leave the parser waiting for more are to end soon.
+  // Inputs that leave the parser waiting for more bytes should end soon.
   env: { HEADERS_TIMEOUT_MS: '150', REQUEST_TIMEOUT_MS: '150', KEEP_ALIVE_TIMEOUT_MS: '150' },
 })
 t.teardown(() => stage.close())
@@ -25,7 +25,7 @@ const read: number[] = []
 const tally = { sent: 0, arrived: 0, refused: 0, cut: 0, tunnels: 0 }
 let runs = 0
 
-/** Ends with the connection, or after a while: a tunnel has no end of its own. */
+/** Resolves when the connection ends, or after a while, since a tunnel does not end by itself. */
 function fire(pieces: Volley): Promise<void> {
   return new Promise((resolve) => {
     const socket = connect({ port: stage.port, host: '127.0.0.1', noDelay: true })
@@ -42,7 +42,7 @@ function fire(pieces: Volley): Promise<void> {
   })
 }
 
-/** All that came to the backend since the last call. @throws WireError where it is no row of requests */
+/** All requests that reached the backend since the last call. @throws WireError where the bytes are not requests */
 function arrivals(): StrictRequest[] {
   const requests: StrictRequest[] = []
   stage.upstream.connections.forEach((connection, n) => {
@@ -53,7 +53,7 @@ function arrivals(): StrictRequest[] {
     if (wire.cut) tally.cut++
     if (wire.tunnel !== null) {
       tally.tunnels++
-      // From here on it carries no requests.
+      // The connection has become a tunnel and carries no more requests.
       read[n] = Number.POSITIVE_INFINITY
     }
   })
@@ -78,7 +78,7 @@ interface Line {
   readonly route: string | null
 }
 
-/** A backend of the CGI family reads all these as one name. */
+/** A CGI backend reads all these names as the same one. */
 const cgi = (name: string) => name.replace(/[^a-z0-9]/g, '_')
 const PROTECTED = new Set(IDENTITY.map(cgi))
 

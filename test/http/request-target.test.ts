@@ -277,7 +277,7 @@ const HARMLESS =
   '/ / / a b admin public @ + , : = ~ _ %61 %2d %7E %40 %2B %c3%a9 \xc3\xa9 { %7b %25 %2561 ;x %3b'.split(' ')
 const HOSTILE = '. .. ; %2e %2E% % %2 %2f %5C %00 \\ %zz \0'.split(' ')
 
-/** Paths made of what attackers make them of; most of them are let through. */
+/** Paths made of pieces that attackers use. Most of them are valid. */
 const hostilePath = fc
   .array(
     fc.oneof(

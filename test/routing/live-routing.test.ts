@@ -26,7 +26,7 @@ async function routingFile(t: Test, text: string): Promise<string> {
   return file
 }
 
-/** Reads the file, lets `meanwhile` happen, and watches it from then on. */
+/** Reads the file, calls `meanwhile`, and then watches the file. */
 async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhile = async () => {}) {
   const mark = await fileMark(file)
   const loaded = await loadRoutingFile({ path: file })

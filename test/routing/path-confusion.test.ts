@@ -66,7 +66,7 @@ function routeAt(table: RouteTable<RouteMatcher>, path: string): RouteMatcher | 
   return match.kind === 'matched' ? match.route : null
 }
 
-/** The rule for parameters as requests meet it: refused where the other reading has another route. */
+/** The gateway's rule for parameters: a path is refused where its other reading has another route. */
 function admit(table: RouteTable<RouteMatcher>, target: string) {
   const parsed = parseRequestTarget(target, { scheme: 'http', host: 'x' })
   if (parsed.kind === 'bad') return 'refused'

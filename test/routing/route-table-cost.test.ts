@@ -15,7 +15,7 @@ function table(count: number) {
   return { routes: createRouteTable(routes), requests }
 }
 
-/** Nanoseconds of one match, the least disturbed of many rounds. */
+/** Nanoseconds of one match, in the fastest of many rounds. */
 function cost({ routes, requests }: ReturnType<typeof table>): number {
   const startedAt = process.hrtime.bigint()
   for (let n = 0; n < 20; n++) {
@@ -29,7 +29,7 @@ function cost({ routes, requests }: ReturnType<typeof table>): number {
 t.test('matching against a thousand routes costs no more than against ten', async (t) => {
   const ten = table(10)
   const thousand = table(1000)
-  // In turns, so that what else the machine does falls on both; the least of each is what it costs undisturbed.
+  // Measured in turns, so that other load on the machine affects both. The fastest round is the undisturbed cost.
   const times = { ten: [] as number[], thousand: [] as number[] }
   for (let round = 0; round < 60; round++) {
     times.ten.push(cost(ten))
@@ -38,6 +38,6 @@ t.test('matching against a thousand routes costs no more than against ten', asyn
   const least = { ten: Math.min(...times.ten), thousand: Math.min(...times.thousand) }
   const difference = least.thousand - least.ten
   t.comment(`ten: ${least.ten.toFixed(0)} ns, a thousand: ${least.thousand.toFixed(0)} ns`)
-  // A whole request costs tens of microseconds: this bound is a few hundredths of it, where a fifth is allowed.
+  // A whole request costs tens of microseconds. This bound is a few percent of that; a fifth would be allowed.
   t.ok(difference < 600, `${difference.toFixed(0)} ns more`)
 })

@@ -12,7 +12,7 @@ function route(name: string, path: string, options: Partial<RouteMatcher> = {}):
   return { name, path, host: null, exact: false, methods: null, ...options }
 }
 
-/** The chosen route's name, `none`, or what `Allow` would say. */
+/** The chosen route's name, `none`, or the methods of `Allow`. */
 function choose(routes: readonly Named[], path: string, request: Partial<RouteRequest> = {}): string {
   const match = createRouteTable(routes).match({ host: 'a.example', method: 'GET', path, ...request })
   if (match.kind === 'matched') return match.route.name
@@ -204,7 +204,7 @@ function pathRank(route: RouteMatcher, path: string): number {
   return path === prefix || path.startsWith(`${prefix}/`) ? prefix.length : -1
 }
 
-/** What the interface's words say, one route after the other. */
+/** The documented order of precedence, by comparing one route after the other. */
 function reference(routes: readonly RouteMatcher[], request: RouteRequest): RouteMatcher[] {
   return routes
     .filter((route) => hostRank(route, request.host) >= 0 && pathRank(route, request.path) >= 0)

@@ -1,4 +1,4 @@
-/** A stretch of time in which something was broken on purpose, on one clock with the events. */
+/** A time span in which something was broken on purpose, by the same clock as the events. */
 export interface Outage {
   readonly kind: string
   readonly from: number
@@ -13,10 +13,10 @@ export interface StreamEnd {
 }
 
 export interface StreamVerdict {
-  /** Milliseconds from the revocation to the end, sorted; without those that an outage touched. */
+  /** Milliseconds from the revocation to the end, sorted, without streams that an outage affected. */
   readonly closedAfterMs: readonly number[]
   readonly late: readonly StreamEnd[]
-  /** Ended though nobody had revoked their token and nothing was broken. */
+  /** Streams that ended although their token was not revoked and nothing was broken. */
   readonly unexpected: readonly StreamEnd[]
 }
 

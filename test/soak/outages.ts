@@ -5,10 +5,10 @@ import type { Outage } from './history.ts'
 import { INSTANCES, type World } from './world.ts'
 
 const RECOVERY_MS = 60_000
-/** What still waits when everything is ready again, such as a request that its balancer holds. */
+/** Time for requests that still wait when everything is ready again, for example in the balancer. */
 const AFTERMATH_MS = 1500
 
-/** Breaks something again and again. The last instance is frozen at times but never ends: its memory can be read. */
+/** Causes outages repeatedly. The last instance is sometimes frozen but never ended, so that its memory can be read. */
 export async function breakThings(
   world: World,
   outages: Outage[],

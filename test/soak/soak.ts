@@ -13,9 +13,9 @@ const USERS = 40
 const USER_PAUSE_MS = 400
 const OUTAGE_EVERY_MS = 6000
 const WARM_MS = 10_000
-/** A notice, or else a recheck (2 s) and its query. */
+/** A stream ends by a notice, or by the next recheck (2 s) and its query. */
 const STREAM_ENDS_WITHIN_MS = 5000
-/** What was sent but not answered may still arrive. */
+/** A request that was sent and not answered may still arrive. */
 const REST_MS = 3000
 
 const { values } = parseArgs({

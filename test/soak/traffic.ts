@@ -20,7 +20,7 @@ interface PoolToken {
   readonly id: string
   readonly jwt: string
   revokedAt: number | null
-  /** The database broke off: nobody knows whether it is revoked. */
+  /** The connection to the database broke, so that it is unknown whether the token is revoked. */
   unsure: boolean
 }
 
@@ -35,7 +35,7 @@ export interface Traffic {
 
 export interface TrafficOptions {
   readonly running: () => boolean
-  /** Says of some tokens that they were revoked, which they were not: the checker has to find it. */
+  /** Records revocations of some tokens that were not revoked; the checker has to find them. */
   readonly plant: boolean
 }
 
@@ -80,7 +80,7 @@ export async function createTraffic(world: World, { running, plant }: TrafficOpt
       } catch {
         token.unsure = true
       }
-      // At once, at every instance: the moment that a cache would be wrong in.
+      // Sent at once, to every instance, because a cache would be wrong at this moment.
       for (let slot = 0; slot < INSTANCES; slot++) void send(slot, token)
       pool[at] = await newToken(world)
     }
@@ -107,7 +107,7 @@ export async function createTraffic(world: World, { running, plant }: TrafficOpt
       await new Promise((resolve) => socket.once('close', resolve))
       clearInterval(stopped)
       const endedAt = performance.now()
-      // A notice can be faster than the answer to the update that caused it, on a busy machine by far.
+      // A notice can arrive before the answer to the update that caused it; on a busy machine long before.
       for (let waited = 0; token.revokedAt === null && waited < 1000; waited += 50) await delay(50)
       if (running() && !token.unsure) streamEnds.push({ revokedAt: token.revokedAt, endedAt })
     }

@@ -118,7 +118,7 @@ function isOfOtherKind(issue: Issue): boolean {
   return issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
 }
 
-/** The value as the file spells it, shortened, and without header values and credentials in URLs, which may be secret. */
+/** The value as spelled in the file, shortened; header values and credentials in URLs are left out, as secrets. */
 function describeValue(path: JsonPath, positions: SourcePositions): string {
   const text = positions.textOf(path)
   if (text.startsWith('{')) return 'an object'

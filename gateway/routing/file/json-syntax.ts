@@ -1,6 +1,6 @@
 /** The first place where a text is not JSON. */
 export interface SyntaxProblem {
-  /** Index of the first character that no JSON text could have there; the text's length where the text ends too early. */
+  /** Index of the first character that no JSON text could have there; the text's length where it ends too early. */
   readonly offset: number
   readonly found: string
   readonly expected: string

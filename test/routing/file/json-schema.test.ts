@@ -7,13 +7,13 @@ const load = (name: string) => JSON.parse(readFileSync(new URL(`../../../${name}
 const schema = load('upstreams.schema.json') as SchemaObject
 const validate = new Ajv({ strict: true, allErrors: true, strictTypes: false }).compile(schema)
 
-/** What an editor shows for a key: its own schema's words. */
+/** The description that an editor shows for a key. */
 interface Shown {
   readonly place: string
   readonly schema: SchemaObject
 }
 
-/** Every schema that a value of the file can be judged by, but for the branches of a choice. */
+/** Every schema that a value of the file is checked against, except the branches of a union. */
 function* shown(node: SchemaObject, place: string): Generator<Shown> {
   const { properties = {}, items, additionalProperties, propertyNames, anyOf = [] } = node as SchemaObject
   for (const [key, field] of Object.entries<SchemaObject>(properties)) {
@@ -78,7 +78,7 @@ const file = (route: object, upstream: object = {}, more: object = {}) => ({
 })
 const good = (value: unknown) => parseRoutingFile(JSON.stringify(value), '/etc/gateway/upstreams.json').ok
 
-/** What the code takes an editor must not underline. */
+/** Editors must not mark a value as wrong that the code accepts. */
 const TAKEN: readonly object[] = [
   file({}),
   file({ host: '*.Example.com' }),

@@ -340,7 +340,7 @@ const EVERYTHING = JSON.parse(
     "requestHeaders": {"set": {"A": "b"}, "remove": ["C"]}}, {"path": "/a", "upstream": "api", "auth": "none"}]}`,
 )
 
-/** Every place in a JSON value, as functions that put another value there. */
+/** For every place in a JSON value, a function that puts another value there. */
 function places(value: unknown, put: (changed: unknown) => unknown): ((changed: unknown) => unknown)[] {
   if (typeof value !== 'object' || value === null) return [put]
   const inner = Object.entries(value).flatMap(([key, member]) =>
@@ -448,7 +448,7 @@ t.test('the path of a route must be in normal form', (t) => {
   t.end()
 })
 
-/** Values of one field that are taken and that are refused, as JSON. */
+/** Values of one field that are accepted and values that are refused, as JSON. */
 function values(t: Test, file: (json: string) => string, pointer: string, taken: string[], wrong: string[]) {
   for (const json of taken) t.equal(parseRoutingFile(file(json), FILE).ok, true, `${pointer} ${json}`)
   for (const json of wrong) refused(t, file(`¦${json}`), [pointer, /^found .*, expected ./])

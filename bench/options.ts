@@ -15,7 +15,7 @@ export interface BenchOptions {
   readonly parts: readonly Part[]
 }
 
-export const PARTS = [
+const PARTS = [
   'compare',
   'latency',
   'growth',

@@ -30,7 +30,7 @@ export async function writePlot(name: string, plot: Plot): Promise<void> {
 }
 
 /** @returns an SVG document */
-export function drawPlot({ title, x, y, series }: Plot): string {
+function drawPlot({ title, x, y, series }: Plot): string {
   const points = series.flatMap((each) => each.points)
   const across = scale(
     points.map(([value]) => value),

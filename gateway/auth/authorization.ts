@@ -40,7 +40,7 @@ export function originAllowed(
 }
 
 /** The serialised origin (RFC 6454, section 6.2), or null where the text is no origin (`null`, a list, a path). */
-export function normalOrigin(text: string): string | null {
+function normalOrigin(text: string): string | null {
   if (!/^https?:\/\/[^\s/?#@\\]+$/i.test(text) || !URL.canParse(text)) return null
   return new URL(text).origin
 }

@@ -50,7 +50,7 @@ export async function stopServer(pid: number): Promise<void> {
   }
 }
 
-export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
+function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
   try {
     process.kill(pid, signal)
     return true

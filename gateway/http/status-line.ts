@@ -1,5 +1,5 @@
 /** A status line that cannot be passed to the client. */
-export class StatusLineError extends Error {
+class StatusLineError extends Error {
   override readonly name = 'StatusLineError'
 }
 

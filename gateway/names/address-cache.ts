@@ -23,7 +23,7 @@ export interface AddressCacheParts {
  * Bounds for a record's time to live. Pooled connections are replaced after the upper bound, so that they follow a
  * changed address as well.
  */
-export const MIN_ADDRESSES_MS = 1000
+const MIN_ADDRESSES_MS = 1000
 export const MAX_ADDRESSES_MS = 30_000
 
 /**

@@ -89,7 +89,7 @@ export function isSameOrigin(exchange: Exchange, origin: Origin): boolean {
   return originAllowed(exchange.request, { ...origin, upgrade: true }, null)
 }
 
-export function setCookie(name: string, value: string, origin: Origin): [string, string] {
+function setCookie(name: string, value: string, origin: Origin): [string, string] {
   return ['Set-Cookie', `${name}=${value}; ${cookieAttributes(origin)}`]
 }
 

@@ -50,7 +50,7 @@ export interface SessionRows {
  * has inserted, and a session would survive its logout. The text `poweron-gateway` keeps the key apart from advisory locks
  * of other applications.
  */
-export const sessionLock = (sessionId: string): string =>
+const sessionLock = (sessionId: string): string =>
   `pg_advisory_xact_lock(hashtextextended('poweron-gateway ' || ${sessionId}, 0))`
 
 /**

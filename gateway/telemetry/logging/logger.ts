@@ -18,7 +18,7 @@ export function createLogger(level: string, writer: Pick<LineWriter, 'write'>): 
 }
 
 /** What is logged of an error: its name, code, message and causes. Its stack and its other fields are left out. */
-export function describeError(error: unknown, depth = 0): object | string {
+function describeError(error: unknown, depth = 0): object | string {
   if (!(error instanceof Error)) return String(error)
   const { name, message, cause } = error
   return {

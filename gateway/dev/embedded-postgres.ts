@@ -2,12 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chown, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { connect } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { UnusableError } from '../core/unusable-error.ts'
 import { choosePort } from './ports.ts'
 import { type Account, accountIds, isAlive, readText, runCommand, stopServer } from './processes.ts'
+import { isAccepting, runningServer, SUPERUSER } from './running-server.ts'
 
 /** A PostgreSQL server that this process started, or found running on the same data. */
 export interface EmbeddedPostgres {
@@ -32,7 +32,6 @@ export class EmbeddedPostgresError extends UnusableError {
   override readonly name = 'EmbeddedPostgresError'
 }
 
-const SUPERUSER = 'gateway'
 const START_TIMEOUT_MS = 15_000
 
 /**
@@ -218,38 +217,6 @@ async function waitUntilAccepting(child: ChildProcess, port: number, dataDir: st
   throw new EmbeddedPostgresError([
     `The embedded PostgreSQL did not start: ${log.trim().split('\n').slice(-3).join(' / ')}`,
   ])
-}
-
-/** A startup packet is answered with `R` once the server takes connections, and with `E` before. */
-function isAccepting(port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect(port, '127.0.0.1')
-    const body = Buffer.from(`user\0${SUPERUSER}\0database\0postgres\0\0`)
-    const head = Buffer.alloc(8)
-    head.writeInt32BE(body.length + 8, 0)
-    head.writeInt32BE(196608, 4)
-    socket.once('connect', () => socket.write(Buffer.concat([head, body])))
-    socket.once('data', (data) => {
-      done(data[0] === 82)
-      socket.destroy()
-    })
-    socket.once('error', () => done(false))
-    socket.once('close', () => done(false))
-  })
-}
-
-/** The server that runs on these data already, after a gateway was killed or beside another one. */
-async function runningServer(cluster: string): Promise<{ port: number; pid: number } | null> {
-  const lines = ((await readText(join(cluster, 'postmaster.pid'))) ?? '').split('\n')
-  const pid = Number(lines[0])
-  const port = Number(lines[3])
-  if (!(pid > 0) || !isAlive(pid) || !(port > 0)) return null
-  for (let tries = 0; tries < 100; tries++) {
-    if (await isAccepting(port)) return { pid, port }
-    if (!isAlive(pid)) return null
-    await delay(50)
-  }
-  return null
 }
 
 async function isOwnerAlive(owner: string): Promise<boolean> {

@@ -6,13 +6,13 @@ const load = JSON.parse(process.argv[2]!) as Load
 const tokens = readFileSync(load.tokensFile, 'utf8').trim().split('\n')
 let state = load.seed >>> 0
 
-/** Numerical Recipes' linear congruential generator: any fixed sequence will do. */
-function draw(): string {
+/** Any fixed sequence will do; this is the linear congruential generator of Numerical Recipes. */
+function drawToken(): string {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0
   return tokens[(state >>> 8) % tokens.length]!
 }
 
-const told = await autocannon({
+const measured = await autocannon({
   url: `http://127.0.0.1:${load.port}`,
   connections: load.connections,
   duration: load.seconds,
@@ -22,17 +22,17 @@ const told = await autocannon({
       path: PATH,
       setupRequest: (request) => ({
         ...request,
-        headers: { ...request.headers, cookie: `auth_token=${draw()}; theme=dark` },
+        headers: { ...request.headers, cookie: `auth_token=${drawToken()}; theme=dark` },
       }),
     },
   ],
 })
 const result: LoadResult = {
-  requests: told.requests.total,
-  requestsPerS: told.requests.total / told.duration,
-  failed: told.non2xx + told.errors,
-  p50Ms: told.latency.p50,
-  p99Ms: told.latency.p99,
-  p999Ms: told.latency.p99_9,
+  requests: measured.requests.total,
+  requestsPerS: measured.requests.total / measured.duration,
+  failed: measured.non2xx + measured.errors,
+  p50Ms: measured.latency.p50,
+  p99Ms: measured.latency.p99,
+  p999Ms: measured.latency.p99_9,
 }
 process.stdout.write(JSON.stringify(result))

@@ -4,7 +4,7 @@ import type { Load, LoadResult } from './load-shape.ts'
 
 const RUNNER = new URL('autocannon-runner.ts', import.meta.url).pathname
 
-/** For machines without wrk. It needs more CPU than what it measures, so its figures are good for ratios at most. */
+/** For machines without wrk. It needs more CPU than what it measures, so only ratios of its figures say something. */
 export async function runAutocannon(load: Load): Promise<LoadResult> {
   const { stdout } = await promisify(execFile)(process.execPath, [RUNNER, JSON.stringify(load)])
   return JSON.parse(stdout) as LoadResult

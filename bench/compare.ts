@@ -6,14 +6,14 @@ import { runRounds } from './rounds.ts'
 import type { BenchStage } from './stage.ts'
 import { ratiosOf } from './targets.ts'
 
-/** All contenders on the same work. A quick run, or one of a few contenders, is printed but not kept. */
-export async function compare(stage: BenchStage, options: BenchOptions): Promise<void> {
+/** Measures all contenders with the same load. */
+export async function compareContenders(stage: BenchStage, options: BenchOptions): Promise<void> {
   const contenders = chooseContenders(options.only, stage.machine.nginx !== null)
   const rounds = await runRounds(stage, contenders, options)
   const ratios = ratiosOf(rounds)
   const text = `${comparisonTable(rounds)}\n\n${ratioTable(ratios)}\n`
   process.stdout.write(`\n${text}\n`)
-  if (!options.keep) return
+  if (!options.recordsResults) return
   const how = `Medians (least..most) of ${options.rounds} rounds of ${options.seconds} s, ${CONNECTIONS} connections. ${machineLine(stage.machine)}; backend: ${stage.backend.name}.`
   await writeReadme(new Map([['compare', `${how}\n\n${text}`]]))
   await writeResults({

@@ -9,27 +9,27 @@ export const SECRET = 'the benchmark signs its tokens with this secret'
 export const SESSIONS = 2000
 export const ROWS = 200_000
 
-/** A PostgreSQL of the suite's own, with a token table. */
+/** The PostgreSQL of the benchmark, with a token table. */
 export interface BenchDatabase {
   readonly url: string
   readonly port: number
-  /** The postmaster's. */
+  /** Of the postmaster. */
   readonly pid: number
   readonly version: string
-  /** Fills the table anew. Of ten tokens one is revoked. */
-  fill(rows: number): Promise<void>
+  /** Replaces the table. One token of ten is revoked. */
+  fillTable(rows: number): Promise<void>
   stop(): Promise<void>
 }
 
 export async function startDatabase(folder: string): Promise<BenchDatabase> {
   const dataDir = join(folder, 'postgres')
   await mkdir(dataDir)
-  // The account that the server runs as has to get in.
+  // PostgreSQL runs as another account, which needs to enter the folder.
   await chmod(folder, 0o755)
   const server = await startEmbeddedPostgres({ dataDir, settings: ['fsync=off'] })
-  // It has a process group of its own and would outlive a run that is broken off.
-  const end = () => void process.kill(server.pid, 'SIGQUIT')
-  process.once('exit', end)
+  // It has its own process group and would survive an interrupted run.
+  const endServer = () => void process.kill(server.pid, 'SIGQUIT')
+  process.once('exit', endServer)
   const version = await withSql(server.url, async (sql) => {
     const [row] = await sql`show server_version`
     return String(row?.server_version).split(' ')[0]!
@@ -39,15 +39,16 @@ export async function startDatabase(folder: string): Promise<BenchDatabase> {
     port: server.port,
     pid: server.pid,
     version,
-    fill: (rows) => withSql(server.url, (sql) => fill(sql, rows)),
+    fillTable: (rows) => withSql(server.url, (sql) => fillTable(sql, rows)),
     stop() {
-      process.off('exit', end)
+      process.off('exit', endServer)
       return server.stop()
     },
   }
 }
 
-async function withSql<T>(url: string, task: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+/** Runs `task` with one connection, and closes it. */
+export async function withSql<T>(url: string, task: (sql: postgres.Sql) => Promise<T>): Promise<T> {
   const sql = postgres(url, { max: 1, onnotice: () => {} })
   try {
     return await task(sql)
@@ -56,7 +57,7 @@ async function withSql<T>(url: string, task: (sql: postgres.Sql) => Promise<T>):
   }
 }
 
-async function fill(sql: postgres.Sql, rows: number): Promise<void> {
+async function fillTable(sql: postgres.Sql, rows: number): Promise<void> {
   await sql.unsafe(`
     drop table if exists "Token";
     create table "Token" (
@@ -79,7 +80,7 @@ export function activeTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
   return Promise.all(
     Array.from({ length: count }, (_, i) => {
       const row = Math.floor((i * rows) / count) + 1
-      return sign(row % 10 === 1 ? row + 1 : row)
+      return signToken(row % 10 === 1 ? row + 1 : row)
     }),
   )
 }
@@ -87,11 +88,11 @@ export function activeTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
 /** @param count at most a tenth of the rows */
 export function revokedTokens(count = SESSIONS, rows = ROWS): Promise<string[]> {
   return Promise.all(
-    Array.from({ length: count }, (_, i) => sign(Math.floor((i * rows) / count / 10) * 10 + 1)),
+    Array.from({ length: count }, (_, i) => signToken(Math.floor((i * rows) / count / 10) * 10 + 1)),
   )
 }
 
-/** Good claims under signatures that fit nothing. */
+/** Valid claims with wrong signatures. */
 export async function forgedTokens(count = SESSIONS): Promise<string[]> {
   const tokens = await activeTokens(count)
   return tokens.map((token, i) => {
@@ -100,7 +101,7 @@ export async function forgedTokens(count = SESSIONS): Promise<string[]> {
   })
 }
 
-function sign(i: number): Promise<string> {
+function signToken(i: number): Promise<string> {
   return new SignJWT({
     jti: createHash('md5').update(`token-${i}`).digest('hex'),
     userId: `user-${i}`,

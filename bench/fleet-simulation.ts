@@ -1,107 +1,107 @@
 /** What the simulated fleet consists of. Times in milliseconds. */
 export interface FleetModel {
   readonly instances: number
-  /** Of the whole fleet, each with a token of its own: the worst case for batches. */
+  /** Of the whole fleet. Each request has a different token, which is the worst case for batches. */
   readonly requestsPerS: number
   readonly connections: number
   readonly roundTripMs: number
-  /** Cores of the database that do nothing else. */
+  /** Cores of the database's machine, which do nothing else. */
   readonly cores: number
   /** CPU of the database for one query, and for each id in it. */
   readonly queryMs: number
   readonly idMs: number
   readonly durationMs: number
-  /** 0 up to 1. */
+  /** From 0 up to, but not including, 1. */
   readonly random: () => number
 }
 
 export interface FleetFigures {
   readonly queriesPerS: number
   readonly idsPerQuery: number
-  /** Of the cores, 0 up to 1. */
+  /** The share of the cores that is busy, 0 to 1. */
   readonly busy: number
   readonly p50Ms: number
   readonly p99Ms: number
 }
 
-/** As in gateway/auth/token-lookup.ts. */
+/** As in gateway/auth/token-store/token-lookup.ts. */
 const OVERLAP_AFTER_MS = 5
 const MAX_BATCH = 1000
 
 interface Instance {
   waiting: number[]
-  underWay: number
+  inFlight: number
   lastSentAt: number
   timerAt: number
 }
 
 /**
  * Look-ups arrive at random (Poisson), wait for the instance's query under way, and go together; the queries of all
- * instances wait for a core of one database. No event is dropped: past the capacity the waits grow without bound.
+ * instances wait for a core of one database. No look-up is dropped: above the capacity the waits grow without bound.
  */
 export function simulateFleet(model: FleetModel): FleetFigures {
   const events = createEventQueue()
   const instances = Array.from({ length: model.instances }, newInstance)
   const queue: { readonly batch: readonly number[]; readonly of: Instance }[] = []
   const waits: number[] = []
-  let idle = model.cores
+  let idleCores = model.cores
   let queries = 0
   let ids = 0
   let busyMs = 0
 
-  function arrive(now: number): void {
+  function onArrival(now: number): void {
     const instance = instances[Math.floor(model.random() * instances.length)]!
     instance.waiting.push(now)
-    consider(instance, now)
+    sendIfAllowed(instance, now)
     const next = now - (Math.log(1 - model.random()) * 1000) / model.requestsPerS
-    if (next < model.durationMs) events.push(next, arrive)
+    if (next < model.durationMs) events.push(next, onArrival)
   }
 
-  function consider(instance: Instance, now: number): void {
+  function sendIfAllowed(instance: Instance, now: number): void {
     if (instance.waiting.length === 0) return
-    if (instance.underWay === 0) {
-      send(instance, now)
+    if (instance.inFlight === 0) {
+      sendBatch(instance, now)
       return
     }
-    if (instance.underWay >= model.connections || instance.timerAt > now) return
+    if (instance.inFlight >= model.connections || instance.timerAt > now) return
     instance.timerAt = Math.max(now, instance.lastSentAt + OVERLAP_AFTER_MS)
     events.push(instance.timerAt, (at) => {
       instance.timerAt = -1
-      if (instance.waiting.length > 0 && instance.underWay < model.connections) send(instance, at)
+      if (instance.waiting.length > 0 && instance.inFlight < model.connections) sendBatch(instance, at)
     })
   }
 
-  function send(of: Instance, now: number): void {
+  function sendBatch(of: Instance, now: number): void {
     const batch = of.waiting.splice(0, MAX_BATCH)
-    of.underWay++
+    of.inFlight++
     of.lastSentAt = now
     queries++
     ids += batch.length
     events.push(now + model.roundTripMs / 2, (at) => {
       queue.push({ batch, of })
-      serve(at)
+      startQueries(at)
     })
   }
 
-  function serve(now: number): void {
-    while (idle > 0 && queue.length > 0) {
+  function startQueries(now: number): void {
+    while (idleCores > 0 && queue.length > 0) {
       const { batch, of } = queue.shift()!
       const tookMs = model.queryMs + model.idMs * batch.length
-      idle--
+      idleCores--
       busyMs += tookMs
       events.push(now + tookMs, (at) => {
-        idle++
-        serve(at)
+        idleCores++
+        startQueries(at)
       })
       events.push(now + tookMs + model.roundTripMs / 2, (at) => {
-        of.underWay--
+        of.inFlight--
         for (const since of batch) waits.push(at - since)
-        consider(of, at)
+        sendIfAllowed(of, at)
       })
     }
   }
 
-  events.push(0, arrive)
+  events.push(0, onArrival)
   events.runUntil(model.durationMs)
   waits.sort((a, b) => a - b)
   const seconds = model.durationMs / 1000
@@ -115,7 +115,7 @@ export function simulateFleet(model: FleetModel): FleetFigures {
 }
 
 function newInstance(): Instance {
-  return { waiting: [], underWay: 0, lastSentAt: -OVERLAP_AFTER_MS, timerAt: -1 }
+  return { waiting: [], inFlight: 0, lastSentAt: -OVERLAP_AFTER_MS, timerAt: -1 }
 }
 
 type Task = (at: number) => void

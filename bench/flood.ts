@@ -2,7 +2,7 @@ import { type GatewayOptions, startGateway } from './contenders/gateway.ts'
 import { lookupCounts } from './gateway-metrics.ts'
 import { type OpenLoadResult, runOpenLoad } from './load.ts'
 import type { BenchOptions } from './options.ts'
-import { table, writeReadme, writeResults } from './report.ts'
+import { markdownTable, writeReadme, writeResults } from './report.ts'
 import type { BenchStage } from './stage.ts'
 
 interface Scenario {
@@ -27,7 +27,7 @@ const GOOD_RATE = 500
 const FLOOD_CONNECTIONS = 32
 const FLOOD_RATE = 3000
 
-/** At a fixed rate floods compare; one that takes all it can get shows the worst. */
+/** A fixed rate makes floods comparable; a flood that takes all it can get shows the worst case. */
 type Pace = 'fixed' | 'all it can get'
 
 interface FloodRow {
@@ -36,7 +36,7 @@ interface FloodRow {
   readonly good: OpenLoadResult
   readonly floodPerS: number
   readonly queriesPerS: number
-  /** Look-ups that the flood caused, per bad request. */
+  /** Look-ups that the flood caused, for each of its requests. */
   readonly lookupsPerBad: number
 }
 
@@ -45,8 +45,8 @@ interface FloodTraffic {
   readonly requestsPerS: number
 }
 
-/** What good users notice of a flood of bad tokens. */
-export async function flood(stage: BenchStage, options: BenchOptions): Promise<void> {
+/** Measures the latency of valid requests during a flood of bad tokens. */
+export async function measureFlood(stage: BenchStage, options: BenchOptions): Promise<void> {
   const rows: FloodRow[] = []
   for (const pace of ['fixed', 'all it can get'] as const) {
     for (const scenario of SCENARIOS) {
@@ -56,16 +56,16 @@ export async function flood(stage: BenchStage, options: BenchOptions): Promise<v
   }
   const text = floodTable(rows)
   process.stdout.write(`\n${text}\n`)
-  if (!options.keep) return
+  if (!options.recordsResults) return
   await writeReadme(new Map([['flood', text]]))
   await writeResults({ flood: rows })
 }
 
 function floodTable(rows: readonly FloodRow[]): string {
-  return table(
+  return markdownTable(
     [
       'flood',
-      'of it/s',
+      'flood requests/s',
       'look-ups per bad request',
       'queries/s',
       "good users' p50 ms",
@@ -126,7 +126,7 @@ async function runFlood(
   if (flood === null) return null
   const { file, list } = stage.tokens[flood]
   const load = { port, seconds, connections: FLOOD_CONNECTIONS }
-  if (pace !== 'fixed') return stage.generate({ ...load, tokensFile: file, seed: 1 })
+  if (pace !== 'fixed') return stage.generateLoad({ ...load, tokensFile: file, seed: 1 })
   const expected = flood === 'active' ? 200 : 401
   const { requests, answeredPerS } = await runOpenLoad({ ...load, rate: FLOOD_RATE, tokens: list, expected })
   return { requests, requestsPerS: answeredPerS }

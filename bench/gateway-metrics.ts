@@ -1,28 +1,29 @@
-/** A text of /metrics, to be summed over a series' labels. */
+/** One answer of /metrics. */
 export interface Scrape {
+  /** The sum over all label values. */
   sum(series: string): number
 }
 
-export async function scrape(adminPort: number): Promise<Scrape> {
+export async function scrapeMetrics(adminPort: number): Promise<Scrape> {
   const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
-  return { sum: (series) => sum(text, series) }
+  return { sum: (series) => sumSeries(text, series) }
 }
 
-/** What the gateway counts of its look-ups. */
+/** The gateway's counters of look-ups. */
 export interface LookupCounts {
   readonly lookups: number
   readonly queries: number
 }
 
 export async function lookupCounts(adminPort: number): Promise<LookupCounts> {
-  const counted = await scrape(adminPort)
+  const metrics = await scrapeMetrics(adminPort)
   return {
-    lookups: counted.sum('gateway_token_lookups_total'),
-    queries: counted.sum('gateway_token_queries_total'),
+    lookups: metrics.sum('gateway_token_lookups_total'),
+    queries: metrics.sum('gateway_token_queries_total'),
   }
 }
 
-function sum(text: string, series: string): number {
+function sumSeries(text: string, series: string): number {
   return text
     .split('\n')
     .filter((line) => line.startsWith(`${series} `) || line.startsWith(`${series}{`))

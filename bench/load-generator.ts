@@ -3,7 +3,7 @@ import type { Load, LoadResult } from './load-shape.ts'
 import type { Machine } from './machine.ts'
 import { runWrk } from './wrk.ts'
 
-/** Keeps all connections busy: each sends its next request when it has the last one's answer. */
+/** Keeps all connections busy: each sends its next request when the previous one is answered. */
 export type LoadGenerator = (load: Load) => Promise<LoadResult>
 
 export function chooseLoadGenerator(kind: Machine['loadGenerator']): LoadGenerator {

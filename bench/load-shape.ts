@@ -1,13 +1,13 @@
-/** Each request with the cookie of a session drawn at random; the draw is the same for every contender. */
+/** Each request has the cookie of a random session; the sequence of sessions is the same for every contender. */
 export interface Load {
   readonly port: number
   readonly connections: number
   readonly seconds: number
   /** A file of tokens, one a line. */
   readonly tokensFile: string
-  /** Seeds the draw. */
+  /** Seed of the random sequence. */
   readonly seed: number
-  /** Between an answer and the next request on its connection; wrk only. None where absent. */
+  /** Pause between an answer and the next request on its connection, only with wrk. No pause where absent. */
   readonly pauseMs?: number
 }
 

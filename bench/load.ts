@@ -18,7 +18,7 @@ export interface OpenLoadResult {
   readonly requests: number
   /** Answers per second, over the whole run up to the last of them. */
   readonly answeredPerS: number
-  /** All that got another status than expected, requests without an answer included. */
+  /** Requests that got another status than expected, or no answer. */
   readonly failed: number
   /** By status; 0 for a connection that broke. */
   readonly failures: Readonly<Record<number, number>>
@@ -27,7 +27,7 @@ export interface OpenLoadResult {
   readonly p999Ms: number
 }
 
-interface Due {
+interface DueRequest {
   readonly token: string
   readonly at: number
 }
@@ -38,26 +38,28 @@ const BROKEN = 0
 
 /**
  * An open loop, free of coordinated omission: a request's latency counts from when it was due, the wait for a free
- * connection included. Arrivals come in ticks of a millisecond; a tick that comes late by this process's own fault
- * counts from when it came, as timers are that coarse.
+ * connection included. Requests become due in ticks of a millisecond. A late tick counts from its actual time, since
+ * the delay is that of this process's timers.
  */
 export async function runOpenLoad(load: OpenLoad): Promise<OpenLoadResult> {
   const latencies: number[] = []
   const failures: Record<number, number> = {}
   let answered = 0
-  const queue: Due[] = []
-  const free: Line[] = []
-  const lines = await Promise.all(Array.from({ length: load.connections }, () => openLine(load.port, done)))
-  free.push(...lines)
+  const queue: DueRequest[] = []
+  const freeConnections: LoadConnection[] = []
+  const connections = await Promise.all(
+    Array.from({ length: load.connections }, () => openConnection(load.port, onAnswer)),
+  )
+  freeConnections.push(...connections)
 
-  function done(line: Line, due: Due, status: number): void {
+  function onAnswer(connection: LoadConnection, due: DueRequest, status: number): void {
     if (status === (load.expected ?? 200)) latencies.push(performance.now() - due.at)
     else failures[status] = (failures[status] ?? 0) + 1
     answered++
     if (status === BROKEN) return
     const next = queue.shift()
-    if (next === undefined) free.push(line)
-    else line.send(next)
+    if (next === undefined) freeConnections.push(connection)
+    else connection.send(next)
   }
 
   const startedAt = performance.now()
@@ -69,16 +71,16 @@ export async function runOpenLoad(load: OpenLoad): Promise<OpenLoadResult> {
     const dueBy = Math.min(total, Math.floor(((now - startedAt) / 1000) * load.rate))
     for (; sent < dueBy; sent++) {
       const due = { token: load.tokens[sent % load.tokens.length]!, at: now }
-      const line = free.pop()
-      if (line === undefined) queue.push(due)
-      else line.send(due)
+      const connection = freeConnections.pop()
+      if (connection === undefined) queue.push(due)
+      else connection.send(due)
     }
   }
   const giveUpAt = performance.now() + DRAIN_MS
   while (answered < total && performance.now() < giveUpAt) await delay(TICK_MS)
   const tookMs = performance.now() - startedAt
-  for (const line of lines) line.close()
-  return summary({ latencies, failures, total, tookMs })
+  for (const connection of connections) connection.close()
+  return summarize({ latencies, failures, total, tookMs })
 }
 
 interface Observed {
@@ -88,7 +90,7 @@ interface Observed {
   readonly tookMs: number
 }
 
-function summary({ latencies, failures, total, tookMs }: Observed): OpenLoadResult {
+function summarize({ latencies, failures, total, tookMs }: Observed): OpenLoadResult {
   if (latencies.length === 0) throw new Error('not one request was answered')
   latencies.sort((a, b) => a - b)
   return {
@@ -103,16 +105,19 @@ function summary({ latencies, failures, total, tookMs }: Observed): OpenLoadResu
 }
 
 /** One kept-alive connection with at most one request on it. */
-interface Line {
-  send(due: Due): void
+interface LoadConnection {
+  send(due: DueRequest): void
   close(): void
 }
 
-function openLine(port: number, done: (line: Line, due: Due, status: number) => void): Promise<Line> {
+function openConnection(
+  port: number,
+  onAnswer: (connection: LoadConnection, due: DueRequest, status: number) => void,
+): Promise<LoadConnection> {
   const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true })
-  let current: Due | null = null
+  let current: DueRequest | null = null
   let text = ''
-  const line: Line = {
+  const connection: LoadConnection = {
     send(due) {
       current = due
       socket.write(requestFor(due.token))
@@ -124,26 +129,28 @@ function openLine(port: number, done: (line: Line, due: Due, status: number) => 
   }
   socket.on('data', (data) => {
     text += data.toString('latin1')
-    const status = wholeAnswer(text)
+    const status = statusOfWholeAnswer(text)
     if (status === null || current === null) return
     text = ''
     const due = current
     current = null
-    done(line, due, status)
+    onAnswer(connection, due, status)
   })
   socket.on('error', () => {})
   socket.once('close', () => {
-    if (current !== null) done(line, current, BROKEN)
+    if (current !== null) onAnswer(connection, current, BROKEN)
   })
-  return new Promise((resolve, reject) => socket.once('connect', () => resolve(line)).once('error', reject))
+  return new Promise((resolve, reject) =>
+    socket.once('connect', () => resolve(connection)).once('error', reject),
+  )
 }
 
 export function requestFor(token: string, path = PATH): string {
   return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nCookie: auth_token=${token}; theme=dark\r\n\r\n`
 }
 
-/** @returns the status once the answer is whole; every answer here has a length */
-function wholeAnswer(text: string): number | null {
+/** @returns the status once the answer is complete, else null; every answer here has a Content-Length */
+function statusOfWholeAnswer(text: string): number | null {
   const end = text.indexOf('\r\n\r\n')
   if (end === -1) return null
   const length = Number(/\r\ncontent-length: *(\d+)/i.exec(text.slice(0, end))?.[1] ?? 0)

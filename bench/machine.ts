@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { cpus, totalmem } from 'node:os'
 import { promisify } from 'node:util'
 
-/** The class of the machine, and nothing that tells one machine from another. */
+/** The class of the machine, without anything that identifies it. */
 export interface Machine {
   readonly cores: number
   readonly cpu: string
@@ -20,8 +20,8 @@ export async function describeMachine(postgres: string): Promise<Machine> {
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     node: process.version,
     postgres,
-    nginx: /nginx\/(\S+)/.exec(await output('nginx', ['-v']))?.[1] ?? null,
-    loadGenerator: /wrk/.test(await output('wrk', ['-v'])) ? 'wrk' : 'autocannon',
+    nginx: /nginx\/(\S+)/.exec(await outputOf('nginx', ['-v']))?.[1] ?? null,
+    loadGenerator: /wrk/.test(await outputOf('wrk', ['-v'])) ? 'wrk' : 'autocannon',
   }
 }
 
@@ -38,8 +38,8 @@ function cpuClass(model: string): string {
     .trim()
 }
 
-/** What a command prints on either stream; empty where there is no such command. */
-async function output(command: string, args: readonly string[]): Promise<string> {
+/** What a command prints on both streams; empty where there is no such command. */
+async function outputOf(command: string, args: readonly string[]): Promise<string> {
   try {
     const { stdout, stderr } = await promisify(execFile)(command, [...args])
     return stdout + stderr

@@ -1,33 +1,33 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { compare } from './compare.ts'
-import { flood } from './flood.ts'
-import { growth } from './growth.ts'
-import { latency } from './latency.ts'
+import { compareContenders } from './compare.ts'
+import { measureFlood } from './flood.ts'
+import { measureGrowth } from './growth.ts'
+import { measureLatency } from './latency.ts'
 import { machineLine } from './machine.ts'
-import { memory } from './memory.ts'
+import { measureMemory } from './memory.ts'
 import { type Part, readOptions } from './options.ts'
-import { scaling } from './scaling.ts'
+import { measureScaling } from './scaling.ts'
 import { setUpStage } from './stage.ts'
-import { streams } from './streams.ts'
-import { tls } from './tls.ts'
-import { youngGeneration } from './young-generation.ts'
+import { measureStreams } from './streams.ts'
+import { measureTls } from './tls.ts'
+import { measureYoungGeneration } from './young-generation.ts'
 
-const RUN = {
-  compare,
-  latency,
-  growth,
-  flood,
-  memory,
-  young: youngGeneration,
-  streams,
-  scaling,
-  tls,
+const RUN_PART = {
+  compare: compareContenders,
+  latency: measureLatency,
+  growth: measureGrowth,
+  flood: measureFlood,
+  memory: measureMemory,
+  young: measureYoungGeneration,
+  streams: measureStreams,
+  scaling: measureScaling,
+  tls: measureTls,
 } satisfies Record<Part, unknown>
 
 const HERE = new URL('.', import.meta.url).pathname
 
-/** Contenders' packages are installed for the first run only: the product does without them. */
+/** The packages of other contenders are not the gateway's dependencies, so the first run installs them. */
 function installContenders(): void {
   if (existsSync(`${HERE}node_modules/fastify`)) return
   execFileSync('npm', ['ci', '--prefix', HERE], { stdio: 'inherit' })
@@ -35,11 +35,15 @@ function installContenders(): void {
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2))
+  if (typeof options === 'string') {
+    process.stdout.write(options)
+    return
+  }
   installContenders()
   const stage = await setUpStage()
   try {
     process.stdout.write(`${machineLine(stage.machine)}; backend: ${stage.backend.name}\n`)
-    for (const part of options.parts) await RUN[part](stage, options)
+    for (const part of options.parts) await RUN_PART[part](stage, options)
   } finally {
     await stage.close()
   }

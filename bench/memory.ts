@@ -5,10 +5,10 @@ import { type StartedGateway, startGateway } from './contenders/gateway.ts'
 import { activeTokens } from './database.ts'
 import { requestFor, runOpenLoad } from './load.ts'
 import { PATH } from './load-shape.ts'
-import { mayOpen, openMany, webSocketHandshake } from './open-streams.ts'
+import { capToFileLimit, openConnections, webSocketHandshake } from './open-streams.ts'
 import { type BenchOptions, CONNECTIONS } from './options.ts'
 import { writePlot } from './plot.ts'
-import { table, writeReadme, writeResults } from './report.ts'
+import { markdownTable, writeReadme, writeResults } from './report.ts'
 import type { BenchStage } from './stage.ts'
 import { spreadOf } from './statistics.ts'
 import { usageOf } from './usage.ts'
@@ -21,19 +21,19 @@ const DIFFERENT_TOKENS = 100_000
 
 type Sample = readonly [requests: number, rssMiB: number]
 
-/** What the gateway's memory does over many requests, connections and tokens. */
-export async function memory(stage: BenchStage, options: BenchOptions): Promise<void> {
-  const samples = await overRequests(stage, options)
-  const idle = await perConnection(stage, 'idle')
-  const webSocket = await perConnection(stage, 'webSocket')
-  const tokens = await perToken(stage)
+/** Measures the gateway's memory over many requests, connections and tokens. */
+export async function measureMemory(stage: BenchStage, options: BenchOptions): Promise<void> {
+  const samples = await sampleOverRequests(stage, options)
+  const idle = await measurePerConnection(stage, 'idle')
+  const webSocket = await measurePerConnection(stage, 'webSocket')
+  const tokens = await measurePerToken(stage)
 
   const settledAfter = options.quick ? QUICK_REQUESTS / 2 : SETTLED_AFTER
   const settled = samples.filter(([requests]) => requests >= settledAfter)
   const quarter = Math.max(1, Math.floor(settled.length / 4))
   const rss = (some: readonly Sample[]) => spreadOf(some.map(([, value]) => value)).median
   const [early, late] = [rss(settled.slice(0, quarter)), rss(settled.slice(-quarter))]
-  const text = `${table(
+  const text = `${markdownTable(
     ['what', 'figure'],
     [
       [`RSS, first quarter after ${settledAfter} requests`, `${early.toFixed(0)} MiB`],
@@ -44,7 +44,7 @@ export async function memory(stage: BenchStage, options: BenchOptions): Promise<
     ],
   )}\n\n![Memory over requests](memory.svg)`
   process.stdout.write(`\n${text}\n`)
-  if (!options.keep) return
+  if (!options.recordsResults) return
   await writePlot('memory', {
     title: 'Memory over requests',
     x: { label: 'requests' },
@@ -59,14 +59,14 @@ function rssMiB({ pids }: StartedGateway): number {
   return usageOf(pids).rssBytes / 2 ** 20
 }
 
-async function overRequests(stage: BenchStage, options: BenchOptions): Promise<Sample[]> {
+async function sampleOverRequests(stage: BenchStage, options: BenchOptions): Promise<Sample[]> {
   const gateway = await startGateway(stage)
   try {
     const samples: Sample[] = []
     const total = options.quick ? QUICK_REQUESTS : REQUESTS
     for (let sent = 0; sent < total; ) {
       const load = { port: gateway.port, connections: CONNECTIONS, tokensFile: stage.tokens.active.file }
-      const { requests } = await stage.generate({ ...load, seconds: options.seconds, seed: sent })
+      const { requests } = await stage.generateLoad({ ...load, seconds: options.seconds, seed: sent })
       sent += requests
       samples.push([sent, rssMiB(gateway)])
     }
@@ -81,7 +81,7 @@ interface PerOne {
   readonly kib: number
 }
 
-async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Promise<PerOne> {
+async function measurePerConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Promise<PerOne> {
   const backend = kind === 'webSocket' ? await startService('websocket-backend', stage, true) : null
   const gateway = await startGateway(
     { ...stage, backendPort: backend?.port ?? stage.backendPort },
@@ -93,10 +93,10 @@ async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Pro
   const expected = kind === 'webSocket' ? ' 101 ' : ' 200 '
   try {
     const opening = () => ({ port: gateway.port, bytes, expected })
-    await openMany(open, 200, opening)
+    await openConnections(open, 200, opening)
     const before = rssMiB(gateway)
-    const count = mayOpen(kind === 'webSocket' ? 2 : 1, OPEN) - open.length
-    await openMany(open, count, opening)
+    const count = capToFileLimit(kind === 'webSocket' ? 2 : 1, OPEN) - open.length
+    await openConnections(open, count, opening)
     await delay(1000)
     return { count: open.length, kib: ((rssMiB(gateway) - before) * 1024) / count }
   } finally {
@@ -106,7 +106,7 @@ async function perConnection(stage: BenchStage, kind: 'idle' | 'webSocket'): Pro
   }
 }
 
-async function perToken(stage: BenchStage): Promise<PerOne> {
+async function measurePerToken(stage: BenchStage): Promise<PerOne> {
   const gateway = await startGateway(stage)
   try {
     const load = { port: gateway.port, rate: 3000, connections: CONNECTIONS }

@@ -1,4 +1,4 @@
-// The little that is used of packages that are installed for a run only, so that types are checked without them.
+// The used parts of packages that only a run of the benchmark installs, so that types are checked without them.
 
 declare module 'fastify' {
   interface Reply {

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Running, start } from './processes.ts'
+import { type Running, startProcess } from './processes.ts'
 
 /** Starts one nginx with one worker and no access log. @param http the content of its `http` block */
 export async function startNginx(folder: string, name: string, http: string): Promise<Running> {
@@ -27,11 +27,11 @@ ${http}
 }
 `,
   )
-  return start({ command: 'nginx', args: ['-e', 'stderr', '-p', prefix, '-c', file] })
+  return startProcess({ command: 'nginx', args: ['-e', 'stderr', '-p', prefix, '-c', file] })
 }
 
-/** @param kept whether connections are kept; nginx before 1.29.7 opens one for each request unless told to */
-export function upstreamBlock(name: string, port: number, kept = true): string {
-  const keep = kept ? ' keepalive 128; keepalive_requests 1000000000;' : ''
-  return `  upstream ${name} { server 127.0.0.1:${port};${keep} }`
+/** @param keepsConnections without, nginx before 1.29.7 opens a connection for each request */
+export function upstreamBlock(name: string, port: number, keepsConnections = true): string {
+  const keepAlive = keepsConnections ? ' keepalive 128; keepalive_requests 1000000000;' : ''
+  return `  upstream ${name} { server 127.0.0.1:${port};${keepAlive} }`
 }

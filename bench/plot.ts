@@ -32,25 +32,25 @@ export async function writePlot(name: string, plot: Plot): Promise<void> {
 /** @returns an SVG document */
 function drawPlot({ title, x, y, series }: Plot): string {
   const points = series.flatMap((each) => each.points)
-  const across = scale(
+  const across = createScale(
     points.map(([value]) => value),
     x,
     [LEFT, WIDTH - RIGHT],
   )
-  const up = scale(
+  const up = createScale(
     points.map(([, value]) => value),
     y,
     [HEIGHT - BOTTOM, TOP],
   )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img">
-<title>${escaped(title)}</title>
+<title>${escapeXml(title)}</title>
 <rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>
-${text(WIDTH / 2, 20, title, 'font-size="15" text-anchor="middle"')}
-${across.ticks.map((tick) => verticalRule(across.at(tick), tick)).join('\n')}
-${up.ticks.map((tick) => horizontalRule(up.at(tick), tick)).join('\n')}
-${text(WIDTH / 2, HEIGHT - 12, x.label, 'text-anchor="middle"')}
-${text(16, HEIGHT / 2, y.label, `text-anchor="middle" transform="rotate(-90 16 ${HEIGHT / 2})"`)}
-${series.map((each, i) => line(each, COLOURS[i % COLOURS.length]!, i, across.at, up.at)).join('\n')}
+${drawText(WIDTH / 2, 20, title, 'font-size="15" text-anchor="middle"')}
+${across.ticks.map((tick) => drawVerticalRule(across.at(tick), tick)).join('\n')}
+${up.ticks.map((tick) => drawHorizontalRule(up.at(tick), tick)).join('\n')}
+${drawText(WIDTH / 2, HEIGHT - 12, x.label, 'text-anchor="middle"')}
+${drawText(16, HEIGHT / 2, y.label, `text-anchor="middle" transform="rotate(-90 16 ${HEIGHT / 2})"`)}
+${series.map((each, i) => drawLine(each, COLOURS[i % COLOURS.length]!, i, across.at, up.at)).join('\n')}
 </svg>
 `
 }
@@ -60,7 +60,7 @@ interface Scale {
   readonly ticks: readonly number[]
 }
 
-function scale(values: readonly number[], { log = false }: Axis, [from, to]: [number, number]): Scale {
+function createScale(values: readonly number[], { log = false }: Axis, [from, to]: [number, number]): Scale {
   const highest = Math.max(...values)
   const ticks = log ? decades(Math.min(...values), highest) : roundSteps(highest)
   const [low, high] = [ticks[0]!, ticks.at(-1)!]
@@ -75,7 +75,7 @@ function decades(lowest: number, highest: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i))
 }
 
-/** From 0 in four to eight steps of 1, 2 or 5 times a power of ten. */
+/** From 0 upwards in steps of 1, 2 or 5 times a power of ten, about five of them. */
 function roundSteps(highest: number): number[] {
   const rough = (highest || 1) / 5
   const power = 10 ** Math.floor(Math.log10(rough))
@@ -83,15 +83,15 @@ function roundSteps(highest: number): number[] {
   return Array.from({ length: Math.ceil((highest || 1) / step) + 1 }, (_, i) => i * step)
 }
 
-function verticalRule(x: number, tick: number): string {
-  return `<path d="M${x.toFixed(1)} ${TOP}V${HEIGHT - BOTTOM}" stroke="#ddd"/>${text(x, HEIGHT - BOTTOM + 18, short(tick), 'text-anchor="middle"')}`
+function drawVerticalRule(x: number, tick: number): string {
+  return `<path d="M${x.toFixed(1)} ${TOP}V${HEIGHT - BOTTOM}" stroke="#ddd"/>${drawText(x, HEIGHT - BOTTOM + 18, formatNumber(tick), 'text-anchor="middle"')}`
 }
 
-function horizontalRule(y: number, tick: number): string {
-  return `<path d="M${LEFT} ${y.toFixed(1)}H${WIDTH - RIGHT}" stroke="#ddd"/>${text(LEFT - 8, y + 4, short(tick), 'text-anchor="end"')}`
+function drawHorizontalRule(y: number, tick: number): string {
+  return `<path d="M${LEFT} ${y.toFixed(1)}H${WIDTH - RIGHT}" stroke="#ddd"/>${drawText(LEFT - 8, y + 4, formatNumber(tick), 'text-anchor="end"')}`
 }
 
-function line(
+function drawLine(
   { name, points }: Series,
   colour: string,
   nth: number,
@@ -103,19 +103,19 @@ function line(
   const dots = points
     .map(([px, py]) => `<circle cx="${x(px).toFixed(1)}" cy="${y(py).toFixed(1)}" r="3" fill="${colour}"/>`)
     .join('')
-  const label = text(LEFT + 10, TOP + 14 + nth * 16, name, `fill="${colour}"`)
+  const label = drawText(LEFT + 10, TOP + 14 + nth * 16, name, `fill="${colour}"`)
   return `<path d="${path}" fill="none" stroke="${colour}" stroke-width="2"/>${dots}${label}`
 }
 
-function text(x: number, y: number, content: string, attributes: string): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${escaped(content)}</text>`
+function drawText(x: number, y: number, content: string, attributes: string): string {
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${escapeXml(content)}</text>`
 }
 
-function escaped(content: string): string {
+function escapeXml(content: string): string {
   return content.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]!)
 }
 
-function short(value: number): string {
+function formatNumber(value: number): string {
   if (value >= 1e6) return `${Number((value / 1e6).toPrecision(3))} M`
   if (value >= 1e4) return `${Number((value / 1e3).toPrecision(3))} k`
   return String(Number(value.toPrecision(3)))

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** A process of the suite's own. */
+/** A process that the benchmark has started. */
 export interface Running {
   readonly pid: number
   stop(): Promise<void>
@@ -14,11 +14,11 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** MiB of a semi-space, as `npm start` gives them to the gateway. */
+/** Size of a semi-space in MiB, as in `npm start`. */
 export const SEMI_SPACE = 16
 
 /** A Node process with the gateway's flags. */
-export function node(
+export function nodeCommand(
   file: URL,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
@@ -29,28 +29,28 @@ export function node(
 }
 
 /** A Node process as `node FILE` starts it. */
-export function plainNode(file: URL, args: readonly string[], env: Command['env'] = {}): Command {
+export function plainNodeCommand(file: URL, args: readonly string[], env: Command['env'] = {}): Command {
   return { command: process.execPath, args: [file.pathname, ...args], env }
 }
 
-/** Starts a process whose standard output is read and dropped. Resolves when it has been spawned. */
-export async function start({ command, args, env = {} }: Command): Promise<Running> {
+/** Starts a process and discards its standard output. Resolves when it has been spawned. */
+export async function startProcess({ command, args, env = {} }: Command): Promise<Running> {
   const child = spawn(command, args, {
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', NODE_ENV: 'production', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  let complaints = ''
+  let stderrTail = ''
   child.stdout.resume()
   child.stderr.on('data', (data) => {
-    complaints = (complaints + data).slice(-2000)
+    stderrTail = (stderrTail + data).slice(-2000)
   })
   const exited = new Promise<void>((done) => child.once('close', () => done()))
   await new Promise<void>((done, fail) => child.once('spawn', done).once('error', fail))
   let stopping = false
   void exited.then(() => {
-    if (!stopping) process.stderr.write(`${command} ended by itself: ${complaints}\n`)
+    if (!stopping) process.stderr.write(`${command} ended by itself; standard error: ${stderrTail}\n`)
   })
-  // Not SIGKILL: nginx's workers would outlive their master.
+  // After SIGKILL the workers of nginx would survive their master.
   const end = () => void child.kill('SIGTERM')
   process.once('exit', end)
   return {
@@ -58,19 +58,19 @@ export async function start({ command, args, env = {} }: Command): Promise<Runni
     async stop() {
       stopping = true
       process.off('exit', end)
-      await terminate(child, exited)
+      await terminateProcess(child, exited)
     },
   }
 }
 
-async function terminate(child: ChildProcess, exited: Promise<void>): Promise<void> {
+async function terminateProcess(child: ChildProcess, exited: Promise<void>): Promise<void> {
   child.kill('SIGTERM')
   const late = setTimeout(() => child.kill('SIGKILL'), 3000)
   await exited
   clearTimeout(late)
 }
 
-export async function freePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((done) => server.listen({ port: 0, host: '127.0.0.1' }, done))
   const { port } = server.address() as { port: number }
@@ -78,8 +78,8 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-/** Resolves with the first true answer. @throws Error after `timeoutMs` */
-export async function eventually(
+/** Resolves once `check` resolves with true. @throws Error after `timeoutMs` */
+export async function waitUntil(
   what: string,
   check: () => Promise<boolean>,
   timeoutMs = 15_000,

@@ -5,33 +5,33 @@ const [port, targetPort, delayMs] = process.argv.slice(2).map(Number) as [number
 
 interface Held {
   readonly dueAt: number
-  readonly pass: () => void
+  readonly forward: () => void
 }
 
 const held: Held[] = []
 
-/** Timers are as coarse as a millisecond, so it spins while anything is held, and only then. */
-function release(): void {
-  while (held.length > 0 && held[0]!.dueAt <= performance.now()) held.shift()!.pass()
-  if (held.length > 0) setImmediate(release)
+/** Timers have a resolution of a millisecond, so this loop spins while anything is held. */
+function releaseDue(): void {
+  while (held.length > 0 && held[0]!.dueAt <= performance.now()) held.shift()!.forward()
+  if (held.length > 0) setImmediate(releaseDue)
 }
 
-function hold(pass: () => void): void {
-  held.push({ dueAt: performance.now() + delayMs, pass })
-  if (held.length === 1) setImmediate(release)
+function holdPiece(forward: () => void): void {
+  held.push({ dueAt: performance.now() + delayMs, forward })
+  if (held.length === 1) setImmediate(releaseDue)
 }
 
-function join(from: Socket, to: Socket): void {
-  from.on('data', (data) => hold(() => void to.write(data)))
-  from.on('end', () => hold(() => void to.end()))
+function relayPieces(from: Socket, to: Socket): void {
+  from.on('data', (data) => holdPiece(() => void to.write(data)))
+  from.on('end', () => holdPiece(() => void to.end()))
   from.on('error', () => to.destroy())
 }
 
-// Where there are few cores, what is measured must not wait behind the spinning.
+// On few cores the spinning loop must not delay what is measured.
 setPriority(19)
 
 createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
   const server = connect({ port: targetPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
-  join(client, server)
-  join(server, client)
+  relayPieces(client, server)
+  relayPieces(server, client)
 }).listen(port, '127.0.0.1')

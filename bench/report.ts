@@ -16,7 +16,7 @@ const COLUMNS: readonly { readonly head: string; readonly key: keyof Measured; r
   { head: 'MiB', key: 'rssMiB', digits: 0 },
 ]
 
-/** Medians, with the least and the most of all rounds in parentheses. */
+/** Medians, with the minimum and maximum of all rounds in parentheses. */
 export function comparisonTable(rounds: Rounds): string {
   const rows = [...rounds].map(([contender, measured]) => [
     contender.title,
@@ -25,25 +25,25 @@ export function comparisonTable(rounds: Rounds): string {
       return `${median.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`
     }),
   ])
-  return table(['contender', ...COLUMNS.map(({ head }) => head)], rows)
+  return markdownTable(['contender', ...COLUMNS.map(({ head }) => head)], rows)
 }
 
 export function ratioTable(ratios: readonly Ratio[]): string {
-  return table(
-    ['against', 'of', 'gateway : other', 'the floor : other', 'asked', ''],
-    ratios.map(({ against, of, value, floorValue, asked, met }) => [
+  return markdownTable(
+    ['against', 'of', 'gateway : other', 'the floor : other', 'target', ''],
+    ratios.map(({ against, of, value, floorValue, target, met }) => [
       against,
       of,
       value.toFixed(2),
       floorValue?.toFixed(2) ?? '',
-      asked ?? '',
+      target ?? '',
       met === null ? '' : met ? 'met' : 'NOT MET',
     ]),
   )
 }
 
-/** Markdown whose columns are in line in a terminal too. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A Markdown table with aligned columns, so that it can be read in a terminal. */
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, i) => Math.max(3, title.length, ...rows.map((row) => row[i]!.length)))
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' | ')} |`
@@ -51,7 +51,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return [line(head), rule, ...rows.map(line)].join('\n')
 }
 
-/** Puts each part's text between its markers; parts that did not run keep what they had. */
+/** Replaces the text between the markers of each part; parts that did not run stay as they are. */
 export async function writeReadme(parts: ReadonlyMap<string, string>): Promise<void> {
   let text = await readFile(README, 'utf8')
   for (const [name, content] of parts) {
@@ -63,7 +63,7 @@ export async function writeReadme(parts: ReadonlyMap<string, string>): Promise<v
   await writeFile(README, text)
 }
 
-/** Adds to the figures of former runs, so that a run of one part keeps the others'. */
+/** Keeps the figures of the parts that did not run. */
 export async function writeResults(figures: Readonly<Record<string, unknown>>): Promise<void> {
   const before = await readFile(RESULTS, 'utf8').catch(() => '{}')
   await writeFile(RESULTS, `${JSON.stringify({ ...JSON.parse(before), ...figures }, null, 2)}\n`)

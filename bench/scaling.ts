@@ -1,12 +1,11 @@
-import postgres from 'postgres'
 import { createTokenTable, type TokenTable } from '../gateway/auth/token-store/token-table.ts'
 import { systemScheduler } from '../gateway/core/scheduler.ts'
 import { createDatabase } from '../gateway/database/database.ts'
 import { readSettings } from '../gateway/settings/settings.ts'
-import { ROWS } from './database.ts'
+import { ROWS, withSql } from './database.ts'
 import { type FleetFigures, simulateFleet } from './fleet-simulation.ts'
 import type { BenchOptions } from './options.ts'
-import { table, writeReadme, writeResults } from './report.ts'
+import { markdownTable, writeReadme, writeResults } from './report.ts'
 import type { BenchStage } from './stage.ts'
 import { usageOf } from './usage.ts'
 
@@ -31,37 +30,37 @@ interface Fleet {
   readonly figures: FleetFigures
 }
 
-/** What the look-up's statement costs the database, and what that means for fleets. */
-export async function scaling(stage: BenchStage, options: BenchOptions): Promise<void> {
+/** Measures what the look-up's statement costs the database, and simulates fleets with these costs. */
+export async function measureScaling(stage: BenchStage, options: BenchOptions): Promise<void> {
   const forMs = options.quick ? 700 : 2000
-  await stage.database.fill(ROWS)
-  const plain = await costs(stage, { name: 'Token', prepare: true, forMs })
-  const unprepared = await costs(stage, { name: 'Token', prepare: false, forMs })
-  await partition(stage)
-  const generic = await costs(stage, { name: 'Token_parts', prepare: true, forMs })
-  const custom = await costs(stage, { name: 'Token_parts', prepare: false, forMs })
-  const hot = { full: await hotShare(stage, 100), roomy: await hotShare(stage, 80) }
-  const line = fit(plain)
-  const fleets = simulate(line)
+  await stage.database.fillTable(ROWS)
+  const plain = await measureCosts(stage, { name: 'Token', prepare: true, forMs })
+  const unprepared = await measureCosts(stage, { name: 'Token', prepare: false, forMs })
+  await createPartitionedTable(stage)
+  const generic = await measureCosts(stage, { name: 'Token_parts', prepare: true, forMs })
+  const custom = await measureCosts(stage, { name: 'Token_parts', prepare: false, forMs })
+  const hot = { full: await measureHotShare(stage, 100), roomy: await measureHotShare(stage, 80) }
+  const line = fitCostLine(plain)
+  const fleets = simulateFleets(line)
   const text = [
     costTable({ plain, unprepared, generic, custom }),
     `A query costs as much as ${(line.queryUs / line.idUs).toFixed(0)} further ids. Of ${UPDATES} revocations in scattered rows ${(hot.full * 100).toFixed(0)}% were HOT with a fillfactor of 100, ${(hot.roomy * 100).toFixed(0)}% with 80.`,
     fleetTable(fleets),
   ].join('\n\n')
   process.stdout.write(`\n${text}\n`)
-  if (!options.keep) return
+  if (!options.recordsResults) return
   await writeReadme(new Map([['scaling', text]]))
   await writeResults({ scaling: { plain, unprepared, generic, custom, hot, fleets } })
 }
 
-interface Measuring {
+interface CostRun {
   readonly name: string
   readonly prepare: boolean
   readonly forMs: number
 }
 
-/** Keeps all connections busy with the gateway's own statement, for each size of batch. */
-async function costs(stage: BenchStage, { name, prepare, forMs }: Measuring): Promise<Cost[]> {
+/** Measures the statement for each size of batch, with all connections busy. */
+async function measureCosts(stage: BenchStage, { name, prepare, forMs }: CostRun): Promise<Cost[]> {
   const read = readSettings({ TOKEN_TABLE: `"${name}"` })
   if (!read.ok) throw new Error(read.problems.join('; '))
   const { tokenTable, tokenColumns, tokenStatuses } = read.settings
@@ -75,14 +74,14 @@ async function costs(stage: BenchStage, { name, prepare, forMs }: Measuring): Pr
     written: false,
     now: systemScheduler.now,
   })
-  const ids = await someIds(stage)
+  const ids = await pickIds(stage)
   const found: Cost[] = []
   try {
     for (const size of BATCHES) {
-      // The plan is settled, and the pages are in memory.
-      await saturate(tokens, { ids, size, forMs: forMs / 4 })
+      // A first run, so that PostgreSQL has chosen its plan and has the pages in memory.
+      await runLookups(tokens, { ids, size, forMs: forMs / 4 })
       const before = usageOf([stage.database.pid]).cpuUs
-      const queries = await saturate(tokens, { ids, size, forMs })
+      const queries = await runLookups(tokens, { ids, size, forMs })
       found.push({ ids: size, cpuUs: (usageOf([stage.database.pid]).cpuUs - before) / queries })
     }
   } finally {
@@ -91,17 +90,17 @@ async function costs(stage: BenchStage, { name, prepare, forMs }: Measuring): Pr
   return found
 }
 
-interface Saturating {
+interface LookupRun {
   readonly ids: readonly string[]
   readonly size: number
   readonly forMs: number
 }
 
 /** @returns queries answered */
-async function saturate(tokens: TokenTable, { ids, size, forMs }: Saturating): Promise<number> {
+async function runLookups(tokens: TokenTable, { ids, size, forMs }: LookupRun): Promise<number> {
   const end = performance.now() + forMs
   let queries = 0
-  const lane = async () => {
+  const worker = async () => {
     while (performance.now() < end) {
       const from = Math.floor(Math.random() * (ids.length - size))
       const rows = await tokens.findMany(ids.slice(from, from + size), 30_000)
@@ -109,24 +108,24 @@ async function saturate(tokens: TokenTable, { ids, size, forMs }: Saturating): P
       queries++
     }
   }
-  await Promise.all(Array.from({ length: CONNECTIONS }, lane))
+  await Promise.all(Array.from({ length: CONNECTIONS }, worker))
   return queries
 }
 
-async function someIds(stage: BenchStage): Promise<string[]> {
-  return withSql(stage, async (sql) => {
+async function pickIds(stage: BenchStage): Promise<string[]> {
+  return withSql(stage.databaseUrl, async (sql) => {
     const rows = await sql`select "id" from "Token" order by md5("id") limit 50000`
     return rows.map(({ id }) => id as string)
   })
 }
 
-async function partition(stage: BenchStage): Promise<void> {
+async function createPartitionedTable(stage: BenchStage): Promise<void> {
   const parts = Array.from(
     { length: PARTITIONS },
     (_, n) =>
       `create table "Token_parts_${n}" partition of "Token_parts" for values with (modulus ${PARTITIONS}, remainder ${n})`,
   )
-  await withSql(stage, (sql) =>
+  await withSql(stage.databaseUrl, (sql) =>
     sql.unsafe(`
       drop table if exists "Token_parts";
       create table "Token_parts" (like "Token" including all) partition by hash ("id");
@@ -134,12 +133,12 @@ async function partition(stage: BenchStage): Promise<void> {
       insert into "Token_parts" select * from "Token";
       analyze "Token_parts"`),
   )
-  await withSql(stage, (sql) => sql`vacuum "Token_parts"`)
+  await withSql(stage.databaseUrl, (sql) => sql`vacuum "Token_parts"`)
 }
 
-/** The share of revocations that needed no new entry in an index. */
-async function hotShare(stage: BenchStage, fillfactor: number): Promise<number> {
-  return withSql(stage, async (sql) => {
+/** Measures the share of revocations that needed no new index entry (HOT updates), 0 to 1. */
+async function measureHotShare(stage: BenchStage, fillfactor: number): Promise<number> {
+  return withSql(stage.databaseUrl, async (sql) => {
     await sql.unsafe(`
       drop table if exists "Token_fill";
       create table "Token_fill" (like "Token" including all) with (fillfactor = ${fillfactor}, autovacuum_enabled = off);
@@ -156,23 +155,14 @@ async function hotShare(stage: BenchStage, fillfactor: number): Promise<number> 
   })
 }
 
-async function withSql<T>(stage: BenchStage, task: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-  const sql = postgres(stage.databaseUrl, { max: 1, onnotice: () => {} })
-  try {
-    return await task(sql)
-  } finally {
-    await sql.end()
-  }
-}
-
-/** The line through the smallest and the largest batch. */
-function fit(found: readonly Cost[]): { readonly queryUs: number; readonly idUs: number } {
+/** Fits a line through the smallest and the largest batch. */
+function fitCostLine(found: readonly Cost[]): { readonly queryUs: number; readonly idUs: number } {
   const [first, last] = [found[0]!, found.at(-1)!]
   const idUs = (last.cpuUs - first.cpuUs) / (last.ids - first.ids)
   return { queryUs: first.cpuUs - idUs * first.ids, idUs }
 }
 
-function simulate({ queryUs, idUs }: ReturnType<typeof fit>): Fleet[] {
+function simulateFleets({ queryUs, idUs }: ReturnType<typeof fitCostLine>): Fleet[] {
   return FLEETS.flatMap((instances) =>
     RATES.map((requestsPerS) => ({
       instances,
@@ -201,7 +191,7 @@ interface Costs {
 
 function costTable({ plain, unprepared, generic, custom }: Costs): string {
   const one = plain[0]!.cpuUs
-  return table(
+  return markdownTable(
     [
       'ids a query',
       'PostgreSQL µs a query',
@@ -224,7 +214,7 @@ function costTable({ plain, unprepared, generic, custom }: Costs): string {
 }
 
 function fleetTable(fleets: readonly Fleet[]): string {
-  return table(
+  return markdownTable(
     [
       'instances',
       'requests/s, all',

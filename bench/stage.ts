@@ -15,22 +15,22 @@ import {
 import { chooseLoadGenerator, type LoadGenerator } from './load-generator.ts'
 import { describeMachine, type Machine } from './machine.ts'
 
-/** As many as one who collected a few might send over and over. */
+/** An attacker may have collected about so many, and sends them repeatedly. */
 const REVOKED = 100
 
-/** Everything that stands around the contenders for the whole run. */
+/** What all contenders use during the whole run. */
 export interface BenchStage extends Stage {
   readonly machine: Machine
   readonly database: BenchDatabase
   readonly backend: Backend
-  readonly generate: LoadGenerator
+  readonly generateLoad: LoadGenerator
   readonly tokens: Readonly<Record<'active' | 'revoked' | 'forged', Tokens>>
   close(): Promise<void>
 }
 
 export interface Tokens {
   readonly list: readonly string[]
-  /** The same, one a line. */
+  /** A file with the same tokens, one a line. */
   readonly file: string
 }
 
@@ -41,11 +41,11 @@ export async function setUpStage(): Promise<BenchStage> {
   const database = await startDatabase(folder)
   const machine = await describeMachine(database.version)
   const backend = await startBackend(folder, machine.nginx !== null)
-  await database.fill(ROWS)
+  await database.fillTable(ROWS)
   const tokens = {
-    active: await keep(folder, 'active', await activeTokens()),
-    revoked: await keep(folder, 'revoked', await revokedTokens(REVOKED)),
-    forged: await keep(folder, 'forged', await forgedTokens()),
+    active: await writeTokens(folder, 'active', await activeTokens()),
+    revoked: await writeTokens(folder, 'revoked', await revokedTokens(REVOKED)),
+    forged: await writeTokens(folder, 'forged', await forgedTokens()),
   }
   return {
     folder,
@@ -54,7 +54,7 @@ export async function setUpStage(): Promise<BenchStage> {
     machine,
     database,
     backend,
-    generate: chooseLoadGenerator(machine.loadGenerator),
+    generateLoad: chooseLoadGenerator(machine.loadGenerator),
     tokens,
     async close() {
       await backend.stop()
@@ -65,7 +65,7 @@ export async function setUpStage(): Promise<BenchStage> {
   }
 }
 
-export async function keep(folder: string, name: string, list: readonly string[]): Promise<Tokens> {
+export async function writeTokens(folder: string, name: string, list: readonly string[]): Promise<Tokens> {
   const file = join(folder, `${name}.tokens`)
   await writeFile(file, `${list.join('\n')}\n`)
   return { list, file }

@@ -10,7 +10,7 @@ export function spreadOf(values: readonly number[]): Spread {
   return { median: percentile(sorted, 50), min: sorted[0]!, max: sorted.at(-1)! }
 }
 
-/** Linear between the two nearest. @param sorted ascending, at least one */
+/** Interpolates linearly between the two nearest values. @param sorted ascending, at least one */
 export function percentile(sorted: readonly number[], percent: number): number {
   const at = ((sorted.length - 1) * percent) / 100
   const low = sorted[Math.floor(at)]!

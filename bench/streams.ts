@@ -6,18 +6,18 @@ import { readSettings } from '../gateway/settings/settings.ts'
 import { startService } from './contenders/contender.ts'
 import { type StartedGateway, startGateway } from './contenders/gateway.ts'
 import { activeTokens, ROWS } from './database.ts'
-import { scrape } from './gateway-metrics.ts'
+import { scrapeMetrics } from './gateway-metrics.ts'
 import { requestFor } from './load.ts'
-import { mayOpen, type Opening, openMany, webSocketHandshake } from './open-streams.ts'
+import { capToFileLimit, type Opening, openConnections, webSocketHandshake } from './open-streams.ts'
 import type { BenchOptions } from './options.ts'
-import { table, writeReadme, writeResults } from './report.ts'
+import { markdownTable, writeReadme, writeResults } from './report.ts'
 import type { BenchStage } from './stage.ts'
 import { percentile } from './statistics.ts'
 import { usageOf } from './usage.ts'
 
 const STREAMS = 1000
 const MANY = 10_000
-/** Revoked one after the other; the rest of the thousand goes at once. */
+/** These are revoked one after the other; all others in one transaction. */
 const SINGLE = 200
 const SINGLE_EVERY_MS = 50
 const CHANNEL = 'token_revoked'
@@ -31,34 +31,34 @@ interface Closing {
   readonly worstMs: number
 }
 
-/** What so many open streams cost. */
+/** What open streams cost. */
 interface Upkeep {
   readonly streams: number
   readonly queriesARound: number
   readonly cpuMsARound: number
   readonly postgresMsARound: number
   readonly rssMiB: number
-  /** Of a request that is sent meanwhile, every few milliseconds. */
+  /** Latency of requests that are sent meanwhile, every few milliseconds. */
   readonly p50Ms: number
   readonly worstMs: number
   readonly loopDelayMs: number
 }
 
-/** How soon open streams end with their session, and what it costs to watch ten thousand of them. */
-export async function streams(stage: BenchStage, options: BenchOptions): Promise<void> {
-  const noticed = await closings(stage, 'REVOCATION_CHANNEL', { REVOCATION_CHANNEL: CHANNEL })
-  const rechecked = await closings(stage, 'recheck only', {})
-  const upkeep = [await upkeepOf(stage, options, 0), await upkeepOf(stage, options, ROUND_MS)]
+/** Measures how soon open streams end after a revocation, and what ten thousand open streams cost. */
+export async function measureStreams(stage: BenchStage, options: BenchOptions): Promise<void> {
+  const noticed = await measureClosings(stage, 'REVOCATION_CHANNEL', { REVOCATION_CHANNEL: CHANNEL })
+  const rechecked = await measureClosings(stage, 'recheck only', {})
+  const upkeep = [await measureUpkeep(stage, options, 0), await measureUpkeep(stage, options, ROUND_MS)]
   const text = `${closingTable([...noticed, ...rechecked])}\n\n${upkeepTable(upkeep)}`
   process.stdout.write(`\n${text}\n`)
-  if (!options.keep) return
+  if (!options.recordsResults) return
   await writeReadme(new Map([['streams', text]]))
   await writeResults({ streams: { closings: [...noticed, ...rechecked], upkeep } })
 }
 
 function closingTable(closings: readonly Closing[]): string {
-  return table(
-    ['told by', 'streams', 'p50 ms', 'worst ms'],
+  return markdownTable(
+    ['ended by', 'streams', 'p50 ms', 'worst ms'],
     closings.map(({ how, streams, p50Ms, worstMs }) => [
       how,
       String(streams),
@@ -70,7 +70,7 @@ function closingTable(closings: readonly Closing[]): string {
 
 function upkeepTable([without, withRounds]: readonly Upkeep[]): string {
   const row = (what: string, of: (upkeep: Upkeep) => string) => [what, of(without!), of(withRounds!)]
-  return table(
+  return markdownTable(
     ['open streams', 'no rechecks', `a round every ${ROUND_MS} ms`],
     [
       row('streams', ({ streams }) => String(streams)),
@@ -85,17 +85,17 @@ function upkeepTable([without, withRounds]: readonly Upkeep[]): string {
   )
 }
 
-/** The table anew, with the trigger of `poweron-gateway schema`. */
+/** Replaces the table, and adds the trigger of `poweron-gateway schema`. */
 async function prepareTable(stage: BenchStage): Promise<postgres.Sql> {
   const read = readSettings({ REVOCATION_CHANNEL: CHANNEL })
   if (!read.ok) throw new Error(read.problems.join('; '))
-  await stage.database.fill(ROWS)
+  await stage.database.fillTable(ROWS)
   const sql = postgres(stage.databaseUrl, { max: 1, onnotice: () => {} })
   await sql.unsafe(schemaSql(read.settings))
   return sql
 }
 
-interface Stand {
+interface OpenStreams {
   readonly gateway: StartedGateway
   readonly open: readonly Socket[]
   readonly tokens: readonly string[]
@@ -105,7 +105,7 @@ interface Stand {
 async function withStreams<T>(
   stage: BenchStage,
   { count, env }: { readonly count: number; readonly env: Readonly<Record<string, string>> },
-  task: (stand: Stand) => Promise<T>,
+  task: (streams: OpenStreams) => Promise<T>,
 ): Promise<T> {
   const backend = await startService('websocket-backend', stage, true)
   const gateway = await startGateway(
@@ -115,7 +115,7 @@ async function withStreams<T>(
   const open: Socket[] = []
   try {
     const tokens = await activeTokens(count)
-    await openMany(open, count, (n) => openingOf(n, gateway.port, tokens[n]!))
+    await openConnections(open, count, (n) => openingOf(n, gateway.port, tokens[n]!))
     for (const socket of open) socket.resume()
     return await task({ gateway, open, tokens })
   } finally {
@@ -131,7 +131,7 @@ function openingOf(n: number, port: number, token: string): Opening {
     : { port, bytes: requestFor(token, '/events'), expected: ' 200 ' }
 }
 
-async function closings(
+async function measureClosings(
   stage: BenchStage,
   how: string,
   env: Readonly<Record<string, string>>,
@@ -149,14 +149,14 @@ async function closings(
         single.push(closedAt[n]!.then((at) => at - committedAt))
         await delay(SINGLE_EVERY_MS)
       }
-      const one = closing(`${how}, one by one`, await Promise.all(single))
+      const one = summarizeClosing(`${how}, one by one`, await Promise.all(single))
       const committedAt = await revoke(sql, ids.slice(SINGLE))
       const rest = (await Promise.all(closedAt.slice(SINGLE))).map((at) => at - committedAt)
-      return [one, closing(`${how}, all in one transaction`, rest)]
+      return [one, summarizeClosing(`${how}, all in one transaction`, rest)]
     })
   } finally {
     await sql.end()
-    await stage.database.fill(ROWS)
+    await stage.database.fillTable(ROWS)
   }
 }
 
@@ -169,7 +169,7 @@ async function revoke(sql: postgres.Sql, ids: readonly string[]): Promise<number
   return at
 }
 
-function closing(how: string, times: readonly number[]): Closing {
+function summarizeClosing(how: string, times: readonly number[]): Closing {
   const sorted = [...times].sort((a, b) => a - b)
   return { how, streams: sorted.length, p50Ms: percentile(sorted, 50), worstMs: sorted.at(-1)! }
 }
@@ -178,19 +178,19 @@ function idOf(token: string): string {
   return JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()).jti
 }
 
-function upkeepOf(stage: BenchStage, options: BenchOptions, recheckMs: number): Promise<Upkeep> {
+function measureUpkeep(stage: BenchStage, options: BenchOptions, recheckMs: number): Promise<Upkeep> {
   const env = { STREAM_RECHECK_MS: String(recheckMs) }
-  return withStreams(stage, { count: mayOpen(2, MANY), env }, async ({ gateway, open, tokens }) => {
+  return withStreams(stage, { count: capToFileLimit(2, MANY), env }, async ({ gateway, open, tokens }) => {
     await delay(2000)
     const rounds = options.quick ? 5 : 15
-    const before = await scrape(gateway.adminPort)
+    const before = await scrapeMetrics(gateway.adminPort)
     const used = usageOf(gateway.pids)
     const postgresUsed = usageOf([stage.database.pid])
     const [token] = tokens
-    const times = await askSteadily(gateway.port, token!, rounds * ROUND_MS)
+    const times = await sendSteadily(gateway.port, token!, rounds * ROUND_MS)
     const usage = usageOf(gateway.pids)
     const postgresUsage = usageOf([stage.database.pid])
-    const after = await scrape(gateway.adminPort)
+    const after = await scrapeMetrics(gateway.adminPort)
     const rise = (series: string) => after.sum(series) - before.sum(series)
     return {
       streams: open.filter((socket) => !socket.destroyed).length,
@@ -205,19 +205,19 @@ function upkeepOf(stage: BenchStage, options: BenchOptions, recheckMs: number): 
   })
 }
 
-/** One request after the other, with a pause between. @returns sorted latencies, milliseconds */
-async function askSteadily(port: number, token: string, forMs: number): Promise<number[]> {
+/** Sends one request after the other, with a pause between them. @returns sorted latencies, milliseconds */
+async function sendSteadily(port: number, token: string, forMs: number): Promise<number[]> {
   const times: number[] = []
-  const socket: Socket[] = []
-  await openMany(socket, 1, () => ({ port, bytes: requestFor(token), expected: ' 200 ' }))
-  const [kept] = socket
+  const sockets: Socket[] = []
+  await openConnections(sockets, 1, () => ({ port, bytes: requestFor(token), expected: ' 200 ' }))
+  const [connection] = sockets
   for (const end = performance.now() + forMs; performance.now() < end; await delay(5)) {
     const began = performance.now()
-    const answered = new Promise((done) => kept!.once('data', done))
-    kept!.write(requestFor(token))
+    const answered = new Promise((done) => connection!.once('data', done))
+    connection!.write(requestFor(token))
     await answered
     times.push(performance.now() - began)
   }
-  kept!.destroy()
+  connection!.destroy()
   return times.sort((a, b) => a - b)
 }

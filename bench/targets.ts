@@ -5,17 +5,17 @@ export interface Ratio {
   readonly against: string
   readonly of: 'requests/s' | 'CPU per request'
   readonly value: number
-  /** The same for the floor in the gateway's place; null where the floor did not run or is the other. */
+  /** The same for the floor in place of the gateway; null where the floor did not run, or is what is compared with. */
   readonly floorValue: number | null
-  /** Null where nothing was asked: the row is there to compare with. */
-  readonly asked: string | null
+  /** Null where there is no target and the row is for comparison only. */
+  readonly target: string | null
   readonly met: boolean | null
 }
 
 interface Target {
   readonly against: string
   readonly of: Ratio['of']
-  /** At least this for requests/s, at most this for CPU; null where nothing was asked. */
+  /** At least this for requests/s, at most this for CPU; null where there is no target. */
   readonly bound: number | null
 }
 
@@ -34,7 +34,7 @@ const TARGETS: readonly Target[] = [
   { against: 'floor', of: 'CPU per request', bound: 1.8 },
 ]
 
-/** The gateway's medians over the others', as far as both ran. */
+/** The gateway's median divided by each other contender's, where both ran. */
 export function ratiosOf(rounds: Rounds): Ratio[] {
   const byName = new Map(
     [...rounds].map(([contender, measured]) => [contender.name, { contender, measured }]),
@@ -47,14 +47,14 @@ export function ratiosOf(rounds: Rounds): Ratio[] {
     const others = medianOf(other.measured, of)
     const value = medianOf(own.measured, of) / others
     const floorValue = floor === undefined || floor === other ? null : medianOf(floor.measured, of) / others
-    const more = of === 'requests/s'
+    const moreIsBetter = of === 'requests/s'
     return {
       against: other.contender.title,
       of,
       value,
       floorValue,
-      asked: bound === null ? null : `${more ? 'at least' : 'at most'} ${bound}`,
-      met: bound === null ? null : more ? value >= bound : value <= bound,
+      target: bound === null ? null : `${moreIsBetter ? 'at least' : 'at most'} ${bound}`,
+      met: bound === null ? null : moreIsBetter ? value >= bound : value <= bound,
     }
   })
 }

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** What processes have used, from /proc; the tick there is 10 ms. */
+/** CPU time and memory of processes, from /proc, where CPU time has a resolution of 10 ms. */
 export interface Usage {
   /** User and system time since their start, microseconds. */
   readonly cpuUs: number
@@ -16,25 +16,25 @@ interface Stat {
   readonly usage: Usage
 }
 
-/** Sums up over whole trees of processes. */
+/** The sum over these processes and all their descendants. */
 export function usageOf(roots: readonly number[]): Usage {
-  const stats = allStats()
+  const stats = readAllStats()
   let cpuUs = 0
   let rssBytes = 0
   for (const [pid, stat] of stats) {
-    if (!descends(pid, roots, stats)) continue
+    if (!isDescendant(pid, roots, stats)) continue
     cpuUs += stat.usage.cpuUs
     rssBytes += stat.usage.rssBytes
   }
   return { cpuUs, rssBytes }
 }
 
-function descends(pid: number, roots: readonly number[], stats: ReadonlyMap<number, Stat>): boolean {
+function isDescendant(pid: number, roots: readonly number[], stats: ReadonlyMap<number, Stat>): boolean {
   for (let at = pid; at > 1; at = stats.get(at)?.parent ?? 0) if (roots.includes(at)) return true
   return false
 }
 
-function allStats(): Map<number, Stat> {
+function readAllStats(): Map<number, Stat> {
   const stats = new Map<number, Stat>()
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue
@@ -44,7 +44,7 @@ function allStats(): Map<number, Stat> {
   return stats
 }
 
-/** See proc_pid_stat(5); the command's name may hold spaces and parentheses. */
+/** See proc_pid_stat(5). The command's name may contain spaces and parentheses. */
 function readStat(pid: number): Stat | null {
   let text: string
   try {

@@ -4,7 +4,7 @@ import { type Load, type LoadResult, PATH } from './load-shape.ts'
 
 const SCRIPT = new URL('wrk.lua', import.meta.url).pathname
 
-/** One thread: a second one would take a core from what is measured. */
+/** Uses one thread, since a second one would take a core from what is measured. */
 export async function runWrk(load: Load): Promise<LoadResult> {
   const { stdout } = await promisify(execFile)('wrk', [
     '-t1',
@@ -22,7 +22,7 @@ export async function runWrk(load: Load): Promise<LoadResult> {
     String(load.pauseMs ?? 0),
   ])
   const numbers = /^RESULT (.*)$/m.exec(stdout)?.[1]?.split(' ').map(Number)
-  if (numbers === undefined) throw new Error(`wrk said: ${stdout}`)
+  if (numbers === undefined) throw new Error(`wrk printed no result: ${stdout}`)
   const [requests, durationUs, failed, p50, p99, p999] = numbers as [
     number,
     number,

@@ -36,7 +36,7 @@ export const ALL: readonly Contender[] = [
   floor,
 ]
 
-/** @throws Error for a name that nobody has */
+/** @throws Error for an unknown name */
 export function chooseContenders(only: readonly string[] | null, hasNginx: boolean): readonly Contender[] {
   const unknown = only?.find((name) => !ALL.some((each) => each.name === name))
   if (unknown !== undefined) {

@@ -1,8 +1,15 @@
-import { eventually, freePort, node, plainNode, type Running, start } from '../processes.ts'
+import {
+  findFreePort,
+  nodeCommand,
+  plainNodeCommand,
+  type Running,
+  startProcess,
+  waitUntil,
+} from '../processes.ts'
 
 /** Where contenders run: before the same backend, beside the same database. */
 export interface Stage {
-  /** For files of their own. */
+  /** For files that a contender writes. */
   readonly folder: string
   readonly databaseUrl: string
   readonly backendPort: number
@@ -14,18 +21,18 @@ export interface Contender {
   /** True where it refuses a request without a valid session. */
   readonly authenticates: boolean
   readonly needsNginx: boolean
-  start(stage: Stage): Promise<Started>
+  start(stage: Stage): Promise<StartedContender>
 }
 
-export interface Started {
+export interface StartedContender {
   readonly port: number
-  /** All its processes are these or descend from them. */
+  /** The contender consists of these processes and their descendants. */
   readonly pids: readonly number[]
   stop(): Promise<void>
 }
 
-/** A contender of several processes: they end together, the first one's port is the one that is called. */
-export function together(port: number, parts: readonly Running[]): Started {
+/** A contender of several processes: they end together, and clients call `port`. */
+export function groupProcesses(port: number, parts: readonly Running[]): StartedContender {
   return {
     port,
     pids: parts.map(({ pid }) => pid),
@@ -36,27 +43,28 @@ export function together(port: number, parts: readonly Running[]): Started {
 }
 
 /**
- * Runs `services/NAME.ts PORT` with what a Node service here needs to know, until it answers.
+ * Starts `services/NAME.ts PORT` with the addresses of database and backend, and waits until it answers.
  *
- * @param tuned with the gateway's flags and whatever else makes it fast; else as its documentation has it
+ * @param tuned whether it has the gateway's flags and what else makes it fast; without, it runs as its documentation
+ * says
  */
 export async function startService(name: string, { databaseUrl, backendPort }: Stage, tuned: boolean) {
-  const port = await freePort()
-  const command = tuned ? node : plainNode
-  const running = await start(
+  const port = await findFreePort()
+  const command = tuned ? nodeCommand : plainNodeCommand
+  const running = await startProcess(
     command(new URL(`services/${name}.ts`, import.meta.url), [String(port)], {
       DATABASE_URL: databaseUrl,
       BACKEND_PORT: String(backendPort),
       TUNED: tuned ? 'yes' : 'no',
     }),
   )
-  await answering(port)
+  await waitForAnswer(port)
   return { ...running, port }
 }
 
 /** Resolves once there is any answer, whatever its status. */
-export function answering(port: number): Promise<void> {
-  return eventually(
+export function waitForAnswer(port: number): Promise<void> {
+  return waitUntil(
     `an answer on port ${port}`,
     async () => (await fetch(`http://127.0.0.1:${port}/`)).status > 0,
   )

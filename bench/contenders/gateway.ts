@@ -1,8 +1,8 @@
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SECRET } from '../database.ts'
-import { eventually, freePort, node, start } from '../processes.ts'
-import type { Contender, Stage, Started } from './contender.ts'
+import { findFreePort, nodeCommand, startProcess, waitUntil } from '../processes.ts'
+import type { Contender, Stage, StartedContender } from './contender.ts'
 
 export interface GatewayOptions {
   readonly auth?: 'required' | 'none'
@@ -13,7 +13,7 @@ export interface GatewayOptions {
   readonly semiSpace?: number
 }
 
-export interface StartedGateway extends Started {
+export interface StartedGateway extends StartedContender {
   readonly adminPort: number
 }
 
@@ -21,7 +21,7 @@ const MAIN = new URL('../../gateway/main.ts', import.meta.url)
 
 /** The gateway as `npm start` runs it. */
 export async function startGateway(stage: Stage, options: GatewayOptions = {}): Promise<StartedGateway> {
-  const [port, adminPort] = [await freePort(), await freePort()]
+  const [port, adminPort] = [await findFreePort(), await findFreePort()]
   const folder = await mkdtemp(join(stage.folder, 'gateway-'))
   const upstreamsFile = join(folder, 'upstreams.json')
   const routing = {
@@ -29,8 +29,8 @@ export async function startGateway(stage: Stage, options: GatewayOptions = {}): 
     routes: [{ path: '/', upstream: 'backend', auth: options.auth ?? 'required' }],
   }
   await writeFile(upstreamsFile, JSON.stringify(routing))
-  const running = await start(
-    node(
+  const running = await startProcess(
+    nodeCommand(
       MAIN,
       ['serve'],
       {
@@ -46,7 +46,7 @@ export async function startGateway(stage: Stage, options: GatewayOptions = {}): 
       options.semiSpace,
     ),
   )
-  await eventually('the gateway', async () => (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).ok)
+  await waitUntil('the gateway', async () => (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).ok)
   return { port, adminPort, pids: [running.pid], stop: running.stop }
 }
 

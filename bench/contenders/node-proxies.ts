@@ -1,4 +1,4 @@
-import { type Contender, startService, together } from './contender.ts'
+import { type Contender, groupProcesses, startService } from './contender.ts'
 
 interface Kind {
   readonly authenticates: boolean
@@ -6,7 +6,7 @@ interface Kind {
 }
 
 /** @param service its file's name */
-function proxy(service: string, title: string, { authenticates, tuned }: Kind): Contender {
+function createProxyContender(service: string, title: string, { authenticates, tuned }: Kind): Contender {
   return {
     name: tuned ? `${service}-tuned` : service,
     title: tuned ? `${title}, tuned` : title,
@@ -14,26 +14,29 @@ function proxy(service: string, title: string, { authenticates, tuned }: Kind): 
     needsNginx: false,
     async start(stage) {
       const running = await startService(service, stage, tuned)
-      return together(running.port, [running])
+      return groupProcesses(running.port, [running])
     },
   }
 }
 
-const open = { authenticates: false, tuned: false }
-const guarded = { authenticates: true, tuned: false }
+const WITHOUT_AUTH = { authenticates: false, tuned: false }
+const WITH_AUTH = { authenticates: true, tuned: false }
 
 const HTTP_PROXY_3_AUTH = ['http-proxy-3-auth', 'http-proxy-3 + jose + postgres'] as const
 const FASTIFY_AUTH = ['fastify-auth', '@fastify/http-proxy + jose + postgres'] as const
 
-export const httpProxy3 = proxy('http-proxy-3', 'http-proxy-3 alone', open)
-export const httpProxy3Tuned = proxy('http-proxy-3', 'http-proxy-3 alone', { ...open, tuned: true })
-export const httpProxy3Auth = proxy(...HTTP_PROXY_3_AUTH, guarded)
-export const httpProxy3AuthTuned = proxy(...HTTP_PROXY_3_AUTH, { ...guarded, tuned: true })
-export const fastifyAuth = proxy(...FASTIFY_AUTH, guarded)
-export const fastifyAuthTuned = proxy(...FASTIFY_AUTH, { ...guarded, tuned: true })
+export const httpProxy3 = createProxyContender('http-proxy-3', 'http-proxy-3 alone', WITHOUT_AUTH)
+export const httpProxy3Tuned = createProxyContender('http-proxy-3', 'http-proxy-3 alone', {
+  ...WITHOUT_AUTH,
+  tuned: true,
+})
+export const httpProxy3Auth = createProxyContender(...HTTP_PROXY_3_AUTH, WITH_AUTH)
+export const httpProxy3AuthTuned = createProxyContender(...HTTP_PROXY_3_AUTH, { ...WITH_AUTH, tuned: true })
+export const fastifyAuth = createProxyContender(...FASTIFY_AUTH, WITH_AUTH)
+export const fastifyAuthTuned = createProxyContender(...FASTIFY_AUTH, { ...WITH_AUTH, tuned: true })
 
 export const floor: Contender = {
-  ...proxy('floor', 'the floor (node:http, raw socket)', { ...open, tuned: true }),
+  ...createProxyContender('floor', 'the floor (node:http, raw socket)', { ...WITHOUT_AUTH, tuned: true }),
   name: 'floor',
   title: 'the floor (node:http, raw socket)',
 }

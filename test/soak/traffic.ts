@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Agent } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { openOne, webSocketHandshake } from '../../bench/open-streams.ts'
+import { openConnection, webSocketHandshake } from '../../bench/open-streams.ts'
 import { ask } from '../support/http-client.ts'
 import { insertToken } from '../support/postgres.ts'
 import type { MarkedRequest, RevocationEvent } from '../support/promise-history.ts'
@@ -96,7 +96,7 @@ export async function createTraffic(world: World, { running, plant }: TrafficOpt
           ? { port, bytes: eventsRequest(token.jwt, mark), expected: ' 200 ' }
           : { port, bytes: webSocketHandshake('/ws', token.jwt, mark), expected: ' 101 ' }
       requests.push({ tokenId: token.id, began: performance.now(), mark })
-      const socket = await openOne(opening).catch(() => null)
+      const socket = await openConnection(opening).catch(() => null)
       if (socket === null) {
         await delay(300)
         continue

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import postgres from 'postgres'
 import t from 'tap'
-import { openMany, webSocketHandshake } from '../../bench/open-streams.ts'
+import { openConnections, webSocketHandshake } from '../../bench/open-streams.ts'
 import { schemaSql } from '../../gateway/cli/schema.ts'
 import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
 import { readSettings } from '../../gateway/settings/settings.ts'
@@ -46,7 +46,7 @@ async function leave(gateway: TestGateway): Promise<void> {
 
 /** Half of them WebSockets, half server-sent events. */
 async function openStreams(port: number): Promise<void> {
-  await openMany(open, STREAMS, (n) => {
+  await openConnections(open, STREAMS, (n) => {
     const token = tokens[n]!
     if (n % 2 === 0) return { port, bytes: webSocketHandshake('/ws', token), expected: ' 101 ' }
     const bytes = `GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: auth_token=${token}\r\n\r\n`

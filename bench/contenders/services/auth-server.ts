@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage } from 'node:http'
 import type { Session } from './session.ts'
 
-/** The service that nginx asks: 204 with the identity, or 401. */
+/** Answers the subrequests of nginx: 204 with the identity, or 401. */
 export function serveAuth(check: (req: IncomingMessage) => Promise<Session | null>): void {
   createServer({ noDelay: true, keepAliveTimeout: 600_000 }, async (req, res) => {
     const session = await check(req)

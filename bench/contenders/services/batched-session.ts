@@ -8,13 +8,13 @@ interface Waiting {
   reject(error: unknown): void
 }
 
-/** The gateway's idea in a service of one's own: look-ups that wait while a query is under way share the next one. */
+/** As the gateway does it: look-ups that wait while a query is under way share the next one. */
 export function createBatchedSessionCheck(): (req: IncomingMessage) => Promise<Session | null> {
   const sql = postgres(process.env.DATABASE_URL!, { max: 4 })
   let waiting: Waiting[] = []
-  let underWay = false
+  let isQuerying = false
 
-  async function flush(): Promise<void> {
+  async function queryWaiting(): Promise<void> {
     const batch = waiting
     waiting = []
     try {
@@ -26,16 +26,16 @@ export function createBatchedSessionCheck(): (req: IncomingMessage) => Promise<S
     } catch (error) {
       for (const each of batch) each.reject(error)
     }
-    if (waiting.length > 0) void flush()
-    else underWay = false
+    if (waiting.length > 0) void queryWaiting()
+    else isQuerying = false
   }
 
   function find(id: string): Promise<Session | null> {
     return new Promise((resolve, reject) => {
       waiting.push({ id, resolve, reject })
-      if (underWay) return
-      underWay = true
-      setImmediate(() => void flush())
+      if (isQuerying) return
+      isQuerying = true
+      setImmediate(() => void queryWaiting())
     })
   }
 

@@ -18,7 +18,7 @@ export async function verifiedId(req: IncomingMessage): Promise<string> {
   return String(payload.jti)
 }
 
-/** What a tutorial would write: verify, then ask the database for this one request. */
+/** What a tutorial would write: it verifies the token, then sends one query for this one request. */
 export function createSessionCheck(): (req: IncomingMessage) => Promise<Session | null> {
   const sql = postgres(process.env.DATABASE_URL!, { max: 10 })
   return async (req) => {

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
-/** Accepts every handshake (RFC 6455, section 4.2.2) and then says nothing; so does its stream of events. */
+/** Accepts every handshake (RFC 6455, section 4.2.2) and then sends nothing. A stream of events gets one comment and then nothing. */
 createServer((req, res) => {
   if (req.url !== '/events') res.end()
   else res.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(':\n\n')

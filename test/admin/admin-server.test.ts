@@ -16,7 +16,7 @@ const backend = await startBackend()
 const target = `http://127.0.0.1:${(backend.address() as AddressInfo).port}`
 t.teardown(() => backend.close())
 
-/** Two workers, no database, one target that is not there. */
+/** Two workers, no database, and one target that does not exist. */
 const gateway = await startGateway({
   databaseUrl: NO_DATABASE,
   routing: {
@@ -51,38 +51,35 @@ async function statusOf(of = admin, query = ''): Promise<Status> {
   return (await answer.json()) as Status
 }
 
-t.test(
-  'status.json tells all that the page shows, and answers though the gateway is not ready',
-  async (t) => {
-    const answer = await fetch(`${admin}/status.json`)
-    t.equal(answer.status, 200)
-    t.equal(answer.headers.get('content-type'), 'application/json')
-    t.equal(answer.headers.get('cache-control'), 'no-store')
-    const status = (await answer.json()) as Status
-    t.match(status, {
-      ready: false,
-      reasons: ['token_store'],
-      causes: [{ reason: 'token_store', cause: /^nothing accepts connections .*ECONNREFUSED/ }],
-      instance: String,
-      version: /^\d+\.\d+\.\d+/,
-      node: process.version,
-      uptimeS: Number,
-      workers: 2,
-      processes: [{ pid: Number, uptimeS: Number, residentBytes: Number, inFlight: 0 }, { pid: Number }],
-      tokenStore: { up: false, code: 'ECONNREFUSED', reason: /ECONNREFUSED.*; start the database/ },
-      routing: { file: gateway.upstreamsFile, loadedAt: /^\d{4}-.*Z$/, readAt: /^\d{4}-.*Z$/, problems: [] },
-      routes: [
-        { route: '/', methods: null, exact: false, auth: 'none', upstream: 'api' },
-        { route: '/exact', methods: ['GET'], exact: true, auth: 'none', upstream: 'broken' },
-      ],
-      openStreams: { websocket: 0, sse: 0, other: 0 },
-      totals: { requests: Number, errors: Number, lookups: 0, queries: Number, decisions: {}, inFlight: 0 },
-      history: { intervalS: 2, cursor: String, whole: true, samples: Array },
-    })
-  },
-)
+t.test('status.json has all that the page shows, also while the gateway is not ready', async (t) => {
+  const answer = await fetch(`${admin}/status.json`)
+  t.equal(answer.status, 200)
+  t.equal(answer.headers.get('content-type'), 'application/json')
+  t.equal(answer.headers.get('cache-control'), 'no-store')
+  const status = (await answer.json()) as Status
+  t.match(status, {
+    ready: false,
+    reasons: ['token_store'],
+    causes: [{ reason: 'token_store', cause: /^nothing accepts connections .*ECONNREFUSED/ }],
+    instance: String,
+    version: /^\d+\.\d+\.\d+/,
+    node: process.version,
+    uptimeS: Number,
+    workers: 2,
+    processes: [{ pid: Number, uptimeS: Number, residentBytes: Number, inFlight: 0 }, { pid: Number }],
+    tokenStore: { up: false, code: 'ECONNREFUSED', reason: /ECONNREFUSED.*; start the database/ },
+    routing: { file: gateway.upstreamsFile, loadedAt: /^\d{4}-.*Z$/, readAt: /^\d{4}-.*Z$/, problems: [] },
+    routes: [
+      { route: '/', methods: null, exact: false, auth: 'none', upstream: 'api' },
+      { route: '/exact', methods: ['GET'], exact: true, auth: 'none', upstream: 'broken' },
+    ],
+    openStreams: { websocket: 0, sse: 0, other: 0 },
+    totals: { requests: Number, errors: Number, lookups: 0, queries: Number, decisions: {}, inFlight: 0 },
+    history: { intervalS: 2, cursor: String, whole: true, samples: Array },
+  })
+})
 
-t.test('targets are told with their state, and why they are down', async (t) => {
+t.test('status.json has the state of each target, and why it is down', async (t) => {
   const broken = async () => (await statusOf()).upstreams.find(({ name }) => name === 'broken')!.targets[0]!
   await until(async () => (await broken()).upIn === 0)
   t.match(await broken(), {
@@ -97,7 +94,7 @@ t.test('targets are told with their state, and why they are down', async (t) => 
 })
 
 t.test(
-  'requests of both workers are in the sums, and in the history once its interval is over',
+  'the sums contain the requests of both workers, and after an interval so does the history',
   async (t) => {
     const before = (await statusOf()).totals.requests
     for (let n = 0; n < 20; n++) await (await fetch(`${gateway.url}/`)).text()
@@ -116,7 +113,7 @@ t.test(
 )
 
 t.test(
-  'a routing file that was refused is told with its place, and readings that follow are told too',
+  "status.json has the position of a refused routing file's problem, and later reloads too",
   async (t) => {
     const good = JSON.stringify(plainRouting([target]), null, 2)
     await writeFile(gateway.upstreamsFile, good.replace('"auth": "none"', '"auht": "none"'))
@@ -133,7 +130,7 @@ t.test(
   },
 )
 
-t.test('a worker that was killed is missing, then replaced; no count is negative', async (t) => {
+t.test('a killed worker is shown as missing and then replaced, and no count is negative', async (t) => {
   const [first] = (await statusOf()).processes
   process.kill(first!.pid, 'SIGKILL')
   await until(async () => (await statusOf()).processes.every(({ pid }) => pid !== first!.pid))
@@ -145,7 +142,7 @@ t.test('a worker that was killed is missing, then replaced; no count is negative
   }
 })
 
-t.test('the page allows exactly its own script and styles, by their hashes', async (t) => {
+t.test('the policy of the page allows only its own script and styles, by their hashes', async (t) => {
   const answer = await fetch(admin)
   const html = await answer.text()
   const policy = answer.headers.get('content-security-policy') ?? ''
@@ -188,7 +185,7 @@ async function asked(headers: Record<string, string>, path = '/status.json', met
   return (await ask({ url: admin + path, method, headers })).status
 }
 
-t.test('DNS rebinding: a page whose name was pointed here reads nothing', async (t) => {
+t.test('attack: DNS rebinding, a page whose name resolves to the admin listener gets 403', async (t) => {
   const pages = ['evil.example', 'evil.example:9090', 'evil.example.', '127.0.0.1.evil.example', 'evil.com']
   for (const host of [...pages, 'xlocalhost.com', 'localhost.evil.example', 'admin.example.com']) {
     for (const path of ['/', '/status.json', '/metrics'])
@@ -202,14 +199,14 @@ t.test('DNS rebinding: a page whose name was pointed here reads nothing', async 
     )
 })
 
-t.test('a browser is answered under addresses, private names, and those that are allowed', async (t) => {
+t.test('a browser is answered for IP addresses, private names and allowed names', async (t) => {
   const private_ = ['localhost:9090', 'app.localhost', 'gateway', 'gateway.prod.svc', 'a.b.svc.cluster.local']
   const allowed = ['gateway.ops.example.com', 'GATEWAY.ops.example.com:81', 'one.admin.example.com']
   for (const host of ['127.0.0.1:9090', '10.1.2.3', '[::1]:9090', ...private_, ...allowed])
     t.equal(await asked({ ...BROWSER, host }), 200, host)
 })
 
-t.test('Prometheus scrapes under any name', async (t) => {
+t.test('Prometheus may scrape with any Host', async (t) => {
   const headers = {
     host: 'gateway-1.example.com:9090',
     'user-agent': 'Prometheus/3.1.0',
@@ -219,7 +216,7 @@ t.test('Prometheus scrapes under any name', async (t) => {
   t.equal(await asked(headers, '/healthz'), 200)
 })
 
-t.test('a page of another site cannot ask, not even what it could not read', async (t) => {
+t.test('a page of another site cannot send requests, but may link to the page', async (t) => {
   const host = `127.0.0.1:${gateway.adminPort}`
   const cross = { ...BROWSER, host, 'sec-fetch-site': 'cross-site' }
   t.equal(await asked({ ...cross, 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'script' }, '/metrics'), 403)
@@ -235,7 +232,7 @@ t.test('a page of another site cannot ask, not even what it could not read', asy
   t.equal(await asked({ ...BROWSER, host, 'sec-fetch-site': 'same-origin' }), 200, 'the page itself')
 })
 
-t.test('GET / is JSON for who asks for JSON by name, and the page for all others', async (t) => {
+t.test('GET / returns JSON if Accept names it, else the page', async (t) => {
   const typed = async (accept?: string) =>
     (await fetch(admin, accept === undefined ? {} : { headers: { accept } })).headers.get('content-type')
   t.equal(await typed('application/json'), 'application/json')
@@ -243,7 +240,7 @@ t.test('GET / is JSON for who asks for JSON by name, and the page for all others
     t.equal(await typed(accept), 'text/html; charset=utf-8')
 })
 
-t.test('what is not there is 404, and what is not read is 405', async (t) => {
+t.test('an unknown path gets 404, another method 405', async (t) => {
   t.equal(await asked({}, '/status'), 404)
   t.equal(await asked({}, '//status.json'), 404)
   const { responses } = await rawRequest(
@@ -255,7 +252,7 @@ t.test('what is not there is 404, and what is not read is 405', async (t) => {
   t.equal(await asked({}, '/status.json', 'HEAD'), 200)
 })
 
-t.test('neither page nor status.json tells a token or who somebody is', async (t) => {
+t.test('neither the page nor status.json contains a token or an identity', async (t) => {
   const server = await startPostgres()
   t.teardown(() => server.close())
   const databaseUrl = await server.createDatabase()

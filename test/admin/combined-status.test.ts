@@ -59,7 +59,7 @@ function processStatus({ pid, loadedAt = '2026-01-01', problems = [], targets, r
   return status
 }
 
-t.test('what workers count is summed', async (t) => {
+t.test('the counts of the workers are summed', async (t) => {
   const status = combineStatus(GATEWAY, [processStatus({ pid: 2 }), processStatus({ pid: 1 })])
   t.match(status, {
     ready: true,
@@ -75,7 +75,7 @@ t.test('what workers count is summed', async (t) => {
   t.notOk('durations' in status.totals)
 })
 
-t.test('a target is as bad as the worker finds it that finds it worst', async (t) => {
+t.test('a target has the worst state that a worker reports', async (t) => {
   const ejected: TargetStatus = {
     ...TARGET,
     state: 'ejected',
@@ -98,33 +98,30 @@ t.test('a target is as bad as the worker finds it that finds it worst', async (t
   }
 })
 
-t.test(
-  'while a file is being put in force, targets are found by their URL and not by their place',
-  async (t) => {
-    const added = { ...TARGET, url: 'http://new', inFlight: 100 }
-    const status = combineStatus(GATEWAY, [
-      processStatus({ pid: 1, loadedAt: '2026-01-01' }),
-      processStatus({ pid: 2, loadedAt: '2026-01-02', targets: [added, TARGET] }),
-    ])
-    t.same(
-      status.upstreams[0]!.targets.map(({ url, inFlight }) => [url, inFlight]),
-      [
-        ['http://new', 100],
-        ['http://a', 4],
-      ],
-    )
-    t.equal(status.routes[0]!.route, '2026-01-02', 'the newest routes are shown')
-    t.equal(status.routing!.loadedAt, '2026-01-01', 'with the oldest that is still in force')
-  },
-)
+t.test('during a reload targets of several workers are matched by URL, not by position', async (t) => {
+  const added = { ...TARGET, url: 'http://new', inFlight: 100 }
+  const status = combineStatus(GATEWAY, [
+    processStatus({ pid: 1, loadedAt: '2026-01-01' }),
+    processStatus({ pid: 2, loadedAt: '2026-01-02', targets: [added, TARGET] }),
+  ])
+  t.same(
+    status.upstreams[0]!.targets.map(({ url, inFlight }) => [url, inFlight]),
+    [
+      ['http://new', 100],
+      ['http://a', 4],
+    ],
+  )
+  t.equal(status.routes[0]!.route, '2026-01-02', 'the newest routes are shown')
+  t.equal(status.routing!.loadedAt, '2026-01-01', 'with the oldest that is still in force')
+})
 
-t.test('a file that one worker refused is told', async (t) => {
+t.test('a routing file that one worker refused is shown', async (t) => {
   const problems = [{ line: 3, column: 4, pointer: '/routes', message: 'no' }]
   const status = combineStatus(GATEWAY, [processStatus({ pid: 1 }), processStatus({ pid: 2, problems })])
   t.same(status.routing!.problems, problems)
 })
 
-t.test('a token table that one worker cannot ask is down', async (t) => {
+t.test('the token table is down if one worker cannot query it', async (t) => {
   const status = combineStatus(GATEWAY, [
     processStatus({ pid: 1 }),
     processStatus({ pid: 2, reason: 'gone' }),
@@ -132,7 +129,7 @@ t.test('a token table that one worker cannot ask is down', async (t) => {
   t.same(status.tokenStore, { up: false, code: 'DEADLINE', reason: 'gone' })
 })
 
-t.test('an instance is ready while a worker answers and all that answer are', (t) => {
+t.test('an instance is ready if at least one worker answers and all that answer are ready', (t) => {
   const ready: Readiness = { ready: true, reasons: [], causes: [] }
   const draining = readinessFrom([{ reason: 'draining', cause: 'it is leaving' }])
   t.same(combinedReadiness([ready], 2), ready, 'the other one is stuck, or being replaced')
@@ -145,7 +142,7 @@ t.test('an instance is ready while a worker answers and all that answer are', (t
   t.end()
 })
 
-t.test('what several workers find out is told once, each cause of it', (t) => {
+t.test('a fault that several workers report is shown once for each cause', (t) => {
   const lock = { reason: 'token_store', cause: 'the table is locked' } as const
   const slow = { reason: 'token_store', cause: 'the server is slow' } as const
   const draining = { reason: 'draining', cause: 'it is leaving' } as const
@@ -158,7 +155,7 @@ t.test('what several workers find out is told once, each cause of it', (t) => {
   t.end()
 })
 
-t.test('where no worker answers the shape is the same', async (t) => {
+t.test('without an answer of any worker the status has the same shape', async (t) => {
   const readiness = combinedReadiness([], 2)
   const none = combineStatus({ ...GATEWAY, readiness }, [])
   t.match(none, { ready: false, routing: null, routes: [], upstreams: [], processes: [] })
@@ -170,7 +167,7 @@ t.test('where no worker answers the shape is the same', async (t) => {
   t.same(Object.keys(none).sort(), Object.keys(some).sort())
 })
 
-t.test('a problem of the routing file is taken apart into its place and what is wrong', async (t) => {
+t.test('a problem of the routing file is split into its position and its text', async (t) => {
   const file = '/etc/a:1:2/upstreams.json'
   t.same(parseProblem(`${file}:14:9: /routes/3/up: found 1: expected 2`, file), {
     line: 14,

@@ -12,7 +12,7 @@ function clocked() {
   return {
     history,
     clock,
-    /** Lets time pass, and takes what the processes tell then. */
+    /** Advances the clock, and takes samples of these processes. */
     pass(each: readonly Totals[], ms = SAMPLE_MS) {
       clock.ms += ms
       clock.wall += ms
@@ -36,7 +36,7 @@ function totals(pid: number, requests: number, more: Partial<Totals> = {}): Tota
   }
 }
 
-t.test('ten minutes are kept, however long it runs', async (t) => {
+t.test('the history keeps ten minutes, regardless of the uptime', async (t) => {
   const { history, pass } = clocked()
   for (let n = 1; n <= 4 * SAMPLES_MAX; n++) pass([totals(1, n)])
   const { samples } = history.since(null)
@@ -45,14 +45,14 @@ t.test('ten minutes are kept, however long it runs', async (t) => {
   t.equal(samples.at(-1)!.at - samples[0]!.at, 600_000 - SAMPLE_MS)
 })
 
-t.test('processes that came and went are forgotten: their numbers may be given again', async (t) => {
+t.test('ended processes are forgotten, since their process ids may be reused', async (t) => {
   const { pass } = clocked()
   pass([totals(7, 1000)])
   for (let n = 0; n <= SAMPLES_MAX; n++) pass([])
   t.equal(pass([totals(7, 1004)]).requestsPerSecond, 502, 'all of it is new')
 })
 
-t.test('workers are summed', async (t) => {
+t.test('the samples of the workers are summed', async (t) => {
   const { pass } = clocked()
   pass([totals(1, 100), totals(2, 1000)])
   const sample = pass([
@@ -73,13 +73,13 @@ t.test('workers are summed', async (t) => {
   })
 })
 
-t.test('a worker in the place of another begins at nothing, and takes nothing from the sum', async (t) => {
+t.test('a replaced worker starts at 0 and subtracts nothing from the sum', async (t) => {
   const { pass } = clocked()
   pass([totals(1, 100), totals(2, 5000)])
   t.equal(pass([totals(1, 110), totals(3, 6)]).requestsPerSecond, 8)
 })
 
-t.test('a process with the number of one that is gone is not taken for it', async (t) => {
+t.test('a process with the reused id of an ended one is not taken for it', async (t) => {
   const { pass } = clocked()
   pass([totals(1, 5000, { decisions: { authenticated: 5000 } })])
   t.match(pass([totals(1, 6, { decisions: { authenticated: 6 } })]), {
@@ -88,14 +88,14 @@ t.test('a process with the number of one that is gone is not taken for it', asyn
   })
 })
 
-t.test('what a worker counted while it did not answer is spread over that time', async (t) => {
+t.test('the counts of a worker that did not answer are spread over that time', async (t) => {
   const { pass } = clocked()
   pass([totals(1, 0), totals(2, 0)])
   t.equal(pass([totals(1, 20)]).requestsPerSecond, 10, 'of the one that answers')
   t.equal(pass([totals(1, 40), totals(2, 40)]).requestsPerSecond, 20, 'no peak of 30')
 })
 
-t.test('where nothing happened there is no latency, and where nobody answers there is nothing', async (t) => {
+t.test('an interval without requests has no latency, one without an answer no values', async (t) => {
   const { pass } = clocked()
   t.match(pass([totals(1, 0)]), {
     requestsPerSecond: 0,
@@ -108,7 +108,7 @@ t.test('where nothing happened there is no latency, and where nobody answers the
   t.match(pass([]), { requestsPerSecond: null, inFlight: null, decisions: {} })
 })
 
-t.test('the cursor gives what came after it', async (t) => {
+t.test('a cursor returns the samples after it', async (t) => {
   const { history, pass } = clocked()
   for (let n = 1; n <= 5; n++) pass([totals(1, n)])
   const { cursor } = history.since(null)
@@ -122,7 +122,7 @@ t.test('the cursor gives what came after it', async (t) => {
   )
 })
 
-t.test('a cursor that is too old, of another start, or none at all gives everything', async (t) => {
+t.test('a cursor that is too old, of another start or absent returns all samples', async (t) => {
   const { history, pass } = clocked()
   for (let n = 1; n <= SAMPLES_MAX + 10; n++) pass([totals(1, n)])
   for (const cursor of [null, '', 'this.5', 'other.309', 'this.99999', 'this.-1', 'this.1e2', 'this', '.']) {
@@ -132,7 +132,7 @@ t.test('a cursor that is too old, of another start, or none at all gives everyth
   }
 })
 
-t.test('a wall clock that is set leaves the samples in their order and at their distance', async (t) => {
+t.test('a changed wall clock keeps the order and the distance of the samples', async (t) => {
   const { history, clock, pass } = clocked()
   pass([totals(1, 1)])
   clock.wall -= 3_600_000
@@ -142,7 +142,7 @@ t.test('a wall clock that is set leaves the samples in their order and at their 
   t.equal(second!.at, clock.wall)
 })
 
-t.test('quantiles are estimated as Prometheus does', async (t) => {
+t.test('quantiles are estimated as in Prometheus', async (t) => {
   const bounds = [1, 2, 4]
   t.equal(quantile(0.5, bounds, [0, 0, 0, 0]), null)
   t.equal(quantile(0.5, bounds, [4, 0, 0, 0]), 0.5)

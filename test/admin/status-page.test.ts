@@ -12,15 +12,17 @@ const EVIL = 'rebound.example'
 t.test('the status page in Chromium', { skip }, async (t) => {
   const browser = await startChromium([`--host-resolver-rules=MAP ${EVIL} 127.0.0.1`])
   t.teardown(() => browser.close())
-  t.test('markup in names, reasons and problems stays text: nothing of it runs', (t) => markup(t, browser))
-  t.test('nothing moves that the reader has not moved, whatever becomes of the gateway', (t) =>
-    steady(t, browser),
+  t.test('markup in names, reasons and problems is shown as text and does not run', (t) => markup(t, browser))
+  t.test('the layout of the page does not shift, in whatever state the gateway is', (t) => steady(t, browser))
+  t.test('the contrast of all text meets WCAG AA, in the light and the dark scheme', (t) =>
+    contrast(t, browser),
   )
-  t.test('text stands out from its ground by WCAG AA, by day and by night', (t) => contrast(t, browser))
-  t.test('a gateway that goes away is told, and found again when it is back', (t) => away(t, browser))
-  t.test('it is used by keys alone', (t) => keys(t, browser))
-  t.test('200 routes and 50 targets with endless names fit a phone', (t) => phone(t, browser))
-  t.test('DNS rebinding: a page under a stranger’s name reads nothing', (t) => rebinding(t, browser))
+  t.test('the page shows that the gateway does not answer, and recovers when it does', (t) =>
+    away(t, browser),
+  )
+  t.test('the page can be used with the keyboard alone', (t) => keys(t, browser))
+  t.test('200 routes and 50 targets with very long names fit on a phone', (t) => phone(t, browser))
+  t.test("attack: DNS rebinding, a page with the attacker's name reads nothing", (t) => rebinding(t, browser))
 })
 
 interface Options {
@@ -29,7 +31,7 @@ interface Options {
   readonly colorScheme?: 'light' | 'dark'
 }
 
-/** The page, once it shows what it was told. */
+/** Opens the page, and waits until it shows the status. */
 async function open(t: Test, browser: Browser, status: Status, options: Options = {}) {
   const { width = 1280, height = 900, colorScheme = 'light' } = options
   const stage = await startStatusStage(status)
@@ -54,7 +56,7 @@ async function open(t: Test, browser: Browser, status: Status, options: Options 
   return { stage, page, faults }
 }
 
-/** Waits for an answer to be shown; the page asks at once when it comes to be seen. */
+/** Waits until an answer is shown. A page that becomes visible sends its request at once. */
 async function shown(page: Page, selector: string, text: string | RegExp): Promise<void> {
   await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`)
   await page.locator(selector, { hasText: text }).first().waitFor({ state: 'attached' })
@@ -108,7 +110,7 @@ async function steady(t: Test, browser: Browser): Promise<void> {
       ready: false,
       reasons: ['draining', 'token_store'],
       causes: [
-        { reason: 'draining', cause: 'the instance is leaving' },
+        { reason: 'draining', cause: 'the instance is shutting down' },
         { reason: 'token_store', cause: 'nothing accepts connections (connect ECONNREFUSED 10.0.0.7:5432)' },
         { reason: null, cause: '2 of 2 workers do not answer' },
       ],
@@ -143,7 +145,7 @@ async function steady(t: Test, browser: Browser): Promise<void> {
   }
 }
 
-/** Contrast of every text with the ground behind it (WCAG 2.2, 1.4.3); those below 4.5. */
+/** Texts whose contrast with their background is below 4.5 (WCAG 2.2, 1.4.3). */
 const LOW_CONTRAST = `(() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number)
   const light = (colour) => {
@@ -263,7 +265,7 @@ async function phone(t: Test, browser: Browser): Promise<void> {
 
 async function rebinding(t: Test, browser: Browser): Promise<void> {
   const stage = await startStatusStage(goodStatus())
-  // A page of the attacker's has no policy that would keep it from asking.
+  // The attacker's page has no policy that would block its requests.
   const page = await browser.newPage({ bypassCSP: true })
   t.teardown(async () => {
     await page.close()

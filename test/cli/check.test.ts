@@ -5,7 +5,7 @@ import { check } from '../../gateway/cli/check.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { type RunOptions, runCommand, runHere } from '../support/command.ts'
 
-/** One problem: where, of what, and pieces of what is said. */
+/** One problem: its position, its pointer, and pieces of its text. */
 type Expected = readonly [place: string, pointer: string, ...pieces: string[]]
 
 const GOOD = `{
@@ -14,11 +14,11 @@ const GOOD = `{
 }
 `
 
-/** Without a process of its own, which costs most of the time. */
+/** Runs the command in this process, since starting another one takes most of the time. */
 const checkHere = (args: readonly string[], options: RunOptions = {}) =>
   runHere('check', check, args, options)
 
-/** Checks a file and asserts exactly these problems, in order, a line each. */
+/** Checks a file, and asserts exactly these problems in this order, one on each line. */
 async function refuses(t: Test, content: string | Uint8Array, ...expected: Expected[]): Promise<void> {
   const cwd = t.testdir({})
   writeFileSync(join(cwd, 'f.json'), content)
@@ -35,7 +35,7 @@ async function refuses(t: Test, content: string | Uint8Array, ...expected: Expec
   for (const [i, [, , ...pieces]] of expected.entries()) for (const piece of pieces) t.match(lines[i], piece)
 }
 
-t.test('a good file is 0 and one line', async (t) => {
+t.test('check of a good file prints one line and exits with 0', async (t) => {
   const cwd = t.testdir({ 'upstreams.json': GOOD, 'other.json': GOOD })
   const good = 'good, 1 upstream, 1 route\n'
   t.same(await runCommand(['check'], { cwd }), { code: 0, stdout: `upstreams.json: ${good}`, stderr: '' })
@@ -44,7 +44,7 @@ t.test('a good file is 0 and one line', async (t) => {
   t.match(await runCommand(['check'], { cwd, env }), { stdout: `other.json: ${good}` })
 })
 
-t.test('standard input is called -, and files that it names are those of the working folder', async (t) => {
+t.test('check of "-" reads standard input, with files relative to the working folder', async (t) => {
   const cwd = t.testdir({})
   const input = GOOD.replace('["http://127.0.0.1:8001"]', '["https://a"], "tls": { "caFile": "ca.pem" }')
   const { code, stdout } = await checkHere(['-'], { cwd, input })
@@ -54,7 +54,7 @@ t.test('standard input is called -, and files that it names are those of the wor
   t.match(await checkHere(['-'], { cwd, input: GOOD }), { code: 0, stdout: /^-: good/ })
 })
 
-t.test('every problem of a file is told at once, each at its key or value', (t) =>
+t.test('every problem of a file is reported at once, each at its key or value', (t) =>
   refuses(
     t,
     `{
@@ -132,12 +132,12 @@ const NOT_JSON: readonly [what: string, content: string | Uint8Array, place: str
     ['nesting without end', '['.repeat(5000), '1:65', '64 levels'],
   ]
 for (const [what, content, place, ...pieces] of NOT_JSON) {
-  t.test(`${what} is told where it stands, with an empty pointer`, (t) =>
+  t.test(`${what} is reported at its position, with an empty pointer`, (t) =>
     refuses(t, content, [place, '', ...pieces]),
   )
 }
 
-t.test('a key that is there twice is told at the second', (t) =>
+t.test('a duplicate key is reported at its second occurrence', (t) =>
   refuses(t, '{\n  "upstreams": {},\n  "routes": [],\n  "routes": []\n}', [
     '4:3',
     '/routes',
@@ -146,7 +146,7 @@ t.test('a key that is there twice is told at the second', (t) =>
   ]),
 )
 
-t.test('a file that cannot be read is a problem of line 1', async (t) => {
+t.test('an unreadable file is reported as a problem of line 1', async (t) => {
   const cwd = t.testdir({ folder: {}, 'secret.json': GOOD })
   const told = async (file: string) => (await checkHere([file], { cwd })).stdout
   t.equal(
@@ -167,13 +167,13 @@ t.test('a file that cannot be read is a problem of line 1', async (t) => {
   )
 })
 
-t.test('a file without end is not read to its end', async (t) => {
+t.test('check of an endless file stops at the size limit', async (t) => {
   const { code, stdout } = await checkHere(['/dev/zero'], { cwd: t.testdir({}) })
   t.equal(code, 1)
   t.equal(stdout, '/dev/zero:1:1: : found more than 64 MiB, expected a routing file\n')
 })
 
-t.test('sixteen thousand problems are told in time and whole, through a pipe too', async (t) => {
+t.test('16,000 problems are reported in time and completely, through a pipe too', async (t) => {
   const routes = Array.from({ length: 8_000 }, (_, i) => ({
     path: `/r${i}`,
     upstrem: 'app',
@@ -185,11 +185,11 @@ t.test('sixteen thousand problems are told in time and whole, through a pipe too
   t.equal(code, 1)
   t.equal(stdout.trimEnd().split('\n').length, 16_000)
   t.match(stdout, /\/routes\/7999\/upstream: found "u7999".*\n$/)
-  // Were its cost the product of problems and keys, it would take minutes.
+  // If the cost were the product of problems and keys, this would take minutes.
   t.ok(performance.now() - started < 30_000)
 })
 
-t.test('certificates and keys are opened: what they hold is told before a target is spoken to', async (t) => {
+t.test('check opens certificates and keys, and reports those that are unusable', async (t) => {
   const authority = createAuthority(t, 'ca')
   const one = authority.issue('one', ['DNS:one'])
   const other = authority.issue('other', ['DNS:other'])
@@ -227,7 +227,7 @@ const ODD: readonly [what: string, upstream: object, route: object, place: strin
   ['a route below the own endpoints', {}, { path: '/-/x' }, '', 'never reached'],
 ]
 for (const [what, upstream, route, place, piece] of ODD) {
-  t.test(`${what}: a warning on stderr, and the file is good`, async (t) => {
+  t.test(`${what} is a warning on stderr, and the file is good`, async (t) => {
     const first = { path: '/b', upstream: 'b', auth: 'none' }
     const file = {
       upstreams: { a: { targets: ['http://a'], ...upstream }, b: { targets: ['http://b'] } },
@@ -241,7 +241,7 @@ for (const [what, upstream, route, place, piece] of ODD) {
   })
 }
 
-t.test('a file without a route is good, with a warning: a template that came out empty', async (t) => {
+t.test('a file without routes is good, with a warning', async (t) => {
   const { code, stderr } = await checkHere(['-'], { input: '{"upstreams": {}, "routes": []}' })
   t.equal(code, 0)
   t.match(
@@ -250,7 +250,7 @@ t.test('a file without a route is good, with a warning: a template that came out
   )
 })
 
-t.test('a login page of its own route is no circle', async (t) => {
+t.test('a login page with a route of its own is no redirect loop', async (t) => {
   const file = {
     upstreams: { a: { targets: ['http://a'] } },
     routes: [
@@ -262,7 +262,7 @@ t.test('a login page of its own route is no circle', async (t) => {
   t.match(await checkHere(['-'], { input: JSON.stringify(file) }), { code: 0, stderr: '' })
 })
 
-t.test('no secret of the file is repeated', async (t) => {
+t.test('the problems of a file repeat none of its secrets', async (t) => {
   const file = `{"upstreams": {"a": {"targets": ["http://user:hunter2@a"]}}, "routes": [{"path": "/", "upstream": "a",
     "requestHeaders": {"set": {"X-Api-Key": "hunter3\\n"}}}]}`
   const { code, stdout } = await checkHere(['-'], { input: file })
@@ -270,7 +270,7 @@ t.test('no secret of the file is repeated', async (t) => {
   t.notMatch(stdout, /hunter/)
 })
 
-t.test('the npm script is the same command', async (t) => {
+t.test('npm run routes runs the check command', async (t) => {
   const { execFile } = await import('node:child_process')
   const { promisify } = await import('node:util')
   const cwd = new URL('../..', import.meta.url).pathname
@@ -282,7 +282,7 @@ t.test('the npm script is the same command', async (t) => {
   t.equal(stdout, 'upstreams.example.json: good, 1 upstream, 2 routes\n')
 })
 
-t.test('a file in a folder is called as it was given, and its files are relative to it', async (t) => {
+t.test('a file in another folder is named as given, with files relative to that folder', async (t) => {
   const cwd = t.testdir({})
   mkdirSync(join(cwd, 'conf'))
   writeFileSync(join(cwd, 'conf/u.json'), GOOD.replace('8001"]', '8001"], "tls": { "caFile": "ca.pem" }'))

@@ -107,7 +107,7 @@ const HANDSHAKE = [
   'AAAAAAAAAAAAAAAAAAAAAA==',
 ]
 const CASES: readonly Case[] = [
-  // A refresh uses its token up: explained first, then asked once.
+  // A refresh token can be used once, so the request is explained before it is sent.
   ...Object.keys(COOKIES).flatMap((cookie) => [
     { line: 'GET /', cookie },
     { line: 'GET /opt', cookie },
@@ -150,7 +150,7 @@ const CASES: readonly Case[] = [
   { line: 'FOO /pub' },
   { line: 'POST /pub', headers: ['Expect', 'a miracle'] },
   { line: 'GET /pub', headers: ['X-Big', 'x'.repeat(20_000)] },
-  // The last one that fits, and the first that does not.
+  // The longest request that is accepted, and the shortest that is not.
   { line: 'GET /pub', headers: ['X-Big', 'x'.repeat(16_355)] },
   { line: 'GET /pub', headers: ['X-Big', 'y'.repeat(16_356)] },
   { line: 'GET /v1', host: 'api.example.com', cookie: 'good' },
@@ -186,7 +186,7 @@ const explained = ({ line, cookie, headers = [], host = HOST }: Case) => {
   return explainer.explain({ scheme: 'http', host, target, method, headers: sent })
 }
 
-/** Asks the running gateway the same. */
+/** Sends the same request to the running gateway. */
 async function asked({ line, cookie, headers = [], host = HOST }: Case) {
   const sent = cookie === undefined ? headers : [...headers, 'Cookie', COOKIES[cookie]!]
   const fields: string[] = []
@@ -201,7 +201,7 @@ async function asked({ line, cookie, headers = [], host = HOST }: Case) {
 const stepOf = (explanation: Explanation, title: string) =>
   explanation.steps.filter((step) => step.title === title).flatMap(({ details }) => details)
 
-/** The explained head against the one that the backend got. What is made for each request has another value. */
+/** Compares the explained head with the one that the backend got, without values that differ in each request. */
 function sameHead(t: Test, explanation: Explanation, received: RecordedRequest): void {
   const [line = '', ...told] = stepOf(explanation, 'Sends')
   t.equal(line.replace('token=***', 'token=abc'), `${received.method} ${received.target}`)
@@ -211,7 +211,7 @@ function sameHead(t: Test, explanation: Explanation, received: RecordedRequest):
   t.same(names(fields).sort(), names(received.headers).sort(), line)
   for (const [name, value] of fields) {
     if (/^(?:x-request-id|traceparent|connection)$/i.test(name) || value.includes('***')) continue
-    // What an inline refresh makes is not made here.
+    // Explain does not make the new tokens of an inline refresh.
     if (value !== '(of the new token)') t.equal(received.header(name), value, name)
   }
 }
@@ -221,7 +221,7 @@ for (const each of CASES) {
     .join(' ')
     .slice(0, 60)
     .trim()
-  t.test(`${title}: explain says what the gateway does`, async (t) => {
+  t.test(`${title}: explain names the outcome of a real request`, async (t) => {
     const explanation = await explained(each)
     const { response, received } = await asked(each)
     const own = each.line.includes('/-/')
@@ -238,7 +238,7 @@ for (const each of CASES) {
   })
 }
 
-t.test('the runners-up are named, each with what speaks against it', async (t) => {
+t.test('the other routes are listed, each with the reason why it was not chosen', async (t) => {
   const not = async (line: string, host = HOST) => stepOf(await explained({ line, host }), 'Not')
   t.same(await not('GET /read'), [
     '/ -> app: less specific: a shorter path',
@@ -252,7 +252,7 @@ t.test('the runners-up are named, each with what speaks against it', async (t) =
   t.same(await not('GET /wild', 'a.example.com'), ['/ -> app: less specific: it is for any host'])
 })
 
-t.test('the row is told as it stands, and the choice of the target', async (t) => {
+t.test('the token row and the choice of the target are shown', async (t) => {
   const explanation = await explained({ line: 'PUT /read', cookie: 'good' })
   t.match(stepOf(explanation, 'Row'), [
     /^id \S+, status ACTIVE$/,
@@ -269,7 +269,7 @@ writeFileSync(file, JSON.stringify(routing))
 const command = (args: readonly string[], more: Record<string, string> = {}, input = '') =>
   runCommand(['explain', ...args], { env: { ...env, UPSTREAMS_FILE: file, ...more }, cwd: folder, input })
 
-t.test('the command prints it, 0 where it would forward and 1 where not', async (t) => {
+t.test('the command prints the explanation, and exits with 0 if it forwards, else 1', async (t) => {
   const forwarded = await command(['--token', good, `http://${HOST}/x`])
   t.equal(forwarded.code, 0)
   t.match(forwarded.stdout, /^Request +GET http:\/\/app\.example\.com\/x\nRoute +\/ -> app, auth required\n/)
@@ -289,7 +289,7 @@ t.test('the command prints it, 0 where it would forward and 1 where not', async 
   for (const { stdout } of [forwarded, refused, piped]) t.notMatch(stdout, 'eyJ')
 })
 
-t.test('a handshake by ws: obeys the origin rule', async (t) => {
+t.test('the origin rule applies to a ws: URL', async (t) => {
   const args = ['--token', good, '--header', 'Origin: https://evil.example', `wss://${HOST}/friends`]
   const { code, stdout } = await command(args)
   t.equal(code, 1)
@@ -297,7 +297,7 @@ t.test('a handshake by ws: obeys the origin rule', async (t) => {
   t.match(await command([...args.slice(0, 3), 'Origin: https://friend.example', args[4]!]), { code: 0 })
 })
 
-t.test('with the database down it names the fault, which is not a refusal', async (t) => {
+t.test('with the database down explain names the fault, which is not a refusal', async (t) => {
   const { code, stdout } = await command(['--token', good, '/x'], {
     DATABASE_URL: 'postgres://gateway:pw@127.0.0.1:1/none',
   })
@@ -308,7 +308,7 @@ t.test('with the database down it names the fault, which is not a refusal', asyn
   t.match(await command(['/pub'], { DATABASE_URL: 'postgres://gateway@127.0.0.1:1/none' }), { code: 0 })
 })
 
-t.test('wrong usage and settings are 2, an unusable routing file is 1', async (t) => {
+t.test('wrong usage and bad settings exit with 2, an unusable routing file with 1', async (t) => {
   for (const [args, said] of [
     [['--token', 'a', '--cookie', 'b', '/'], /--cookie and --token are both given/],
     [['--header', 'nonsense', '/'], /expected "Name: value"/],

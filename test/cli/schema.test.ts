@@ -21,7 +21,7 @@ function sqlFor(env: Record<string, string> = {}): string {
   return schemaSql(read.settings)
 }
 
-/** All that the catalogue knows of the tables, indexes, triggers, functions and privileges. */
+/** All tables, indexes, triggers, functions and privileges of the catalogue. */
 async function catalogue(sql: postgres.Sql) {
   return {
     indexes: await sql`select indexdef from pg_indexes where schemaname not like 'pg%' order by 1`,
@@ -32,7 +32,7 @@ async function catalogue(sql: postgres.Sql) {
   }
 }
 
-t.test('the command prints it, in production too, where neither database nor key is set', async (t) => {
+t.test('the command prints the SQL, also in production without database and key', async (t) => {
   const run = (env: Record<string, string>) => runHere('schema', printSchema, [], { env })
   const { code, stdout, stderr } = await run({ NODE_ENV: 'production' })
   t.same([code, stderr], [0, ''])
@@ -40,8 +40,8 @@ t.test('the command prints it, in production too, where neither database nor key
   await t.rejects(run({ TOKEN_TABLE: 'a.b.c' }), /TOKEN_TABLE: found "a.b.c"/)
 })
 
-/** The first of all: roles are the server's, and the others make it. */
-t.test('who owns the table and may make no role gets all but the role, and is told', async (t) => {
+/** The first test of this file: roles belong to the server, and the tests that follow create the role. */
+t.test('an owner of the table who may not create roles gets all but the role, and a notice', async (t) => {
   const { url, sql } = await database(t, 'create role owner login; grant create on schema public to owner')
   t.teardown(() => sql`drop owned by owner`.then(() => sql`drop role owner`))
   const told: string[] = []
@@ -56,7 +56,7 @@ t.test('who owns the table and may make no role gets all but the role, and is to
   t.same([indexes.length, triggers.length], [3, 2])
 })
 
-t.test('run twice it changes nothing', async (t) => {
+t.test('the second run of the SQL changes nothing', async (t) => {
   const { sql } = await database(t)
   await sql.unsafe(sqlFor())
   const first = await catalogue(sql)
@@ -69,7 +69,7 @@ t.test('run twice it changes nothing', async (t) => {
   t.equal((await sql`select 1 from "Token"`).length, 1, 'the rows are left')
 })
 
-t.test('a table that is there stays as it is, and gets its indexes and the trigger', async (t) => {
+t.test('an existing table keeps its columns and rows, and gets the indexes and the trigger', async (t) => {
   const { sql } = await database(t, `${TOKEN_DDL}; ALTER TABLE "Token" ADD COLUMN extra int DEFAULT 5`)
   const row = await insertToken(sql)
   await sql.unsafe(sqlFor())
@@ -77,7 +77,7 @@ t.test('a table that is there stays as it is, and gets its indexes and the trigg
   t.equal((await catalogue(sql)).triggers.length, 2)
 })
 
-/** Resolves with the payloads so far once `last` was notified. */
+/** `ended` resolves when the payload `last` has arrived; `heard` has the payloads before it. */
 async function notices(t: Test, url: string, channel: string) {
   const listener = postgres(url, { max: 1, onnotice: () => {} })
   t.teardown(() => listener.end())
@@ -90,7 +90,7 @@ async function notices(t: Test, url: string, channel: string) {
   return { heard, ended: ended.promise }
 }
 
-t.test('each revocation, and nothing else, is told on the channel with the id of its token', async (t) => {
+t.test('each revocation, and nothing else, notifies the channel with the id of its token', async (t) => {
   const { url, sql } = await database(t)
   await sql.unsafe(sqlFor())
   const { heard, ended } = await notices(t, url, 'token_revoked')
@@ -115,7 +115,7 @@ t.test('each revocation, and nothing else, is told on the channel with the id of
   t.same(heard, ['revoked', 'deleted', 'in a transaction', 'upserted'])
 })
 
-t.test('the mapping is followed: schema, names that have to be quoted, a channel of its own', async (t) => {
+t.test('the SQL uses the mapped schema, quoted names and the configured channel', async (t) => {
   const { url, sql } = await database(t)
   const env = {
     TOKEN_TABLE: `"Auth ""x"""."${'T'.repeat(60)}"`,
@@ -138,7 +138,7 @@ t.test('the mapping is followed: schema, names that have to be quoted, a channel
   t.equal(triggers.length, 2)
 })
 
-/** The answer of the role, or the SQLSTATE of its refusal. */
+/** The result of a statement of the role, or the SQLSTATE of its refusal. */
 async function asRole(url: string, statement: string): Promise<unknown> {
   const role = postgres(url.replace(/\/\/[^@/]*@/, '//poweron_gateway@'), { max: 1, onnotice: () => {} })
   try {
@@ -152,7 +152,7 @@ async function asRole(url: string, statement: string): Promise<unknown> {
 
 const DENIED = '42501'
 
-t.test('the role reads this one table and can do nothing more', async (t) => {
+t.test('the role can read the token table and do nothing else', async (t) => {
   const { url, sql } = await database(
     t,
     'create table other (a int); revoke usage on schema public from public',
@@ -174,7 +174,7 @@ t.test('the role reads this one table and can do nothing more', async (t) => {
     t.equal(await asRole(url, statement), DENIED, statement)
 })
 
-t.test('with session endpoints the role may write rows too; switched off again it may not', async (t) => {
+t.test('with SESSION_ENDPOINTS the role may also write rows, and without it no longer', async (t) => {
   const { url, sql } = await database(t)
   await sql.unsafe(sqlFor({ SESSION_ENDPOINTS: 'on' }))
   const insert = `insert into "Token" values (gen_random_uuid(), 'u', 's', null, 'ACTIVE', now())`
@@ -185,7 +185,7 @@ t.test('with session endpoints the role may write rows too; switched off again i
   t.equal(await asRole(url, insert), DENIED)
 })
 
-t.test('the table, its trigger and the notices fit TOKEN_STATUSES', async (t) => {
+t.test('the table, its trigger and the notifications follow TOKEN_STATUSES', async (t) => {
   for (const [statuses, type, good, bad] of [
     ['true,false', 'boolean', 'true', 'false'],
     ['false,true', 'boolean', 'false', 'true'],
@@ -210,7 +210,7 @@ t.test('the table, its trigger and the notices fit TOKEN_STATUSES', async (t) =>
   }
 })
 
-t.test('a status that becomes NULL is told as a revocation: it refuses', async (t) => {
+t.test('a status that becomes NULL is notified as a revocation', async (t) => {
   const { url, sql } = await database(t, TOKEN_DDL.replace('text NOT NULL CHECK', 'text CHECK'))
   await sql.unsafe(sqlFor())
   const { heard, ended } = await notices(t, url, 'token_revoked')
@@ -221,7 +221,7 @@ t.test('a status that becomes NULL is told as a revocation: it refuses', async (
   t.same(heard, [id])
 })
 
-t.test("the role's own statement_timeout is a bit above what the gateway waits for", async (t) => {
+t.test("the role's statement_timeout is slightly above the deadline of the gateway", async (t) => {
   const { sql } = await database(t)
   for (const [env, limit] of [
     [{}, '1250ms'],

@@ -26,7 +26,7 @@ const token = (action: keyof typeof RUNS, args: string[] = [], options: RunOptio
 
 t.beforeEach(() => sql`delete from "Token"`)
 
-t.test('issue prints the JWT alone, and its row is there', async (t) => {
+t.test('token issue prints only the JWT, and inserts its row', async (t) => {
   const { code, stdout, stderr } = await runCommand(['token', 'issue', '--user', 'alice', '--ttl', '15m'], {
     env,
   })
@@ -41,7 +41,7 @@ t.test('issue prints the JWT alone, and its row is there', async (t) => {
   ])
 })
 
-t.test('with --refresh the refresh token of the same session is on the second line', async (t) => {
+t.test('token issue --refresh prints the refresh token of the session on the second line', async (t) => {
   const { stdout } = await token('issue', ['--user', 'a', '--mandate', 'm', '--session', 's', '--refresh'])
   const lines = stdout.split('\n')
   t.equal(lines.length, 3)
@@ -56,7 +56,7 @@ for (const [ttl, seconds] of [
   ['2h', 7200],
   ['7d', 604_800],
 ] as const) {
-  t.test(`a lifetime of ${ttl} is ${seconds} seconds`, async (t) => {
+  t.test(`token issue --ttl=${ttl} issues a token for ${seconds} seconds`, async (t) => {
     const { exp = 0, iat = 0 } = decodeJwt(
       (await token('issue', ['--user', 'a', '--ttl', ttl])).stdout.trim(),
     )
@@ -82,12 +82,12 @@ const WRONG: readonly [action: keyof typeof RUNS, args: string[], said: RegExp][
   ['list', ['--limit', '0'], /a whole number from 1/],
 ]
 for (const [action, args, said] of WRONG) {
-  t.test(`token ${action} ${args.join(' ')}: wrong usage, with what was expected`, async (t) => {
+  t.test(`token ${action} ${args.join(' ')} is a usage error that names what was expected`, async (t) => {
     await t.rejects(token(action, args), { name: 'UsageError', message: said })
   })
 }
 
-t.test('a token in the place of its id is not repeated, but its id is told', async (t) => {
+t.test('a token given as its id is not repeated in the error, but its id is', async (t) => {
   const jwt = await signToken({ claims: { jti: 'the-id' } })
   const error = await token('revoke', ['--id', jwt]).catch((error: unknown) => error)
   t.ok(error instanceof UsageError)
@@ -95,7 +95,7 @@ t.test('a token in the place of its id is not repeated, but its id is told', asy
   t.notMatch(String(error), jwt.slice(-20))
 })
 
-t.test('revoke takes an id, a session or a user, and says how many', async (t) => {
+t.test('token revoke takes an id, a session or a user, and prints the number of rows', async (t) => {
   for (const [id, userId, sessionId] of [
     ['1', 'a', 's1'],
     ['2', 'a', 's1'],
@@ -114,7 +114,7 @@ t.test('revoke takes an id, a session or a user, and says how many', async (t) =
   t.same(await sql`select id from "Token" where "status" = 'ACTIVE'`, [{ id: '4' }])
 })
 
-t.test('list is a table, the latest expiry first, and each row on one line', async (t) => {
+t.test('token list prints a table, the latest expiry first, with one line for each row', async (t) => {
   const at = Date.parse('2040-01-01T00:00:00Z')
   await insertToken(sql, { id: 'old', userId: 'bob', mandateId: null, status: 'REVOKED', expiresAt: at })
   await insertToken(sql, { id: 'newer', userId: 'a\nb', expiresAt: at + 1000 })
@@ -131,7 +131,7 @@ over   alice    acme       s1         ACTIVE, expired  2020-01-01T00:00:00.000Z
   )
 })
 
-t.test('list --json is for programs, and the filters narrow it', async (t) => {
+t.test('token list --json prints the rows that the filters select', async (t) => {
   await insertToken(sql, { id: '1', userId: 'a' })
   await insertToken(sql, { id: '2', userId: 'a', sessionId: 's2', status: 'REVOKED' })
   await insertToken(sql, { id: '3', userId: 'a', sessionId: 's2', expiresAt: Date.now() - 1000 })
@@ -162,36 +162,32 @@ t.test('list --json is for programs, and the filters narrow it', async (t) => {
   t.match(await token('list', ['--user', 'nobody']), { code: 0, stdout: '', stderr: /no token was found/ })
 })
 
-t.test(
-  'other shapes of the table: uuid, a number for the user, an enum, and each kind of expiry',
-  async (t) => {
-    for (const expiry of ['timestamp', 'bigint', 'numeric', 'timestamptz']) {
-      const url = await server.createDatabase(`
+t.test('token works on tables with a uuid, a numeric user, an enum and each kind of expiry', async (t) => {
+  for (const expiry of ['timestamp', 'bigint', 'numeric', 'timestamptz']) {
+    const url = await server.createDatabase(`
       create type state as enum ('ACTIVE', 'REVOKED');
       create table tokens (jti uuid primary key, user_id bigint not null, sid uuid not null, tenant uuid, state state not null, expires ${expiry})`)
-      const options = {
-        env: {
-          DATABASE_URL: url,
-          TOKEN_TABLE: 'tokens',
-          TOKEN_COLUMNS:
-            'id=jti,userId=user_id,sessionId=sid,mandateId=tenant,status=state,expiresAt=expires',
-        },
-      }
-      const mandate = '00000000-0000-4000-8000-000000000001'
-      const issued = await token('issue', ['--user', '42', '--mandate', mandate, '--refresh'], options)
-      const { exp = 0, jti = '' } = decodeJwt(issued.stdout.split('\n')[0]!)
-      const listed = JSON.parse((await token('list', ['--json', '--active'], options)).stdout)
-      t.match(listed, [
-        { userId: '42', mandateId: mandate, expiresAt: new Date(exp * 1000).toISOString() },
-        { userId: '42' },
-      ])
-      t.match(await token('revoke', ['--id', jti], options), { stdout: '1 token revoked\n' }, expiry)
-      t.match(await token('revoke', ['--user', '42'], options), { stdout: '1 token revoked\n' })
+    const options = {
+      env: {
+        DATABASE_URL: url,
+        TOKEN_TABLE: 'tokens',
+        TOKEN_COLUMNS: 'id=jti,userId=user_id,sessionId=sid,mandateId=tenant,status=state,expiresAt=expires',
+      },
     }
-  },
-)
+    const mandate = '00000000-0000-4000-8000-000000000001'
+    const issued = await token('issue', ['--user', '42', '--mandate', mandate, '--refresh'], options)
+    const { exp = 0, jti = '' } = decodeJwt(issued.stdout.split('\n')[0]!)
+    const listed = JSON.parse((await token('list', ['--json', '--active'], options)).stdout)
+    t.match(listed, [
+      { userId: '42', mandateId: mandate, expiresAt: new Date(exp * 1000).toISOString() },
+      { userId: '42' },
+    ])
+    t.match(await token('revoke', ['--id', jti], options), { stdout: '1 token revoked\n' }, expiry)
+    t.match(await token('revoke', ['--user', '42'], options), { stdout: '1 token revoked\n' })
+  }
+})
 
-t.test('a table whose status is a boolean or a number, and whose expiry is in milliseconds', async (t) => {
+t.test('token works with a boolean or numeric status and an expiry in milliseconds', async (t) => {
   for (const [type, statuses, good] of [
     ['boolean', 'true,false', 'true'],
     ['boolean', 'false,true', 'false'],
@@ -224,7 +220,7 @@ t.test('a table whose status is a boolean or a number, and whose expiry is in mi
   }
 })
 
-t.test('ids that are numbers are revoked as numbers, and tokens with such ids are not issued', async (t) => {
+t.test('numeric ids are revoked as numbers, and no token with a numeric id is issued', async (t) => {
   const url = await server.createDatabase(`
     create table "Token" ("id" int primary key, "userId" text, "sessionId" text, "mandateId" text, "status" text, "expiresAt" timestamptz);
     insert into "Token" values (7, 'u', 's', null, 'ACTIVE', now() + interval '1 h')`)
@@ -237,7 +233,7 @@ t.test('ids that are numbers are revoked as numbers, and tokens with such ids ar
   t.match(await token('revoke', ['--id', '07'], options), { stdout: '1 token revoked\n' })
 })
 
-t.test('a database that is not there, or refuses, is 1 within seconds, and no secret is told', async (t) => {
+t.test('without a usable database token exits with 1 in seconds and repeats no secret', async (t) => {
   for (const [url, said] of [
     ['postgres://gateway:hunter2@127.0.0.1:1/none', /ECONNREFUSED/],
     ['postgres://gateway:hunter2@127.0.0.1:1,127.0.0.1:2/none', /ECONNREFUSED/],
@@ -254,7 +250,7 @@ t.test('a database that is not there, or refuses, is 1 within seconds, and no se
   await t.rejects(token('list', [], { env: missing }), /does not fit the mapping/)
 })
 
-t.test('tokens cannot be signed with public keys, and bad settings are named all at once', async (t) => {
+t.test('token issue with public keys fails, and all bad settings are named at once', async (t) => {
   const jwks = { JWT_SECRET: '', JWT_JWKS_URL: 'http://127.0.0.1:1/jwks' }
   await t.rejects(token('issue', ['--user', 'a'], { env: jwks }), /only public keys/)
   const bad = await runCommand(['token', 'list'], { env: { ...env, PORT: 'x', JWT_SECRET: 'short' } })
@@ -262,7 +258,7 @@ t.test('tokens cannot be signed with public keys, and bad settings are named all
   t.match(bad.stderr, /these settings cannot be used:\n {2}PORT: .*\n {2}JWT_SECRET: the secret has 5 bytes/)
 })
 
-t.test('a reader that has seen enough is no fault', async (t) => {
+t.test('a closed output pipe is no error', async (t) => {
   for (let i = 0; i < 2000; i += 500) {
     await sql`insert into "Token" select 'id-' || n, 'u', 's', null, 'ACTIVE', now() from generate_series(${i}::int, ${i + 499}::int) n`
   }
@@ -277,7 +273,7 @@ t.test('a reader that has seen enough is no fault', async (t) => {
   t.same([code, stderr], [0, ''])
 })
 
-t.test('what is typed in the place of a value is not taken for one', async (t) => {
+t.test('an option in the place of a value is not taken as the value', async (t) => {
   const command = { name: 'x', usage: '', summary: '', about: '', examples: [], exits: {} }
   const args = readArguments({ ...command, options: [{ name: 'user', value: 'U', description: 'who' }] }, [
     '--user=-x',

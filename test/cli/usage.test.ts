@@ -7,7 +7,7 @@ import { runCommand } from '../support/command.ts'
 
 const plain = paintFor({ write: () => {} }, {})
 
-t.test('help on a command is the same by help COMMAND and COMMAND --help', async (t) => {
+t.test('help COMMAND and COMMAND --help print the same', async (t) => {
   const [byHelp, byOption, short] = await Promise.all([
     runCommand(['help', 'token', 'issue']),
     runCommand(['token', 'issue', '--help']),
@@ -17,7 +17,7 @@ t.test('help on a command is the same by help COMMAND and COMMAND --help', async
   t.same([byOption, short], [byHelp, byHelp])
 })
 
-t.test('help has them all, and each teaches by example', async (t) => {
+t.test('help lists all commands, and the help of each has examples', async (t) => {
   const { stdout } = await runCommand(['help'])
   t.equal(stdout, formatOverview(plain))
   for (const command of COMMANDS) {
@@ -31,7 +31,7 @@ t.test('help has them all, and each teaches by example', async (t) => {
   }
 })
 
-t.test('wrong usage is 2, on stderr alone, with what was most likely meant', async (t) => {
+t.test('wrong usage exits with 2, and names on stderr alone what was probably meant', async (t) => {
   const cases: readonly [args: string[], said: RegExp][] = [
     [['chekc'], /unknown command "chekc"; did you mean "check"\?/],
     [['token', 'revok'], /did you mean "token revoke"\?/],
@@ -49,30 +49,27 @@ t.test('wrong usage is 2, on stderr alone, with what was most likely meant', asy
   }
 })
 
-t.test(
-  'Ctrl-C that reaches a process twice, from its terminal and from who started it, is one',
-  async (t) => {
-    let now = 0
-    const listeners = new Map<string, () => void>()
-    const signals = watchSignals(
-      (name, listener) => listeners.set(name, listener),
-      () => now,
-    )
-    let second = false
-    void signals.second.then(() => {
-      second = true
-    })
-    listeners.get('SIGINT')!()
-    listeners.get('SIGINT')!()
-    await signals.first
-    t.equal(second, false)
-    now = 100
-    listeners.get('SIGINT')!()
-    await signals.second
-  },
-)
+t.test('SIGINT twice at once, from the terminal and from the parent process, counts as one', async (t) => {
+  let now = 0
+  const listeners = new Map<string, () => void>()
+  const signals = watchSignals(
+    (name, listener) => listeners.set(name, listener),
+    () => now,
+  )
+  let second = false
+  void signals.second.then(() => {
+    second = true
+  })
+  listeners.get('SIGINT')!()
+  listeners.get('SIGINT')!()
+  await signals.first
+  t.equal(second, false)
+  now = 100
+  listeners.get('SIGINT')!()
+  await signals.second
+})
 
-t.test('colour is for terminals, and not where NO_COLOR is set', async (t) => {
+t.test('output has colour on a terminal, and none with NO_COLOR', async (t) => {
   const bold = (isTTY: boolean, env: Record<string, string>) =>
     paintFor({ write: () => {}, isTTY }, env).bold('x')
   t.equal(bold(true, {}), '\x1b[1mx\x1b[0m')
@@ -82,6 +79,6 @@ t.test('colour is for terminals, and not where NO_COLOR is set', async (t) => {
   t.equal(bold(false, {}), 'x')
 })
 
-t.test('--version is the package version', async (t) => {
+t.test('--version prints the version of package.json', async (t) => {
   t.match(await runCommand(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/, stderr: '' })
 })

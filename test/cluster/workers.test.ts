@@ -14,7 +14,7 @@ import { openConnection } from '../support/raw-http.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
 
-/** One for all tests, in their order: each leaves two workers behind, the last one none. */
+/** All tests use this gateway in their order. Each leaves two workers running, the last one none. */
 const stage = await startStage({ env: { WORKERS: '2', ACCESS_LOG: 'off', STREAM_RECHECK_MS: '0' } })
 t.teardown(() => stage.close())
 t.afterEach(() => stage.upstream.respond(answerOk))
@@ -50,7 +50,7 @@ function once(path: string): Promise<number | string> {
   })
 }
 
-t.test('counters and histograms of all workers are summed, ups are the least, the build is 1', async (t) => {
+t.test('of several workers counters are summed, "up" is the minimum, and the build is 1', async (t) => {
   await many(40, 4, async () => {
     await stage.ask(request('GET /secure', [`Cookie: ${stage.cookie}`]))
   })
@@ -67,7 +67,7 @@ t.test('counters and histograms of all workers are summed, ups are the least, th
   }
 })
 
-t.test('file descriptors are those of the worker that has fewest left', async (t) => {
+t.test('the file descriptors are those of the worker with the fewest left', async (t) => {
   const [pid = 0] = workers()
   const limit = /^Max open files +([0-9]+)/m.exec(await readFile(`/proc/${pid}/limits`, 'utf8'))?.[1]
   const now = await read()
@@ -79,7 +79,7 @@ t.test('file descriptors are those of the worker that has fewest left', async (t
   )
 })
 
-t.test('the delay of the event loop is that of the worker that is latest', async (t) => {
+t.test('the event loop delay is the highest of all workers', async (t) => {
   const name = 'nodejs_eventloop_lag_p99_seconds'
   const families = await valuesOf(createMetrics({ version: '', node: '' }, Date.now).registry)
   const late = (value: number) =>
@@ -88,7 +88,7 @@ t.test('the delay of the event loop is that of the worker that is latest', async
   t.equal(parseText(body).value(name), 0.5)
 })
 
-t.test('OpenMetrics of several workers is valid, and has exemplars', async (t) => {
+t.test('the OpenMetrics text of several workers is valid and has exemplars', async (t) => {
   await many(8, 4, async () => void (await stage.ask(request('GET /'))))
   const headers = { Accept: 'application/openmetrics-text' }
   const response = await fetch(`http://127.0.0.1:${stage.gateway.adminPort}/metrics`, { headers })
@@ -96,7 +96,7 @@ t.test('OpenMetrics of several workers is valid, and has exemplars', async (t) =
   t.ok(open.samples('gateway_request_duration_seconds_bucket').some(({ exemplar }) => exemplar !== null))
 })
 
-t.test('requests in flight and open streams of all workers are summed, and go back to nothing', async (t) => {
+t.test('requests in flight and open streams of all workers are summed, and return to 0', async (t) => {
   stage.upstream.respond(() => {})
   const open = await Promise.all(Array.from({ length: 6 }, () => openConnection(stage.port)))
   for (const connection of open) connection.write(request('GET /'))
@@ -113,7 +113,7 @@ t.test('requests in flight and open streams of all workers are summed, and go ba
   t.pass('six, then none')
 })
 
-t.test('a worker that is killed is replaced, and loses only what it had in its hands', async (t) => {
+t.test('a killed worker is replaced, and only its own exchanges are lost', async (t) => {
   const [victim = 0] = workers()
   const before = new Set(workers())
   const sum = async () => (await read()).value('gateway_requests_total', { route: '/', status: '200' }) ?? 0
@@ -141,7 +141,7 @@ t.test('a worker that is killed is replaced, and loses only what it had in its h
   t.equal(await once('/'), 200)
 })
 
-t.test('a worker that is stuck holds up no scrape for long, and no counter falls', async (t) => {
+t.test('a stuck worker delays a scrape only briefly, and no counter falls', async (t) => {
   const count = async () => (await read()).value('gateway_requests_total', { route: '/', status: '200' })
   const before = await count()
   await many(20, 4, async () => void (await stage.ask(request('GET /'))))
@@ -156,7 +156,7 @@ t.test('a worker that is stuck holds up no scrape for long, and no counter falls
   sends('SIGCONT', victim)
 })
 
-t.test('SIGHUP is for every worker', async (t) => {
+t.test('SIGHUP reloads the routing file in every worker', async (t) => {
   const reloads = async () => (await read()).value('gateway_config_reloads_total', { result: 'success' }) ?? 0
   const before = await reloads()
   stage.gateway.signal('SIGHUP')
@@ -165,7 +165,7 @@ t.test('SIGHUP is for every worker', async (t) => {
 })
 
 t.test(
-  'a worker that dies while the routing file is bad is replaced by one that serves what the others do',
+  'a worker that is replaced while the routing file is bad serves the same routes as the others',
   async (t) => {
     const { upstreamsFile } = stage.gateway
     const good = await readFile(upstreamsFile, 'utf8')
@@ -188,7 +188,7 @@ t.test(
   },
 )
 
-t.test('SIGTERM to all processes at once, as service managers send it, lets exchanges finish', async (t) => {
+t.test('exchanges finish after SIGTERM to all processes, as service managers send it', async (t) => {
   const arrived = Promise.withResolvers<() => void>()
   stage.upstream.respond((req, socket) => arrived.resolve(() => answerOk(req, socket)))
   const asked = stage.ask(request('GET /'))
@@ -200,8 +200,8 @@ t.test('SIGTERM to all processes at once, as service managers send it, lets exch
   t.equal(await stage.gateway.exited, 0)
 })
 
-t.test('a worker that cannot be started again ends nothing, and is when it can be', async (t) => {
-  // A name of its own for the same program, which can be taken away.
+t.test('a worker that cannot be replaced at first is replaced later, and the others serve', async (t) => {
+  // A second name of the same program, which the test can remove.
   const program = join(dirname(process.execPath), `node-of-test-${process.pid}`)
   await link(process.execPath, program)
   t.teardown(() => rm(program, { force: true }))

@@ -13,7 +13,7 @@ async function setUp(t: Test, env: Record<string, string>, answer?: (request: Ra
   return { backend, gateway }
 }
 
-/** A client's connection by hand; `text` is all that came. */
+/** A client's raw connection; `text` is everything that it has received. */
 async function client(t: Test, gateway: TestGateway) {
   const socket: Socket = connect(gateway.port, '127.0.0.1')
   const state = { socket, text: '', ended: false, closed: once(socket, 'close') }
@@ -38,7 +38,7 @@ const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConn
 const shuttingDown = (gateway: TestGateway) => gateway.line(({ msg }) => msg === 'shutting down')
 const arrived = (backend: RawBackend, count: number) => until(() => backend.requests.length >= count)
 
-t.test('until DRAIN_DELAY_MS it is not ready, and serves with Connection: close', async (t) => {
+t.test('until DRAIN_DELAY_MS a drain is not ready, and answers with Connection: close', async (t) => {
   const { gateway } = await setUp(t, { DRAIN_DELAY_MS: '1500' })
   const kept = await client(t, gateway)
   kept.socket.write(GET)
@@ -61,7 +61,7 @@ t.test('until DRAIN_DELAY_MS it is not ready, and serves with Connection: close'
   t.equal(await gateway.exited, 0)
 })
 
-t.test('idle connections are closed, exchanges finish, and it ends with 0', async (t) => {
+t.test('a drain closes idle connections, lets exchanges finish, and exits with 0', async (t) => {
   const answers: (() => void)[] = []
   const { backend, gateway } = await setUp(t, {}, ({ socket, head }) => {
     if (head.startsWith('GET /slow ')) answers.push(() => void socket.write(OK))
@@ -90,7 +90,7 @@ t.test('idle connections are closed, exchanges finish, and it ends with 0', asyn
   t.equal(await gateway.exited, 0)
 })
 
-t.test('a request on its way in as the drain begins is served', async (t) => {
+t.test('a request that is being received when the drain begins is served', async (t) => {
   const { gateway } = await setUp(t, {})
   const late = await client(t, gateway)
   late.socket.write('GET / HTTP/1.1\r\nHo')
@@ -104,7 +104,7 @@ t.test('a request on its way in as the drain begins is served', async (t) => {
   t.equal(await gateway.exited, 0)
 })
 
-t.test('streams go on until DRAIN_TIMEOUT_MS and end there', async (t) => {
+t.test('streams continue until DRAIN_TIMEOUT_MS and are ended then', async (t) => {
   const { backend, gateway } = await setUp(t, { DRAIN_TIMEOUT_MS: '1000' }, ({ socket, head }) => {
     if (/upgrade: websocket/i.test(head)) socket.write(SWITCHED)
     else
@@ -125,7 +125,7 @@ t.test('streams go on until DRAIN_TIMEOUT_MS and end there', async (t) => {
   t.equal(await gateway.exited, 0)
 })
 
-t.test('a request that still waits for its answer at DRAIN_TIMEOUT_MS is told why', async (t) => {
+t.test('a request without an answer at DRAIN_TIMEOUT_MS gets an answer with the reason', async (t) => {
   const { backend, gateway } = await setUp(t, { DRAIN_TIMEOUT_MS: '500', ACCESS_LOG: 'on' }, () => {})
   const slow = ask({ url: gateway.url })
   await arrived(backend, 1)
@@ -140,7 +140,7 @@ t.test('a request that still waits for its answer at DRAIN_TIMEOUT_MS is told wh
   )
 })
 
-t.test('a second SIGTERM ends it now', async (t) => {
+t.test('a second SIGTERM ends the process at once', async (t) => {
   const { backend, gateway } = await setUp(t, {}, () => {})
   const hung = await client(t, gateway)
   hung.socket.write(GET)

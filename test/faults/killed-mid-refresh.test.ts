@@ -7,7 +7,7 @@ import { until } from '../support/plain-gateway.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
-/** The trigger below waits for this lock between the revocation of the old tokens and the new ones. */
+/** The trigger below waits for this lock after the old tokens are revoked and before the new ones are inserted. */
 const HOLD = 77
 
 const pg = await startPostgres()
@@ -50,7 +50,7 @@ for (const [how, signal] of [
   ['killed', 'SIGKILL'],
   ['frozen', 'SIGSTOP'],
 ] as const) {
-  t.test(`an instance that is ${how} in the middle of a refresh loses no session`, async (t) => {
+  t.test(`no session is lost when an instance is ${how} in the middle of a refresh`, async (t) => {
     const gateway = await start()
     t.teardown(() => {
       gateway.signal('SIGCONT')

@@ -4,7 +4,7 @@ import { ask, keepAliveAgent } from '../support/http-client.ts'
 import { NO_DATABASE, until } from '../support/plain-gateway.ts'
 import { OK, startRawBackend } from '../support/raw-backend.ts'
 
-t.test('a backend that hangs takes neither room nor time from another', async (t) => {
+t.test('a backend that hangs does not delay or displace requests to another', async (t) => {
   const hung = await startRawBackend(() => {})
   const good = await startRawBackend(({ socket }) => void socket.write(OK))
   const gateway = await startGateway({

@@ -28,7 +28,7 @@ async function answers(gateway: TestGateway, body: string): Promise<void> {
 
 const text = (url: string) => JSON.stringify(plainRouting([url]))
 
-t.test('the file is read again when it is written, renamed over, or a symlink is swapped', async (t) => {
+t.test('a routing file that is written, renamed over, or a swapped symlink is reloaded', async (t) => {
   const a = await backend(t, 'a')
   const b = await backend(t, 'b')
   const folder = await mkdtemp(join(tmpdir(), 'gateway-file-'))
@@ -61,7 +61,7 @@ t.test('the file is read again when it is written, renamed over, or a symlink is
   t.equal(await gateway.metric(SUCCESS), 3)
 })
 
-t.test('SIGHUP reads the file again though nothing changed', async (t) => {
+t.test('SIGHUP reloads an unchanged routing file', async (t) => {
   const a = await backend(t, 'a')
   const gateway = await plainGateway(t, { targets: [a.url] })
   const before = await gateway.metric(SUCCESS)
@@ -70,7 +70,7 @@ t.test('SIGHUP reads the file again though nothing changed', async (t) => {
   t.equal((await ask({ url: gateway.url })).body, 'a')
 })
 
-t.test('of a bad file every problem is told with its place, and the last good one stays', async (t) => {
+t.test('a bad routing file is logged with all its problems, and the old one stays in force', async (t) => {
   const a = await backend(t, 'a')
   const gateway = await plainGateway(t, { targets: [a.url] })
   await writeFile(
@@ -100,7 +100,7 @@ t.test('of a bad file every problem is told with its place, and the last good on
 })
 
 t.test(
-  'a target that stays keeps its connections; one that is gone loses them when its work is done',
+  'a reload keeps the connections of targets that stay, and closes those of removed ones when idle',
   async (t) => {
     const a = await backend(t, 'a')
     const b = await backend(t, 'b')
@@ -118,7 +118,7 @@ t.test(
   },
 )
 
-t.test('open streams go on when their target leaves the file', async (t) => {
+t.test('open streams continue when their target is removed from the routing file', async (t) => {
   const a = await backend(t, 'a')
   const streams = await backend(t, 'b', ({ socket, head }) => {
     socket.write(
@@ -144,7 +144,7 @@ t.test('open streams go on when their target leaves the file', async (t) => {
   await writeFile(gateway.upstreamsFile, text(a.url))
   await until(async () => (await gateway.metric(SUCCESS)) === 1)
   const [sse, ws] = [...streams.open]
-  // Past the time at which the connections of a removed target are closed.
+  // Later than the connections of a removed target are closed.
   for (let n = 0; n < 22; n++) {
     await new Promise((resolve) => setTimeout(resolve, 500))
     const arrived = [once(events, 'data'), once(socket, 'data')]
@@ -185,7 +185,7 @@ t.test('100 reloads under the load of 50 connections fail no request', async (t)
   t.ok(seen.get('200 ok')! > 1000, `${seen.get('200 ok')} requests`)
 })
 
-t.test('a certificate renewed under its name counts from the next reload on', async (t) => {
+t.test('a renewed certificate file of a target is used from the next reload on', async (t) => {
   const [old, renewed] = [createAuthority(t, 'the old authority'), createAuthority(t, 'the new authority')]
   const { cert, key } = renewed.issue('api.internal', ['DNS:api.internal'])
   const server = createServer({ cert, key }, (_req, res) => res.end('ok'))

@@ -15,7 +15,7 @@ async function backend(t: Test, answer: (request: RawRequest) => void) {
   return started
 }
 
-t.test('keep-alive race: a backend that closes after every answer costs no GET', async (t) => {
+t.test('keep-alive race: no GET fails when a backend closes after every answer', async (t) => {
   const raw = await backend(t, ({ socket }) => socket.end(OK))
   const gateway = await gatewayTo(t, [raw.url], { ejection: { consecutiveFailures: 2 } })
 
@@ -42,7 +42,7 @@ t.test('keep-alive race: a backend that closes after every answer costs no GET',
   })
 })
 
-t.test('keep-alive race: a reset of an idle connection costs no GET either', async (t) => {
+t.test('keep-alive race: no GET fails when idle connections are reset', async (t) => {
   const raw = await backend(t, ({ socket, nth }) => {
     if (nth === 1) socket.write(OK)
     else socket.resetAndDestroy()
@@ -58,7 +58,7 @@ t.test('keep-alive race: a reset of an idle connection costs no GET either', asy
   t.same([...seen], [[200, 2000]])
 })
 
-t.test('a POST is not sent again after a reset', async (t) => {
+t.test('a POST is not retried after a reset', async (t) => {
   const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
   const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
   const gateway = await gatewayTo(t, [raw.url, other.url], { retries: 3 })
@@ -68,7 +68,7 @@ t.test('a POST is not sent again after a reset', async (t) => {
   t.equal(raw.requests.length + other.requests.length, 1)
 })
 
-t.test('a POST without a body is not sent again after a reset', async (t) => {
+t.test('a POST without a body is not retried after a reset', async (t) => {
   const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
   const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
   const gateway = await gatewayTo(t, [raw.url, other.url], { retries: 3 })
@@ -77,7 +77,7 @@ t.test('a POST without a body is not sent again after a reset', async (t) => {
   t.equal(raw.requests.length + other.requests.length, 1)
 })
 
-t.test('a GET whose connection was reset is sent to the other target', async (t) => {
+t.test('a GET whose connection was reset is retried at the other target', async (t) => {
   const bad = await backend(t, ({ socket }) => socket.resetAndDestroy())
   const good = await backend(t, ({ socket }) => socket.write(OK))
   const gateway = await gatewayTo(t, [bad.url, good.url])
@@ -88,7 +88,7 @@ t.test('a GET whose connection was reset is sent to the other target', async (t)
   t.equal(retried, bad.requests.length)
 })
 
-t.test('a GET is not sent again once its answer began', async (t) => {
+t.test('a GET is not retried after the beginning of its answer', async (t) => {
   const half = 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'
   const answers = ({ socket }: RawRequest) => {
     socket.write(half, () => socket.resetAndDestroy())
@@ -100,7 +100,7 @@ t.test('a GET is not sent again once its answer began', async (t) => {
   t.equal(raw.requests.length + other.requests.length, 1)
 })
 
-t.test("a GET is not sent again once a part of the answer's head came", async (t) => {
+t.test("a GET is not retried after a part of the answer's head", async (t) => {
   const answers = ({ socket }: RawRequest) => {
     socket.write('HTTP/1.1 200 OK\r\nX-Half: ', () => setImmediate(() => socket.destroy()))
   }
@@ -111,7 +111,7 @@ t.test("a GET is not sent again once a part of the answer's head came", async (t
   t.equal(raw.requests.length + other.requests.length, 1)
 })
 
-t.test('with "retries": 0 nothing is sent twice', async (t) => {
+t.test('with "retries": 0 no request is retried', async (t) => {
   const raw = await backend(t, ({ socket, nth }) => {
     if (nth === 1) socket.write(OK)
     else socket.resetAndDestroy()
@@ -122,7 +122,7 @@ t.test('with "retries": 0 nothing is sent twice', async (t) => {
   t.equal(raw.requests.length, 2)
 })
 
-t.test('a refused connection: any method goes to the other target, its body whole', async (t) => {
+t.test('after a refused connection any method goes to the other target, with its body', async (t) => {
   const port = await freePort()
   const bodies: string[] = []
   const { createServer } = await import('node:http')
@@ -148,7 +148,7 @@ t.test('a refused connection: any method goes to the other target, its body whol
   t.ok((await gateway.metric('gateway_upstream_retries_total{upstream="api"}')) >= 3)
 })
 
-t.test('a refused connection: a WebSocket handshake goes to the other target', async (t) => {
+t.test('after a refused connection a WebSocket handshake goes to the other target', async (t) => {
   const port = await freePort()
   const good = await backend(t, ({ socket }) => {
     socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n')
@@ -167,22 +167,19 @@ t.test('a refused connection: a WebSocket handshake goes to the other target', a
   t.equal(good.requests.length, 4)
 })
 
-t.test(
-  'retries end with the budget, so that they cannot double the load of a failing upstream',
-  async (t) => {
-    const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
-    const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
-    const gateway = await gatewayTo(t, [raw.url, other.url])
-    await many(500, 10, async () => {
-      t.equal((await ask({ url: gateway.url })).status, 502)
-    })
-    const sent = raw.requests.length + other.requests.length
-    t.ok(sent > 550, `${sent} requests were sent: some were retried`)
-    t.ok(sent <= 500 * 1.2 + 20, `${sent} requests were sent: a fifth more and the reserve at the most`)
-  },
-)
+t.test('retries stop at the budget, so that they cannot double the load of a failing upstream', async (t) => {
+  const raw = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const other = await backend(t, ({ socket }) => socket.resetAndDestroy())
+  const gateway = await gatewayTo(t, [raw.url, other.url])
+  await many(500, 10, async () => {
+    t.equal((await ask({ url: gateway.url })).status, 502)
+  })
+  const sent = raw.requests.length + other.requests.length
+  t.ok(sent > 550, `${sent} requests were sent: some were retried`)
+  t.ok(sent <= 500 * 1.2 + 20, `${sent} requests were sent: a fifth more and the reserve at the most`)
+})
 
-t.test('a body that is sent while the try before fails reaches the next one whole', async (t) => {
+t.test('a body that arrives while an attempt fails reaches the next attempt completely', async (t) => {
   const bodies: string[] = []
   const idle: Socket[] = []
   const raw = createNetServer((socket) => {
@@ -212,7 +209,7 @@ t.test('a body that is sent while the try before fails reaches the next one whol
     const connection = await openConnection(gateway.port)
     connection.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
     await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 1)
-    // The connection that the try has taken, and waits on for the body, ends now.
+    // The connection of the attempt, which still waits for the body, ends now.
     for (const each of idle.splice(0)) each.destroy()
     connection.write('5\r\nhello\r\n')
     setImmediate(() => connection.write('6\r\n world\r\n0\r\n\r\n'))
@@ -223,7 +220,7 @@ t.test('a body that is sent while the try before fails reaches the next one whol
   }
 })
 
-t.test('a body that turned out empty is empty for the next target, too', async (t) => {
+t.test('a body that turns out to be empty is empty for the next target, too', async (t) => {
   const bad = await backend(t, ({ socket }) => socket.resetAndDestroy())
   const good = await backend(t, ({ socket }) => socket.write(OK))
   const gateway = await gatewayTo(t, [bad.url, good.url], { timeouts: { response: '2s' } })

@@ -19,7 +19,7 @@ interface Slot {
   readonly adminPort: number
 }
 
-/** Two instances on fixed ports, as a deployment has them. */
+/** Two instances on fixed ports, as in a deployment. */
 async function deployment(t: Test, drainDelayMs: number) {
   const postgres = await startPostgres()
   const databaseUrl = await postgres.createDatabase()
@@ -46,7 +46,7 @@ async function deployment(t: Test, drainDelayMs: number) {
   await Promise.all(slots.map((slot) => until(() => isReady(slot))))
   return {
     slots,
-    /** @returns the exit code of the one that left */
+    /** @returns the exit code of the instance that was stopped */
     async restart(n: number): Promise<number | NodeJS.Signals> {
       instances[n]!.signal('SIGTERM')
       const code = await instances[n]!.exited
@@ -58,7 +58,7 @@ async function deployment(t: Test, drainDelayMs: number) {
   }
 }
 
-/** Asks on kept and on new connections until told to stop. @returns how often each outcome was seen */
+/** Sends requests on kept and on new connections until stopped. @returns how often each outcome occurred */
 function load(url: string): () => Promise<ReadonlyMap<string, number>> {
   const agent = keepAliveAgent(10)
   const seen = new Map<string, number>()
@@ -84,7 +84,7 @@ function load(url: string): () => Promise<ReadonlyMap<string, number>> {
 
 interface Balanced {
   readonly url: string
-  /** @returns the exit code of the instance that left */
+  /** @returns the exit code of the instance that was stopped */
   restart(n: number): Promise<unknown>
   /** Whether the balancer sends to both instances. */
   hasBoth(): boolean | Promise<boolean>
@@ -107,7 +107,7 @@ async function tenRestarts(t: Test, { url, restart, hasBoth }: Balanced) {
   t.same([...codes], [0])
 }
 
-t.test('ten restarts of two instances behind a balancer of connections fail no request', async (t) => {
+t.test('ten restarts of two instances behind a TCP balancer fail no request', async (t) => {
   const { slots, restart } = await deployment(t, 500)
   const balancer = await startRoundRobin()
   t.teardown(() => balancer.close())

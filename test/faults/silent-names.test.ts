@@ -11,8 +11,8 @@ import { inSeconds, signToken } from '../support/tokens.ts'
 import { startRecordingUpstream } from '../support/upstream.ts'
 
 /*
- * Names that no resolver answers. getaddrinfo holds one of libuv's four threads for each such question; with as many
- * of them under way as there are threads no name was resolved any more, the database's neither: 503 for everybody.
+ * Names that no name server answers. getaddrinfo holds one of libuv's four threads for each such query. With four of
+ * them under way no other name could be resolved, so that every request would get 503.
  */
 
 const reason = whyNoResolverStage()
@@ -21,7 +21,7 @@ const KNOWN: Readonly<Record<string, NameRecord>> = {
   'db.test': { addresses: ['127.0.0.1'], ttl: 1 },
   'api.test': { addresses: ['127.0.0.1'], ttl: 1 },
 }
-/** A look-up's deadline, in which the database is connected to. The C library asks a silent server for 10 s. */
+/** The deadline of a look-up includes connecting to the database. The C library waits 10 s for a silent server. */
 const USUAL_MS = 3000
 
 const HANDSHAKE = (path: string) =>
@@ -82,7 +82,7 @@ async function setUp(t: Test, silent: readonly string[]) {
     gateway,
     stage,
     visit,
-    /** Ends the gateway's connections to the database: the next look-up has to resolve its name. */
+    /** Ends the gateway's connections to the database, so that the next look-up has to resolve its name. */
     cut: () =>
       sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'poweron%'`,
   }
@@ -91,7 +91,7 @@ async function setUp(t: Test, silent: readonly string[]) {
 const unlessThere = reason === null ? '' : ` (NOT TESTED HERE: ${reason})`
 
 t.test(
-  `silence about six targets holds up neither the database nor another target${unlessThere}`,
+  `six target names without an answer delay neither the database nor another target${unlessThere}`,
   async (t) => {
     if (reason !== null) {
       t.pass(reason)
@@ -110,7 +110,7 @@ t.test(
     for (let n = 0; n < 12; n++) {
       const began = performance.now()
       await cut()
-      // A look-up may find another connection that was cut before it finds none.
+      // A look-up may first pick another connection that was cut, too.
       await until(async () => (await visit()).status === 200)
       const ms = performance.now() - began
       t.ok(ms < USUAL_MS, `in its usual time, not ${Math.round(ms)} ms`)
@@ -123,7 +123,7 @@ t.test(
   },
 )
 
-t.test(`a resolver that falls silent: the addresses of a target serve on${unlessThere}`, async (t) => {
+t.test(`with a silent name server the addresses of a target stay in use${unlessThere}`, async (t) => {
   if (reason !== null) {
     t.pass(reason)
     return
@@ -131,7 +131,7 @@ t.test(`a resolver that falls silent: the addresses of a target serve on${unless
   const { gateway, stage, visit } = await setUp(t, [])
   await until(async () => (await visit()).status === 200)
   stage.server.records.set('api.test', { silent: 'all' })
-  // Requests that are a connection each.
+  // Each request uses a new connection.
   for (let n = 0; n < 10; n++) {
     const { responses } = await rawRequest(gateway.port, HANDSHAKE('/open'))
     t.equal(responses[0]?.status, 200, 'what the target answers to a handshake')
@@ -143,7 +143,7 @@ t.test(`a resolver that falls silent: the addresses of a target serve on${unless
   t.ok(stage.server.asked('api.test A') > 1, 'it was asked for again')
 })
 
-t.test(`a resolver that falls silent: the addresses of the database serve on${unlessThere}`, async (t) => {
+t.test(`with a silent name server the addresses of the database stay in use${unlessThere}`, async (t) => {
   if (reason !== null) {
     t.pass(reason)
     return

@@ -31,7 +31,7 @@ const start = (env: Readonly<Record<string, string>> = {}) =>
   startGateway({ databaseUrl: `${url}?sslmode=verify-full`, routing, env })
 
 t.test(
-  'a certificate of an authority that is not trusted: the setting that makes it so is named',
+  'for a database certificate of an untrusted authority the log names the setting that trusts it',
   async (t) => {
     const admin = postgres(server.url, { max: 1, onnotice: () => {} })
     await admin.unsafe(`alter system set ssl_cert_file = '${cert}'`)
@@ -53,7 +53,7 @@ t.test(
   },
 )
 
-t.test('with that setting the gateway becomes ready', async (t) => {
+t.test('with the setting that the log names the gateway becomes ready', async (t) => {
   const gateway = await start({ NODE_EXTRA_CA_CERTS: authority.certFile })
   t.teardown(() => gateway.stop())
   await until(async () => (await fetch(`${gateway.url}/-/readyz`)).status === 200)

@@ -10,9 +10,9 @@ import { startPostgres } from '../support/postgres.ts'
 import { slowFaults } from '../support/slow-faults.ts'
 
 /**
- * The database is a guest-house (interface, section 2): whatever happens, each worker has at most so many connections,
- * on the server's side too. A deadline once closed the socket here while the backend waited on: 4 connections became 95
- * of 100 in 30 s, an idle gateway's too, and no other application got in.
+ * Other applications share the database, so each worker has a fixed maximum of connections, on the server's side too.
+ * A deadline that only closes the socket would leave the backend process waiting: 4 connections then became 95 of 100
+ * within 30 s, and no other application could connect.
  */
 const MOST = { 'poweron-gateway': 4, 'poweron-gateway-sessions': 2, 'poweron-gateway-listen': 1 }
 const MOST_OF_ONE_WORKER = 7
@@ -24,7 +24,7 @@ const { tls, trust } = databaseCertificate(t)
 const server = await startPostgres({
   tls,
   settings: [
-    // Not one more than these may have, and some for the test itself.
+    // Exactly as many as the gateways may have, and some for the test itself.
     `max_connections=${WORKERS * MOST_OF_ONE_WORKER + OTHERS + 3}`,
     'superuser_reserved_connections=3',
     'autovacuum=off',
@@ -68,12 +68,12 @@ function isBounded(t: Test, { most, samples }: ConnectionCount): void {
   t.same(
     names.filter((name) => !known.has(name)),
     [],
-    'every connection has a name of the three',
+    'every connection has one of the three application names',
   )
 }
 
 for (const fault of slowFaults({ server, databaseUrl: stage.databaseUrl, admin, roles: stage.roles })) {
-  t.test(`${fault.title}: the connections of each gateway are as few as ever`, async (t) => {
+  t.test(`while ${fault.title} no gateway exceeds its number of connections`, async (t) => {
     const count = countConnections(admin, stage.roles)
     const refusedBefore = other.refusals.length
     const connectedBefore = other.connections
@@ -81,7 +81,7 @@ for (const fault of slowFaults({ server, databaseUrl: stage.databaseUrl, admin, 
     await stage.stands(t, {
       ...fault,
       mends() {
-        // What waited in the server comes to light in the first moments.
+        // Connections that waited in the server appear within the first moments.
         count.hurry()
         return fault.mends()
       },

@@ -8,16 +8,16 @@ import { until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
 
 const PRLIMIT = '/usr/bin/prlimit'
-/** More than a WAL segment's 16 MiB: those can still be written, since without them the server would end. */
+/** More than the 16 MiB of a WAL segment, since without a new segment the server would end. */
 const ROWS = 110_000
 
-/** PostgreSQL meets a limit of its files' size as it meets a full disk; a process hands its limit to its children. */
+/** For PostgreSQL a limit of the size of files is like a full disk. Child processes inherit the limit. */
 function limitFiles(bytes: number | 'unlimited'): void {
   execFileSync(PRLIMIT, ['--pid', String(process.pid), `--fsize=${bytes}:`])
 }
 
 if (existsSync(PRLIMIT)) {
-  t.test('the disk is full: everybody works on, and a refresh changes nothing', async (t) => {
+  t.test('with a full disk requests are served, and a refresh changes nothing', async (t) => {
     const { tls, trust } = databaseCertificate(t)
     const server = await startPostgres({ settings: ['autovacuum=off'], tls })
     t.teardown(() => server.close())
@@ -37,7 +37,7 @@ if (existsSync(PRLIMIT)) {
     await server.start()
     limitFiles('unlimited')
     await until(stage.isGood)
-    // A table grows by several pages at once, and these are not all used yet.
+    // A table grows by several pages at once, and has free ones now, which have to be used up.
     for (const rows of [100, 1]) {
       await until(() =>
         fill(rows).then(

@@ -8,7 +8,7 @@ import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 import { startRecordingUpstream } from '../support/upstream.ts'
 
-/** DATABASE_URL alone says whom the gateway asks, and whom it trusts. */
+/** DATABASE_URL alone defines which server the gateway uses, and which certificates it trusts. */
 const authority = createAuthority(t, 'trusted authority')
 const stranger = createAuthority(t, 'strange authority')
 const NAMES = ['IP:127.0.0.1']
@@ -22,7 +22,7 @@ t.teardown(async () => {
 })
 const admin = postgres(server.url, { max: 1, onnotice: () => {} })
 t.teardown(() => admin.end({ timeout: 1 }))
-// A URL without a database means the one that is named as its user, as libpq has it.
+// A URL without a database means the database with the name of the user, as in libpq.
 await admin.unsafe('create database gateway')
 let tokenId = ''
 for (const url of [
@@ -74,7 +74,7 @@ const MISLEADING = {
   PGSSL: 'false',
 }
 
-t.test("the environment's variables for PostgreSQL change nothing", async (t) => {
+t.test('variables of libpq in the environment change nothing', async (t) => {
   const gateway = await start(`${server.url}?sslmode=verify-full`, { ...trust, ...MISLEADING })
   t.teardown(() => gateway.stop())
   await until(async () => (await status(gateway)) === 200)
@@ -95,7 +95,7 @@ for (const [what, url] of [
   ['a database', `postgres://gateway@127.0.0.1:${server.port}`],
   ['a password', `postgres://gateway@127.0.0.1:${server.port}/postgres`],
 ] as const) {
-  t.test(`a URL without ${what} means the same whatever they say`, async (t) => {
+  t.test(`a URL without ${what} means the same with any variables of libpq`, async (t) => {
     const outcomes: unknown[] = []
     for (const env of [{}, MISLEADING]) {
       const gateway = await start(url, env).catch((error: Error) =>

@@ -11,7 +11,7 @@ import { insertToken, startPostgres, startStandby, TOKEN_DDL } from '../support/
 import { inSeconds, signToken } from '../support/tokens.ts'
 import { startRecordingUpstream } from '../support/upstream.ts'
 
-t.test('with two hosts the primary is found, and its successor after a failover', async (t) => {
+t.test('with two hosts the gateway finds the primary, and the new one after a failover', async (t) => {
   const [first, second, upstream] = await Promise.all([
     startPostgres(),
     startPostgres(),
@@ -51,7 +51,7 @@ t.test('with two hosts the primary is found, and its successor after a failover'
   await until(async () => (await ask({ url: `${gateway.url}/-/readyz` })).status === 200)
 })
 
-t.test('a standby is promoted: the gateway follows, and no session is lost', async (t) => {
+t.test('after the promotion of a standby the gateway follows, and no session is lost', async (t) => {
   const { tls, trust } = databaseCertificate(t)
   const primary = await startPostgres({ tls })
   t.teardown(() => primary.close())

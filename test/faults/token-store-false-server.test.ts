@@ -7,10 +7,9 @@ import { until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
 
 /**
- * A server that ends connections at each moment of their beginning, and one that says there what does not belong
- * there: a balancer, another service on the port, a broken server. No process ends, nobody is admitted meanwhile, and
- * all are good again once the real server is back. Each gateway has a false server of its own, so that each meets
- * all of it.
+ * A server that closes connections at each stage of their setup, and one that sends wrong bytes there, as a balancer,
+ * another service on the port or a broken server would. No gateway process ends, no request is admitted meanwhile, and
+ * all recover when the real server is back. Each gateway has its own false server, so that each sees every case.
  */
 const { tls, trust } = databaseCertificate(t)
 const server = await startPostgres({ tls })
@@ -29,7 +28,7 @@ t.teardown(async () => {
   await server.close()
 })
 
-/** A gateway without TLS never asks for it; for it the server is then merely away. */
+/** A gateway without TLS sends no SSLRequest, so it meets the stages before TLS, or only the first one. */
 function reachable(kind: GatewayKind, all: readonly Misbehaviour[]): readonly Misbehaviour[] {
   if (kind.sslmode !== 'disable') return all
   const some = all.filter(({ stage }) => !/TLS/.test(stage))
@@ -60,11 +59,13 @@ async function meetsAll(t: Test, all: readonly Misbehaviour[]): Promise<void> {
   t.same(admitted, [], 'a server that is none admits nobody')
 }
 
-t.test('a server that ends its connections at each moment of their beginning', (t) => meetsAll(t, CLOSINGS))
+t.test('a server that closes connections at every stage of their setup admits nobody', (t) =>
+  meetsAll(t, CLOSINGS),
+)
 
 for (const moment of STAGES) {
   const all = GARBAGE.filter(({ stage }) => stage === moment)
-  t.test(`a server that says what does not belong there to a client that it has ${moment}`, (t) =>
+  t.test(`a server that sends wrong bytes to a client that it has ${moment} admits nobody`, (t) =>
     meetsAll(t, all),
   )
 }

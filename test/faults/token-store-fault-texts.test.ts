@@ -52,7 +52,7 @@ const isReady = async () => {
   const outside = await fetch(`${gateway.url}/-/readyz`)
   return outside.status === 200 && (await inside()).reasons === undefined
 }
-/** The body of a public 503; each worker finds out for itself that the store has gone. */
+/** The body of a public 503. Each worker notices an outage by itself, so the first answers may be others. */
 async function publicRefusal(): Promise<unknown> {
   let body: unknown = null
   await until(async () => {
@@ -69,8 +69,8 @@ async function storeStatus(): Promise<Readonly<Record<'code' | 'reason', string 
 }
 
 /**
- * What the log says beyond what was said before, of the store's outage. A fault that is a change of the table is named as
- * an oddity of the table, too, and look-ups that fail before a probe does have a line of their own.
+ * New log lines about the outage of the store. A fault that is a change of the table is also logged as a warning about
+ * the table, and look-ups that fail before a probe does have their own line.
  */
 const storeLines = (from: number) =>
   gateway.lines
@@ -90,8 +90,8 @@ interface FaultInWords {
 }
 
 /**
- * Breaks the database while somebody asks, and holds where the admin listener and the log have the cause in words, the
- * public listener the name alone, and the log one line at the beginning and one at the end.
+ * Breaks the database during traffic. Asserts that the admin listener and the log have the cause in words, the public
+ * listener only its name, and the log one line at the beginning and one at the end.
  */
 async function isSaid(t: Test, { cause, code, breaks, mends }: FaultInWords): Promise<void> {
   await until(async () => isOver(storeLines(0)) && (await isReady()))
@@ -129,7 +129,7 @@ async function isSaid(t: Test, { cause, code, breaks, mends }: FaultInWords): Pr
   )
 }
 
-/** Nothing is said after the store came back: a machine that is short of time may lose it again at once. */
+/** Lines after the recovery are left out, since on a busy machine the store may fail again at once. */
 const isOver = (lines: readonly LogLine[]) =>
   /available again|store is available$/.test(lines.at(-1)?.msg ?? '')
 
@@ -160,7 +160,7 @@ function checkOutage(t: Test, lines: readonly LogLine[], all: string): void {
 const cut = () =>
   admin`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'poweron-gateway%'`
 
-t.test('a lock on the table: who holds it', async (t) => {
+t.test('for a lock on the table the cause names who holds it', async (t) => {
   const locker = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   const session = await locker.reserve()
   await isSaid(t, {
@@ -175,7 +175,7 @@ t.test('a lock on the table: who holds it', async (t) => {
   })
 })
 
-t.test('a frozen server', (t) =>
+t.test('the cause names a frozen server', (t) =>
   isSaid(t, {
     cause: new RegExp(`does not answer at all .*no answer within ${LOOKUP_TIMEOUT_MS} ms`),
     code: /DEADLINE|BUSY/,
@@ -184,7 +184,7 @@ t.test('a frozen server', (t) =>
   }),
 )
 
-t.test('look-ups that are slow for tokens that exist: the store is away though its probe is quick', (t) =>
+t.test('the store is unavailable when look-ups of existing tokens are slow, though the probe is quick', (t) =>
   isSaid(t, {
     cause: /answers, but look-ups of tokens are too slow/,
     code: /DEADLINE|BUSY/,
@@ -200,7 +200,7 @@ t.test('look-ups that are slow for tokens that exist: the store is away though i
   }),
 )
 
-t.test('a grant that is taken away', (t) =>
+t.test('the cause names a revoked grant', (t) =>
   isSaid(t, {
     cause: /may not SELECT the column|no right to read/,
     code: /MAPPING|42501/,
@@ -209,7 +209,7 @@ t.test('a grant that is taken away', (t) =>
   }),
 )
 
-t.test('a table that is gone for a while', (t) =>
+t.test('the cause names a missing table', (t) =>
   isSaid(t, {
     cause: /does not exist/,
     code: /MAPPING|42P01/,
@@ -218,7 +218,7 @@ t.test('a table that is gone for a while', (t) =>
   }),
 )
 
-t.test('a column that is gone for a while', (t) =>
+t.test('the cause names a missing column', (t) =>
   isSaid(t, {
     cause: /has no column "status"/,
     code: /MAPPING|42703/,
@@ -227,7 +227,7 @@ t.test('a column that is gone for a while', (t) =>
   }),
 )
 
-t.test('no free connection slot of the role', (t) =>
+t.test('the cause names a role without a free connection slot', (t) =>
   isSaid(t, {
     cause: /the role of DATABASE_URL has no free connection slot .*CONNECTION LIMIT/,
     code: /53300/,
@@ -239,7 +239,7 @@ t.test('no free connection slot of the role', (t) =>
   }),
 )
 
-t.test('a role that may not log in', (t) =>
+t.test('the cause names a role that may not log in', (t) =>
   isSaid(t, {
     cause: /may not log in \(NOLOGIN\)/,
     code: /28000/,
@@ -251,7 +251,7 @@ t.test('a role that may not log in', (t) =>
   }),
 )
 
-t.test('a wrong password', async (t) => {
+t.test('the cause names a wrong password', async (t) => {
   const hba = join(server.cluster, 'pg_hba.conf')
   const before = await readFile(hba, 'utf8')
   await writeFile(hba, `host all app all scram-sha-256\n${before}`)
@@ -270,7 +270,7 @@ t.test('a wrong password', async (t) => {
   await admin`select pg_reload_conf()`
 })
 
-t.test('a server that is stopped', (t) =>
+t.test('the cause names a stopped server', (t) =>
   isSaid(t, {
     cause: /nothing accepts connections|is stopping|broken off/,
     code: /ECONNREFUSED|57P0|CONNECTION|ECONNRESET/,
@@ -279,7 +279,7 @@ t.test('a server that is stopped', (t) =>
   }),
 )
 
-t.test('a server that came back as a standby', async (t) => {
+t.test('the cause names a server that came back as a standby', async (t) => {
   const signal = join(server.cluster, 'standby.signal')
   await isSaid(t, {
     cause: /in recovery \(a standby\).*promote/,

@@ -10,9 +10,9 @@ import { insertToken, startPostgres, startStandby } from '../support/postgres.ts
 import { startSwitchingRelay } from '../support/switching-relay.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
-/** The connection that LISTENs is idle by nature: that its server is silent is not noticed by a deadline of look-ups. */
+/** The connection that LISTENs is always idle, so no deadline of a look-up shows that its server is silent. */
 const CHANNEL = 'Auth.Revoked'
-/** Five seconds until the silence is noticed, and what a busy machine adds. */
+/** A silent server is noticed within five seconds; a busy machine needs longer. */
 const HEARD_WITHIN_MS = 15_000
 const { tls, trust } = databaseCertificate(t)
 const primary = await startPostgres({ tls })
@@ -66,7 +66,7 @@ async function openStream(sql: postgres.Sql, gateway: FaultGateway): Promise<Str
   return { id, socket }
 }
 
-/** Notices until all have heard: when each of them listens is not to be seen from here. */
+/** Notifies repeatedly until all gateways have received it, since the test cannot see when each of them listens. */
 async function notifyUntilClosed(sql: postgres.Sql, streams: readonly Stream[]): Promise<void> {
   await until(async () => {
     for (const { id } of streams) await sql`select pg_notify(${CHANNEL}, ${id})`
@@ -74,7 +74,7 @@ async function notifyUntilClosed(sql: postgres.Sql, streams: readonly Stream[]):
   })
 }
 
-t.test('a channel with capitals and a dot in its name is listened to', async (t) => {
+t.test('a channel with capitals and a dot in its name works', async (t) => {
   const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   t.teardown(() => sql.end({ timeout: 1 }))
   const streams = await Promise.all(gateways.map((gateway) => openStream(sql, gateway)))
@@ -82,7 +82,7 @@ t.test('a channel with capitals and a dot in its name is listened to', async (t)
 })
 
 t.test(
-  'a server that falls silent and is replaced: what was missed is asked, and notices are heard again',
+  'after a silent server is replaced, missed revocations are looked up, and notifications arrive again',
   async (t) => {
     const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
     const missed = await Promise.all(

@@ -16,12 +16,11 @@ import { inSeconds, signToken } from '../support/tokens.ts'
 
 /**
  * The attack: a primary freezes, its standby is promoted, a token is revoked there, and the old primary wakes. It
- * still takes itself for the primary, and its row still says ACTIVE. Connections of the gateway's that were idle
- * meanwhile lead to it.
+ * still believes that it is the primary, and its row is still ACTIVE. Idle connections of the gateway lead to it.
  */
 const REVOKED = 40
 const LOCKED_MS = 300
-/** Under 5 s on a machine of one's own; here four gateways and other test files share two cores. */
+/** It takes less than 5 s on an idle machine; in a test run other files use the same cores. */
 const RECOVERS_WITHIN_MS = 15_000
 const { tls, trust } = databaseCertificate(t)
 const agent = keepAliveAgent(128)
@@ -78,7 +77,7 @@ async function startScene(t: Test) {
   return { primary, relay, standby, follower, gateways, status, revoked }
 }
 
-/** While the table is locked each request needs a connection more; then they are idle. */
+/** While the table is locked each request needs another connection. Afterwards these are idle. */
 async function openConnections(
   t: Test,
   databaseUrl: string,
@@ -89,7 +88,7 @@ async function openConnections(
   for (let n = 0; n < 3; n++) {
     await locker.begin(async (tx) => {
       await tx`lock table "Token" in access exclusive mode`
-      // Shorter than the deadline, at which they would be gone.
+      // Shorter than the deadline, after which the connections would be closed.
       const end = performance.now() + LOCKED_MS
       while (performance.now() < end) {
         asked.push(...askAll())
@@ -107,7 +106,7 @@ async function openConnections(
 
 type Scene = Awaited<ReturnType<typeof startScene>>
 
-/** @returns when it was done */
+/** @returns the time at which it was done */
 async function failOver({ primary, relay, standby, follower, gateways, status }: Scene): Promise<number> {
   primary.freeze()
   await Promise.all(gateways.map((gateway) => until(async () => (await status(gateway)) === 503)))
@@ -119,7 +118,7 @@ async function failOver({ primary, relay, standby, follower, gateways, status }:
 const revoke = ({ follower }: Scene) =>
   follower`update "Token" set status = 'REVOKED' where "userId" = 'alice'`
 
-/** Every revoked token at every gateway, some at once, over the first seconds of the old primary's new life. */
+/** Sends every revoked token to every gateway, in the first seconds after the old primary wakes. */
 async function admissions({ gateways, status, revoked }: Scene): Promise<string[]> {
   const admitted: string[] = []
   const end = performance.now() + 1500
@@ -133,7 +132,7 @@ async function admissions({ gateways, status, revoked }: Scene): Promise<string[
   return admitted
 }
 
-t.test('an old primary that wakes at once admits nobody who was revoked meanwhile', async (t) => {
+t.test('attack: an old primary that wakes admits no token that was revoked meanwhile', async (t) => {
   const scene = await startScene(t)
   await failOver(scene)
   await revoke(scene)
@@ -142,7 +141,7 @@ t.test('an old primary that wakes at once admits nobody who was revoked meanwhil
   for (const gateway of scene.gateways) gateway.checkProcesses(t)
 })
 
-t.test('the new primary is followed within seconds, however many connections were idle', async (t) => {
+t.test('with many idle connections the gateway follows the new primary within seconds', async (t) => {
   const scene = await startScene(t)
   const promoted = await failOver(scene)
   await Promise.all(

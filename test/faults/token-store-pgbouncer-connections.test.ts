@@ -8,11 +8,11 @@ import { startPostgres } from '../support/postgres.ts'
 import { slowFaults } from '../support/slow-faults.ts'
 
 /**
- * Behind PgBouncer a client that leaves in the middle of a query costs a connection of the server's, too: PgBouncer
- * closes its own, and the backend waits on. Its pool is the bound there, and its clients are as few as without it.
+ * Behind PgBouncer, too, a client that disconnects in the middle of a query leaves a waiting backend process: PgBouncer
+ * only closes its own connection. The size of its pool is the limit there; it has no more clients than without it.
  */
 const POOL_SIZE = 3
-/** Look-ups and sessions. */
+/** The roles of look-ups and of sessions. */
 const POOLS = 2
 
 const MOST_CLIENTS_OF_ONE_WORKER = 4 + 2
@@ -52,7 +52,7 @@ if (pgbouncerIsInstalled()) {
     await server.close()
   })
 
-  /** The clients of each role, without those that bring a cancellation and go. */
+  /** The clients of each role, without those that only send a cancellation. */
   async function noteClients(most: Map<string, number>): Promise<void> {
     const clients = await pgbouncer.unsafe<{ user: string; state: string }[]>('show clients')
     const now = new Map<string, number>()
@@ -61,7 +61,7 @@ if (pgbouncerIsInstalled()) {
   }
 
   for (const fault of slowFaults({ server, databaseUrl: stage.databaseUrl, admin, roles: stage.roles })) {
-    t.test(`behind PgBouncer, ${fault.title}: connections are as few as ever`, async (t) => {
+    t.test(`behind PgBouncer no gateway exceeds its connections while ${fault.title}`, async (t) => {
       const count = countConnections(admin, stage.roles)
       const clients = new Map<string, number>()
       const timer = setInterval(() => void noteClients(clients).catch(() => {}), 50)
@@ -80,8 +80,8 @@ if (pgbouncerIsInstalled()) {
       for (const { role, workers } of KINDS) {
         const rows = count.most.get(role) ?? 0
         t.ok(rows <= POOL_SIZE, `${role} had ${rows} connections at the server`)
-        // Where all connections are silent and PgBouncer itself answers, each pool tries one more: had its address been given
-        // to another server, that one would answer.
+        // If all connections are silent and PgBouncer itself answers, each pool tries one more connection, since the
+        // address may have been given to another server.
         const bound = workers * (MOST_CLIENTS_OF_ONE_WORKER + (/whole server/.test(fault.title) ? POOLS : 0))
         t.ok((clients.get(role) ?? 0) <= bound, `${role} had ${clients.get(role)} connections at PgBouncer`)
       }

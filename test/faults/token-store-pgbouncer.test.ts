@@ -23,23 +23,23 @@ if (pgbouncerIsInstalled()) {
     await server.close()
   })
 
-  t.test('behind PgBouncer in transaction mode the database is stopped and started', (t) =>
+  t.test('in transaction mode of PgBouncer the gateways survive a stop of the database', (t) =>
     stage.stands(t, { breaks: () => server.stop(), mends: () => server.start() }),
   )
 
-  t.test('behind PgBouncer the database crashes', (t) =>
+  t.test('behind PgBouncer the gateways survive a crash of the database', (t) =>
     stage.stands(t, { breaks: () => server.kill9(), mends: () => server.start() }),
   )
 
-  t.test('behind PgBouncer the database is frozen', (t) =>
+  t.test('behind PgBouncer the gateways survive a frozen database', (t) =>
     stage.stands(t, { breaks: () => server.freeze(), mends: () => server.thaw() }),
   )
 
-  t.test('PgBouncer itself is killed and started again', (t) =>
+  t.test('the gateways survive a restart of PgBouncer itself', (t) =>
     stage.stands(t, { breaks: () => pooler.kill(), mends: () => pooler.start() }),
   )
 
-  t.test("all of PgBouncer's connections to the database are terminated", (t) => {
+  t.test("the gateways survive the termination of all of PgBouncer's server connections", (t) => {
     const admin = postgres(server.url, { max: 1, onnotice: () => {} })
     return stage.stands(t, {
       shows: 'nowhere',

@@ -19,8 +19,8 @@ import { slowFaults } from '../support/slow-faults.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
 /**
- * The promise's history, as in `test/end-to-end/promise.test.ts`, under each fault of the database: with TLS and
- * without, by one worker and by two, with both servers in the URL, and behind PgBouncer where it is installed.
+ * The history of requests and revocations, as in `test/end-to-end/promise.test.ts`, under each fault of the database:
+ * with TLS and without, by one worker and by two, with both servers in the URL, and behind PgBouncer where installed.
  */
 const TOKENS = 45
 const CLIENTS = 6
@@ -82,7 +82,7 @@ t.teardown(async () => {
   await closeServers()
 })
 
-/** Also while a view has the table's name, which cannot be written. */
+/** Also works while a view, which cannot be written, has the table's name. */
 async function revokeIn(sql: postgres.Sql, id: string): Promise<void> {
   for (;;) {
     for (const table of ['Token', 'Tokens']) {
@@ -90,7 +90,7 @@ async function revokeIn(sql: postgres.Sql, id: string): Promise<void> {
         await sql`update ${sql(table)} set status = 'REVOKED' where id = ${id}`
         return
       } catch (error) {
-        // What it is may have changed between the two.
+        // The table may have become a view, or the reverse, between the two statements.
         if (!/^(55000|42P01)$/.test((error as postgres.PostgresError).code)) throw error
       }
     }
@@ -100,12 +100,12 @@ async function revokeIn(sql: postgres.Sql, id: string): Promise<void> {
 interface Scenario {
   readonly breaks: () => unknown
   readonly mends: () => unknown
-  /** Where revocations go that are made once the fault has been mended. */
+  /** The server for revocations that are made after the fault is repaired. */
   readonly after?: postgres.Sql
   readonly among?: typeof gateways
 }
 
-/** A third of the tokens is revoked before the fault, one in it, and one after it. */
+/** A third of the tokens is revoked before the fault, a third during it, and a third after it. */
 async function promiseHolds(t: Test, { breaks, mends, after = revoker, among = gateways }: Scenario) {
   const jwts = new Map<string, string>()
   for (let i = 0; i <= TOKENS; i++) {
@@ -117,7 +117,7 @@ async function promiseHolds(t: Test, { breaks, mends, after = revoker, among = g
   async function send(turn: number, tokenId: string): Promise<string> {
     const mark = randomUUID()
     const { url } = among[turn % among.length]!
-    // One that got no answer may have been forwarded as well.
+    // A request without an answer may have been forwarded, too.
     await ask({ url, agent, headers: { cookie: `auth_token=${jwts.get(tokenId)}`, 'x-mark': mark } }).catch(
       () => {},
     )
@@ -136,7 +136,7 @@ async function promiseHolds(t: Test, { breaks, mends, after = revoker, among = g
     async during(revokeSome) {
       await revokeSome(TOKENS / 3)
       const broken = Promise.resolve(breaks())
-      // A lock or a frozen server holds it up, too.
+      // A lock or a frozen server delays this statement, too.
       const meanwhile = after === revoker ? revokeSome(TOKENS / 3) : Promise.resolve()
       await broken
       await mends()
@@ -160,7 +160,7 @@ const endConnections = () =>
 for (const fault of slowFaults({ server: primary, databaseUrl, admin, roles, holdsMs: HOLDS_MS }))
   t.test(`the promise holds while ${fault.title}`, (t) => promiseHolds(t, fault))
 
-t.test('the promise holds while all connections are terminated, again and again', (t) =>
+t.test('the promise holds while all connections are terminated repeatedly', (t) =>
   promiseHolds(t, {
     async breaks() {
       for (let n = 0; n < 10; n++) {
@@ -191,10 +191,10 @@ for (const [what, breaks, mends] of [
   )
 }
 
-t.test('the promise holds in a failover, also once the old primary wakes', async (t) => {
+t.test('the promise holds in a failover, also after the old primary wakes', async (t) => {
   const seen = gateways.filter(({ kind }) => direct.includes(kind))
   await promiseHolds(t, {
-    // PgBouncer goes on leading to the old primary.
+    // PgBouncer still connects to the old primary.
     among: seen,
     after: follower,
     async breaks() {

@@ -9,10 +9,10 @@ import { inSeconds, signToken } from '../support/tokens.ts'
 import { startRecordingUpstream } from '../support/upstream.ts'
 
 /**
- * The attack: a standby that lags is promoted in the middle of a statement. The statement has its snapshot since Bind,
- * from before the revocation; `pg_is_in_recovery()` is evaluated at Execute, and says that this is the primary.
+ * The attack: a lagging standby is promoted in the middle of a statement. The snapshot of the statement is from Bind,
+ * before the revocation; `pg_is_in_recovery()` is evaluated at Execute, when the server is the primary.
  */
-t.test('a promotion between Bind and Execute admits no revoked token', async (t) => {
+t.test('attack: a promotion between Bind and Execute admits no revoked token', async (t) => {
   const primary = await startPostgres()
   t.teardown(() => primary.close())
   const standby = await startStandby(primary)
@@ -28,7 +28,7 @@ t.test('a promotion between Bind and Execute admits no revoked token', async (t)
   const follower = postgres(standby.url, { max: 1, onnotice: () => {} })
   await until(async () => (await follower`select from "Token"`.catch(() => [])).length === 2)
 
-  // The first holds the look-up of the token, the second whatever a connection asks first.
+  // The first lock holds the look-up of the token, the second the first statement of a connection.
   const relays = await Promise.all([startHoldingRelay(standby.port), startHoldingRelay(standby.port)])
   const gateways = await Promise.all(
     relays.map((relay) =>
@@ -63,7 +63,7 @@ t.test('a promotion between Bind and Execute admits no revoked token', async (t)
   relays[0].hold((bind) => bind.includes(id))
   relays[1].hold(() => true)
   const answers = [send(0, revoked), send(1, revoked)]
-  // A gateway that asks a standby nothing but whether it is one has answered already.
+  // A gateway that only asks a standby whether it is one has answered by now.
   await Promise.all(relays.map((relay, n) => Promise.race([relay.held, answers[n]])))
   await follower`select pg_promote()`
   for (const relay of relays) relay.release()

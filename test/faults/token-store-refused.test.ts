@@ -8,7 +8,7 @@ import { SCRAM_HBA, startPostgres } from '../support/postgres.ts'
 
 /**
  * Servers that refuse a connection with a FATAL at its start, in each of the ways that PostgreSQL has. With TLS the
- * farewell of such a connection once ended the process.
+ * end of such a connection must not end the process.
  */
 const MAX_CONNECTIONS = 45
 const { tls, trust } = databaseCertificate(t)
@@ -19,7 +19,7 @@ const server = await startPostgres({
 })
 const admin = postgres(server.url, { max: 1, onnotice: () => {}, backoff: () => 0.05 })
 await admin.unsafe('create database other')
-// The database of the gateways has to be another one than the administrator's, to be renamed.
+// A database can be renamed only if the administrator is connected to another one.
 await server.createDatabase()
 const stage = await startFaultStage(server, { env: { REVOCATION_CHANNEL: 'revoked', ...trust } })
 const { roles } = stage
@@ -58,7 +58,7 @@ for (const { title, breaks, mends } of [
   )
 }
 
-t.test('pg_hba.conf rejects the gateways', (t) =>
+t.test('the gateways survive a rejection by pg_hba.conf', (t) =>
   stage.stands(t, {
     async breaks() {
       await server.setHba([SCRAM_HBA[0]!, 'host all all 127.0.0.1/32 reject'])
@@ -71,7 +71,7 @@ t.test('pg_hba.conf rejects the gateways', (t) =>
   }),
 )
 
-t.test('the database takes no connections, is renamed, and comes back', (t) =>
+t.test('the gateways survive a database that allows no connections, or is renamed', (t) =>
   stage.stands(t, {
     async breaks() {
       await admin.unsafe(`alter database ${name} allow_connections false`)
@@ -91,10 +91,10 @@ t.test('the database takes no connections, is renamed, and comes back', (t) =>
   }),
 )
 
-t.test('others have all connections of the server', (t) => {
+t.test('the gateways survive a server whose connections are all used by others', (t) => {
   const others: postgres.Sql[] = []
   return stage.stands(t, {
-    // Waited for below: a connection that ends frees a place, which a gateway may take a moment later.
+    // An ended connection frees a slot, which a gateway may use a moment later; the loop below waits for that.
     shows: 'nowhere',
     async breaks() {
       await admin.unsafe(
@@ -102,7 +102,7 @@ t.test('others have all connections of the server', (t) => {
       )
       await endConnections()
       const url = server.url.replace('//gateway@', '//other:other@')
-      // Until no more get in, and once more what the gateways had meanwhile.
+      // Opens connections until none is accepted, and again for the slots that the gateways have given up.
       await until(async () => {
         await endConnections()
         const more = Array.from({ length: 8 }, () =>
@@ -118,7 +118,7 @@ t.test('others have all connections of the server', (t) => {
   })
 })
 
-t.test('the server is restarted again and again: it shuts down, or only starts', (t) =>
+t.test('the gateways survive a server that is restarted repeatedly, also while it starts', (t) =>
   stage.stands(t, {
     shows: 'nowhere',
     async breaks() {

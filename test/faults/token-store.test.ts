@@ -8,8 +8,8 @@ import { until } from '../support/plain-gateway.ts'
 import { startPostgres } from '../support/postgres.ts'
 
 /**
- * Gateways of each kind at once, without TLS and with it, of one process and of several. In each of these faults: only
- * good answers or 503, never a 401 or another's identity; no process ends, and all recover by themselves.
+ * Gateways with and without TLS, of one process and of several, run at once. To survive a fault means: all answers are
+ * right or 503, never 401 or with another identity; no process ends, and all recover by themselves.
  */
 const { tls, trust } = databaseCertificate(t)
 const server = await startPostgres({ tls })
@@ -20,7 +20,7 @@ t.teardown(async () => {
   await server.close()
 })
 
-t.test('each gateway speaks with the database as its URL says', async (t) => {
+t.test('each gateway connects to the database as its URL says', async (t) => {
   const admin = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   const rows = await admin`
     select usename as role, bool_and(ssl) as every, bool_or(ssl) as any
@@ -36,23 +36,23 @@ t.test('each gateway speaks with the database as its URL says', async (t) => {
   )
 })
 
-t.test('the database is stopped and started', (t) =>
+t.test('the gateways survive a stop and start of the database', (t) =>
   stage.stands(t, { breaks: () => server.stop(), mends: () => server.start() }),
 )
 
-t.test('the database is restarted', (t) =>
+t.test('the gateways survive a restart of the database', (t) =>
   stage.stands(t, { shows: 'nowhere', breaks: () => server.stop(), mends: () => server.start() }),
 )
 
-t.test('the database crashes', (t) =>
+t.test('the gateways survive a crash of the database', (t) =>
   stage.stands(t, { breaks: () => server.kill9(), mends: () => server.start() }),
 )
 
-t.test('the database is frozen', (t) =>
+t.test('the gateways survive a frozen database', (t) =>
   stage.stands(t, { breaks: () => server.freeze(), mends: () => server.thaw() }),
 )
 
-t.test('the database comes back as a standby, whose lag would void the promise', (t) => {
+t.test('a database that comes back as a standby, which may lag behind, is not used', (t) => {
   const signal = join(server.cluster, 'standby.signal')
   return stage.stands(t, {
     async breaks() {
@@ -68,7 +68,7 @@ t.test('the database comes back as a standby, whose lag would void the promise',
   })
 })
 
-t.test('a lock is held on the table', (t) => {
+t.test('the gateways survive a lock on the table', (t) => {
   const locker = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   const released = Promise.withResolvers<void>()
   return stage.stands(t, {
@@ -88,7 +88,7 @@ t.test('a lock is held on the table', (t) => {
   })
 })
 
-t.test('all connections are terminated: hardly anybody notices', async (t) => {
+t.test('after the termination of all connections almost no request fails', async (t) => {
   const admin = postgres(server.url, { max: 1, onnotice: () => {} })
   const seen = await stage.stands(t, {
     shows: 'nowhere',
@@ -103,7 +103,7 @@ t.test('all connections are terminated: hardly anybody notices', async (t) => {
   t.ok(seen.filter(({ outcome }) => outcome === 'good').length > seen.length * 0.9)
 })
 
-t.test('the connection limit is reached', (t) => {
+t.test('the gateways survive a reached connection limit', (t) => {
   const admin = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   return stage.stands(t, {
     async breaks() {
@@ -117,10 +117,10 @@ t.test('the connection limit is reached', (t) => {
   })
 })
 
-t.test('every look-up is slow: none waits longer than its deadline', async (t) => {
+t.test('no slow look-up waits longer than its deadline', async (t) => {
   const admin = postgres(databaseUrl, { max: 1, onnotice: () => {} })
   const seen = await stage.stands(t, {
-    // The probe asks for no token, which is quick.
+    // The probe looks up no token, so it is quick.
     shows: 'answers',
     breaks: () =>
       admin.unsafe(`
@@ -134,7 +134,7 @@ t.test('every look-up is slow: none waits longer than its deadline', async (t) =
   t.ok(Math.max(...slow) < 1500, `${Math.max(...slow)}`)
 })
 
-t.test('the database is set to read only: everybody works on, and nobody is refreshed', async (t) => {
+t.test('with a read-only database requests are served, and no session is refreshed', async (t) => {
   await until(stage.isGood)
   const name = new URL(databaseUrl).pathname.slice(1)
   const admin = postgres(server.url, { max: 1, onnotice: () => {} })
@@ -144,11 +144,11 @@ t.test('the database is set to read only: everybody works on, and nobody is refr
     await admin.unsafe(`alter database ${name} set default_transaction_read_only = on`)
     await reconnect()
     await until(async () => (await stage.refresh(0)).outcome === '503')
-    // The connections that were cut are replaced by then, at every gateway.
+    // By now every gateway has replaced the connections that were cut.
     await until(stage.isGood)
     for (let n = 0; n < 50; n++) t.match(await stage.visit(n), { outcome: 'good' })
     await admin.unsafe(`alter database ${name} set default_transaction_read_only = off`)
-    // The connections made meanwhile would read only for ever.
+    // Connections that were made meanwhile would stay read-only.
     await until(async () => (await stage.refresh(0)).outcome === 'good')
   })
   await admin.end()

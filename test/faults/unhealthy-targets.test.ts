@@ -13,7 +13,7 @@ async function backend(t: Test, answer: (request: RawRequest) => void, port = 0)
 const ok = ({ socket }: RawRequest) => void socket.write(OK)
 const UP = (url: string) => `gateway_upstream_target_up{upstream="api",target="${url}"}`
 
-t.test('a target that fails its checks gets nothing until it is well, and the log says why', async (t) => {
+t.test('a target that fails its health checks gets no requests until it passes', async (t) => {
   let well = false
   const status = () => (well ? OK : 'HTTP/1.1 503 Sick\r\nContent-Length: 0\r\n\r\n')
   const sick = await backend(t, ({ socket, head }) => {
@@ -38,7 +38,7 @@ t.test('a target that fails its checks gets nothing until it is well, and the lo
   t.equal(await gateway.metric(UP(sick.url)), 1)
 })
 
-t.test('a target that answers no check in time is down; one that is not there, too', async (t) => {
+t.test('a target that does not answer a health check in time, or is not there, is down', async (t) => {
   const hung = await backend(t, () => {})
   const absent = `http://127.0.0.1:${await freePort()}`
   const gateway = await plainGateway(t, {
@@ -64,7 +64,7 @@ const FAILURES: Record<string, (request: RawRequest) => void> = {
 }
 
 for (const [name, fails] of Object.entries(FAILURES)) {
-  t.test(`ejection: a target that ${name} is out, and comes back`, async (t) => {
+  t.test(`outlier ejection: a target that ${name} is ejected, and reinstated later`, async (t) => {
     const bad = await backend(t, fails)
     const good = await backend(t, ok)
     const gateway = await plainGateway(t, {
@@ -87,24 +87,21 @@ for (const [name, fails] of Object.entries(FAILURES)) {
   })
 }
 
-t.test(
-  'ejection: a target that refuses connections is out; 500 and 404 are answers like others',
-  async (t) => {
-    const absent = `http://127.0.0.1:${await freePort()}`
-    const rude = await backend(t, ({ socket }) => {
-      socket.write('HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n')
-    })
-    const gateway = await plainGateway(t, {
-      targets: [absent, rude.url],
-      upstream: { ejection: { consecutiveFailures: 3, duration: '1m', maxPercent: 100 } },
-    })
-    for (let n = 0; n < 20; n++) t.equal((await ask({ url: gateway.url })).status, 500)
-    t.equal(await gateway.metric(UP(absent)), 0)
-    t.equal(await gateway.metric(UP(rude.url)), 1)
-  },
-)
+t.test('outlier ejection: refused connections eject a target, answers of 500 and 404 do not', async (t) => {
+  const absent = `http://127.0.0.1:${await freePort()}`
+  const rude = await backend(t, ({ socket }) => {
+    socket.write('HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n')
+  })
+  const gateway = await plainGateway(t, {
+    targets: [absent, rude.url],
+    upstream: { ejection: { consecutiveFailures: 3, duration: '1m', maxPercent: 100 } },
+  })
+  for (let n = 0; n < 20; n++) t.equal((await ask({ url: gateway.url })).status, 500)
+  t.equal(await gateway.metric(UP(absent)), 0)
+  t.equal(await gateway.metric(UP(rude.url)), 1)
+})
 
-t.test('a target that dies under load costs no GET', async (t) => {
+t.test('no GET fails when a target dies under load', async (t) => {
   const mortal = await backend(t, ok)
   const good = await backend(t, ok)
   const gateway = await plainGateway(t, {
@@ -123,7 +120,7 @@ t.test('a target that dies under load costs no GET', async (t) => {
   t.equal(await gateway.metric(UP(mortal.url)), 0)
 })
 
-t.test('past maxConnections and maxPending the next is refused at once with Retry-After', async (t) => {
+t.test('above maxConnections and maxPending a request is refused at once with Retry-After', async (t) => {
   const hung = await backend(t, () => {})
   const gateway = await plainGateway(t, {
     targets: [hung.url],
@@ -146,12 +143,12 @@ t.test('past maxConnections and maxPending the next is refused at once with Retr
   t.equal(JSON.parse(answer.body).code, 'upstream_overloaded')
   t.ok(Number(answer.headers['retry-after']) > 0)
   t.equal(hung.connections, 2)
-  // Those that leave make room again.
+  // Clients that disconnect make room again.
   for (const each of waiting) each.abort()
   await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 0)
 })
 
-t.test('a request that gets no connection within the response timeout is 504', async (t) => {
+t.test('a request without a connection within the response timeout gets 504', async (t) => {
   const hung = await backend(t, ({ socket, head }) => {
     if (head.includes('/events'))
       socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n')

@@ -10,7 +10,7 @@ const HANDSHAKE =
   'GET /ws HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
   'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
 
-/** A masked text frame; the mask is zero, so the text stands in it as it is. */
+/** A masked text frame. The mask is zero, so that the text is readable in it. */
 function frame(text: string): Buffer {
   return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)])
 }
@@ -24,7 +24,7 @@ async function deadPort(): Promise<number> {
   return port
 }
 
-/** Sends early bytes with the handshake and more once it is answered. @returns what the echo said, frames unpacked */
+/** Sends early bytes with the handshake, and more after its answer. @returns the texts that came back as an echo */
 function talk(port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1')
@@ -56,7 +56,7 @@ function talk(port: number): Promise<string> {
 }
 
 t.test(
-  'a handshake that goes to another target takes its early bytes along, once, and the talk goes on',
+  'a handshake that is retried at another target passes its early bytes on once, and works',
   async (t) => {
     const echo = await startEchoUpstream({ host: '127.0.0.1', port: 0 })
     t.teardown(() => echo.close())
@@ -70,7 +70,7 @@ t.test(
   },
 )
 
-t.test('a handshake is not sent again once a byte of its answer came', async (t) => {
+t.test('a handshake is not retried after a byte of its answer', async (t) => {
   for (const bytes of ['HTTP/1.1 1', 'HTTP/1.1 101 Switching Protocols\r\nUpgra']) {
     const half = await startRawBackend(({ socket }) => void socket.end(bytes))
     const other = await startRawBackend(({ socket }) => void socket.end(bytes))

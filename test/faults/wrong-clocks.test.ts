@@ -7,7 +7,7 @@ import { type Answer, ask, keepAliveAgent } from '../support/http-client.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
 import { inSeconds, signToken } from '../support/tokens.ts'
 
-/** Instances whose clocks are wrong by a minute, either way. */
+/** Instances whose clocks are a minute fast or slow. */
 const OFFSETS_S = [-60, 0, 60]
 const ACCESS_TTL_S = 900
 
@@ -39,7 +39,7 @@ t.teardown(async () => {
   await pg.close()
 })
 
-/** A module to preload, in which the time of day is another one. */
+/** A module to preload, which changes the time of day. */
 function clockThatIsWrongBy(ms: number): string {
   const source = `const Right = Date
     globalThis.Date = class extends Right {
@@ -62,7 +62,7 @@ async function newRefreshCookie() {
   return { sessionId, cookie: `refresh_token=${await signToken({ claims })}` }
 }
 
-t.test('the clocks are wrong indeed', async (t) => {
+t.test('setup: the clocks of the instances are wrong', async (t) => {
   for (const [instance, offset] of OFFSETS_S.entries()) {
     const { time } = await gateways[instance]!.line(({ msg }) => msg === 'listening')
     const off = new Date(time as string | number).getTime() / 1000 - offset - inSeconds(0)
@@ -70,7 +70,7 @@ t.test('the clocks are wrong indeed', async (t) => {
   }
 })
 
-t.test('all refuse an expired token at the same moment, by the clock of the database', async (t) => {
+t.test("all instances refuse an expired token at the same moment, by the database's clock", async (t) => {
   const endsAt = inSeconds(3) * 1000
   const { id } = await insertToken(sql, { expiresAt: endsAt })
   const cookie = `auth_token=${await signToken({ claims: { jti: id, exp: endsAt / 1000 } })}`
@@ -100,7 +100,7 @@ t.test('all refuse an expired token at the same moment, by the clock of the data
   for (const each of [early, late]) t.equal(new Set(each.map(({ instance }) => instance)).size, 3)
 })
 
-t.test("new tokens end by the database's clock, whoever made them, and are good everywhere", async (t) => {
+t.test("new tokens expire by the database's clock, and are valid at every instance", async (t) => {
   for (const [maker] of OFFSETS_S.entries()) {
     const [access = ''] = cookiesOf(await refresh((await newRefreshCookie()).cookie, maker))
     const { exp } = JSON.parse(Buffer.from(access.split('.')[1]!, 'base64url').toString())
@@ -114,7 +114,7 @@ t.test("new tokens end by the database's clock, whoever made them, and are good 
 })
 
 t.test(
-  'a racing tab at an instance with another clock gets the same pair, a thief ends the session',
+  'with another clock a second tab gets the same pair, and a reused token ends the session',
   async (t) => {
     const { cookie, sessionId } = await newRefreshCookie()
     const first = cookiesOf(await refresh(cookie, 0))

@@ -8,14 +8,14 @@ const stage = await startStage({ upstream: { retries: 1 } })
 t.teardown(() => stage.close())
 t.afterEach(() => stage.upstream.respond(answerOk))
 
-/** The access line of the request that this sends. */
+/** Sends a request, and returns its access line. */
 async function lineOf(bytes: Buffer | string) {
   const { responses } = await stage.ask(bytes)
   const requestId = responses[0]?.header('x-request-id')
   return stage.gateway.line((each) => each.msg === 'request' && each.requestId === requestId)
 }
 
-/** Of an access line, with the types of their values. */
+/** The fields of an access line, with the types of their values. */
 const FIELDS: Readonly<Record<string, unknown>> = {
   level: 'info',
   time: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
@@ -41,7 +41,7 @@ const FIELDS: Readonly<Record<string, unknown>> = {
   msg: 'request',
 }
 
-t.test('an access line has every field, and values that look like secrets masked', async (t) => {
+t.test('an access line has all fields, and masks values that look like secrets', async (t) => {
   const jwt = stage.cookie.slice('auth_token='.length)
   const line = await lineOf(
     request(
@@ -56,7 +56,7 @@ t.test('an access line has every field, and values that look like secrets masked
   t.ok(lookupMs! > 0 && upstreamMs! > 0 && durationMs! >= lookupMs! + upstreamMs! - 0.01)
 })
 
-t.test('what looks like a JWT is masked wherever it stands, and nothing else', async (t) => {
+t.test('whatever looks like a JWT is masked in any field, and nothing else is', async (t) => {
   for (const [path, masked] of [
     ['/a/eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJ4In0.c2ln/b', '/a/***/b'],
     ['/xeyJhbGciOiJIUzI1NiJ9.e30.c2ln', '/x***'],
@@ -75,7 +75,7 @@ t.test('what looks like a JWT is masked wherever it stands, and nothing else', a
   }
 })
 
-t.test('a secret in the URL that a login is to send back to is masked like one in a URL', async (t) => {
+t.test('a secret in the return URL of a login is masked as in the URL itself', async (t) => {
   for (const [path, masked] of [
     ['/login?next=%2Fcb%3Faccess_token%3DOPAQUE%26x%3D1', '/login?next=%2Fcb%3Faccess_token%3D***%26x%3D1'],
     ['/login?next=/cb?code=OPAQUE', '/login?next=/cb?code=***'],
@@ -96,7 +96,7 @@ t.test('a secret in the URL that a login is to send back to is masked like one i
   }
 })
 
-t.test('a path of nothing but beginnings of tokens costs no more than its length (ReDoS)', async (t) => {
+t.test('attack: masking a path of many token beginnings takes linear time (ReDoS)', async (t) => {
   const began = performance.now()
   for (const path of [
     `/${'eyJ'.repeat(200_000)}`,
@@ -112,7 +112,7 @@ t.test('a path of nothing but beginnings of tokens costs no more than its length
   t.ok(performance.now() - began < 5000, 'a part of a second; by squares it were minutes')
 })
 
-t.test('a refusal has its code, and nothing of an upstream', async (t) => {
+t.test('the access line of a refusal has its code, and no upstream', async (t) => {
   const line = await lineOf(request('GET /secure'))
   t.match(line, {
     status: 401,
@@ -125,14 +125,14 @@ t.test('a refusal has its code, and nothing of an upstream', async (t) => {
   })
 })
 
-t.test('what failed in the end is told by its code, with the target', async (t) => {
+t.test('the access line of a failed exchange has its code and the target', async (t) => {
   stage.upstream.respond((_req, socket) => socket.destroy())
   const line = await lineOf(request('GET /'))
   t.match(line, { status: 502, code: 'upstream_reset', upstream: 'main', target: stage.upstream.url })
   t.type(line.upstreamMs, 'number')
 })
 
-t.test('what matches no route has none in its line', async (t) => {
+t.test('the access line of an unmatched request has no route', async (t) => {
   t.match(await lineOf(request('GET /a/../b')), {
     status: 400,
     code: 'bad_request',
@@ -142,7 +142,7 @@ t.test('what matches no route has none in its line', async (t) => {
 })
 
 t.test(
-  'bytes that are no request have a line with the id that the client was told, and are counted',
+  'bytes that are no request get an access line with the id of the answer, and are counted',
   async (t) => {
     const count = () => stage.gateway.metric('gateway_requests_total{route="none",status="400"}')
     const before = await count()
@@ -153,7 +153,7 @@ t.test(
   },
 )
 
-t.test('a client that leaves before its answer is a line too, with 499', async (t) => {
+t.test('a client that disconnects before its answer gets an access line with 499', async (t) => {
   stage.upstream.respond(() => {})
   const asked = stage.ask(request('GET /left'), { timeoutMs: 300 })
   const line = await stage.gateway.line((each) => each.msg === 'request' && each.path === '/left')

@@ -28,7 +28,7 @@ function problems(env: Env, files: Record<string, string> = {}): readonly string
   return result.ok ? [] : result.problems
 }
 
-t.test('an empty environment gives the defaults of the interface', async (t) => {
+t.test('an empty environment gives the documented defaults', async (t) => {
   t.match(good({}), {
     production: false,
     host: '0.0.0.0',
@@ -88,7 +88,7 @@ t.test('an empty variable counts as not set', async (t) => {
   t.same(good(env), good({}))
 })
 
-t.test('every problem is told at once, each by its variable', async (t) => {
+t.test('all problems are reported at once, each with its variable', async (t) => {
   const found = problems({
     NODE_ENV: 'production',
     PORT: '80x',
@@ -155,7 +155,7 @@ for (const [name, value, told] of [
   ['JWT_JWKS_URL', 'keys.json', 'an http: or https: URL'],
   ['JWT_JWKS_URL', 'file:///etc/keys.json', 'an http: or https: URL'],
 ] as const) {
-  t.test(`${name}=${value} is refused, naming what was expected`, async (t) => {
+  t.test(`${name}=${value} is refused, and the problem names what was expected`, async (t) => {
     const found = problems({ [name]: value })
     t.equal(found.length, 1)
     t.match(found[0], `${name}: `)
@@ -172,7 +172,7 @@ for (const [value, expected] of [
   ['False', false],
   ['0', false],
 ] as const) {
-  t.test(`${value} switches ${expected ? 'on' : 'off'}`, async (t) => {
+  t.test(`the value ${value} means ${expected ? 'on' : 'off'}`, async (t) => {
     t.equal(good({ DATABASE_PREPARE: value }).databasePrepare, expected)
   })
 }
@@ -206,14 +206,14 @@ t.test('values are read with their types', async (t) => {
   )
 })
 
-t.test('production asks for a database and a key', async (t) => {
+t.test('NODE_ENV=production requires a database and a key', async (t) => {
   const found = problems({ NODE_ENV: 'production' })
   t.equal(found.length, 2)
   t.match(found[0], 'DATABASE_URL: not set')
   t.match(found[1], 'none is set; expected exactly one')
 })
 
-t.test('production is content with a database and a key', async (t) => {
+t.test('NODE_ENV=production requires nothing but a database and a key', async (t) => {
   const settings = good({ NODE_ENV: 'production', DATABASE_URL: DATABASE, JWT_SECRET: SECRET })
   t.equal(settings.production, true)
   t.equal(settings.databaseUrl, DATABASE)
@@ -228,7 +228,7 @@ for (const url of [
   'postgres://u@%2Fvar%2Frun%2Fpostgresql/db',
   'postgres://a,b',
 ]) {
-  t.test(`${url} is a database`, async (t) => {
+  t.test(`DATABASE_URL=${url} is accepted`, async (t) => {
     t.equal(good({ DATABASE_URL: url }).databaseUrl, url)
   })
 }
@@ -242,7 +242,7 @@ for (const url of [
   'postgres://u:hunter2%zz@a/db',
   'postgres://u:hunter2@a b/db',
 ]) {
-  t.test(`${url} is no database, and its password is not told`, async (t) => {
+  t.test(`DATABASE_URL=${url} is refused without repeating the password`, async (t) => {
     const found = problems({ DATABASE_URL: url })
     t.equal(found.length, 1)
     t.match(found[0], 'DATABASE_URL: its value is not usable; expected postgres://')
@@ -250,14 +250,14 @@ for (const url of [
   })
 }
 
-t.test('an sslmode that is none is no way to be let in without TLS', async (t) => {
+t.test('attack: an unknown sslmode is refused, and does not connect without TLS', async (t) => {
   const found = problems({ DATABASE_URL: 'postgres://u:hunter2@a/db?sslmode=verify_full' })
   t.match(found, [
     /^DATABASE_URL: its sslmode is "verify_full"; expected disable, prefer, require, verify-ca, verify-full$/,
   ])
 })
 
-t.test('DATABASE_URL_FILE is read without its last line break', async (t) => {
+t.test('the last line break of DATABASE_URL_FILE is not part of the URL', async (t) => {
   const settings = good({ DATABASE_URL_FILE: '/run/secrets/db' }, { '/run/secrets/db': `${DATABASE}\n` })
   t.equal(settings.databaseUrl, DATABASE)
 })
@@ -271,7 +271,7 @@ for (const [what, files, told] of [
   })
 }
 
-t.test('DATABASE_URL and its file together are a problem', async (t) => {
+t.test('DATABASE_URL and DATABASE_URL_FILE together are a problem', async (t) => {
   const found = problems({ DATABASE_URL: DATABASE, DATABASE_URL_FILE: '/run/db' }, { '/run/db': DATABASE })
   t.match(found, ['DATABASE_URL and DATABASE_URL_FILE are both set'])
   t.notMatch(found.join(), 'hunter2')
@@ -292,7 +292,7 @@ for (const [name, source] of [
   ['JWT_PUBLIC_KEY_FILE', { kind: 'public-key-file', path: '/k/public.pem' }],
   ['JWT_JWKS_URL', { kind: 'jwks-url', url: SOURCES.JWT_JWKS_URL }],
 ] as const) {
-  t.test(`${name} alone is a key`, async (t) => {
+  t.test(`${name} alone is accepted as the key`, async (t) => {
     t.same(good({ [name]: SOURCES[name] }, FILES).keySource, source)
   })
 
@@ -306,7 +306,7 @@ for (const [name, source] of [
   }
 }
 
-t.test('a secret of 31 bytes is too short, one of 32 is not', async (t) => {
+t.test('a secret of 31 bytes is refused, one of 32 is accepted', async (t) => {
   t.match(problems({ JWT_SECRET: 'x'.repeat(31) }), [
     'JWT_SECRET: the secret has 31 bytes; expected at least 32',
   ])
@@ -314,7 +314,7 @@ t.test('a secret of 31 bytes is too short, one of 32 is not', async (t) => {
   t.same(problems({ JWT_SECRET: 'é'.repeat(16) }), [])
 })
 
-t.test('a secret too short is not told', async (t) => {
+t.test('a secret that is too short is not repeated', async (t) => {
   t.notMatch(problems({ JWT_SECRET: 'hunter2' }).join(), 'hunter2')
 })
 
@@ -323,7 +323,7 @@ t.test('line breaks at the end of a secret file are not part of the secret', asy
   t.match(found, ['JWT_SECRET_FILE: /s: the secret has 31 bytes'])
 })
 
-t.test('every line of a secret file that is too short is told with its place', async (t) => {
+t.test('every line of a secret file that is too short is reported with its position', async (t) => {
   const found = problems({ JWT_SECRET_FILE: '/s' }, { '/s': `${SECRET}\nhunter2\n\nhunter3\n` })
   t.match(found, [
     /^JWT_SECRET_FILE: \/s:2: the secret has 7 bytes/,
@@ -332,7 +332,7 @@ t.test('every line of a secret file that is too short is told with its place', a
   t.notMatch(found.join(), 'hunter')
 })
 
-t.test('every key is told of a file in which none can be used', async (t) => {
+t.test('all keys of a file without a usable key are reported', async (t) => {
   const content = JSON.stringify({ keys: [{ kty: 'oct', k: 'aHVudGVyMg' }, { kty: 'XYZ' }] })
   t.match(problems({ JWT_PUBLIC_KEY_FILE: '/k' }, { '/k': content }), [
     /^JWT_PUBLIC_KEY_FILE: \/k: holds no key that can be used/,
@@ -341,7 +341,7 @@ t.test('every key is told of a file in which none can be used', async (t) => {
   ])
 })
 
-t.test('a key file that fits none of JWT_ALGORITHMS is a problem, one that fits is not', async (t) => {
+t.test('a key file that fits none of JWT_ALGORITHMS is refused, one that fits is accepted', async (t) => {
   t.match(problems({ JWT_PUBLIC_KEY_FILE: '/k/public.pem', JWT_ALGORITHMS: 'RS256' }, FILES), [
     /^JWT_PUBLIC_KEY_FILE: .*expected a key that fits the algorithms RS256$/,
   ])
@@ -365,7 +365,7 @@ for (const [what, env, content, told] of [
   ],
   ['JWT_SECRET in quotes', { JWT_SECRET: `"${SECRET}"` }, '', /^JWT_SECRET: the secret is in quotes; /],
 ] as const) {
-  t.test(`${what} is a warning and no problem`, async (t) => {
+  t.test(`${what} is a warning and not a problem`, async (t) => {
     const result = read(env, { '/k': content })
     t.equal(result.ok, true)
     if (result.ok) t.match(result.warnings, [told])
@@ -374,7 +374,7 @@ for (const [what, env, content, told] of [
 }
 
 for (const name of ['JWT_SECRET_FILE', 'JWT_PUBLIC_KEY_FILE']) {
-  t.test(`${name} has to be there`, async (t) => {
+  t.test(`a missing file of ${name} is a problem`, async (t) => {
     t.match(problems({ [name]: '/nowhere' }), [`${name}: /nowhere cannot be read (ENOENT)`])
   })
 }
@@ -388,36 +388,36 @@ for (const [name, algorithms, bad] of [
   ['JWT_JWKS_URL', 'HS512', 'HS512'],
   ['JWT_JWKS_URL', 'none', 'none'],
 ] as const) {
-  t.test(`attack: ${name} never goes with the algorithms ${algorithms}`, async (t) => {
+  t.test(`attack: ${name} with JWT_ALGORITHMS=${algorithms} is refused`, async (t) => {
     const found = problems({ [name]: SOURCES[name], JWT_ALGORITHMS: algorithms }, FILES)
     t.equal(found.length, 1)
     t.match(found[0], `JWT_ALGORITHMS: found "${bad}"; expected`)
   })
 }
 
-t.test('algorithms that fit the key are taken', async (t) => {
+t.test('algorithms that fit the key are accepted', async (t) => {
   t.same(good({ JWT_SECRET: SECRET, JWT_ALGORITHMS: 'HS384, HS512' }).jwtAlgorithms, ['HS384', 'HS512'])
   const settings = good({ JWT_JWKS_URL: SOURCES.JWT_JWKS_URL, JWT_ALGORITHMS: 'ES256,EdDSA' })
   t.same(settings.jwtAlgorithms, ['ES256', 'EdDSA'])
 })
 
-t.test('a bad URL of keys does not make the algorithms of public keys a problem', async (t) => {
+t.test('with a bad JWT_JWKS_URL the algorithms of public keys are no problem of their own', async (t) => {
   const found = problems({ JWT_JWKS_URL: 'nowhere', JWT_ALGORITHMS: 'RS256' })
   t.equal(found.length, 1)
   t.match(found[0], 'JWT_JWKS_URL')
 })
 
-t.test('credentials in the URL of keys are refused and not told', async (t) => {
+t.test('credentials in JWT_JWKS_URL are refused and not repeated', async (t) => {
   const found = problems({ JWT_JWKS_URL: 'https://u:hunter2@issuer.example/keys' })
   t.match(found, [/^JWT_JWKS_URL: .*without user and password/])
   t.notMatch(found.join(), 'hunter2')
 })
 
-t.test('the two cookies have different names', async (t) => {
+t.test('the same name for both cookies is a problem', async (t) => {
   t.match(problems({ ACCESS_COOKIE: 'refresh_token' }), [/both "refresh_token"; expected different names/])
 })
 
-t.test('a certificate needs its key, and both have to be there', async (t) => {
+t.test('a certificate without its key, and files that are missing, are problems', async (t) => {
   const files = { 'c.pem': 'C', 'k.pem': 'K' }
   t.match(problems({ TLS_CERT_FILE: 'c.pem' }, files), ['TLS_KEY_FILE: not set'])
   t.match(problems({ TLS_KEY_FILE: 'k.pem' }, files), ['TLS_CERT_FILE: not set'])
@@ -427,7 +427,7 @@ t.test('a certificate needs its key, and both have to be there', async (t) => {
   t.same(problems({ TLS_CERT_FILE: 'c.pem', TLS_KEY_FILE: 'k.pem' }, files), [])
 })
 
-t.test('what belongs to TLS is checked together', async (t) => {
+t.test('settings that need TLS are checked together', async (t) => {
   const tls = { TLS_CERT_DIR: 'certificates' }
   t.same(problems({ ...tls, HTTP_REDIRECT_PORT: '80', HSTS_MAX_AGE_S: '600' }), [])
   t.match(problems({ HTTP_REDIRECT_PORT: '80' }), [
@@ -442,7 +442,7 @@ t.test('what belongs to TLS is checked together', async (t) => {
   t.equal(good({ TLS_TICKET_SECRET_FILE: 'f' }, { f: `${SECRET}\n` }).tlsTicketSecret, SECRET)
 })
 
-t.test('the PROXY protocol is taken from named peers only', async (t) => {
+t.test('PROXY_PROTOCOL=on without TRUSTED_PROXIES is a problem', async (t) => {
   t.match(problems({ PROXY_PROTOCOL: 'on' }), [/^PROXY_PROTOCOL: .*TRUSTED_PROXIES/])
   t.same(problems({ PROXY_PROTOCOL: 'on', TRUSTED_PROXIES: '10.0.0.0/8' }), [])
 })
@@ -454,13 +454,16 @@ for (const [env, clash] of [
   [{ PORT: '9090', HOST: '10.0.0.1' }, false],
   [{ PORT: '0', ADMIN_PORT: '0' }, false],
 ] as const) {
-  t.test(`${JSON.stringify(env)} ${clash ? 'lets the listeners clash' : 'keeps them apart'}`, async (t) => {
-    t.equal(problems(env).length, clash ? 1 : 0)
-    if (clash) t.match(problems(env), ['ADMIN_PORT: found 9090, which is PORT too'])
-  })
+  t.test(
+    `${JSON.stringify(env)} ${clash ? 'is a conflict of ports' : 'is no conflict of ports'}`,
+    async (t) => {
+      t.equal(problems(env).length, clash ? 1 : 0)
+      if (clash) t.match(problems(env), ['ADMIN_PORT: found 9090, which is PORT too'])
+    },
+  )
 }
 
-t.test('session endpoints need a secret to sign with', async (t) => {
+t.test('SESSION_ENDPOINTS without a signing secret is a problem', async (t) => {
   const env = { SESSION_ENDPOINTS: 'on', JWT_JWKS_URL: SOURCES.JWT_JWKS_URL }
   t.match(problems(env), ['SESSION_ENDPOINTS: found "on", but the gateway holds no signing secret'])
   t.equal(good({ SESSION_ENDPOINTS: 'on', JWT_SECRET: SECRET }).sessionEndpoints, true)
@@ -473,19 +476,19 @@ for (const [name, meant] of [
   ['LOOKUP_TIMEOUT_S', 'LOOKUP_TIMEOUT_MS'],
   ['database_url', 'DATABASE_URL'],
 ] as const) {
-  t.test(`${name} is no error, but a warning that names ${meant}`, async (t) => {
+  t.test(`${name} is a warning that names ${meant}, and not a problem`, async (t) => {
     const result = read({ [name]: 'x' })
     t.match(result, { ok: true, warnings: [`${name}: is not read; did you mean ${meant}?`] })
     t.match(problems({ [name]: 'x', PORT: 'x' }), [/^PORT: /, `${name}: is not read`])
   })
 }
 
-t.test('variables of others are passed over in silence', async (t) => {
+t.test('variables of other programs cause no warning', async (t) => {
   const env = { HOME: '/', HOSTS: 'a', SSL_CERT_FILE: '/a', DATABASE: 'x', API_SERVICE_HOST: '10.0.0.1' }
   t.match(read({ ...env, DATABASE_POOLSIZE: '1', DATABASE_POOL_SIZE: '2' }), { ok: true, warnings: [] })
 })
 
-t.test('files are read from the disk where nothing else is passed in', async (t) => {
+t.test('without a file reader of the caller, files are read from the disk', async (t) => {
   const folder = t.testdir({ secret: SECRET })
   t.equal(readSettings({ JWT_SECRET_FILE: `${folder}/secret` }).ok, true)
   t.equal(readSettings({ JWT_SECRET_FILE: `${folder}/other` }).ok, false)

@@ -5,7 +5,7 @@ import { startOtlpCollector } from '../support/otlp-collector.ts'
 import { plainGateway } from '../support/plain-gateway.ts'
 
 t.test(
-  'spans go to a collector that asks for a certificate, by the variables of OpenTelemetry',
+  'spans go to a collector that requires the client certificate of the variables of OpenTelemetry',
   async (t) => {
     const authority = createAuthority(t, 'the collector’s authority')
     const { cert, key } = authority.issue('127.0.0.1', ['IP:127.0.0.1'])

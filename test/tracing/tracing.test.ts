@@ -8,7 +8,7 @@ import { answerOk, startRecordingUpstream } from '../support/upstream.ts'
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
 const PARENT = '00f067aa0ba902b7'
 
-/** Batches go out at once instead of after five seconds. */
+/** Batches are exported at once instead of after five seconds. */
 const JSON_ENV = { OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_BSP_SCHEDULE_DELAY: '50' }
 
 let collector: OtlpCollector
@@ -32,7 +32,7 @@ t.teardown(async () => {
 })
 t.afterEach(() => stage.upstream.respond(answerOk))
 
-/** The spans of a request with this trace id, once its exchange's own is there. */
+/** The spans with this trace id, once the span of the exchange has arrived. */
 async function spansOf(traceId: string) {
   await collector.span((each) => each.traceId === traceId && each.kind === 2)
   const spans = collector.spans.filter((each) => each.traceId === traceId)
@@ -71,7 +71,7 @@ t.test('an exchange is a span named by its route, with the attributes of the con
 })
 
 t.test(
-  'the look-up and the try are its children, and the try is the parent of what goes upstream',
+  'look-up and attempt are child spans, and the attempt is the parent of what goes upstream',
   async (t) => {
     const { server, lookUp, tries } = await traced('GET /secure', [`Cookie: ${stage.cookie}`])
     t.equal(lookUp?.parentSpanId, server.spanId)
@@ -90,7 +90,7 @@ t.test(
   },
 )
 
-t.test('no span tells who the user is, nor holds the token', async (t) => {
+t.test('no span contains the user or the token', async (t) => {
   const spans = await traced('GET /secure', [`Cookie: ${stage.cookie}`])
   const told = JSON.stringify([spans.server, spans.lookUp, spans.tries])
   for (const secret of ['alice', 'acme', stage.tokenId, stage.cookie.slice(11)]) {
@@ -98,7 +98,7 @@ t.test('no span tells who the user is, nor holds the token', async (t) => {
   }
 })
 
-t.test('a trace that came is continued, its tracestate passes', async (t) => {
+t.test('the trace of a request is continued, and its tracestate passes', async (t) => {
   const { server, tries } = await traced('GET /', [
     `traceparent: 00-${TRACE}-${PARENT}-01`,
     'tracestate: a=1',
@@ -110,19 +110,16 @@ t.test('a trace that came is continued, its tracestate passes', async (t) => {
   t.equal(got?.header('tracestate'), 'a=1')
 })
 
-t.test(
-  'a parent that is not sampled is honoured: no span, and its traceparent passes as it came',
-  async (t) => {
-    const unsampled = `00-${'a'.repeat(32)}-${PARENT}-00`
-    await stage.ask(request('GET /', [`Traceparent: ${unsampled}`]))
-    const got = stage.upstream.requests.at(-1)?.headers.find(([name]) => /traceparent/i.test(name))
-    t.same(got, ['Traceparent', unsampled])
-    await traced('GET /')
-    t.notOk(collector.spans.some(({ traceId }) => traceId === 'a'.repeat(32)))
-  },
-)
+t.test('an unsampled parent makes no span, and its traceparent passes unchanged', async (t) => {
+  const unsampled = `00-${'a'.repeat(32)}-${PARENT}-00`
+  await stage.ask(request('GET /', [`Traceparent: ${unsampled}`]))
+  const got = stage.upstream.requests.at(-1)?.headers.find(([name]) => /traceparent/i.test(name))
+  t.same(got, ['Traceparent', unsampled])
+  await traced('GET /')
+  t.notOk(collector.spans.some(({ traceId }) => traceId === 'a'.repeat(32)))
+})
 
-t.test('a refusal is an answer, not an error; its code is told', async (t) => {
+t.test('the span of a refusal is no error and has the code', async (t) => {
   const { server, tries, lookUp } = await traced('POST /secure')
   t.equal(server.name, 'POST /secure')
   t.equal(server.status, 0)
@@ -131,14 +128,14 @@ t.test('a refusal is an answer, not an error; its code is told', async (t) => {
   t.same(tries, [])
 })
 
-t.test('each try is a span of its own, and each sends its own id upstream', async (t) => {
+t.test('each attempt is a span, and sends its own id upstream', async (t) => {
   const sent: (string | null)[] = []
   stage.upstream.respond((req, socket) => {
     sent.push(req.header('traceparent'))
     if (sent.length === 1) socket.destroy()
     else answerOk(req, socket)
   })
-  // The connections that are kept from before would be tried again without telling the target's failure.
+  // A failure on a kept connection would be retried without being counted as the target's.
   for (const { socket } of stage.upstream.connections) socket.destroy()
   const { server, tries, status, access } = await traced('GET /')
   t.equal(status, 200)
@@ -162,7 +159,7 @@ t.test('each try is a span of its own, and each sends its own id upstream', asyn
   t.equal(server.attributes['gateway.retries'], 1)
 })
 
-t.test('what the upstream did wrong makes the span an error, with the code', async (t) => {
+t.test('a fault of the upstream makes the span an error with the code', async (t) => {
   stage.upstream.respond((_req, socket) => socket.end('nonsense'))
   const { server, tries, status } = await traced('POST /', ['Content-Length: 0'])
   t.equal(status, 502)
@@ -171,7 +168,7 @@ t.test('what the upstream did wrong makes the span an error, with the code', asy
   t.match(tries[0]?.attributes, { 'error.type': 'upstream_invalid' })
 })
 
-t.test('a WebSocket is a span for as long as it is open, of status 101', async (t) => {
+t.test('the span of a WebSocket lasts as long as the connection, with status 101', async (t) => {
   stage.upstream.respond((_req, socket) => {
     socket.end(
       'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
@@ -189,13 +186,13 @@ t.test('a WebSocket is a span for as long as it is open, of status 101', async (
   t.equal(sent, `00-${server.traceId}-${tries[0]?.spanId}-01`)
 })
 
-t.test('a method that the conventions do not know is no span’s name', async (t) => {
+t.test('an unknown method is not used in the name of a span', async (t) => {
   const { server } = await traced('PROPFIND /')
   t.equal(server.name, 'HTTP /')
   t.match(server.attributes, { 'http.request.method': '_OTHER', 'http.request.method_original': 'PROPFIND' })
 })
 
-t.test('exports go where the environment says, with its header fields, and are counted', async (t) => {
+t.test('exports use the endpoint and the headers of the environment, and are counted', async (t) => {
   await traced('GET /')
   const last = collector.exports.at(-1)
   t.equal(last?.path, '/v1/traces')
@@ -205,7 +202,7 @@ t.test('exports go where the environment says, with its header fields, and are c
   t.ok((await counted()) > 0)
 })
 
-/** A gateway, without a database, and a collector of its own that the variable names. */
+/** A gateway without a database, with a collector of its own. */
 async function ownCollector(
   t: Test,
   env: Readonly<Record<string, string>>,
@@ -223,7 +220,7 @@ async function ownCollector(
   }
 }
 
-t.test('spans go out as protobuf where nothing else is asked, to the whole URL that is given', async (t) => {
+t.test('spans are exported as protobuf by default, to exactly the URL of the variable', async (t) => {
   const env = { OTEL_SERVICE_NAME: 'edge', OTEL_BSP_SCHEDULE_DELAY: '50' }
   const { own, ask } = await ownCollector(t, env, (url) => ({
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/otlp/in`,
@@ -241,14 +238,14 @@ t.test('spans go out as protobuf where nothing else is asked, to the whole URL t
   t.equal(own.exports[0]?.headers['content-type'], 'application/x-protobuf')
 })
 
-t.test('what a client sends makes no span large', async (t) => {
+t.test('long values of a client are cut in the span', async (t) => {
   const { server } = await traced(`GET /${'x'.repeat(6000)}`, [`User-Agent: ${'y'.repeat(6000)}`])
   for (const name of ['url.path', 'user_agent.original']) {
     t.equal(String(server.attributes[name]).length, 2048, name)
   }
 })
 
-t.test('spans still waiting at the end go out with the drain', async (t) => {
+t.test('spans that wait at the end are exported in the drain', async (t) => {
   const { own, ask, gateway } = await ownCollector(t, { OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' })
   await ask(request('GET /'))
   t.equal(own.spans.length, 0)
@@ -258,12 +255,12 @@ t.test('spans still waiting at the end go out with the drain', async (t) => {
 })
 
 t.test(
-  'a collector that never answers fails no request, drops past a bound, counts, and does not hold up the end',
+  'a collector that never answers fails no request, delays no end, and drops spans above a limit',
   async (t) => {
     const bounds = { OTEL_BSP_MAX_QUEUE_SIZE: '64', OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '16' }
     const { own, ask, gateway, counted } = await ownCollector(t, { ...JSON_ENV, ...bounds })
     own.behave('hang')
-    // Two spans each.
+    // Each request has two spans.
     const { responses } = await ask(Buffer.concat(Array.from({ length: 100 }, () => request('GET /'))), 100)
     t.equal(responses.filter(({ status }) => status === 200).length, 100)
     t.equal(await counted('dropped'), 200 - 64)
@@ -274,7 +271,7 @@ t.test(
   },
 )
 
-t.test('a collector that is down, and back again, is told once each, and spans are counted', async (t) => {
+t.test('a collector that goes down and returns is logged once each, and spans are counted', async (t) => {
   const { own, ask, gateway, counted } = await ownCollector(t, JSON_ENV)
   own.behave('refuse')
   await ask(request('GET /'))
@@ -288,7 +285,7 @@ t.test('a collector that is down, and back again, is told once each, and spans a
   t.equal(gateway.lines.filter(({ msg }) => msg === 'traces cannot be exported').length, 1)
 })
 
-/** Has each module's name told on stderr. */
+/** Makes Node print the name of each loaded module on stderr. */
 const TELLS_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from 'node:module'
   registerHooks({ resolve(name, at, next) {
@@ -296,7 +293,7 @@ const TELLS_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
     return next(name, at)
   } })`)}`
 
-t.test('nothing is exported, counted or loaded for it where OTEL_SDK_DISABLED says so', async (t) => {
+t.test('with OTEL_SDK_DISABLED=true nothing is exported, counted or loaded', async (t) => {
   const env = { ...JSON_ENV, OTEL_SDK_DISABLED: 'true', NODE_OPTIONS: TELLS_MODULES }
   const { own, upstream, ask, gateway } = await ownCollector(t, env)
   const came = `00-${TRACE}-${PARENT}-01`
@@ -311,7 +308,7 @@ t.test('nothing is exported, counted or loaded for it where OTEL_SDK_DISABLED sa
   t.notMatch(gateway.output(), '@opentelemetry/sdk-trace')
 })
 
-t.test('the packages for it are loaded only where a collector is named', async (t) => {
+t.test('the packages of OpenTelemetry are loaded only if a collector is set', async (t) => {
   const loads = async (env: Readonly<Record<string, string>>) => {
     const targets = ['http://127.0.0.1:1']
     const gateway = await plainGateway(t, { targets, env: { ...env, NODE_OPTIONS: TELLS_MODULES } })

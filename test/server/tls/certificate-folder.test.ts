@@ -24,9 +24,9 @@ const other = authority.issue('other', ['DNS:other.example.com'])
 interface Opened {
   readonly store: CertificateStore
   readonly lines: string[]
-  /** Which certificate a host gets. */
+  /** The name of the certificate that a host gets. */
   serves(host: string): string
-  /** What the watch sees at its next look. */
+  /** Lets the watch look at the folder once more. */
   look(): Promise<void>
   changes: number
   now: number
@@ -62,7 +62,7 @@ function open(folder: string | null, pair: { certFile: string; keyFile: string }
 
 type Made = Readonly<Record<'certFile' | 'keyFile', string>>
 
-/** Puts a pair under this name, as `NAME.crt` and `NAME.key`. */
+/** Writes a pair as `NAME.crt` and `NAME.key`. */
 function put(folder: string, name: string, made: Made): void {
   copyFileSync(made.keyFile, join(folder, `${name}.key`))
   copyFileSync(made.certFile, join(folder, `${name}.crt`))
@@ -92,13 +92,13 @@ t.test('a host gets the certificate with its exact name, then a wildcard, then t
   }
 })
 
-t.test('the fallback is that of TLS_CERT_FILE, else the default, else the first by name', async (t) => {
+t.test('the fallback is TLS_CERT_FILE, else the pair "default", else the first by name', async (t) => {
   t.same(open(folderOf(t, { a, default: other }), b).store.fallback.names, ['b.example.com'])
   t.same(open(folderOf(t, { a, default: other })).store.fallback.names, ['other.example.com'])
   t.same(open(folderOf(t, { m: b, k: wild })).store.fallback.names, ['*.example.com'])
 })
 
-t.test('every usual way of keeping pairs is read', async (t) => {
+t.test('all usual file names of pairs are read', async (t) => {
   const folder = t.testdir({
     'both.pem': Buffer.concat([readFileSync(a.keyFile), readFileSync(a.certFile)]).toString(),
     'apart.pem': readFileSync(b.certFile),
@@ -122,7 +122,7 @@ t.test('every usual way of keeping pairs is read', async (t) => {
   )
 })
 
-t.test('a start names everything that is wrong', async (t) => {
+t.test('the start fails with all problems of the folder', async (t) => {
   const folder = folderOf(t, { a, b })
   copyFileSync(a.keyFile, join(folder, 'b.key'))
   rmSync(join(folder, 'a.key'))
@@ -136,7 +136,7 @@ t.test('a start names everything that is wrong', async (t) => {
   t.throws(() => open(join(folder, 'none')), CertificateError)
 })
 
-t.test('a replaced pair, an added and a removed one are noticed', async (t) => {
+t.test('replaced, added and removed pairs take effect', async (t) => {
   const folder = folderOf(t, { a, default: other })
   const opened = open(folder)
   await opened.look()
@@ -156,7 +156,7 @@ t.test('a replaced pair, an added and a removed one are noticed', async (t) => {
   t.equal(opened.changes, 3)
 })
 
-t.test('a link that points elsewhere is a replaced pair, as Kubernetes does it', async (t) => {
+t.test('a symlink that points elsewhere, as Kubernetes swaps them, is a replaced pair', async (t) => {
   const folder = t.testdir()
   for (const [name, made] of [
     ['..1', a],
@@ -184,35 +184,32 @@ for (const [what, spoil] of [
   ],
   ['a missing key', (folder: string) => rmSync(join(folder, 'a.key'))],
 ] as const) {
-  t.test(
-    `${what} is told of once, leaves the old pair in force, and does not touch the others`,
-    async (t) => {
-      const folder = folderOf(t, { a, default: other })
-      const opened = open(folder)
-      opened.lines.length = 0
-      spoil(folder)
-      put(folder, 'wild', wild)
-      await opened.look()
-      t.same(
-        opened.lines.filter((line) => line.startsWith('error')),
-        [],
-        'a swap of two files may be half done',
-      )
-      for (let n = 0; n < 3; n++) await opened.look()
-      t.match(
-        opened.lines.filter((line) => line.startsWith('error')),
-        [/^error: the new certificate is not usable; the old one stays in force: .*a\.(crt|key)/],
-      )
-      t.equal(opened.serves('a.example.com'), 'a.example.com')
-      t.equal(opened.serves('c.example.com'), '*.example.com')
-      put(folder, 'a', b)
-      await opened.look()
-      t.equal(opened.serves('b.example.com'), 'b.example.com', 'a good one comes into force')
-    },
-  )
+  t.test(`${what} is logged once, keeps the old pair in force, and affects no other pair`, async (t) => {
+    const folder = folderOf(t, { a, default: other })
+    const opened = open(folder)
+    opened.lines.length = 0
+    spoil(folder)
+    put(folder, 'wild', wild)
+    await opened.look()
+    t.same(
+      opened.lines.filter((line) => line.startsWith('error')),
+      [],
+      'a swap of two files may be half done',
+    )
+    for (let n = 0; n < 3; n++) await opened.look()
+    t.match(
+      opened.lines.filter((line) => line.startsWith('error')),
+      [/^error: the new certificate is not usable; the old one stays in force: .*a\.(crt|key)/],
+    )
+    t.equal(opened.serves('a.example.com'), 'a.example.com')
+    t.equal(opened.serves('c.example.com'), '*.example.com')
+    put(folder, 'a', b)
+    await opened.look()
+    t.equal(opened.serves('b.example.com'), 'b.example.com', 'a good one comes into force')
+  })
 }
 
-t.test('a certificate that has ended, or has not begun, takes no better one’s place', async (t) => {
+t.test('an expired certificate, or one that is not valid yet, does not replace a valid one', async (t) => {
   const folder = folderOf(t, { a })
   const opened = open(folder)
   opened.now -= 30 * DAY_MS
@@ -226,7 +223,7 @@ t.test('a certificate that has ended, or has not begun, takes no better one’s 
   t.equal(opened.serves('b.example.com'), 'b.example.com', 'it comes into force when it begins')
 })
 
-t.test('a certificate that ends soon is warned of once a day', async (t) => {
+t.test('a certificate that expires soon is logged once a day', async (t) => {
   const opened = open(folderOf(t, { a }))
   const warnings = () => opened.lines.filter((line) => line.startsWith('warn')).length
   t.equal(warnings(), 1)
@@ -237,7 +234,7 @@ t.test('a certificate that ends soon is warned of once a day', async (t) => {
   t.equal(warnings(), 2)
 })
 
-t.test('a folder that cannot be read changes nothing', async (t) => {
+t.test('a folder that becomes unreadable leaves all pairs in force', async (t) => {
   const folder = folderOf(t, { a, default: other })
   const opened = open(folder)
   renameSync(folder, `${folder}-away`)

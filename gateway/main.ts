@@ -9,10 +9,10 @@ import { SettingsError, UsageError } from './cli/usage.ts'
 import { didYouMean } from './core/message-text.ts'
 
 /** @returns the exit code: 0 done, 1 not done or the answer is no, 2 wrong usage or settings */
-type Run = (args: Arguments, environment: Environment) => Promise<number>
+type CommandFunction = (args: Arguments, environment: Environment) => Promise<number>
 
 /** Each is loaded only when it is run, so that help does not wait for the whole gateway to load. */
-const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
+const COMMAND_FUNCTIONS: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   serve: async () => {
     const signals = watchSignals(
       (name, listener) => process.on(name, listener),
@@ -20,15 +20,15 @@ const RUNS: Readonly<Record<string, () => Promise<Run>>> = {
     )
     const { serve } = await import('./cli/serve.ts')
     return (_args, environment) =>
-      serve({ ...environment, stdout: process.stdout, version: version(), signals })
+      serve({ ...environment, stdout: process.stdout, version: packageVersion(), signals })
   },
-  check: async () => (await import('./cli/check.ts')).check,
-  explain: async () => (await import('./cli/explain.ts')).explain,
-  'token issue': async () => (await import('./cli/token.ts')).issue,
-  'token revoke': async () => (await import('./cli/token.ts')).revoke,
-  'token list': async () => (await import('./cli/token.ts')).list,
-  schema: async () => (await import('./cli/schema.ts')).schema,
-  help: async () => help,
+  check: async () => (await import('./cli/check.ts')).checkRoutingFile,
+  explain: async () => (await import('./cli/explain.ts')).explainRequest,
+  'token issue': async () => (await import('./cli/token.ts')).issueToken,
+  'token revoke': async () => (await import('./cli/token.ts')).revokeTokens,
+  'token list': async () => (await import('./cli/token.ts')).listTokens,
+  schema: async () => (await import('./cli/schema.ts')).printSchema,
+  help: async () => printHelp,
 }
 
 /** Variables that libpq and postgres.js read (PGHOST, PGOPTIONS, PGTARGETSESSIONATTRS). They are removed: DATABASE_URL alone decides. */
@@ -46,7 +46,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const [first = 'serve', ...rest] = argv
   if (first === '--help' || first === '-h') return printText(formatOverview)
   if (first === '--version' || first === '-v') {
-    process.stdout.write(`${version()}\n`)
+    process.stdout.write(`${packageVersion()}\n`)
     return 0
   }
   const isGroup = COMMANDS.some(({ name }) => name.startsWith(`${first} `))
@@ -57,7 +57,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const args = readArguments(command, rest)
     if (args.has('help')) return printText((paint) => formatHelp(command, paint))
-    const run = await RUNS[command.name]!()
+    const run = await COMMAND_FUNCTIONS[command.name]!()
     if (command.name !== 'serve') ignoreClosedPipes()
     return await run(args, environment)
   } catch (error) {
@@ -66,7 +66,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function help({ positionals }: Arguments): Promise<number> {
+async function printHelp({ positionals }: Arguments): Promise<number> {
   return positionals.length === 0 ? printText(formatOverview) : printHelpOn(positionals)
 }
 
@@ -92,7 +92,7 @@ function unknownCommandError(name: string): UsageError {
   return new UsageError(`unknown command ${shown}${didYouMean(name, names) || expected}`)
 }
 
-function version(): string {
+function packageVersion(): string {
   return (createRequire(import.meta.url)('../package.json') as { version: string }).version
 }
 

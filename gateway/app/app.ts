@@ -60,10 +60,10 @@ export interface App {
   /** What the admin listener shows of this process. */
   readonly reporter: Reporter
   /** Drains, then closes everything. */
-  leave(): Promise<void>
+  shutDown(): Promise<void>
 }
 
-/** Puts the parts together. @throws KeyError where a key file is not usable */
+/** Creates all parts and connects them. @throws KeyError where a key file is not usable */
 export async function createApp(parts: AppParts): Promise<App> {
   const { settings, log } = parts
   const scheduler = systemScheduler
@@ -192,7 +192,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     listen: listeners.listen,
     expose: reports.expose,
     reporter: reports.reporter,
-    async leave() {
+    async shutDown() {
       await drain.start()
       listeners.stop()
       await Promise.all([

@@ -40,7 +40,7 @@ export function readArguments(command: Command, args: readonly string[]): Argume
   const extra = positionals[positional === undefined ? 0 : 1]
   if (extra !== undefined && positional?.manyWords !== true) {
     const expected = positional === undefined ? 'nothing but options' : `one ${positional.name}`
-    throw new UsageError(`found ${quoted(extra)}; expected ${expected}`, command)
+    throw new UsageError(`found ${quoteStart(extra)}; expected ${expected}`, command)
   }
   return {
     positionals,
@@ -90,6 +90,6 @@ function readValue(
 }
 
 /** At most 20 characters of what was typed: it may be a token in the wrong place. */
-function quoted(text: string): string {
+function quoteStart(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 20)}…` : text)
 }

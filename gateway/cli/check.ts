@@ -6,7 +6,10 @@ import type { Environment } from './environment.ts'
 import { paintFor } from './terminal.ts'
 
 /** `check [FILE]`: one line for each problem of a routing file; `-` is standard input. @returns the exit code */
-export async function check({ positionals }: Arguments, environment: Environment): Promise<number> {
+export async function checkRoutingFile(
+  { positionals }: Arguments,
+  environment: Environment,
+): Promise<number> {
   const { env, stdout, stderr } = environment
   const shown = positionals[0] ?? (env.UPSTREAMS_FILE || VARIABLES.upstreamsFile.byDefault)
   const loaded = await loadFile(shown, environment)

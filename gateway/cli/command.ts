@@ -1,12 +1,12 @@
-/** What the command line knows of a command without loading it: for help and for reading arguments. */
+/** Describes a command for its help and for reading its arguments, without loading its code. */
 export interface Command {
   /** As it is typed, such as `token issue`. */
   readonly name: string
-  /** Behind the name, as the usage line shows it. */
+  /** What follows the name in the usage line. */
   readonly usage: string
   /** One line. */
   readonly summary: string
-  /** What somebody who uses it for the first time has to know; lines of at most 78 characters. */
+  /** What a first-time user has to know, in lines of at most 78 characters. */
   readonly about: string
   readonly options: readonly Option[]
   /** The argument that is not an option; absent where the command takes none. */
@@ -16,7 +16,7 @@ export interface Command {
     readonly manyWords?: boolean
   }
   readonly examples: readonly Example[]
-  /** By code. */
+  /** Meanings by exit code. */
   readonly exits: Readonly<Record<number, string>>
 }
 

@@ -1,4 +1,4 @@
-/** What a command gets from the process; only main.ts knows the process itself. */
+/** What a command gets from the process; only main.ts uses the process itself. */
 export interface Environment {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The working folder. */

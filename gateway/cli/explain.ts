@@ -27,18 +27,18 @@ const HANDSHAKE = [
 ]
 
 /** `explain … URL`. @returns 0 if it would forward, else 1 */
-export async function explain(args: Arguments, environment: Environment): Promise<number> {
+export async function explainRequest(args: Arguments, environment: Environment): Promise<number> {
   const [url] = args.positionals
   if (url === undefined)
     throw new UsageError('URL is missing; expected one such as http://localhost:8080/api')
   const { scheme, host, target, isHandshake } = parseUrl(url)
   const method = parseMethod(args.text('method') ?? 'GET')
-  const given = args.texts('header').flatMap(parseHeader)
+  const headersGiven = args.texts('header').flatMap(parseHeader)
   const settings = loadSettings(environment)
   const cookie = await readCookie(args, settings.accessCookie, environment)
   const headers = [
     ...(isHandshake ? HANDSHAKE : []),
-    ...given,
+    ...headersGiven,
     ...(cookie === null ? [] : ['Cookie', cookie]),
   ]
   const loaded = await loadRouting(settings, environment)
@@ -90,7 +90,7 @@ type Loaded =
   | { readonly ok: true; readonly config: RoutingConfig }
   | { readonly ok: false; readonly problems: readonly string[] }
 
-/** Outside production, the example stands in for a file that is not there, as for `serve`. */
+/** Outside production the example is used if the file does not exist, as in `serve`. */
 async function loadRouting(settings: Settings, { cwd }: Environment): Promise<Loaded> {
   const loaded = await loadRoutingFile({
     path: resolve(cwd, settings.upstreamsFile),
@@ -103,7 +103,7 @@ async function loadRouting(settings: Settings, { cwd }: Environment): Promise<Lo
 
 type RequestUrl = Pick<ExplainedRequest, 'scheme' | 'host' | 'target'> & { readonly isHandshake: boolean }
 
-/** `URL` is not used: it would remove the dot segments and escapes that are to be explained. */
+/** `URL` is not used, since it would remove the dot segments and escapes that the command has to explain. */
 function parseUrl(text: string): RequestUrl {
   if (text.startsWith('/')) return { scheme: 'http', host: 'localhost', target: text, isHandshake: false }
   const parts = /^(https?|wss?):\/\/([^/?#]+)([/?#].*)?$/is.exec(text)
@@ -141,7 +141,7 @@ function parseHeader(line: string): [string, string] {
   return [name, checkHeaderValue(name, parts[2]!.trim())]
 }
 
-/** The value is not repeated: it may be a secret. */
+/** The error does not repeat the value, which may be a secret. */
 function checkHeaderValue(name: string, value: string): string {
   try {
     validateHeaderValue(name, value)

@@ -54,7 +54,7 @@ async function runGateway(environment: ServeEnvironment, resources: Resources): 
   const lines = createLineWriter({
     stdout: environment.stdout,
     scheduler: systemScheduler,
-    onResume: (dropped) => log.warn({ dropped }, 'log lines were dropped because nobody read stdout'),
+    onResume: (dropped) => log.warn({ dropped }, 'log lines were dropped because stdout was not read'),
   })
   const log = createLogger(settings.logLevel, lines)
   if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
@@ -86,8 +86,8 @@ function routingFile(
 }
 
 /**
- * Reads the routing file. A worker that replaces a dead one gets what the other workers serve where the file on the disk
- * is not good.
+ * Reads the routing file. If the file on disk is unusable, a worker that replaces a dead one gets the routing of the
+ * other workers.
  *
  * @throws StartError
  */
@@ -108,7 +108,7 @@ async function readRouting(path: string, log: Logger): Promise<FirstReading> {
 async function provideMissing(settings: Settings, cwd: string, resources: Resources) {
   const { databaseUrl, keySource } = settings
   if (databaseUrl !== null && keySource !== null) return { databaseUrl, keySource, notices: [] }
-  // Only outside production: the settings are refused there where one of the two is missing.
+  // This is outside production, since in production the settings require both.
   const { provision } = await import('../dev/provision.ts')
   const provisions = await provision(settings, cwd)
   resources.postgres = provisions.postgres
@@ -126,7 +126,7 @@ async function startEcho(): Promise<EchoUpstream> {
   }
 }
 
-/** Why the gateway cannot start, where settings or surroundings are the cause; null where the cause is a defect. */
+/** Why the gateway cannot start; null where neither the settings nor the machine but a defect is the cause. */
 function reasonsForFailedStart(error: unknown): readonly string[] | null {
   if (error instanceof UnusableError) return error.reasons
   if (!(error instanceof Error)) return null

@@ -24,7 +24,7 @@ export class StartError extends UnusableError {
   override readonly name = 'StartError'
 }
 
-const NOWHERE: Ports = { port: 0, redirectPort: null }
+const NO_PORTS: Ports = { port: 0, redirectPort: null }
 
 /** How long the start waits for the database before it listens without it. */
 const FIRST_PROBE_MS = 3000
@@ -82,7 +82,7 @@ export async function serveAlone(
   await listenAndAnnounce(start, environment, { ports, operations, embedded })
   await signals.first
   log.info('shutting down')
-  const code = await Promise.race([app.leave().then(() => 0), signals.second.then(() => 1)])
+  const code = await Promise.race([app.shutDown().then(() => 0), signals.second.then(() => 1)])
   storeLog.close()
   return code
 }
@@ -92,11 +92,11 @@ export async function serveAsWorker(start: Start, environment: ServeEnvironment)
   const app = await createAppFor(start, environment, reportTokenStoreEvent)
   start.signals.onHangUp(() => void app.routing.reload())
   await awaitFirstProbe(app)
-  const left = Promise.withResolvers<void>()
-  servePrimary(app.reporter, left.resolve)
+  const stopRequested = Promise.withResolvers<void>()
+  servePrimary(app.reporter, stopRequested.resolve)
   reportListening(await app.listen())
-  await left.promise
-  await app.leave()
+  await stopRequested.promise
+  await app.shutDown()
   return 0
 }
 
@@ -123,8 +123,8 @@ export async function serveWithWorkers(
     scheduler: systemScheduler,
     wallClock: Date.now,
   })
-  const ports = await Promise.race([workers.listening, signals.second.then(() => NOWHERE)])
-  // Not before: SIGHUP ends a worker that is still starting.
+  const ports = await Promise.race([workers.listening, signals.second.then(() => NO_PORTS)])
+  // Only now, since SIGHUP would end a worker that is still starting.
   signals.onHangUp(() => workers.signal('SIGHUP'))
   await listenAndAnnounce(start, environment, { ports, operations, embedded })
   await signals.first
@@ -169,8 +169,8 @@ async function listenAndAnnounce(
 }
 
 /**
- * A table that does not fit ends the start. A database that cannot be reached does not, nor a table or a grant that is
- * not there yet: they may come without a restart.
+ * A table that does not fit the settings ends the start. An unreachable database, or a missing table or grant, does
+ * not, since they may appear without a restart.
  */
 async function awaitFirstProbe(app: App): Promise<void> {
   let timer: NodeJS.Timeout | undefined

@@ -1,6 +1,6 @@
 import type { Environment, Output } from './environment.ts'
 
-/** Adds weight and colour to text, where the output is a terminal that shows them. */
+/** Adds bold and colour to text if the output is a terminal that shows them. */
 export interface Paint {
   bold(text: string): string
   dim(text: string): string
@@ -12,6 +12,6 @@ export interface Paint {
 /** No escape sequences into pipes and files, nor where NO_COLOR (no-color.org) is set, or the terminal is dumb. */
 export function paintFor(output: Output, env: Environment['env']): Paint {
   const shows = output.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
-  const by = (code: number) => (text: string) => (shows ? `\x1b[${code}m${text}\x1b[0m` : text)
-  return { bold: by(1), dim: by(2), good: by(32), bad: by(31), warning: by(33) }
+  const paint = (code: number) => (text: string) => (shows ? `\x1b[${code}m${text}\x1b[0m` : text)
+  return { bold: paint(1), dim: paint(2), good: paint(32), bad: paint(31), warning: paint(33) }
 }

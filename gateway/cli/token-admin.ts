@@ -22,7 +22,7 @@ import { type Cell, DatabaseError, type Query } from '../database/database.ts'
 import { parseDatabaseUrl } from '../database/url.ts'
 import type { Settings } from '../settings/values.ts'
 
-/** Issues, revokes and lists tokens by hand, for first tries and emergencies; usually the backends do. */
+/** Issues, revokes and lists tokens by hand, for a first try and for emergencies. In operation the backends do this. */
 export interface TokenAdmin {
   /**
    * Signs tokens of one session and writes their rows, all or none.
@@ -47,7 +47,7 @@ export interface IssuedToken {
 export interface NewToken {
   readonly userId: string
   readonly mandateId: string | null
-  /** A new session where null. */
+  /** Null for a new session. */
   readonly sessionId: string | null
   readonly ttlS: number
 }
@@ -70,7 +70,7 @@ export interface ListedToken {
   readonly userId: string
   readonly sessionId: string
   readonly mandateId: string | null
-  /** As the column has it. */
+  /** The value of the column. */
   readonly status: string | null
   /** True where it is the status that admits. */
   readonly active: boolean
@@ -86,7 +86,7 @@ export interface TokenAdminParts {
   readonly keySource: KeySource
 }
 
-/** A person waits for the command: long enough for a slow link, short enough to notice that something is wrong. */
+/** Long enough for a slow network, and short enough for a person who waits for the command. */
 const TIMEOUT_MS = 10_000
 
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
@@ -98,12 +98,12 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
   })
 
   /**
-   * Of several hosts only the primary can be written to, and only it is sure of what it reads. Tried again only as long
-   * as nothing can have been written.
+   * Of several hosts only the primary can be written to, and only its rows are sure to be current. The task is retried
+   * only while nothing can have been written.
    */
   async function atPrimary<T>(task: (mapped: MappedTable, query: Query) => Promise<T>): Promise<T> {
     let begun = false
-    const once = (mapped: MappedTable, leftMs: number) =>
+    const tryOnce = (mapped: MappedTable, leftMs: number) =>
       database.transaction(async (query) => {
         await query(tableCheckStatement(mapped))
         begun = true
@@ -111,7 +111,7 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
       }, leftMs)
     for (let left = parseDatabaseUrl(databaseUrl).hosts.length * 2; ; left--) {
       try {
-        return await tokens.withMapped(TIMEOUT_MS, once)
+        return await tokens.withMapped(TIMEOUT_MS, tryOnce)
       } catch (error) {
         if (begun || left <= 1 || !(error instanceof DatabaseError && error.stale)) throw error
       }
@@ -145,17 +145,17 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
           text: revokeText(mapped, mapped[by]),
           parameters: [canonicalValue(mapped[by].type, by === 'id' ? value.trim() : value)],
         }
-        const once = async () => Number((await query(statement))[0]?.[0])
-        // An update that waits for a refresh of the same session does not see the tokens which that one makes.
-        let revoked = await once()
-        for (let more = await once(); more > 0; more = await once()) revoked += more
+        const revokeOnce = async () => Number((await query(statement))[0]?.[0])
+        // An update that waits for a refresh of the same session does not see the tokens that the refresh inserts.
+        let revoked = await revokeOnce()
+        for (let more = await revokeOnce(); more > 0; more = await revokeOnce()) revoked += more
         return revoked
       }),
     list: (which) =>
       atPrimary(async (mapped, query) => {
-        const given = (['userId', 'sessionId'] as const).filter((key) => which[key] !== null)
-        const text = listText(mapped, given, which)
-        const parameters = given.map((key) => canonicalValue(mapped[key].type, which[key]!))
+        const filters = (['userId', 'sessionId'] as const).filter((key) => which[key] !== null)
+        const text = listText(mapped, filters, which)
+        const parameters = filters.map((key) => canonicalValue(mapped[key].type, which[key]!))
         return (await query({ text, parameters })).map((cells) => toListedToken(cells, mapped))
       }),
     close: () => database.close(),
@@ -177,14 +177,14 @@ function revokeText(mapped: MappedTable, by: MappedColumn): string {
 
 function listText(
   mapped: MappedTable,
-  given: readonly ('userId' | 'sessionId')[],
+  filters: readonly ('userId' | 'sessionId')[],
   { activeOnly, limit }: Listing,
 ): string {
   const { id, expiresAt } = mapped
   const { epoch, expired } = expirySql(expiresAt.sql, expiresAt.type)
   const active = `${isActiveSql(mapped)} and (${expired}) is not true`
   const where = [
-    ...given.map((key, i) => equalsParameterSql(mapped[key], i + 1)),
+    ...filters.map((key, i) => equalsParameterSql(mapped[key], i + 1)),
     ...(activeOnly ? [active] : []),
   ]
   return `select ${rowColumnsSql(mapped)}, (${expired}) is true, ${epoch} from ${mapped.name}
@@ -205,7 +205,7 @@ async function openSigner(settings: Settings, keySource: KeySource): Promise<Tok
 
 function toListedToken(cells: readonly Cell[], { statuses }: MappedTable): ListedToken {
   const [id, userId, sessionId, mandateId, status, expired, epoch] = cells
-  // `infinity` and what else no date can be is shown as the column has it.
+  // `infinity`, and what no date can represent, is shown as in the column.
   const isDate = typeof epoch === 'number' && Math.abs(epoch * 1000) <= MAX_DATE_MS
   return {
     id: String(id),

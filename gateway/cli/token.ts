@@ -14,7 +14,7 @@ const DEFAULT_LIMIT = 1000
 const MAX_LIMIT = 1_000_000
 
 /** `token issue`: the JWT alone on stdout, with `--refresh` the refresh token on a second line. */
-export function issue(args: Arguments, environment: Environment): Promise<number> {
+export function issueToken(args: Arguments, environment: Environment): Promise<number> {
   const userId = args.text('user')
   if (userId === null) throw new UsageError('--user is missing; expected the id of the user')
   const token = {
@@ -31,7 +31,7 @@ export function issue(args: Arguments, environment: Environment): Promise<number
 }
 
 /** `token revoke`. @returns 1 where nothing was active */
-export function revoke(args: Arguments, environment: Environment): Promise<number> {
+export function revokeTokens(args: Arguments, environment: Environment): Promise<number> {
   const names = { id: 'id', session: 'sessionId', user: 'userId' } as const
   const given = Object.entries(names).flatMap(([option, by]): Selection[] => {
     const value = args.text(option)
@@ -50,7 +50,7 @@ export function revoke(args: Arguments, environment: Environment): Promise<numbe
 }
 
 /** `token list`: a table, or JSON. */
-export function list(args: Arguments, environment: Environment): Promise<number> {
+export function listTokens(args: Arguments, environment: Environment): Promise<number> {
   const limit = parseLimit(args.text('limit'))
   const which = {
     userId: args.text('user'),
@@ -64,7 +64,7 @@ export function list(args: Arguments, environment: Environment): Promise<number>
     const found = await admin.list(which)
     const rows = found.slice(0, limit)
     if (args.has('json')) stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
-    else if (rows.length > 0) stdout.write(table(rows, paintFor(stdout, env)))
+    else if (rows.length > 0) stdout.write(formatTable(rows, paintFor(stdout, env)))
     if (rows.length === 0) stderr.write('poweron-gateway: no token was found\n')
     if (found.length > limit)
       stderr.write(`poweron-gateway: only the first ${limit} tokens are shown; --limit N shows more\n`)
@@ -86,7 +86,7 @@ async function withAdmin(
   })
 }
 
-/** A JWT that is given for its id would find nothing, so the error names the id in it. */
+/** A JWT in place of its id would match no row, so the error names the id in it. */
 function refuseJwt(value: string): void {
   if (!/^eyJ[\w-]+\.[\w-]+\./.test(value)) return
   let id: unknown = null
@@ -121,7 +121,7 @@ function parseLimit(text: string | null): number {
 
 const COLUMNS = ['id', 'userId', 'mandateId', 'sessionId', 'status', 'expiresAt'] as const
 
-function table(rows: readonly ListedToken[], paint: Paint): string {
+function formatTable(rows: readonly ListedToken[], paint: Paint): string {
   const head = COLUMNS.map((name) => name as string)
   const body = rows.map((row) => COLUMNS.map((name) => cellOf(row, name)))
   const widths = COLUMNS.map((_, i) =>
@@ -139,7 +139,7 @@ function table(rows: readonly ListedToken[], paint: Paint): string {
   return `${[paint.bold(aligned(head)), ...lines].join('\n')}\n`
 }
 
-/** On one line, whatever the row holds. */
+/** Keeps a row on one line, whatever it contains. */
 function cellOf(row: ListedToken, name: (typeof COLUMNS)[number]): string {
   if (name === 'status' && row.active && row.expired) return `${escapeInvisible(String(row.status))}, expired`
   return escapeInvisible(row[name] ?? '-')

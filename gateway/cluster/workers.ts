@@ -10,7 +10,7 @@ import { watchHandovers } from './handovers.ts'
 import { createReportRequests } from './report-requests.ts'
 import type { DrainRequest, ReportResponse, Routing, WorkerMessage } from './worker-messages.ts'
 
-/** A worker cannot start because of settings or surroundings. */
+/** A worker cannot start because of the settings or the machine. */
 export class WorkerStartError extends UnusableError {
   override readonly name = 'WorkerStartError'
 }

@@ -90,7 +90,7 @@ function renderSection({ title, schema }: Section): string {
   const rows = Object.entries(schema.properties ?? {}).map(([key, field]) => [
     codeSpan(key),
     required.has(key) ? '**required**' : defaultOf(field),
-    acceptsOf(field),
+    describeAccepted(field),
     meaningOf(descriptionOf(field)),
   ])
   const about = schema.description === undefined || title === 'The file' ? '' : `${schema.description}\n\n`
@@ -113,7 +113,7 @@ function defaultOf(field: Field): string {
   return typeof field.default === 'object' ? 'those below' : codeSpan(String(field.default))
 }
 
-function acceptsOf(field: Field): string {
+function describeAccepted(field: Field): string {
   if (typeof field !== 'object') return ''
   const [example] = field.examples ?? []
   const shown =

@@ -18,7 +18,7 @@ function section({ title, about, variables }: Group<Variables>): string {
   const rows = Object.values<Variable<unknown>>(variables).map((variable) => [
     namesOf(variable),
     defaultOf(variable),
-    acceptsOf(variable),
+    describeAccepted(variable),
     variable.description,
   ])
   return `### ${title}\n\n${about}\n\n${markdownTable(['variable', 'default', 'accepts', 'meaning'], rows)}`
@@ -35,7 +35,7 @@ function defaultOf({ byDefault, defaultShown, unit }: Variable<unknown>): string
   return `${codeSpan(String(byDefault))}${unit === undefined ? '' : ` ${unit}`}`
 }
 
-function acceptsOf({ accepts, unit, example }: Variable<unknown>): string {
+function describeAccepted({ accepts, unit, example }: Variable<unknown>): string {
   const measured = unit === undefined ? accepts : `${accepts}, in ${unit}`
   const isNamed = example === undefined || accepts.includes(codeSpan(example))
   return isNamed ? measured : `${measured}; such as ${codeSpan(example)}`

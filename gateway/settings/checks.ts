@@ -2,73 +2,75 @@ import { checkKeys } from './key-checks.ts'
 import type { Reader } from './reader.ts'
 import type { Settings } from './values.ts'
 
-/** Checks what only several variables together show. */
+/** Checks variables that depend on each other. */
 export function checkCombinations(settings: Settings, reader: Reader): void {
-  const { problem, given } = reader
+  const { addProblem, rawValue } = reader
   if (settings.production) {
-    if (given('DATABASE_URL') === null && given('DATABASE_URL_FILE') === null) {
-      problem(
+    if (rawValue('DATABASE_URL') === null && rawValue('DATABASE_URL_FILE') === null) {
+      addProblem(
         'DATABASE_URL: not set; expected postgres://… (the embedded database is not for NODE_ENV=production)',
       )
     }
     if (settings.keySource === null) {
-      problem(
+      addProblem(
         'JWT_SECRET, JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE, JWT_JWKS_URL: none is set; expected exactly one (a key is not generated with NODE_ENV=production)',
       )
     }
   }
   checkKeys(settings, reader)
   if (settings.accessCookie === settings.refreshCookie) {
-    problem(`ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`)
-  }
-  if (settings.proxyProtocol && settings.trustedProxies.length === 0) {
-    problem(
-      'PROXY_PROTOCOL: found "on", but nobody may send its header; expected the balancers\' addresses in TRUSTED_PROXIES',
+    addProblem(
+      `ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`,
     )
   }
-  checkTls(settings, problem)
-  checkPorts(settings, problem)
+  if (settings.proxyProtocol && settings.trustedProxies.length === 0) {
+    addProblem(
+      'PROXY_PROTOCOL: found "on", but no peer may send its header; expected the balancers\' addresses in TRUSTED_PROXIES',
+    )
+  }
+  checkTls(settings, addProblem)
+  checkPorts(settings, addProblem)
   const signs = settings.keySource === null || settings.keySource.kind.startsWith('secret')
   if (settings.sessionEndpoints && !signs) {
-    problem(
+    addProblem(
       'SESSION_ENDPOINTS: found "on", but the gateway holds no signing secret; expected JWT_SECRET or JWT_SECRET_FILE',
     )
   }
 }
 
-/** The least that the browsers' list takes. */
+/** The minimum of the preload list of browsers. */
 const PRELOAD_MIN_S = 31_536_000
 
-function checkTls(settings: Settings, problem: (text: string) => void): void {
+function checkTls(settings: Settings, addProblem: (text: string) => void): void {
   const { tlsCertFile, tlsKeyFile, tlsCertDir } = settings
   if ((tlsCertFile === null) !== (tlsKeyFile === null)) {
-    problem(
+    addProblem(
       `${tlsCertFile === null ? 'TLS_CERT_FILE' : 'TLS_KEY_FILE'}: not set; TLS_CERT_FILE and TLS_KEY_FILE go together`,
     )
   }
   if (settings.httpRedirectPort !== null && tlsCertFile === null && tlsCertDir === null) {
-    problem(
-      'HTTP_REDIRECT_PORT: set, but the public listener does not speak TLS; expected TLS_CERT_FILE and TLS_KEY_FILE, or TLS_CERT_DIR',
+    addProblem(
+      'HTTP_REDIRECT_PORT: set, but the public listener does not use TLS; expected TLS_CERT_FILE and TLS_KEY_FILE, or TLS_CERT_DIR',
     )
   }
   if (settings.hstsPreload && (!settings.hstsIncludeSubdomains || settings.hstsMaxAgeS < PRELOAD_MIN_S)) {
-    problem(
+    addProblem(
       `HSTS_PRELOAD: found "on"; expected HSTS_INCLUDE_SUBDOMAINS=on and HSTS_MAX_AGE_S of at least ${PRELOAD_MIN_S} with it`,
     )
   }
 }
 
-function checkPorts(settings: Settings, problem: (text: string) => void): void {
+function checkPorts(settings: Settings, addProblem: (text: string) => void): void {
   const { host, port, adminHost, adminPort, httpRedirectPort } = settings
   if (port !== 0 && port === adminPort && hostsOverlap(host, adminHost)) {
-    problem(`ADMIN_PORT: found ${adminPort}, which is PORT too; expected another port`)
+    addProblem(`ADMIN_PORT: found ${adminPort}, which is PORT too; expected another port`)
   }
   if (httpRedirectPort === null || httpRedirectPort === 0) return
   if (httpRedirectPort === port) {
-    problem(`HTTP_REDIRECT_PORT: found ${port}, which is PORT too; expected another port`)
+    addProblem(`HTTP_REDIRECT_PORT: found ${port}, which is PORT too; expected another port`)
   }
   if (httpRedirectPort === adminPort && hostsOverlap(host, adminHost)) {
-    problem(`HTTP_REDIRECT_PORT: found ${adminPort}, which is ADMIN_PORT too; expected another port`)
+    addProblem(`HTTP_REDIRECT_PORT: found ${adminPort}, which is ADMIN_PORT too; expected another port`)
   }
 }
 

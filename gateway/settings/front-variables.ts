@@ -1,7 +1,7 @@
 import * as parse from './parsers.ts'
 import { count, group, milliseconds, onOrOff, optional, variable } from './variable.ts'
 
-/* What clients meet: listeners, TLS, limits. */
+/* Settings for clients: listeners, TLS, limits. */
 
 export const surroundings = group('Surroundings', 'Whether this is production, and where the routes are.', {
   production: variable({
@@ -120,7 +120,7 @@ export const tls = group(
       secret: true,
       file: 'or',
       description:
-        'What the keys of session tickets follow from. Instances that share it resume the TLS sessions of each other; without it those of one instance do, until it ends.',
+        'The keys of session tickets are derived from it. Instances that share it resume TLS sessions of each other; without it only the processes of one instance do, until it ends.',
     }),
     httpRedirectPort: optional({
       name: 'HTTP_REDIRECT_PORT',
@@ -149,12 +149,12 @@ export const tls = group(
     hstsPreload: onOrOff(
       'HSTS_PRELOAD',
       false,
-      'Adds `preload` to it, which asks browsers to ship the rule; it takes a year and subdomains included.',
+      'Adds `preload` to it, which asks browsers to include the rule. It needs a year and `HSTS_INCLUDE_SUBDOMAINS`.',
     ),
   },
 )
 
-export const limits = group('Limits of clients', 'What one client, and all together, may ask for.', {
+export const limits = group('Limits of clients', 'Limits of each client, and of all clients together.', {
   maxHeaderBytes: count('MAX_HEADER_BYTES', 16_384, [1024, 1_048_576], {
     unit: 'bytes',
     description: "Size of a request's head; past it, and past 2,000 fields, 431.",
@@ -169,7 +169,7 @@ export const limits = group('Limits of clients', 'What one client, and all toget
     'REQUEST_TIMEOUT_MS',
     300_000,
     [100],
-    'Time for a whole request to come, large uploads too; past it 408. A client that takes nothing of its answer for this long is cut off.',
+    'Time for a whole request to come, large uploads too; past it 408. A client that reads nothing of its answer for this long is disconnected.',
   ),
   keepAliveTimeoutMs: milliseconds(
     'KEEP_ALIVE_TIMEOUT_MS',

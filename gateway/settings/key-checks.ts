@@ -7,40 +7,40 @@ import type { Settings } from './values.ts'
 
 const HMAC = ['HS256', 'HS384', 'HS512']
 
-/** Keys, and whether they fit the algorithms. */
+/** Checks the keys, and whether they fit the algorithms. */
 export function checkKeys(settings: Settings, reader: Reader): void {
   const { jwtAlgorithms } = settings
   const symmetric = settings.keySource === null || settings.keySource.kind.startsWith('secret')
   const known = symmetric ? HMAC : ALL_PUBLIC_ALGORITHMS
   const bad = jwtAlgorithms?.filter((name) => !known.includes(name)) ?? []
   if (bad.length > 0) {
-    reader.problem(
+    reader.addProblem(
       `JWT_ALGORITHMS: found ${bad.map((name) => JSON.stringify(name)).join(', ')}; expected ${symmetric ? 'with a secret' : 'with public keys'} some of ${known.join(', ')}`,
     )
   }
-  // What is wrong with the algorithms is no fault of the keys.
+  // With bad algorithms the keys are checked against all of them, so that one fault is reported once.
   checkFiles(bad.length > 0 ? ALL_PUBLIC_ALGORITHMS : jwtAlgorithms, reader)
 }
 
 function checkFiles(
   algorithms: readonly string[] | null,
-  { given, content, problem, warning }: Reader,
+  { rawValue, contentOf, addProblem, addWarning }: Reader,
 ): void {
   const check = (prefix: string, parse: () => { readonly warnings: readonly string[] }): void => {
     try {
-      for (const each of parse().warnings) warning(prefix + each)
+      for (const each of parse().warnings) addWarning(prefix + each)
     } catch (error) {
       if (!(error instanceof KeyError)) throw error
-      for (const reason of error.reasons) problem(prefix + reason)
+      for (const reason of error.reasons) addProblem(prefix + reason)
     }
   }
-  const secret = given('JWT_SECRET')
+  const secret = rawValue('JWT_SECRET')
   if (secret !== null) check('', () => parseSecret(secret, 'JWT_SECRET'))
   for (const [name, parse] of [
     ['JWT_SECRET_FILE', parseSecretFile],
     ['JWT_PUBLIC_KEY_FILE', parsePublicKeys],
   ] as const) {
-    const found = content(name)
-    if (found !== null) check(`${name}: `, () => parse(found, given(name) ?? '', algorithms))
+    const found = contentOf(name)
+    if (found !== null) check(`${name}: `, () => parse(found, rawValue(name) ?? '', algorithms))
   }
 }

@@ -1,11 +1,11 @@
 import * as parse from './parsers.ts'
 import { group, milliseconds, onOrOff, variable } from './variable.ts'
 
-/* How the processes run, end and write. */
+/* How the processes run, end and log. */
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
-export const processes = group('Processes', 'How many there are, and how they leave.', {
+export const processes = group('Processes', 'How many processes run, and how they end.', {
   workers: variable<number | 'auto'>({
     name: 'WORKERS',
     parse: parse.workers,
@@ -37,7 +37,7 @@ export const logs = group('Logs', 'JSON lines on stdout.', {
     accepts: `one of ${LEVELS.map((level) => `\`${level}\``).join(', ')}`,
     example: 'warn',
     description:
-      'The least level that is written, but for the line `listening`, which always is. Access lines have the level `info`.',
+      'The lowest level that is written, except for the line `listening`, which always is. Access lines have the level `info`.',
   }),
   accessLog: onOrOff('ACCESS_LOG', true, 'Whether each exchange gets a line.'),
 })

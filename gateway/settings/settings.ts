@@ -14,7 +14,7 @@ export type SettingsResult =
   | {
       readonly ok: true
       readonly settings: Settings
-      /** Of variables that look like misspelled ones of the gateway's, and of keys that are unusual or left out. */
+      /** About variables that look misspelled, and about keys that are unusual or ignored. */
       readonly warnings: readonly string[]
     }
   | { readonly ok: false; readonly problems: readonly string[] }
@@ -28,8 +28,8 @@ export interface SettingsOptions {
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * Reads the environment (interface, section 4). Empty variables count as not set. Secrets never come back in a
- * problem's text.
+ * Reads the environment (interface, section 4). Empty variables count as not set. No problem repeats
+ * a secret.
  */
 export function readSettings(env: Env, options: SettingsOptions = {}): SettingsResult {
   const reader = createReader(env, options.readFile ?? ((path) => readFileSync(path)))
@@ -49,40 +49,40 @@ function readAll(reader: Reader, cores: number): Settings {
   return {
     ...values,
     tokenTable: tokenTableOf(values),
-    upstreamsFileGiven: reader.given('UPSTREAMS_FILE') !== null,
+    upstreamsFileGiven: reader.rawValue('UPSTREAMS_FILE') !== null,
     keySource: keySourceOf(reader),
     workers: values.workers === 'auto' ? Math.max(1, cores) : values.workers,
   }
 }
 
-/** Prisma's URLs say which schema the tables are in; the name of TOKEN_TABLE may say another. */
+/** A schema in TOKEN_TABLE takes precedence over the `schema` of a URL as Prisma writes it. */
 function tokenTableOf({ tokenTable, databaseUrl }: Pick<Values, 'tokenTable' | 'databaseUrl'>): TableName {
   const schema = databaseUrl === null ? null : parseDatabaseUrl(databaseUrl).schema
   return { ...tokenTable, schema: tokenTable.schema ?? schema }
 }
 
-function keySourceOf({ given, problem }: Reader): KeySource | null {
+function keySourceOf({ rawValue, addProblem }: Reader): KeySource | null {
   const sources: KeySource[] = []
-  const secret = given('JWT_SECRET')
-  const secretFile = given('JWT_SECRET_FILE')
-  const publicFile = given('JWT_PUBLIC_KEY_FILE')
-  const url = given('JWT_JWKS_URL')
+  const secret = rawValue('JWT_SECRET')
+  const secretFile = rawValue('JWT_SECRET_FILE')
+  const publicFile = rawValue('JWT_PUBLIC_KEY_FILE')
+  const url = rawValue('JWT_JWKS_URL')
   if (secret !== null) sources.push({ kind: 'secret', secret })
   if (secretFile !== null) sources.push({ kind: 'secret-file', path: secretFile })
   if (publicFile !== null) sources.push({ kind: 'public-key-file', path: publicFile })
   if (url !== null) sources.push({ kind: 'jwks-url', url })
   if (sources.length > 1) {
-    problem(
+    addProblem(
       'JWT_SECRET, JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE, JWT_JWKS_URL: more than one is set; expected exactly one',
     )
   }
   return sources[0] ?? null
 }
 
-/** Shorter names are too near to those of others: HOME is two letters from HOST. */
+/** Shorter names are too similar to those of other programs: HOME differs from HOST by two letters. */
 const MIN_MISSPELT = 8
 
-/** Of further names one cannot be sure: SSL_CERT_FILE is two letters from TLS_CERT_FILE, and OpenSSL's. */
+/** With more edits a name may belong to another program: SSL_CERT_FILE of OpenSSL resembles TLS_CERT_FILE. */
 const MAX_EDITS = 1
 
 function findMisspelledNames(env: Env): string[] {

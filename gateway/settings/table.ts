@@ -5,11 +5,11 @@ import { traces } from './tracing-variables.ts'
 import type { Group, Variables } from './variable.ts'
 
 /*
- * Every environment variable that the gateway reads, by its key in `Settings`. What is read, what is said of it
- * when it is wrong, and docs/configuration.md all come from here.
+ * Every environment variable that the gateway reads, by its key in `Settings`. The values, the
+ * problems and docs/configuration.md all come from here.
  */
 
-/** In the order of the documents. */
+/** The groups in the order of the documents. */
 export const GROUPS: readonly Group<Variables>[] = [
   surroundings,
   listeners,
@@ -42,7 +42,7 @@ export const VARIABLES = {
   ...traces.variables,
 }
 
-/** All names, those of files that stand in for a value too. */
+/** All names, including those with `_FILE`. */
 export function variableNames(): string[] {
   return Object.values<Variables[string]>(VARIABLES).flatMap(({ name, file }) =>
     file === 'or' ? [name, `${name}_FILE`] : [name],

@@ -10,7 +10,7 @@ import { count, group, milliseconds, onOrOff, optional, variable } from './varia
 
 /* What decides about a request: the token table, keys, cookies, open streams. */
 
-export const database = group('Database', 'Where the token table is, and how it is asked.', {
+export const database = group('Database', 'Where the token table is, and how it is queried.', {
   databaseUrl: optional({
     name: 'DATABASE_URL',
     parse: parse.databaseUrl,
@@ -82,7 +82,7 @@ const ONE_KEY = 'Exactly one of the four variables for keys is set.'
 
 export const keys = group(
   'Keys and claims',
-  'What an access token has to be signed with, and what it has to say. Exactly one of the first four is set.',
+  'How access tokens have to be signed, and which claims they need. Exactly one of the first four is set.',
   {
     jwtSecret: optional({
       name: 'JWT_SECRET',
@@ -114,7 +114,7 @@ export const keys = group(
       accepts: 'an `http:` or `https:` URL without user and password',
       secret: true,
       example: 'https://issuer.example.com/.well-known/jwks.json',
-      description: `URL of a key set. It is fetched again for an unknown \`kid\`, and the last good one is kept. A key that cannot be used is passed over with a warning. Certificates are checked, whatever \`NODE_TLS_REJECT_UNAUTHORIZED\` says. ${ONE_KEY}`,
+      description: `URL of a key set. It is fetched again for an unknown \`kid\`, and the last good one is kept. A key that cannot be used is ignored with a warning. Certificates are checked, whatever \`NODE_TLS_REJECT_UNAUTHORIZED\` says. ${ONE_KEY}`,
     }),
     jwtAlgorithms: optional({
       name: 'JWT_ALGORITHMS',

@@ -3,7 +3,8 @@ import * as parse from './parsers.ts'
 import { count, group, milliseconds, optional, type ValueOf, variable } from './variable.ts'
 
 const PROTOCOLS = ['http/protobuf', 'http/json'] as const
-const shown = (values: readonly string[]) => `one of ${values.map((value) => `\`${value}\``).join(', ')}`
+const listChoices = (values: readonly string[]) =>
+  `one of ${values.map((value) => `\`${value}\``).join(', ')}`
 
 const collector = {
   parse: parse.httpUrl,
@@ -25,7 +26,7 @@ function pemFile(name: string, description: string) {
 /** The names and values are those of the OpenTelemetry specification. */
 export const traces = group(
   'Traces',
-  'Spans by OTLP over HTTP, in the terms of the OpenTelemetry specification; nothing of it is loaded where no collector is named. `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_COMPRESSION` are read by the exporter itself.',
+  'Spans by OTLP over HTTP, in the terms of the OpenTelemetry specification; its packages are loaded only if a collector is set. `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_COMPRESSION` are read by the exporter itself.',
   {
     otlpEndpoint: optional({
       ...collector,
@@ -37,30 +38,31 @@ export const traces = group(
       ...collector,
       name: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
       example: 'http://127.0.0.1:4318/v1/traces',
-      description: 'The collector’s whole URL for traces; goes before `OTEL_EXPORTER_OTLP_ENDPOINT`.',
+      description:
+        'The collector’s whole URL for traces; takes precedence over `OTEL_EXPORTER_OTLP_ENDPOINT`.',
     }),
     otlpProtocol: variable({
       name: 'OTEL_EXPORTER_OTLP_PROTOCOL',
       parse: parse.oneOf(...PROTOCOLS),
       byDefault: 'http/protobuf',
-      accepts: shown(PROTOCOLS),
+      accepts: listChoices(PROTOCOLS),
       example: 'http/json',
       description: 'How spans are written.',
     }),
     otlpTracesProtocol: optional({
       name: 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL',
       parse: parse.oneOf(...PROTOCOLS),
-      accepts: shown(PROTOCOLS),
+      accepts: listChoices(PROTOCOLS),
       example: 'http/json',
-      description: 'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_PROTOCOL`.',
+      description: 'The same for traces alone; takes precedence over `OTEL_EXPORTER_OTLP_PROTOCOL`.',
     }),
     otlpCertificate: pemFile(
       'OTEL_EXPORTER_OTLP_CERTIFICATE',
-      'PEM file of the collector’s certificate authorities, where they are none that Node trusts.',
+      'PEM file of the collector’s certificate authorities, if Node does not trust them.',
     ),
     otlpTracesCertificate: pemFile(
       'OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE',
-      'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_CERTIFICATE`.',
+      'The same for traces alone; takes precedence over `OTEL_EXPORTER_OTLP_CERTIFICATE`.',
     ),
     otlpClientCertificate: pemFile(
       'OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE',
@@ -68,33 +70,33 @@ export const traces = group(
     ),
     otlpTracesClientCertificate: pemFile(
       'OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE',
-      'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`.',
+      'The same for traces alone; takes precedence over `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`.',
     ),
     otlpClientKey: pemFile('OTEL_EXPORTER_OTLP_CLIENT_KEY', 'PEM file of the key of that certificate.'),
     otlpTracesClientKey: pemFile(
       'OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY',
-      'The same for traces alone; goes before `OTEL_EXPORTER_OTLP_CLIENT_KEY`.',
+      'The same for traces alone; takes precedence over `OTEL_EXPORTER_OTLP_CLIENT_KEY`.',
     ),
     tracesSampler: variable({
       name: 'OTEL_TRACES_SAMPLER',
       parse: parse.oneOf(...SAMPLERS),
       byDefault: 'parentbased_always_on',
-      accepts: shown(SAMPLERS),
+      accepts: listChoices(SAMPLERS),
       example: 'parentbased_traceidratio',
       description:
-        'Which exchanges become spans; `parentbased_…` goes by the sampled flag of a `traceparent` that came.',
+        'Which exchanges become spans; `parentbased_…` follows the sampled flag of a received `traceparent`.',
     }),
     tracesSamplerArg: variable({
       name: 'OTEL_TRACES_SAMPLER_ARG',
-      parse: parse.share,
+      parse: parse.ratio,
       byDefault: 1,
       accepts: 'a number from 0 to 1',
       example: '0.01',
-      description: 'The share of traces for the samplers that go by it.',
+      description: 'The share of traces, for samplers with a ratio.',
     }),
     otelSdkDisabled: variable({
       name: 'OTEL_SDK_DISABLED',
-      parse: parse.trueFalse,
+      parse: parse.otelBoolean,
       byDefault: false,
       accepts: '`true` or `false`',
       example: 'true',
@@ -117,7 +119,7 @@ export const traces = group(
       'OTEL_BSP_EXPORT_TIMEOUT',
       30_000,
       [1],
-      'How long one export may take, its repeats included.',
+      'How long one export may take, retries included.',
     ),
     spansMaxQueue: count(
       'OTEL_BSP_MAX_QUEUE_SIZE',
@@ -129,7 +131,7 @@ export const traces = group(
       'OTEL_BSP_MAX_EXPORT_BATCH_SIZE',
       512,
       [1, 1_000_000],
-      'Spans sent together; no more than may wait.',
+      'Spans sent together, at most `OTEL_BSP_MAX_QUEUE_SIZE`.',
     ),
   },
 )

@@ -7,13 +7,13 @@ export type Values = { readonly [Key in keyof typeof VARIABLES]: ValueOf<(typeof
 type KeyVariable = 'jwtSecret' | 'jwtSecretFile' | 'jwtPublicKeyFile' | 'jwtJwksUrl'
 
 /**
- * All that the environment says, typed and checked. Times carry their unit in their name. Null in `databaseUrl`
- * is the embedded database, only outside production.
+ * All settings of the environment, typed and checked. Names of times end with their unit. Null in `databaseUrl` means
+ * the embedded database, only outside production.
  */
 export interface Settings extends Omit<Values, KeyVariable | 'workers'> {
-  /** True where UPSTREAMS_FILE was given. */
+  /** True where UPSTREAMS_FILE is set. */
   readonly upstreamsFileGiven: boolean
-  /** Null: a generated key; only outside production. */
+  /** Null means a generated key, only outside production. */
   readonly keySource: KeySource | null
   readonly workers: number
 }

@@ -1,21 +1,21 @@
 import { integer, onOff, type Parser } from './parsers.ts'
 
-/** One environment variable: how it is read, and what the documents say of it. */
+/** One environment variable: how it is parsed, and its texts for the documents. */
 export interface Variable<T, D = T> {
   readonly name: string
   readonly parse: Parser<T>
-  /** Where it is not set, or empty. */
+  /** The value if the variable is not set, or empty. */
   readonly byDefault: D
   /** One or two plain sentences. */
   readonly description: string
-  /** What it takes, in the words of the problem that it causes otherwise. */
+  /** The accepted values, in the words of the problem that another value causes. */
   readonly accepts: string
   readonly unit?: Unit
-  /** The default in words, where the value does not say it. */
+  /** The default in words, if the value itself would not be clear. */
   readonly defaultShown?: string
-  /** A value that it takes. */
+  /** An accepted value. */
   readonly example?: string
-  /** Never repeated in a problem. */
+  /** True if a problem must not repeat the value. */
   readonly secret?: boolean
   /** `path`: names a file that has to be readable. `or`: may come from the file that NAME_FILE names. */
   readonly file?: 'path' | 'or'
@@ -32,7 +32,7 @@ export interface Group<V extends Variables> {
 /** By their keys in `Settings`. */
 export type Variables = Readonly<Record<string, Variable<unknown>>>
 
-/** What comes out of a variable. */
+/** The type of the value of a variable. */
 export type ValueOf<V> = V extends Variable<infer T, infer D> ? T | D : never
 
 const DAY_MS = 86_400_000

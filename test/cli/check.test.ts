@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { check } from '../../gateway/cli/check.ts'
+import { checkRoutingFile } from '../../gateway/cli/check.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { type RunOptions, runCommand, runHere } from '../support/command.ts'
 
@@ -16,7 +16,7 @@ const GOOD = `{
 
 /** Runs the command in this process, since starting another one takes most of the time. */
 const checkHere = (args: readonly string[], options: RunOptions = {}) =>
-  runHere('check', check, args, options)
+  runHere('check', checkRoutingFile, args, options)
 
 /** Checks a file, and asserts exactly these problems in this order, one on each line. */
 async function refuses(t: Test, content: string | Uint8Array, ...expected: Expected[]): Promise<void> {

@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import t, { type Test } from 'tap'
-import { schema as printSchema, schemaSql } from '../../gateway/cli/schema.ts'
+import { printSchema, schemaSql } from '../../gateway/cli/schema.ts'
 import { readSettings } from '../../gateway/settings/settings.ts'
 import { runHere } from '../support/command.ts'
 import { insertToken, startPostgres, TOKEN_DDL } from '../support/postgres.ts'
@@ -51,7 +51,7 @@ t.test('an owner of the table who may not create roles gets all but the role, an
   })
   await owner.unsafe(sqlFor())
   await owner.end()
-  t.match(told, [/poweron_gateway was not made: that takes CREATEROLE/])
+  t.match(told, [/poweron_gateway was not created: it needs CREATEROLE/])
   const { indexes, triggers } = await catalogue(sql)
   t.same([indexes.length, triggers.length], [3, 2])
 })

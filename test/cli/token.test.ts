@@ -5,7 +5,7 @@ import { decodeJwt } from 'jose'
 import postgres from 'postgres'
 import t from 'tap'
 import { readArguments } from '../../gateway/cli/arguments.ts'
-import { issue, list, revoke } from '../../gateway/cli/token.ts'
+import { issueToken, listTokens, revokeTokens } from '../../gateway/cli/token.ts'
 import { UsageError } from '../../gateway/cli/usage.ts'
 import { type RunOptions, runCommand, runHere } from '../support/command.ts'
 import { insertToken, startPostgres } from '../support/postgres.ts'
@@ -20,9 +20,9 @@ t.teardown(async () => {
 })
 const env = { NODE_ENV: 'production', DATABASE_URL: databaseUrl, JWT_SECRET: TEST_SECRET }
 
-const RUNS = { issue, list, revoke }
-const token = (action: keyof typeof RUNS, args: string[] = [], options: RunOptions = {}) =>
-  runHere(`token ${action}`, RUNS[action], args, { ...options, env: { ...env, ...options.env } })
+const COMMAND_FUNCTIONS = { issue: issueToken, list: listTokens, revoke: revokeTokens }
+const token = (action: keyof typeof COMMAND_FUNCTIONS, args: string[] = [], options: RunOptions = {}) =>
+  runHere(`token ${action}`, COMMAND_FUNCTIONS[action], args, { ...options, env: { ...env, ...options.env } })
 
 t.beforeEach(() => sql`delete from "Token"`)
 
@@ -64,18 +64,20 @@ for (const [ttl, seconds] of [
   })
 }
 
-const WRONG: readonly [action: keyof typeof RUNS, args: string[], said: RegExp][] = [
+const WRONG: readonly [action: keyof typeof COMMAND_FUNCTIONS, args: string[], said: RegExp][] = [
   ['issue', [], /--user is missing/],
   ['issue', ['--user', ''], /--user needs a value/],
   ['issue', ['--usr', 'a'], /unknown option --usr; did you mean --user\?/],
   ['issue', ['alice'], /found "alice"; expected nothing but options/],
   ['issue', ['--user', 'a', '--user', 'b'], /--user is given twice/],
   ['issue', ['--user', 'a', '--refresh=yes'], /--refresh takes no value/],
-  ...['0s', '1', '1h30m', '-1h', '1w', '40000d'].map((ttl): [keyof typeof RUNS, string[], RegExp] => [
-    'issue',
-    ['--user', 'a', `--ttl=${ttl}`],
-    /expected a duration/,
-  ]),
+  ...['0s', '1', '1h30m', '-1h', '1w', '40000d'].map(
+    (ttl): [keyof typeof COMMAND_FUNCTIONS, string[], RegExp] => [
+      'issue',
+      ['--user', 'a', `--ttl=${ttl}`],
+      /expected a duration/,
+    ],
+  ),
   ['revoke', [], /expected exactly one of --id, --session and --user/],
   ['revoke', ['--id', 'a', '--user', 'b'], /expected exactly one of/],
   ['revoke', ['--id', '--user'], /--id needs a value/],

@@ -94,8 +94,8 @@ t.test(
     const grown = (await metric('process_resident_memory_bytes')) - memory
     t.ok(grown < 128 * 1024 * 1024, `${grown} bytes more`)
 
-    const lines = linesOf(await readUntil(fifo.read, 'nobody read stdout'))
-    const resumed = lines.find(({ msg }) => msg.startsWith('nobody read stdout'))
+    const lines = linesOf(await readUntil(fifo.read, 'stdout was not read'))
+    const resumed = lines.find(({ msg }) => msg.endsWith('stdout was not read'))
     t.equal(resumed?.dropped, dropped)
     t.equal(lines.filter(({ msg }) => msg === 'request').length, 1500 - dropped)
     await ask(1, 'afterwards')

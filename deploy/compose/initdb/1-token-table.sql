@@ -1,5 +1,5 @@
 -- The token table, its indexes, the notice of revocations and the role that the gateway needs.
--- Safe to run again, and on a table that is there already: what exists is left as it is. PostgreSQL 14 or later.
+-- Safe to run again, and with an existing table: nothing that exists is changed. PostgreSQL 14 or later.
 
 BEGIN;
 
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS "Token" (
 CREATE INDEX IF NOT EXISTS "Token_session_idx" ON "Token" ("sessionId");
 CREATE INDEX IF NOT EXISTS "Token_user_idx" ON "Token" ("userId");
 
--- Tells the gateways of each revocation, so that open streams end at once: REVOCATION_CHANNEL=token_revoked
+-- Notifies the gateways of each revocation, so that open streams end at once: REVOCATION_CHANNEL=token_revoked
 CREATE OR REPLACE FUNCTION "Token_notify_revoked"() RETURNS trigger LANGUAGE plpgsql AS $notify$
 BEGIN
   PERFORM pg_catalog.pg_notify('token_revoked', OLD."id"::text);
@@ -32,13 +32,13 @@ CREATE OR REPLACE TRIGGER "Token_deleted" AFTER DELETE ON "Token"
   EXECUTE FUNCTION "Token_notify_revoked"();
 
 -- Least privilege: this one table and nothing else. Give the role a password: \password poweron_gateway (in psql).
--- Who may not make roles is told so, and gets the rest; run it again once there is one.
+-- Without the right to create roles this prints a warning and the rest is done; run it again once the role exists.
 DO $role$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'poweron_gateway') THEN
     BEGIN
       CREATE ROLE poweron_gateway LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT;
     EXCEPTION WHEN insufficient_privilege THEN
-      RAISE WARNING 'the role poweron_gateway was not made: that takes CREATEROLE';
+      RAISE WARNING 'the role poweron_gateway was not created: it needs CREATEROLE';
       RETURN;
     END;
   END IF;
@@ -46,11 +46,11 @@ DO $role$ BEGIN
     SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = '"Token"'::regclass));
   REVOKE ALL ON "Token" FROM poweron_gateway;
   GRANT SELECT ON "Token" TO poweron_gateway;
-  -- The gateway cancels what takes longer than its own time limit; this is for when it cannot.
+  -- The gateway cancels a statement after its own time limit; this is for when it cannot.
   BEGIN
     ALTER ROLE poweron_gateway SET statement_timeout = '1250ms';
   EXCEPTION WHEN insufficient_privilege THEN
-    RAISE WARNING 'statement_timeout of the role poweron_gateway was not set: that takes ADMIN OPTION on it';
+    RAISE WARNING 'statement_timeout of the role poweron_gateway was not set: it needs ADMIN OPTION on the role';
   END;
 END $role$;
 

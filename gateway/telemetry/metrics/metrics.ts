@@ -55,7 +55,7 @@ export function createMetrics(
   register(
     createSeries({
       name: 'gateway_build_info',
-      help: 'Always 1; its labels tell the version that runs.',
+      help: 'Always 1; its labels are the running version.',
       type: 'gauge',
       labels: ['version', 'node'],
       aggregator: 'first',
@@ -138,11 +138,7 @@ export function createMetrics(
       'gateway_token_queries_total',
       'Queries for tokens sent to the database, rechecks of streams included.',
     ),
-    tokenStoreUp: gauge(
-      'gateway_token_store_up',
-      '1 where the token table can be asked, 0 where not.',
-      'min',
-    ),
+    tokenStoreUp: gauge('gateway_token_store_up', '1 if the token table can be queried, else 0.', 'min'),
     negativeCacheHits: counter(
       'gateway_negative_cache_hits_total',
       'Refusals repeated from the negative cache.',
@@ -165,7 +161,7 @@ export function createMetrics(
     },
     logLinesDropped: counter(
       'gateway_log_lines_dropped_total',
-      'Log lines that were dropped because nobody read stdout.',
+      'Log lines that were dropped because stdout was not read.',
     ),
     negativeCacheEntries: gauge('gateway_negative_cache_entries', 'Refusals in the negative cache.'),
     reloadSuccess: reloads.cell({ result: 'success' }),
@@ -187,7 +183,7 @@ export function createMetrics(
       const spans = register(
         createSeries({
           name: 'gateway_trace_spans_total',
-          help: 'Spans: exported, failed (the collector did not take them) or dropped (too many waited for it).',
+          help: 'Spans: exported, failed (the collector did not accept them) or dropped (too many were waiting).',
           type: 'counter',
           labels: ['result'],
         }),

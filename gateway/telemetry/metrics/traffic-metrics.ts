@@ -79,7 +79,7 @@ export function createTrafficMetrics(register: Register, wallClock: () => number
   const targetUp = register(
     createSeries({
       name: 'gateway_upstream_target_up',
-      help: '1 where the target takes requests, 0 where it is unhealthy or ejected.',
+      help: '1 if the target gets requests, 0 if it is unhealthy or ejected.',
       type: 'gauge',
       labels: ['upstream', 'target'],
       aggregator: 'min',

@@ -73,9 +73,15 @@ export async function createApp(parts: AppParts): Promise<App> {
   const peers = createPeerTrust(settings.trustedProxies)
 
   const names = createSystemNames({ scheduler, log })
-  const { lookup } = names
+  const resolveName = names.lookup
   const storeEvents = createStoreEvents(settings, parts.sendStoreEvent, scheduler)
-  const authentication = await createAuthentication({ ...parts, metrics, scheduler, lookup, storeEvents })
+  const authentication = await createAuthentication({
+    ...parts,
+    metrics,
+    scheduler,
+    resolveName,
+    storeEvents,
+  })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const routing = createLiveRouting(parts.firstReading, {
@@ -86,7 +92,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     sessionEndpoints: settings.sessionEndpoints,
     metrics,
     scheduler,
-    lookup,
+    lookup: resolveName,
     wallClock: Date.now,
     random: Math.random,
     log,
@@ -102,7 +108,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         verifier,
         table,
         scheduler,
-        lookup,
+        resolveName,
         onFault: (error) => storeEvents.failed('sessions', error),
         identify,
       })
@@ -114,7 +120,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     log,
     now,
   })
-  const open = createOpenExchanges({ ...parts, table, metrics, scheduler, lookup, storeEvents })
+  const open = createOpenExchanges({ ...parts, table, metrics, scheduler, resolveName, storeEvents })
   const { guard } = open
   const forwarder = createForwarder({
     attempts: createAttempts(),
@@ -125,7 +131,15 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const traceIds = createTraceIds()
   const { version } = parts
-  const tracing = await loadTracing({ settings, version, log, metrics, ids: traceIds, lookup, now })
+  const tracing = await loadTracing({
+    settings,
+    version,
+    log,
+    metrics,
+    ids: traceIds,
+    lookup: resolveName,
+    now,
+  })
 
   const drainState: DrainState = { started: false }
   const draining = () => drainState.started

@@ -26,7 +26,7 @@ export interface AuthenticationParts {
   readonly metrics: Metrics
   readonly scheduler: Scheduler
   /** How names become addresses. */
-  readonly lookup: LookupFunction
+  readonly resolveName: LookupFunction
   readonly storeEvents: TokenStoreEvents
   readonly log: Logger
 }
@@ -52,7 +52,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
   const keys = await createKeyRing(parts.keySource, {
     scheduler,
     log,
-    fetchJson: createFetchJson(parts),
+    fetchJson: createFetchJson({ lookup: parts.resolveName }),
     algorithms: settings.jwtAlgorithms,
   })
   const verifier = createVerifier(settings, keys, VERIFIED_TOKENS_MAX)
@@ -61,7 +61,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     connections: settings.databasePoolSize,
     scheduler,
     statementTimeoutMs: settings.lookupTimeoutMs,
-    lookup: parts.lookup,
+    lookup: parts.resolveName,
     written: settings.sessionEndpoints,
   })
   const refusals = createNegativeCache({

@@ -74,7 +74,8 @@ export function createListeners(parts: ListenersParts): Listeners {
 function redirectingGateway(gateway: Gateway): Gateway {
   return {
     ...gateway,
-    handle: (request, response, arrival) => gateway.handle(request, response, { ...arrival, insecure: true }),
+    handle: (request, response, arrival) =>
+      gateway.handle(request, response, { ...arrival, onRedirectListener: true }),
   }
 }
 

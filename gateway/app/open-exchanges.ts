@@ -14,7 +14,7 @@ export interface OpenExchangeParts {
   readonly metrics: Metrics
   readonly scheduler: Scheduler
   /** How names become addresses. */
-  readonly lookup: LookupFunction
+  readonly resolveName: LookupFunction
   readonly storeEvents: Pick<TokenStoreEvents, 'failed' | 'listening'>
 }
 
@@ -47,7 +47,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
           channel: settings.revocationChannel,
           scheduler: parts.scheduler,
           timeoutMs: settings.lookupTimeoutMs,
-          lookup: parts.lookup,
+          lookup: parts.resolveName,
           onToken: (id) => guard.closeByToken(parts.table.canonicalId(id)),
           onListening() {
             storeEvents.listening()

@@ -25,7 +25,7 @@ export interface SessionParts {
   readonly table: Pick<TokenTable, 'withMapped'>
   readonly scheduler: Scheduler
   /** How names become addresses. */
-  readonly lookup: LookupFunction
+  readonly resolveName: LookupFunction
   /** The store could not be asked, or not be changed. */
   readonly onFault: (error: GatewayError) => void
   readonly identify: Identification['identify']
@@ -55,7 +55,7 @@ export function createSessions(parts: SessionParts): {
       scheduler,
       purpose: 'sessions',
       statementTimeoutMs: timeoutMs,
-      lookup: parts.lookup,
+      lookup: parts.resolveName,
     }),
     rowsOf: createSessionRows(timeoutMs),
     withMapped: parts.table.withMapped,

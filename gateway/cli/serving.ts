@@ -3,7 +3,7 @@ import type { App } from '../app/app.ts'
 import { createApp } from '../app/app.ts'
 import { createOperations } from '../app/operations.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
-import { reportListening, reportTokenStoreEvent, servePrimary } from '../cluster/worker.ts'
+import { answerPrimary, reportListening, reportTokenStoreEvent } from '../cluster/worker.ts'
 import { startWorkers } from '../cluster/workers.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
@@ -93,7 +93,7 @@ export async function serveAsWorker(start: Start, environment: ServeEnvironment)
   start.signals.onHangUp(() => void app.routing.reload())
   await awaitFirstProbe(app)
   const stopRequested = Promise.withResolvers<void>()
-  servePrimary(app.reporter, stopRequested.resolve)
+  answerPrimary(app.reporter, stopRequested.resolve)
   reportListening(await app.listen())
   await stopRequested.promise
   await app.shutDown()

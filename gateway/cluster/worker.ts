@@ -11,7 +11,7 @@ import type {
 } from './worker-messages.ts'
 
 /** Sends the primary the reports that it requests. @param onDrain called when the worker is to drain and end */
-export function servePrimary(reporter: Reporter, onDrain: () => void): void {
+export function answerPrimary(reporter: Reporter, onDrain: () => void): void {
   async function sendReport({ request, id }: ReportRequest): Promise<void> {
     const report = await reporter[request]()
     if (process.connected) process.send?.({ request, report, id } satisfies ReportResponse)

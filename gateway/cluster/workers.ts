@@ -43,6 +43,8 @@ export interface Workers {
 }
 
 interface Death {
+  readonly pid: number | undefined
+  readonly listened: boolean
   /** Exit code or signal. */
   readonly how: string | number
   /** Why it could not start, where it said so. */
@@ -71,7 +73,7 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
     try {
       worker = cluster.fork(env)
     } catch (error) {
-      replace(undefined, false, { how: codeOf(error), reasons: null })
+      replace({ pid: undefined, listened: false, how: codeOf(error), reasons: null })
       return
     }
     watchHandovers(worker.process, () => connectedWorkers()[0]?.process ?? null)
@@ -101,7 +103,7 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
       reportRequests.removeWorker(worker)
       storeLog.forget(worker.id)
       exit.resolve(code)
-      replace(worker.process.pid, listens, { how, reasons })
+      replace({ pid: worker.process.pid, listened: listens, how, reasons })
     }
     worker.once('exit', (code, signal) => end(signal === null ? code : 1, signal ?? code))
     // A worker that could not be started has no exit event; a message that was not delivered needs no action.
@@ -118,7 +120,7 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
     if (worker.isConnected()) worker.send({ routing: newest } satisfies Routing, () => {})
   }
 
-  function replace(pid: number | undefined, listened: boolean, { how, reasons }: Death): void {
+  function replace({ pid, listened, how, reasons }: Death): void {
     if (draining) return
     if (!listened && !started) {
       draining = true

@@ -1,4 +1,4 @@
-/** Why an instance should get no traffic (interface, section 7). `routing_file` does not come up. */
+/** Why an instance should get no traffic. `routing_file` does not occur at present (README, "Health and status"). */
 export type ReadinessReason = 'draining' | 'keys' | 'token_store' | 'fenced' | 'routing_file'
 
 export interface ReadinessCause {

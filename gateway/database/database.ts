@@ -98,7 +98,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     query.catch(() => {})
     try {
       const rows = await Promise.race([query, deadline.promise])
-      if (primaryOnly === true) checkIsPrimary(rows)
+      if (primaryOnly === true) checkAnswer(rows)
       return rows
     } catch (error) {
       const failure = asDatabaseError(error, { wasReady: true, severalHosts })
@@ -163,7 +163,8 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 }
 
-function checkIsPrimary(rows: readonly (readonly Cell[])[]): void {
+/** Checks the first cell of an answer, as `Statement.primaryOnly` describes it. @throws DatabaseError */
+function checkAnswer(rows: readonly (readonly Cell[])[]): void {
   const state = rows[0]?.[0]
   if (state === false) return
   if (state === null)

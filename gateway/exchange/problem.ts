@@ -8,8 +8,8 @@ export interface Problem {
   readonly body: Buffer
 }
 
-/** Seconds after which a client may try again where the gateway itself is short of something. */
-const RETRY_AFTER_S = '1'
+/** The value of `Retry-After`: seconds after which a client may try again where the gateway itself is short of something. */
+const RETRY_AFTER_VALUE = '1'
 
 export function problemFor(code: ErrorCode, requestId: string): Problem {
   const status = statusOf(code)
@@ -30,5 +30,5 @@ export function problemFor(code: ErrorCode, requestId: string): Problem {
 
 /** `Retry-After`, which every 503 carries. Flat name, value pairs. */
 export function retryFields(status: number): readonly string[] {
-  return status === 503 ? ['Retry-After', RETRY_AFTER_S] : []
+  return status === 503 ? ['Retry-After', RETRY_AFTER_VALUE] : []
 }

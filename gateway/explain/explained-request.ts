@@ -17,8 +17,8 @@ export interface ExplainedRequest {
   readonly headers: readonly string[]
 }
 
-/** Where it comes from: no proxy that is trusted. */
-export const CLIENT = '127.0.0.1'
+/** The client address that `explain` assumes. It never counts as a trusted proxy. */
+export const ASSUMED_CLIENT = '127.0.0.1'
 
 /** The exchange that the request would begin. Nothing can be written to it. */
 export function exchangeOf(explained: ExplainedRequest): Exchange {
@@ -28,7 +28,7 @@ export function exchangeOf(explained: ExplainedRequest): Exchange {
     response: NO_RESPONSE,
     record: createRecord({
       head: request,
-      peer: { address: CLIENT, trusted: false, scheme: explained.scheme },
+      peer: { address: ASSUMED_CLIENT, trusted: false, scheme: explained.scheme },
       requestId: '(made for each request)',
       trace: { traceparent: '(begun where the client has none)', isNew: true },
       startedAt: 0,
@@ -44,7 +44,7 @@ class UnsentRequest implements InboundRequest {
   readonly httpVersion = '1.1'
   readonly rawHeaders: readonly string[]
   readonly headers: NamedFields
-  readonly socket = { destroyed: false, remoteAddress: CLIENT }
+  readonly socket = { destroyed: false, remoteAddress: ASSUMED_CLIENT }
   readonly complete = true
   readonly bodyRead = true
   readonly brokenOff = false

@@ -38,11 +38,11 @@ export function createNameServers({ settings, scheduler }: NameServersParts): Na
 
   /** Switches to changed settings. Queries to the previous servers are cancelled; `lookUpFamily` then repeats them. */
   function useCurrentSettings(): void {
-    const now = settings()
-    if (now === currentSettings) return
+    const latest = settings()
+    if (latest === currentSettings) return
     const previous = resolver
-    currentSettings = now
-    resolver = createResolver(now)
+    currentSettings = latest
+    resolver = createResolver(latest)
     previous.cancel()
   }
 

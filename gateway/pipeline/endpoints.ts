@@ -35,7 +35,7 @@ interface Endpoint {
 
 const JSON_TYPE = ['Content-Type', 'application/json']
 
-/** The gateway's own endpoints on the public listener (interface, section 7). */
+/** The gateway's own endpoints on the public listener. */
 export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
   const { accessCookie } = parts
   const read = ['GET', 'HEAD']

@@ -51,7 +51,7 @@ export interface Arrival {
   /** The code by which the listener wants it refused. */
   readonly refusal?: ErrorCode
   /** It came by the redirect listener. */
-  readonly insecure?: boolean
+  readonly onRedirectListener?: boolean
 }
 
 /** Bytes that were not a request. */
@@ -86,9 +86,9 @@ export function createGateway(parts: GatewayParts): Gateway {
       // One snapshot for the whole exchange, whatever is read from the file meanwhile.
       const snapshot = parts.snapshot()
       const scheme = peers.clientScheme(exchange.record.peer, request)
-      if (scheme === 'https' && arrival.insecure !== true) exchange.hsts = parts.hsts
+      if (scheme === 'https' && arrival.onRedirectListener !== true) exchange.hsts = parts.hsts
       if (arrival.refusal !== undefined) return refuse(exchange, arrival.refusal)
-      if (arrival.insecure) return await redirect(exchange)
+      if (arrival.onRedirectListener) return await redirect(exchange)
 
       const admission = admit(request, snapshot, scheme, parts.gatewayPath)
       if (admission.kind === 'refused') return refuse(exchange, admission.code, admission.allow)

@@ -33,7 +33,7 @@ const BUSY_ANSWER_MS = 1000
 /** Connections past the limit that are being answered; further ones are closed without an answer. */
 const BUSY_MAX = 1000
 /** Between the end of all exchanges and that of all connections: what was sent last needs time to go out. */
-const LAST_WORDS_MS = 500
+const FLUSH_BEFORE_CLOSE_MS = 500
 
 /**
  * Bounds what clients can hold by their connections alone: how many there are, and how long one may leave its
@@ -90,7 +90,7 @@ class ClientConnection implements OpenConnection, WatchedConnection {
   closeIdle(): void {}
 
   close(): void {
-    this.#scheduler.after(LAST_WORDS_MS, () => this.socket.destroy())
+    this.#scheduler.after(FLUSH_BEFORE_CLOSE_MS, () => this.socket.destroy())
   }
 }
 

@@ -26,7 +26,7 @@ export interface SessionEndpointParts {
   readonly identify: (exchange: Exchange) => Promise<AuthDecision>
 }
 
-/** `POST refresh` and `POST logout` (interface, section 7). */
+/** `POST refresh` and `POST logout`. */
 export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndpoints {
   const { cookies, store } = parts
 

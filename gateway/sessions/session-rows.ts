@@ -102,17 +102,17 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
 
 function statementTexts(mapped: MappedTable, timeoutMs: number) {
   const { name, id, userId, sessionId, expiresAt } = mapped
-  const { cell, source, types } = tableCheck(mapped)
+  const { stateSql, fromSql, typeConditionSql } = tableCheck(mapped)
   const lock = (session: string) =>
-    `select ${cell}, set_config('lock_timeout', '${timeoutMs}', true), ` +
+    `select ${stateSql}, set_config('lock_timeout', '${timeoutMs}', true), ` +
     `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(session)} ` +
-    `from ${source} left join ${name} as t on`
+    `from ${fromSql} left join ${name} as t on`
   const { epoch, expired } = expirySql(`t.${expiresAt.sql}`, expiresAt.type)
   const isToken = `t.${equalsParameterSql(id, 1)}`
   return {
     // The join locks the table against changes, though it reads no row.
-    lock: `${lock('$1::text')} false and ${types}`,
-    lockOf: `${lock(`t.${sessionId.sql}::text`)} ${isToken} and ${types}`,
+    lock: `${lock('$1::text')} false and ${typeConditionSql}`,
+    lockOf: `${lock(`t.${sessionId.sql}::text`)} ${isToken} and ${typeConditionSql}`,
     read:
       `select ${rowColumnsSql(mapped, 't.')}, ${epoch}, ${expired}, date_part('epoch', clock_timestamp()) ` +
       `from ${name} as t where ${isToken} for update`,

@@ -28,7 +28,7 @@ export interface SettingsOptions {
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * Reads the environment (interface, section 4). Empty variables count as not set. No problem repeats
+ * Reads the environment. Empty variables count as not set. No problem repeats
  * a secret.
  */
 export function readSettings(env: Env, options: SettingsOptions = {}): SettingsResult {

@@ -73,7 +73,7 @@ export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
       const method = methodOf(record)
       span.updateName(route === null ? method : `${method} ${route.label}`)
       span.setAttributes(exchangeAttributes(record, status))
-      // Of the server's spans only its own faults are errors; a refusal is an answer.
+      // Only a 5xx marks a server span as an error; a 4xx does not (OpenTelemetry's conventions for HTTP).
       if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
       span.end(now())
     },

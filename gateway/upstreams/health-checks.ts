@@ -40,16 +40,16 @@ export function startHealthChecks({
 
   function updateHealth(target: Target, problem: string | null): void {
     const { health } = target
-    const good = problem === null
+    const passes = problem === null
     health.problem = problem
-    if (good === health.passing) {
+    if (passes === health.passing) {
       health.streak = 0
       return
     }
     health.streak++
-    if (health.streak < (good ? config.healthyAfter : config.unhealthyAfter)) return
+    if (health.streak < (passes ? config.healthyAfter : config.unhealthyAfter)) return
     health.streak = 0
-    health.passing = good
+    health.passing = passes
     onChange(target, problem ?? `${config.healthyAfter} good checks in a row`)
   }
 

@@ -14,7 +14,7 @@ export type VerificationKey = KeyObject | CryptoKey
 export interface KeyRing {
   /** The algorithms that the keys may verify. */
   readonly algorithms: readonly string[]
-  /** Grows with each change of the keys; a verification under another version counts no longer. */
+  /** Grows with each change of the keys; results verified under an older version are discarded. */
   readonly version: number
   /**
    * The keys that may have signed a token with this header, at most a hundred, in the order in which they are tried.

@@ -35,16 +35,16 @@ export interface MappedTable {
 /** The parts of a statement's SQL that check whether it reads the table as it was mapped. */
 interface TableCheck {
   /** The first cell: false; true on a server in recovery; NULL where the table is another one now. */
-  readonly cell: string
+  readonly stateSql: string
   /** The left side of a left join with the table `t`, so that there is a row even where the table has none. */
-  readonly source: string
+  readonly fromSql: string
   /** A condition on `t` that is always true; where the type of a column has changed, the statement fails instead. */
-  readonly types: string
+  readonly typeConditionSql: string
 }
 
 /**
  * Checked once for each statement: whether the server is in recovery (behind a pooler the server of an open connection can
- * change, and a standby's lag would void the promise), and whether the search path still leads to the same table.
+ * change, and a standby may not have the latest revocations), and whether the search path still leads to the same table.
  * `offset 0` keeps the planner from checking that for each row.
  *
  * Checked by the planner, again whenever the table is changed: whether the full name still is the same table's, and
@@ -55,9 +55,9 @@ export function tableCheck(mapped: MappedTable): TableCheck {
   const oid = `'${mapped.oid}'::oid`
   const found = mapped.searched === null ? 'true' : `to_regclass(${sqlLiteral(mapped.searched)}) = ${oid}`
   return {
-    cell: `case when ${sqlLiteral(mapped.name)}::regclass = ${oid} then always.state end`,
-    source: `(select case when pg_is_in_recovery() then true when ${found} then false end as state offset 0) as always`,
-    types: typeCheck(mapped),
+    stateSql: `case when ${sqlLiteral(mapped.name)}::regclass = ${oid} then always.state end`,
+    fromSql: `(select case when pg_is_in_recovery() then true when ${found} then false end as state offset 0) as always`,
+    typeConditionSql: typeCheck(mapped),
   }
 }
 
@@ -79,9 +79,9 @@ function typeCheck({ id, userId, sessionId, mandateId, status, expiresAt }: Mapp
 
 /** A statement that checks the table and reads no row. In a transaction it locks the table against changes until the end. */
 export function tableCheckStatement(mapped: MappedTable): Statement {
-  const { cell, source, types } = tableCheck(mapped)
+  const { stateSql, fromSql, typeConditionSql } = tableCheck(mapped)
   return {
-    text: `select ${cell} from ${source} left join ${mapped.name} as t on false and ${types}`,
+    text: `select ${stateSql} from ${fromSql} left join ${mapped.name} as t on false and ${typeConditionSql}`,
     parameters: [],
     primaryOnly: true,
   }

@@ -133,11 +133,11 @@ function prepare(mapped: MappedTable): PreparedMapping {
  * primary key can be used. Joins with `unnest`, `union all` and `string_to_array` were not faster in measurements.
  */
 function selectText(mapped: MappedTable): string {
-  const { cell, source, types } = tableCheck(mapped)
+  const { stateSql, fromSql, typeConditionSql } = tableCheck(mapped)
   const { expired, epoch } = expirySql(`t.${mapped.expiresAt.sql}`, mapped.expiresAt.type)
   return (
-    `select ${cell}, ${rowColumnsSql(mapped, 't.')}, ${expired}, ${epoch} from ${source} ` +
-    `left join ${mapped.name} as t on t.${mapped.id.sql} = any($1::${parameterType(mapped.id.type)}[]) and ${types}`
+    `select ${stateSql}, ${rowColumnsSql(mapped, 't.')}, ${expired}, ${epoch} from ${fromSql} ` +
+    `left join ${mapped.name} as t on t.${mapped.id.sql} = any($1::${parameterType(mapped.id.type)}[]) and ${typeConditionSql}`
   )
 }
 

@@ -39,7 +39,10 @@ export function createHttp2Server(
     const session = performServerHandshake(socket, options)
     const ending = createSessionEnding(session, socket, limits)
     // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
-    const deregister = registry.register({ closeIdle: ending.leave, close: () => session.destroy() })
+    const deregister = registry.register({
+      closeIdle: ending.closeWhenStreamsEnd,
+      close: () => session.destroy(),
+    })
     session.once('close', () => {
       deregister()
       ending.onSessionClosed()
@@ -48,7 +51,7 @@ export function createHttp2Server(
     session.on('error', () => {})
     session.setTimeout(limits.keepAliveTimeoutMs)
     session.on('timeout', () => {
-      if (ending.streams === 0) ending.leave()
+      if (ending.streams === 0) ending.closeWhenStreamsEnd()
       else session.setTimeout(limits.keepAliveTimeoutMs)
     })
     session.on('goaway', ending.limitClosing)

@@ -9,7 +9,7 @@ export interface EndingLimits {
 }
 
 /** How long a client may take to close what the gateway has closed. */
-const LEAVE_MS = 1000
+const CLOSE_TIMEOUT_MS = 1000
 
 /** How a connection of HTTP/2 ends. */
 export interface SessionEnding {
@@ -17,8 +17,8 @@ export interface SessionEnding {
   readonly streams: number
   onStreamOpened(): void
   onStreamClosed(): void
-  /** Tells the client that the gateway is leaving; the connection ends once its streams are over. */
-  leave(): void
+  /** Tells the client to open no more streams (GOAWAY). The connection ends after its last stream. */
+  closeWhenStreamsEnd(): void
   /** The connection will end: from now on the client has a limited time to close it. */
   limitClosing(): void
   onSessionClosed(): void
@@ -52,18 +52,19 @@ export function createSessionEnding(
     else cancel = scheduler.after(left, onLate)
   }
 
-  function close(everythingArrived: boolean): void {
+  /** @param arrived whether the client is known to have everything that was sent */
+  function close({ arrived }: { readonly arrived: boolean }): void {
     if (session.destroyed) return
     session.close()
-    if (!everythingArrived) return
+    if (!arrived) return
     cancel?.()
-    cancel = scheduler.after(LEAVE_MS, () => socket.destroy())
+    cancel = scheduler.after(CLOSE_TIMEOUT_MS, () => socket.destroy())
   }
 
   /** The answer to a PING does not cover what was sent after it. */
   function pingAndClose(): void {
     const before = begun
-    session.ping((error) => close(error === null && begun === before))
+    session.ping((error) => close({ arrived: error === null && begun === before }))
   }
 
   return {
@@ -78,13 +79,13 @@ export function createSessionEnding(
       streams--
       idleSince = scheduler.now()
     },
-    leave() {
+    closeWhenStreamsEnd() {
       if (leaving || session.destroyed) return
       leaving = true
       limitClosing()
       // After a GOAWAY Node reads on only as long as a stream is open, so the PING has to come before it.
-      if (begun === 0) close(true)
-      else if (streams > 0 || session.closed) close(false)
+      if (begun === 0) close({ arrived: true })
+      else if (streams > 0 || session.closed) close({ arrived: false })
       else pingAndClose()
     },
     limitClosing,

@@ -133,7 +133,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     const mark = pairMark(files)
     if (mark === entry?.mark) return false
     try {
-      const certificate = usableNow(loadCertificate(files), entry?.certificate)
+      const certificate = requireUsable(loadCertificate(files), entry?.certificate)
       add(files, certificate, mark)
       const expires = new Date(certificate.expiresAt).toISOString()
       const message = entry === undefined ? 'a certificate was added' : 'the certificate was replaced'
@@ -159,7 +159,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
   }
 
   /** A certificate that clients would refuse does not replace one that they accept. @throws CertificateError */
-  function usableNow(next: Certificate, before: Certificate | undefined): Certificate {
+  function requireUsable(next: Certificate, before: Certificate | undefined): Certificate {
     const now = wallClock()
     const { certFile } = next.files
     if (next.startsAt > now) {

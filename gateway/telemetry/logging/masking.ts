@@ -70,11 +70,11 @@ function maskValue(value: string, depth: number): string {
 }
 
 /** Masks the unescaped text. A text in which nothing is masked is returned unchanged. */
-function maskEscaped(text: string, kept: RegExp, mask: (text: string) => string): string {
+function maskEscaped(text: string, toEscape: RegExp, mask: (text: string) => string): string {
   if (!text.includes('%')) return mask(text)
   const plain = decoded(text)
   const masked = mask(plain)
-  return masked === plain ? text : masked.replace(kept, escaped)
+  return masked === plain ? text : masked.replace(toEscape, escaped)
 }
 
 /** Unescapes byte by byte, not as UTF-8: malformed UTF-8 must neither hide what is beside it nor throw. */

@@ -127,8 +127,8 @@ function explainFailure(error: unknown): number {
 }
 
 /**
- * Ends the process once stdout and stderr are written out, since a pipe takes its data in pieces. A gateway that was told
- * to end waits for at most a second: its reader may be gone. A command waits for as long as its reader takes.
+ * Ends the process once stdout and stderr are written out, since a pipe takes its data in pieces. A gateway that
+ * ends waits for at most a second, since its reader may have ended. A command waits as long as its reader needs.
  */
 async function exitWhenWritten(code: number, isServing: boolean): Promise<never> {
   const written = [process.stdout, process.stderr].map((stream) => {

@@ -14,17 +14,17 @@ export interface AdminGuardParts {
 /** @returns why the request is not answered, or null where it is */
 export type AdminGuard = (headers: IncomingHttpHeaders) => string | null
 
-/** Names that the public DNS cannot give, so that nobody who owns a domain can point one of them here. */
+/** Names that do not exist in the public DNS, so that no owner of a domain can point one to this listener. */
 const PRIVATE = /^[^.]+$|\.(?:localhost|local|internal|svc|home\.arpa)$/
 
 /**
- * Keeps web pages of other sites away from a listener that asks for no token. What is bound to 127.0.0.1 can be
- * reached by every page that its user opens: directly (cross-site requests), or under the page's own name once that
- * name has been pointed at 127.0.0.1 (DNS rebinding), which a browser takes for the same origin.
+ * Keeps web pages of other sites away from a listener without authentication. Every page that a user opens can reach a
+ * listener on 127.0.0.1: directly (cross-site requests), or under the page's own name after this name has been pointed
+ * at 127.0.0.1 (DNS rebinding), which to the browser is the same origin.
  *
- * A browser is answered only under names that no stranger can point here. A program, such as Prometheus or a
- * balancer's check, is answered under any name: it runs no strangers' code. Browsers are told by fields that scripts
- * cannot take away.
+ * A browser is answered only under names that others cannot point here. A program, such as Prometheus or the check of
+ * a balancer, is answered under any name, since it runs no code of others. Browsers are recognised by fields that
+ * scripts cannot remove.
  */
 export function createAdminGuard({ adminHost, instance, allowedHosts }: AdminGuardParts): AdminGuard {
   const named = new Set([adminHost.toLowerCase(), instance.toLowerCase()])

@@ -22,8 +22,8 @@ type Page = (url: URL, res: ServerResponse, req: IncomingMessage) => Promise<voi
 const LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 }
 
 /**
- * What no browser may do with an answer of ours: guess its type, show it in a frame, hand it to a page of another
- * site, tell where it came from. There is no CORS: no page but ours may read here.
+ * These keep a browser from guessing the type of an answer, showing it in a frame, giving it to a page of another site,
+ * and sending its URL as `Referer`. There is no CORS, so only the status page itself may read answers.
  */
 const SAFE_HEADERS = {
   'Cache-Control': 'no-store',
@@ -98,7 +98,7 @@ export function createAdminServer(parts: AdminServerParts): Server {
   })
 }
 
-/** True for who asks for JSON by name and for no page. */
+/** True where `Accept` names JSON and no HTML. */
 function prefersJson(accept = ''): boolean {
   return /\bapplication\/json\b/.test(accept) && !/\btext\/html\b/.test(accept)
 }

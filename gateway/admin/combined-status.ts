@@ -55,7 +55,7 @@ function tokenStoreOf(each: readonly ProcessStatus[]): TokenStoreStatus {
   return down?.tokenStore ?? { up: each.length > 0, code: null, reason: null }
 }
 
-/** Each process reads the file for itself: what one of them refused is told, and the oldest that is in force. */
+/** Each process reads the file itself, so problems of any of them are shown, and the oldest reading in force. */
 function routingOf(each: readonly ProcessStatus[]): RoutingFileStatus | null {
   const readings = each.map(({ routing }) => routing)
   const [first] = readings
@@ -93,13 +93,13 @@ function sumTarget(each: readonly TargetStatus[]): TargetStatus {
   })
 }
 
-/** Ready where all workers that answer are; one that is stuck or being replaced takes none of the others' traffic. */
+/** Ready if all workers that answer are, since a worker that is stuck or being replaced affects no other. */
 export function combinedReadiness(each: readonly Readiness[], count: number): Readiness {
   if (each.length === 0)
     return readinessFrom([{ reason: null, cause: `${count} of ${count} workers do not answer` }])
   const causes = new Map<string, ReadinessCause>()
   for (const readiness of each) {
-    // Workers that found out the same say it once.
+    // The same cause of several workers is shown once.
     for (const found of readiness.causes) causes.set(`${found.reason} ${found.cause}`, found)
   }
   return readinessFrom([...causes.values()])

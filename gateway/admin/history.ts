@@ -2,7 +2,7 @@ import { quantile } from '../telemetry/metrics/quantile.ts'
 import { addCounts, type Totals } from '../telemetry/metrics/totals.ts'
 import { DURATION_BUCKETS } from '../telemetry/metrics/traffic-metrics.ts'
 
-/** What the plots of the status page show for one interval. Null is no value: nothing happened, or nobody told. */
+/** What the plots of the status page show for one interval. Null means no value: no request, or no answer of a process. */
 export interface Sample {
   /** The interval's end, milliseconds since the epoch. */
   readonly at: number
@@ -31,8 +31,8 @@ export interface HistoryPart {
 }
 
 export interface History {
-  /** Takes the counters of all processes that tell them, as they stand. */
-  take(each: readonly Totals[]): void
+  /** Adds a sample of the counters of all processes that answered. */
+  addSample(each: readonly Totals[]): void
   /** What came after the cursor; everything where it is none of this history's. */
   since(cursor: string | null): HistoryPart
 }
@@ -58,8 +58,8 @@ interface Before {
 }
 
 /**
- * The last ten minutes, in memory that does not grow. Counters become rates process by process: one that was
- * replaced begins at nothing, and one that did not answer for a while has its share spread over that while.
+ * The last ten minutes, in memory of a fixed size. Counters become rates for each process: a replaced one begins at 0,
+ * and the counts of one that did not answer for some time are spread over that time.
  */
 export function createHistory({ now, wallClock, id }: HistoryParts): History {
   const kept: KeptSample[] = []
@@ -74,9 +74,9 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
   }
 
   return {
-    take(each) {
+    addSample(each) {
       const takenAt = now()
-      const growths = each.map((totals) => growth(totals, before.get(totals.pid), { takenAt, lastAt }))
+      const growths = each.map((totals) => countsSince(totals, before.get(totals.pid), { takenAt, lastAt }))
       kept.push({ takenAt, ...toSample(growths) })
       if (kept.length > SAMPLES_MAX) kept.shift()
       count++
@@ -108,8 +108,8 @@ interface Growth extends Omit<Totals, 'pid'> {
   readonly seconds: number
 }
 
-/** What a process counted since it was last asked. */
-function growth(
+/** What a process counted since its last answer. */
+function countsSince(
   totals: Totals,
   before: Before | undefined,
   { takenAt, lastAt }: { takenAt: number; lastAt: number },

@@ -4,7 +4,7 @@ import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
 import type { Totals } from '../telemetry/metrics/totals.ts'
 import type { ProcessStatus } from './status.ts'
 
-/** What a serving process tells of itself, each part when it is asked for: most of them cost time. */
+/** What a serving process reports. Each part is made on request, since most of them take time. */
 export interface Reports {
   readonly readiness: Readiness
   readonly metrics: ProcessMetrics

@@ -24,9 +24,9 @@ const IMPORT = /^import [^;]*? from '\.\/[\w-]+\.js'\n/gm
 const EXPORT = /^export (?=const|function|async function)/gm
 
 /**
- * Reads the page's parts and makes one file of them, once. Its modules become one script, so that the page needs
- * nothing but itself; the policy names that script and the styles by their hashes, and nothing else may run. Text
- * can only become text: with Trusted Types a browser refuses every way to make markup of it.
+ * Reads the parts of the page once, and joins them to one file, so that the page needs no further request. The policy
+ * names the script and the styles by their hashes, and allows nothing else. With Trusted Types a browser refuses to
+ * turn text into markup.
  */
 export function loadStatusPage(): StatusPage {
   const read = (name: string) => readFileSync(new URL(`./status-page/${name}`, import.meta.url), 'utf8')

@@ -34,7 +34,7 @@ export interface Status {
   readonly history: HistoryPart
 }
 
-/** What one process tells of itself. */
+/** The status of one process. */
 export interface ProcessStatus extends Pick<Status, 'tokenStore' | 'routes' | 'upstreams' | 'openStreams'> {
   readonly readiness: Readiness
   readonly process: ProcessNumbers
@@ -51,9 +51,9 @@ export interface ProcessNumbers {
 
 export interface TokenStoreStatus {
   readonly up: boolean
-  /** PostgreSQL's, Node's or the gateway's own for why it cannot be asked; null where it can. */
+  /** A code of PostgreSQL, Node or the gateway for why it cannot be queried; null where it can. */
   readonly code: string | null
-  /** Why it cannot be asked and what to do, in words; null where it can. */
+  /** Why it cannot be queried and what to do, in words; null where it can. */
   readonly reason: string | null
 }
 
@@ -103,7 +103,7 @@ export interface TargetStatus {
   readonly url: string
   /** The worst that a process finds: `unhealthy` by active checks, `ejected` by outcomes. */
   readonly state: 'up' | 'ejected' | 'unhealthy'
-  /** Processes that give it exchanges. */
+  /** Number of processes in which it gets exchanges. */
   readonly upIn: number
   /** Why it is not up; null where it is. */
   readonly reason: string | null
@@ -125,7 +125,7 @@ export interface TargetStatus {
 export interface StatusParts {
   readonly readiness: Readiness
   readonly uptimeS: number
-  /** Null where the token store can be asked. */
+  /** Null where the token store can be queried. */
   readonly storeFault: StoreFault | null
   readonly routing: RoutingStatus
   readonly snapshot: Snapshot

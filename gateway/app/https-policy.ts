@@ -7,15 +7,15 @@ export interface PublicPort {
   current: number
 }
 
-/** @returns where what was asked for in plain HTTP is to be had */
+/** @returns the HTTPS URL of a request over plain HTTP */
 export function createSecureUrl(
   { httpRedirectToPort }: Pick<Settings, 'httpRedirectToPort'>,
   port: Readonly<PublicPort>,
 ): (target: Pick<RequestTarget, 'host' | 'hostname' | 'raw'>) => string {
   return ({ host, hostname, raw }) => {
-    const asked = parseHost(host)
+    const parsed = parseHost(host)
     // A client that names no port has come by 80, so that 443 leads here too, whatever the ports are behind it.
-    const direct = asked.kind === 'ok' && asked.port !== '' ? port.current : 443
+    const direct = parsed.kind === 'ok' && parsed.port !== '' ? port.current : 443
     const to = httpRedirectToPort ?? direct
     return `https://${hostname}${to === 443 ? '' : `:${to}`}${raw}`
   }

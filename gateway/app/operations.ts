@@ -38,7 +38,7 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
     try {
       // A worker that dies keeps the counts that it reported last, so they are collected regularly.
       const [totals] = await Promise.all([collect('totals'), count > 1 ? collect('metrics') : null])
-      history.take(totals)
+      history.addSample(totals)
     } finally {
       if (!stopped) scheduleSample()
     }
@@ -47,7 +47,7 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
   function scheduleSample(): void {
     cancel = scheduler.after(SAMPLE_MS, () => {
       // An interval without an answer is a gap in the plots; the next one is sampled again.
-      sample().catch(() => history.take([]))
+      sample().catch(() => history.addSample([]))
     })
   }
 

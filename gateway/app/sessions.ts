@@ -26,7 +26,7 @@ export interface SessionParts {
   readonly scheduler: Scheduler
   /** How names become addresses. */
   readonly resolveName: LookupFunction
-  /** The store could not be asked, or not be changed. */
+  /** Called when the store could not be read or changed. */
   readonly onFault: (error: GatewayError) => void
   readonly identify: Identification['identify']
 }

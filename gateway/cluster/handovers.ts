@@ -7,7 +7,7 @@ interface Handover {
   readonly seq: number
 }
 
-/** Of the event loop, for what a dead worker has left in its channel. */
+/** Turns of the event loop until the messages of a dead worker in its channel have been read. */
 const MAX_TURNS = 1000
 
 type Send = ChildProcess['send']
@@ -18,7 +18,7 @@ type Send = ChildProcess['send']
  * if it had been the first; with its answer Node's own book is right again. Where Node should change how it hands
  * connections over, nothing is done.
  *
- * @param nextWorker a worker that takes the connection, or null where there is none
+ * @param nextWorker a worker that accepts the connection, or null where there is none
  */
 export function watchHandovers(worker: ChildProcess, nextWorker: () => ChildProcess | null): void {
   // The process could not be started.

@@ -33,7 +33,7 @@ export function reportListening(ports: Ports): void {
 
 /** Sends the primary what the worker finds out about the token store; the primary logs it once for all workers. */
 export function reportTokenStoreEvent(event: TokenStoreEvent): void {
-  // Without its primary nobody would log the event.
+  // Without a primary the event would not be logged.
   if (process.connected) process.send?.({ tokenStore: event } satisfies WorkerMessage, () => {})
 }
 

@@ -26,7 +26,7 @@ export interface WorkersParts {
 
 /** The processes that serve, as their primary sees them. */
 export interface Workers {
-  /** Resolves when all listen, with their port. Rejects where one ends before that (WorkerStartError if it said why). */
+  /** Resolves when all listen, with their port. Rejects where one ends before that (WorkerStartError if it reported why). */
   readonly listening: Promise<Ports>
   /** Collects one part of the workers' reports; a worker that does not respond in time is left out. */
   collect<Part extends keyof Reports>(part: Part): Promise<readonly Reports[Part][]>
@@ -47,7 +47,7 @@ interface Death {
   readonly listened: boolean
   /** Exit code or signal. */
   readonly how: string | number
-  /** Why it could not start, where it said so. */
+  /** Why it could not start, if it reported a reason. */
   readonly reasons: readonly string[] | null
 }
 

@@ -25,7 +25,7 @@ export interface FileWatchParts {
   readonly read: () => Promise<void>
 }
 
-/** Watches by polling: it sees swapped links and network file systems too, which events of the system leave out. */
+/** Watches by polling, which also works for swapped links and on network file systems, unlike events of the system. */
 export function watchFile({ path, intervalMs, waitUntilStable, ...parts }: FileWatchParts): FileWatch {
   let { mark } = parts
   let lastSeen = mark

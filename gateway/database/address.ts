@@ -30,7 +30,7 @@ export interface DatabaseAddress {
   readonly tls: DatabaseTls
   /** The name that the server shows for the connections, where the URL names one. */
   readonly applicationName: string | null
-  /** Milliseconds until a connection has to be ready; null where the URL does not say. */
+  /** Milliseconds until a connection has to be ready; null where the URL does not set it. */
   readonly connectTimeoutMs: number | null
   /** False where the URL says that a pooler cannot keep prepared statements. */
   readonly prepare: boolean

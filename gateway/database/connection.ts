@@ -35,7 +35,7 @@ export interface ServerConnection {
    * @throws DatabaseError
    */
   readonly ready: Promise<void>
-  /** The server's timeline once the connection is ready; null where the server does not tell it. */
+  /** The server's timeline once the connection is ready; null where the server does not report it. */
   readonly timeline: Timeline | null
   /** Bytes that the server has sent so far. */
   readonly bytesRead: number
@@ -222,7 +222,7 @@ function createSql(options: ConnectionOptions, openSocket: () => Promise<Message
  */
 function takeRows(answer: unknown): Cell[][] {
   const from = answer as Cell[][]
-  // `splice` would look up the constructor of this subclass of Array, which costs half a microsecond a look-up.
+  // Not `splice`, which would create another array of this subclass of Array, by a look-up of its constructor.
   const rows: Cell[][] = []
   for (let i = 0; i < from.length; i++) rows.push(from[i]!)
   from.length = 0

@@ -1,7 +1,7 @@
 import type { Scheduler } from '../core/scheduler.ts'
 import { type DialOptions, probeServer } from './socket.ts'
 
-/** How long one probe may take, and the pause after one that nobody answered, in milliseconds. */
+/** How long one probe may take, and the pause after one without an answer, in milliseconds. */
 const PROBE_TIMEOUT_MS = 1000
 const PAUSE_AFTER_SILENCE_MS = 200
 

@@ -3,7 +3,7 @@ import type { Scheduler } from '../core/scheduler.ts'
 /** A connection that is idle for this long is closed. */
 const MAX_IDLE_MS = 30_000
 
-/** The connections that nobody uses at the moment; the one that was used last is taken first. */
+/** The unused connections. The one that was used last is used first. */
 export interface IdleConnections<T> {
   add(entry: T): void
   take(): T | undefined
@@ -13,7 +13,7 @@ export interface IdleConnections<T> {
   stop(): void
 }
 
-/** @param onExpired called with a connection that nobody has used for half a minute, and that is not in the list any more */
+/** @param onExpired called with a connection that was unused for half a minute, after it was removed from the list */
 export function createIdleConnections<T extends { idleSince: number }>(
   scheduler: Scheduler,
   onExpired: (entry: T) => void,

@@ -10,7 +10,7 @@ export interface PendingQueue<T> {
    * @throws DatabaseError
    */
   wait(deadlineMs: number, timeoutError: () => DatabaseError): Promise<T>
-  /** Gives `connection` to the caller that has waited longest. @returns false where nobody waits */
+  /** Gives `connection` to the caller that has waited longest. @returns false where no caller waits */
   resolveNext(connection: T): boolean
   rejectAll(error: DatabaseError): void
 }

@@ -19,7 +19,7 @@ export interface Pool {
   /** How many connections have led to a primary so far. */
   readonly opened: number
   /**
-   * A connection that nobody else uses: the one that was used last, or a new one. Where all are busy the callers wait,
+   * A connection for this caller alone: the one that was used last, or a new one. Where all are busy the callers wait,
    * first come, first served.
    *
    * @param deadlineMs how long to wait @throws DatabaseError
@@ -59,7 +59,7 @@ const CLOSE_TIMEOUT_MS = 1000
  */
 const FORGET_REPLACED_MS = 10_000
 
-/** While other connections work, a server that refuses one more is asked again after this time. */
+/** While other connections work, a server that refuses another one is tried again after this time. */
 const REFUSED_PAUSE_MS = 500
 
 export function createPool(options: PoolOptions): Pool {
@@ -82,7 +82,7 @@ export function createPool(options: PoolOptions): Pool {
   })
   let opened = 0
   let closed = false
-  /** One connection more than allowed, because a server that is gone may never close those that take all places. */
+  /** One connection above the maximum, because a dead server may never close those that occupy all places. */
   let extraPlace = false
   let mayOpenAt = 0
   let cancelRetry: (() => void) | null = null
@@ -189,7 +189,7 @@ export function createPool(options: PoolOptions): Pool {
     if (state === 'opening') return
     if (state === 'idle') idle.delete(entry)
     entry.state = 'closing'
-    // It ended in the middle of a statement, and its server may have gone with it.
+    // It ended in the middle of a statement, so its server may have died.
     if (state === 'busy' && !hosts.hasFailedSince(entry)) onHostFailed(entry, false)
     if (entriesInUse().length < options.connections) extraPlace = false
     if (state === 'idle' || state === 'busy') options.onLost?.()

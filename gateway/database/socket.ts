@@ -30,7 +30,7 @@ const CANCEL_CODE = 80_877_102
  */
 export function dial({ host, tls, lookup }: DialOptions): Dial {
   const raw = openSocket(host, lookup)
-  // An error can come when nobody waits for the socket any more, and would end the process without a listener.
+  // An error may occur after the caller has given up, and without a listener it would end the process.
   raw.on('error', () => {})
   let outermost: Socket = raw
   const socket = (async () => {

@@ -3,7 +3,7 @@ import type { Timeline } from './connection.ts'
 /** Keeps out a primary that goes on, or wakes, after another server was promoted in its place. */
 export interface TimelineFence {
   /**
-   * True where the server is on an older timeline than one that was seen before. A server that does not tell its
+   * True where the server is on an older timeline than one that was seen before. A server that does not report its
    * timeline passes.
    */
   isFenced(timeline: Timeline | null): boolean

@@ -16,7 +16,7 @@ interface FixedParameter {
   readonly instead: string
 }
 
-/** Parameters for what the gateway always does in one way. The values that ask for that way are accepted. */
+/** Parameters for which the gateway has a fixed behaviour. Values that request this behaviour are accepted. */
 const FIXED_PARAMETERS: ReadonlyMap<string, FixedParameter> = new Map(
   Object.entries({
     target_session_attrs: {
@@ -111,16 +111,21 @@ function namesWith(names: readonly string[], instead: string): [string, string][
 }
 
 /** Reads the parameters of a URL. Each is either obeyed, or a problem that names it and what to write instead. */
-export function readParameters(given: URLSearchParams): Parameters {
+export function readParameters(search: URLSearchParams): Parameters {
   const problems: string[] = []
   const parameters: Record<string, string> = Object.create(null)
   const known = new Map<string, string>()
-  for (const [name, value] of given) {
+  for (const [name, value] of search) {
     if (known.has(name) && known.get(name) !== value)
       problems.push(`its parameter "${name}" is given twice; expected it once`)
     known.set(name, value)
   }
-  const take = <T>(name: string, read: (value: string) => T | null, expected: string, byDefault: T): T => {
+  const readParameter = <T>(
+    name: string,
+    read: (value: string) => T | null,
+    expected: string,
+    byDefault: T,
+  ): T => {
     const value = known.get(name)
     if (value === undefined) return byDefault
     known.delete(name)
@@ -129,17 +134,17 @@ export function readParameters(given: URLSearchParams): Parameters {
     return result ?? byDefault
   }
   const flag = (name: string, words: Readonly<Record<string, boolean>>, byDefault: boolean) =>
-    take(name, (value) => words[value] ?? null, Object.keys(words).join(' or '), byDefault)
+    readParameter(name, (value) => words[value] ?? null, Object.keys(words).join(' or '), byDefault)
   const version = (name: string) =>
-    take<SecureVersion | null>(
+    readParameter<SecureVersion | null>(
       name,
       (value) => TLS_VERSIONS.find((each) => each === value) ?? null,
       TLS_VERSIONS.join(', '),
       null,
     )
 
-  const mode = readSslMode(take)
-  const direct = take(
+  const mode = readSslMode(readParameter)
+  const direct = readParameter(
     'sslnegotiation',
     (value) => (value === 'direct' ? true : value === 'postgres' ? false : null),
     'postgres or direct',
@@ -156,22 +161,22 @@ export function readParameters(given: URLSearchParams): Parameters {
     minVersion: version('ssl_min_protocol_version'),
     maxVersion: version('ssl_max_protocol_version'),
   }
-  const fallback = take<string | null>('fallback_application_name', nonEmpty, 'a name', null)
-  const applicationName = take<string | null>('application_name', nonEmpty, 'a name', fallback)
-  const connectTimeoutMs = take<number | null>(
+  const fallback = readParameter<string | null>('fallback_application_name', nonEmpty, 'a name', null)
+  const applicationName = readParameter<string | null>('application_name', nonEmpty, 'a name', fallback)
+  const connectTimeoutMs = readParameter<number | null>(
     'connect_timeout',
     readSeconds,
     'whole seconds, 2 at least, or 0 for none',
     null,
   )
   const pooled = flag('pgbouncer', { true: true, false: false }, false)
-  const cached = take(
+  const cached = readParameter(
     'statement_cache_size',
     (value) => (value === '0' ? false : null),
     '0; another size is not supported',
     true,
   )
-  const schema = take<string | null>('schema', nonEmpty, 'a name', null)
+  const schema = readParameter<string | null>('schema', nonEmpty, 'a name', null)
   for (const [name, value] of known) {
     const problem = findProblem(name, value)
     if (problem !== null) problems.push(problem)
@@ -191,15 +196,15 @@ export function readParameters(given: URLSearchParams): Parameters {
 type ReadParameter = <T>(name: string, read: (value: string) => T | null, expected: string, byDefault: T) => T
 
 /** `ssl=true` is read as JDBC and others do: the certificate is checked. */
-function readSslMode(take: ReadParameter): SslMode {
+function readSslMode(readParameter: ReadParameter): SslMode {
   const modes = (value: string) => SSL_MODES.find((each) => each === value) ?? null
-  const bySsl = take<SslMode>(
+  const bySsl = readParameter<SslMode>(
     'ssl',
     (value) => (value === 'true' ? 'verify-full' : value === 'false' ? 'disable' : modes(value)),
     'true or false',
     'disable',
   )
-  return take<SslMode>('sslmode', modes, SSL_MODES.join(', '), bySsl)
+  return readParameter<SslMode>('sslmode', modes, SSL_MODES.join(', '), bySsl)
 }
 
 /** What is wrong with a parameter that was not read yet; null where it has no effect, or is a setting of the session. */

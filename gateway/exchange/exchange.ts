@@ -36,12 +36,12 @@ export function createExchange(from: Pick<Exchange, 'request' | 'response' | 're
   }
 }
 
-/** `traceparent` with the flag that says whether this exchange is sampled. */
+/** `traceparent` with the flag that shows whether this exchange is sampled. */
 export function traceparentOf({ span, record }: Exchange): string {
   return span === null ? record.trace.traceparent : span.upstream.traceparent
 }
 
-/** True where the client's side has closed, so that nobody is left to answer. */
+/** True where the client's side has closed, so that no answer can be sent. */
 export function clientIsGone({ request, response }: Exchange): boolean {
   return response.destroyed || request.socket.destroyed
 }

@@ -16,7 +16,7 @@ export interface InboundRequest extends RequestHead, ClientRequest {
   readonly hasBody: boolean
   /** Framing that a backend might read in another way than the listener did, for operators; null where it is plain. */
   readonly framingProblem: string | null
-  /** Throws away what is left of a body that the last reader has left paused, or its connection would stand still. */
+  /** Discards the rest of a body that its last reader has paused, since the connection would wait for it otherwise. */
   discardBody(): void
 }
 

@@ -19,10 +19,10 @@ export function reasonsOf(decided: DecidedRequest): string[] {
   const { decision, observed, route } = decided
   if (decision.kind === 'denied')
     return [...describePassed(decided), `${decision.code}: ${describeDenial(decided, decision.code)}`]
-  if (route.auth === 'none') return ['anonymous: the route asks for no token']
+  if (route.auth === 'none') return ['anonymous: the route requires no token']
   const { auth } = observed
   if (auth?.kind === 'refused') {
-    return [`${auth.code}: ${auth.reason}`, 'anonymous: the route takes a bad token as no token']
+    return [`${auth.code}: ${auth.reason}`, 'anonymous: the route treats a bad token as none']
   }
   return [...describePassed(decided), 'authenticated']
 }
@@ -72,5 +72,5 @@ function faultText(error: Error): string {
   for (let each: unknown = error; each instanceof Error && causes.length < 5; each = each.cause) {
     if (each.message !== '' && !causes.includes(each.message)) causes.push(each.message)
   }
-  return `${causes.map(escapeInvisible).join(': ')}. A fault, no refusal: nobody is let in, and nobody is logged out`
+  return `${causes.map(escapeInvisible).join(': ')}. A fault, not a refusal: no request is admitted, and no session ends`
 }

@@ -9,20 +9,20 @@ import type { UpstreamConfig } from '../upstreams/config.ts'
 const CLAIMS = ['jti', 'userId', 'mandateId', 'sessionId', 'type', 'iss', 'aud'] as const
 const TIMES = ['nbf', 'exp'] as const
 
-/** The claims of a token, good or not. Never the token itself: with its claims alone nobody gets in. */
+/** The claims of a token, valid or not. The token itself is never shown; its claims alone admit no request. */
 export function describeToken(cookie: CookieValue, name: string): string[] {
   if (cookie.kind === 'none') return [`no cookie ${name}`]
   if (cookie.kind === 'ambiguous') return [`several cookies ${name} with different values`]
   try {
     const { alg, kid } = decodeProtectedHeader(cookie.value)
     const claims = decodeJwt(cookie.value)
-    const header = `signed with ${shown(alg)}${kid === undefined ? '' : `, kid ${shown(kid)}`}`
+    const header = `signed with ${formatValue(alg)}${kid === undefined ? '' : `, kid ${formatValue(kid)}`}`
     const claimTexts = CLAIMS.flatMap((claim) =>
-      claims[claim] == null ? [] : [`${claim} ${shown(claims[claim])}`],
+      claims[claim] == null ? [] : [`${claim} ${formatValue(claims[claim])}`],
     )
     const times = TIMES.flatMap((claim) => {
       const at = claims[claim]
-      return typeof at === 'number' ? [`${claim} ${instant(at * 1000)}`] : []
+      return typeof at === 'number' ? [`${claim} ${formatInstant(at * 1000)}`] : []
     })
     return [header, [...claimTexts, ...times].join(', ') || 'no claims']
   } catch {
@@ -32,9 +32,9 @@ export function describeToken(cookie: CookieValue, name: string): string[] {
 
 export function describeRow(row: TokenRow): string[] {
   return [
-    `id ${shown(row.id)}, status ${shown(row.status)}${row.expired ? ', expired' : ''}`,
-    `user ${shown(row.userId)}, mandate ${row.mandateId === null ? '(none)' : shown(row.mandateId)}, session ${shown(row.sessionId)}`,
-    `expires ${row.expiresAt === null ? 'with the token' : instant(row.expiresAt)}`,
+    `id ${formatValue(row.id)}, status ${formatValue(row.status)}${row.expired ? ', expired' : ''}`,
+    `user ${formatValue(row.userId)}, mandate ${row.mandateId === null ? '(none)' : formatValue(row.mandateId)}, session ${formatValue(row.sessionId)}`,
+    `expires ${row.expiresAt === null ? 'with the token' : formatInstant(row.expiresAt)}`,
   ]
 }
 
@@ -68,22 +68,22 @@ export function describeHeaders(flat: readonly string[], open: ReadonlySet<strin
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!
     out.push(
-      `${name}: ${open.has(name.toLowerCase()) ? escapeInvisible(flat[i + 1]!) : masked(name, flat[i + 1]!)}`,
+      `${name}: ${open.has(name.toLowerCase()) ? escapeInvisible(flat[i + 1]!) : maskValue(name, flat[i + 1]!)}`,
     )
   }
   return out
 }
 
-function masked(name: string, value: string): string {
+function maskValue(name: string, value: string): string {
   if (/^cookie$/i.test(name)) return value.replace(/=[^;]*/g, `=${MASK}`)
   if (SECRET_NAME.test(name)) return MASK
   return escapeInvisible(maskJwts(value))
 }
 
-function shown(value: unknown): string {
+function formatValue(value: unknown): string {
   return escapeInvisible(typeof value === 'string' ? maskJwts(value) : JSON.stringify(value)).slice(0, 200)
 }
 
-function instant(ms: number): string {
+function formatInstant(ms: number): string {
   return Number.isNaN(ms) ? 'never' : isoTime(ms)
 }

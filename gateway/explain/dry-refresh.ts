@@ -18,7 +18,7 @@ const NOT_MADE = { id: '(of the new token)', exp: 0 }
 
 /** An inline refresh that only checks whether it would succeed: nothing is written, and no token is used up. */
 export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts): InlineRefresh {
-  /** As the session store judges, but for a token used within the last ten seconds, which it would take again. */
+  /** Decides as the session store, except for a token used within the last ten seconds, which the store accepts again. */
   async function rotate(token: VerifiedToken): Promise<Rotation> {
     const found = await new Promise<Lookup>((resolve) => lookup.find(token.jti, resolve))
     if (found.kind === 'failed') throw found.error

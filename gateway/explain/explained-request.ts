@@ -93,7 +93,7 @@ const NO_RESPONSE: InboundResponse = {
   abort() {},
 }
 
-/** What the listener refuses before a route is looked for; null where it would take the request. */
+/** What the listener refuses before a route is looked for; null where it would accept the request. */
 export function refusedByListener(
   { method, target, host, headers }: ExplainedRequest,
   limits: { readonly maxHeaderBytes: number; readonly maxHeaderFields: number },

@@ -146,7 +146,7 @@ export async function createExplainer({
       }
     }
     if (announcedLength(exchange.request) > route.maxBodyBytes)
-      return refusal(steps, 'body_too_large', [`the route takes ${route.maxBodyBytes} bytes`])
+      return refusal(steps, 'body_too_large', [`the route allows ${route.maxBodyBytes} bytes`])
     const upstream = config.upstreams.get(route.upstream.name)!
     steps.push({ title: 'Target', details: describeTargets(route.upstream.name, upstream) })
     steps.push({

@@ -14,9 +14,9 @@ import { createDryRefresh } from './dry-refresh.ts'
 
 /** What a decision was based on. */
 export interface Observed {
-  /** Rows of the table, in the order in which they were asked for. */
+  /** Rows of the table, in the order of their look-ups. */
   readonly rows: readonly TokenRow[]
-  /** Null where the route asks for no token. */
+  /** Null where the route requires no token. */
   readonly auth: AuthDecision | null
   /** True where the refresh token would let the request pass. */
   readonly refreshed: boolean

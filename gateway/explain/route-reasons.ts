@@ -32,18 +32,18 @@ function nameOf({ label, exact, methods }: Route): string {
 
 /** Null for a route that has nothing to do with the request: more than one thing speaks against it. */
 function whyNot(route: Route, chosen: Route | null, { host, path, method }: Wanted): string | null {
-  const takes = (matcher: Pick<Route, 'host' | 'path' | 'exact' | 'methods'>) =>
+  const matches = (matcher: Pick<Route, 'host' | 'path' | 'exact' | 'methods'>) =>
     createRouteTable([matcher]).candidates({ host, path }).length > 0
   const hasMethod = route.methods === null || route.methods.includes(method)
-  if (takes(route)) {
+  if (matches(route)) {
     if (!hasMethod) return `it is for ${route.methods!.join(', ')}, not ${method}`
     return chosen === null ? null : lessSpecific(route, chosen)
   }
   if (!hasMethod) return null
-  if (takes({ ...route, host: null })) return `it is for the host ${route.host}, not ${host}`
-  if (takes({ ...route, exact: false })) return `it is for ${route.path} alone`
+  if (matches({ ...route, host: null })) return `it is for the host ${route.host}, not ${host}`
+  if (matches({ ...route, exact: false })) return `it is for ${route.path} alone`
   // Prefixes are by whole segments; that a longer segment does not count surprises some.
-  return path.startsWith(route.path) && takes({ ...route, path: '/', exact: false })
+  return path.startsWith(route.path) && matches({ ...route, path: '/', exact: false })
     ? `it is for ${route.path} and ${route.path}/…, not ${path}`
     : null
 }

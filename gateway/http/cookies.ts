@@ -7,7 +7,7 @@ export interface CookieNames {
 export type CookieValue =
   | { readonly kind: 'none' }
   | { readonly kind: 'one'; readonly value: string }
-  /** The cookie was sent several times with different values. Nothing says which one is meant. */
+  /** The cookie was sent several times with different values, so it is unclear which one is meant. */
   | { readonly kind: 'ambiguous' }
 
 export interface TokenCookies {

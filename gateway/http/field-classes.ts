@@ -148,8 +148,7 @@ function commonResponseFields(): FieldNameCache<ResponseFieldClass> {
 }
 
 /**
- * The cache replaces a lower-case copy of the name and six comparisons: 0.2 microseconds for the seven fields of an
- * answer instead of 0.75.
+ * Classifies a field by a cache of common names, so that these need no lower-case copy.
  *
  * @param rawName the field name as the upstream spelled it
  */

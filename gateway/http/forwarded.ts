@@ -19,7 +19,7 @@ export interface ClosingConnection extends ConnectionEnds {
 
 type NamedFields = Pick<RequestHead, 'headers'>
 
-/** Decides which peers are trusted proxies, and reads from their fields what they say about the client. */
+/** Decides which peers are trusted proxies, and reads the client from their fields. */
 export interface PeerTrust {
   /** Computed once for each connection. */
   peerOf(socket: ConnectionEnds): Peer

@@ -1,7 +1,7 @@
 import type { RequestHead } from './request-head.ts'
 
 /**
- * True for a browser's navigation, whose answer is shown to a person, so that a login page helps. Browsers say so by
+ * True for a browser's navigation, whose answer is shown to a person, so that a login page helps. Browsers show this by
  * Fetch Metadata (`Sec-Fetch-Mode`); for those that do not send it, `Accept` has to name HTML.
  */
 export function isNavigation({ method, headers }: Pick<RequestHead, 'method' | 'headers'>): boolean {
@@ -16,7 +16,7 @@ export function isNavigation({ method, headers }: Pick<RequestHead, 'method' | '
  * Several slashes at its beginning become one. Otherwise a login page that redirects the user to `next` could be made
  * to send them to another host (`//evil.example`).
  *
- * @param raw path and query, origin-form, one character a byte as Node gives it
+ * @param raw path and query, origin-form, one character for each byte, as Node has it
  */
 export function redirectLocation(template: string, raw: string): string {
   if (!template.includes('{path}')) return template

@@ -75,7 +75,7 @@ export function createNameServers({ settings, scheduler }: NameServersParts): Na
     const all = Promise.all(
       FAMILIES.filter((family) => answers[family] === null).map(async (family) => {
         answers[family] = await lookUpFamily(name, family)
-        if (suffices(answers)) cancel ??= scheduler.after(RESOLUTION_DELAY_MS, enough.resolve)
+        if (isSufficient(answers)) cancel ??= scheduler.after(RESOLUTION_DELAY_MS, enough.resolve)
       }),
     )
     await Promise.race([all, enough.promise])
@@ -111,7 +111,7 @@ export function createNameServers({ settings, scheduler }: NameServersParts): Na
 }
 
 /** True where the other family's answer is not needed, so that it is waited for only a moment longer. */
-function suffices(answers: Answers): boolean {
+function isSufficient(answers: Answers): boolean {
   if (FAMILIES.some((family) => answers[family]?.kind === 'addresses')) return true
   // Only IPv4 counts here: some servers wrongly say that a name does not exist when asked for its IPv6 addresses
   // (RFC 4074).

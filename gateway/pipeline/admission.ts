@@ -3,7 +3,7 @@ import type { InboundRequest } from '../exchange/inbound.ts'
 import { parseHost, parseRequestTarget, withoutParameters } from '../http/request-target.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 
-/** Methods that the gateway forwards where a route does not say otherwise, for `Allow`. */
+/** Methods that the gateway forwards for a route without `methods`, for `Allow`. */
 const FORWARDED_METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
 
 export type Admission =
@@ -64,30 +64,30 @@ export function admit(
       match.kind === 'matched'
         ? other.kind === 'matched' && other.route === match.route
         : match.kind === other.kind
-    if (!same || isBelow(bare, gatewayPath)) return refused('bad_request', 'path parameters change the route')
+    if (!same || isBelow(bare, gatewayPath)) return refusal('bad_request', 'path parameters change the route')
   }
   if (match.kind === 'matched') return { kind: 'route', route: match.route, target }
-  if (match.kind === 'none') return refused('route_not_found', 'no route')
-  return { ...refused('method_not_allowed', 'no route for the method'), allow: match.allow }
+  if (match.kind === 'none') return refusal('route_not_found', 'no route')
+  return { ...refusal('method_not_allowed', 'no route for the method'), allow: match.allow }
 }
 
-/** Reads and checks what a request asks for, whether or not there is a route for it. */
+/** Reads and checks the target of a request, whether or not it has a route. */
 export function readTarget(
   request: RoutedRequest,
   scheme: 'http' | 'https',
   gatewayPath: string,
 ): Exclude<Admission, { kind: 'route' }> | Forwardable {
   const { framingProblem, method } = request
-  if (framingProblem !== null) return refused('bad_request', framingProblem)
+  if (framingProblem !== null) return refusal('bad_request', framingProblem)
   const host = onlyHost(request.rawHeaders)
-  if (host === null) return refused('bad_request', 'Host is missing, empty or repeated')
+  if (host === null) return refusal('bad_request', 'Host is missing, empty or repeated')
   const parsedHost = parseHost(host)
-  if (parsedHost.kind === 'bad') return refused('bad_request', 'Host is malformed')
+  if (parsedHost.kind === 'bad') return refusal('bad_request', 'Host is malformed')
   if (method === 'TRACE' || method === 'CONNECT') {
-    return { ...refused('method_not_allowed', 'the method is never forwarded'), allow: FORWARDED_METHODS }
+    return { ...refusal('method_not_allowed', 'the method is never forwarded'), allow: FORWARDED_METHODS }
   }
   const parsed = parseRequestTarget(request.target, { scheme, host })
-  if (parsed.kind === 'bad') return refused('bad_request', parsed.reason)
+  if (parsed.kind === 'bad') return refusal('bad_request', parsed.reason)
 
   const { raw, path, hasParameters } = parsed
   const target: RequestTarget = { host, hostname: parsedHost.hostname, raw, path }
@@ -116,6 +116,6 @@ function onlyHost(rawHeaders: readonly string[]): string | null {
   return host === '' ? null : host
 }
 
-function refused(code: ErrorCode, reason: string) {
+function refusal(code: ErrorCode, reason: string) {
   return { kind: 'refused', code, reason } as const
 }

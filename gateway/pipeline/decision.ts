@@ -42,7 +42,7 @@ export interface AccessRequest {
 export interface Decider {
   /**
    * Authenticates and authorises one request on its route, and counts the decision. Answers at once where the
-   * route asks for no token. Never rejects.
+   * route requires no token. Never rejects.
    */
   decide(request: AccessRequest): Decision | Promise<Decision>
 }

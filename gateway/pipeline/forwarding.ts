@@ -139,7 +139,7 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
   }
 }
 
-/** @returns null where the client has left meanwhile */
+/** @returns null where the client has disconnected meanwhile */
 async function waitForLease(exchange: Exchange, ticket: Ticket<Acquisition>): Promise<Acquisition | null> {
   exchange.watcher = { clientClosed: ticket.cancel }
   if (clientIsGone(exchange)) ticket.cancel()
@@ -183,7 +183,7 @@ function leaseResult(outcome: Outcome): LeaseResult {
         : 'success'
     case 'closed':
       return 'success'
-    // When a client gives up says nothing about the target.
+    // A client that disconnects is no sign of a fault of the target.
     case 'client-gone':
     case 'body-too-large':
       return 'unknown'

@@ -30,7 +30,7 @@ export interface GatewayParts {
   readonly gatewayPath: string
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
   readonly hsts: string | null
-  /** @returns the HTTPS URL of what was asked for over plain HTTP */
+  /** @returns the HTTPS URL of a request over plain HTTP */
   readonly secureUrl: (target: RequestTarget) => string
   readonly accessCookie: string
   /** Null where spans are not exported. */
@@ -99,7 +99,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       const upgrade = arrival.upgrade ?? null
       const origin = { scheme, host: target.host, upgrade: upgrade !== null }
       const deciding = parts.decider.decide({ exchange, route, origin, names: snapshot.identity })
-      // Awaited only where it must be: a promise costs a tick.
+      // Not every decision is a promise, and awaiting would delay the others by a tick.
       const decision = deciding instanceof Promise ? await deciding : deciding
       if (clientIsGone(exchange) || response.headersSent) return
       if (decision.kind === 'denied') return deny(exchange, route, target, decision.code)
@@ -215,7 +215,7 @@ function abortResponse({ response, record }: Exchange, code: ErrorCode): void {
   response.abort()
 }
 
-/** 499, as nginx logs it, for a client that left before there was an answer. */
+/** 499, as in nginx, for a client that disconnected before the answer. */
 function statusSent({ response, record }: Exchange): number {
   if (record.upgraded) return 101
   return response.headersSent ? response.statusCode : 499

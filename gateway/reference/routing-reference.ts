@@ -97,7 +97,7 @@ function renderSection({ title, schema }: Section): string {
   return `### ${toSentence(title).slice(0, -1)}\n\n${about}${markdownTable(['key', 'default', 'accepts', 'meaning'], rows)}`
 }
 
-/** What editors are told, without what has a column of its own here. */
+/** The description for editors, without what has its own column here. */
 function meaningOf(description: string): string {
   return description
     .replace(/[;.]? ?[Tt]he default is `?[^`]+`?\.$/, '.')

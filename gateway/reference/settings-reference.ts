@@ -5,7 +5,7 @@ const ABOUT = `## Settings
 
 An empty variable counts as not set. Bad and missing ones end the start with one message that lists them all, and exit
 code 2; a name that is nearly one of these is warned of. \`NAME_FILE\` names a file that holds the value instead, where a
-row says so: secrets do not belong into an environment that others can read.
+row says so: secrets do not belong in an environment that others can read.
 
 `
 

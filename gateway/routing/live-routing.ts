@@ -133,7 +133,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
     }
     connectionKeys = keys
     for (const { label, path, refresh } of next.routes) {
-      // A warning, not an error: the file itself is valid, `check` cannot know the setting, and nobody is let in by it.
+      // A warning, not an error: the file itself is valid, `check` cannot know the setting, and no request is admitted by it.
       if (refresh === 'auto' && !parts.sessionEndpoints)
         log.warn({ route: label }, 'the route\'s "refresh" does nothing: SESSION_ENDPOINTS is off')
       if (!isBelowGatewayPath(path, parts.gatewayPath)) continue

@@ -8,7 +8,7 @@ import { createStallSweep, type WatchedConnection } from './stall-sweep.ts'
 export interface ConnectionLimitOptions {
   /** Open connections past which new ones are turned away. */
   readonly max: number
-  /** A client that takes nothing of what is ready for it for this many milliseconds is disconnected. */
+  /** A client that reads nothing of the data for it for this many milliseconds is disconnected. */
   readonly stallMs: number
   readonly scheduler: Scheduler
   readonly registry: ConnectionRegistry
@@ -36,8 +36,7 @@ const BUSY_MAX = 1000
 const FLUSH_BEFORE_CLOSE_MS = 500
 
 /**
- * Bounds what clients can hold by their connections alone: how many there are, and how long one may leave its
- * answer unread.
+ * Limits the number of connections, and how long a client may leave its answer unread.
  */
 export function limitConnections(options: ConnectionLimitOptions): ConnectionStage {
   const { counts, registry, scheduler } = options
@@ -71,8 +70,8 @@ export function limitConnections(options: ConnectionLimitOptions): ConnectionSta
 }
 
 /**
- * What is left of a connection once its protocol has let go of it: a handshake that was never finished, a client that
- * was told to leave and does not.
+ * A connection as far as no protocol handles it: in an unfinished handshake, or after the protocol has closed it while
+ * the client keeps it open.
  */
 class ClientConnection implements OpenConnection, WatchedConnection {
   readonly socket: Socket

@@ -1,8 +1,8 @@
-/** An open connection, or what one protocol keeps of it, as the way out needs it. */
+/** An open connection, or the part of one protocol in it, as far as the drain needs it. */
 export interface OpenConnection {
-  /** Ends it where nothing is under way on it; where something is, tells the client to leave if the protocol can. */
+  /** Closes it if it is idle; otherwise asks the client to end it, if the protocol has a way to do so. */
   closeIdle(): void
-  /** Ends it, whatever is under way. */
+  /** Closes it, even during an exchange. */
   close(): void
 }
 

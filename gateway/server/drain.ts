@@ -7,10 +7,10 @@ export interface DrainState {
   started: boolean
 }
 
-/** The end of the process: it stops being ready, then takes no new connections, then ends what is still open. */
+/** The end of the process: it is no longer ready, then accepts no new connections, then ends what is still open. */
 export interface Drain {
   /**
-   * Stops taking connections after `delayMs`, lets exchanges finish, and breaks off what is left `timeoutMs`
+   * Stops accepting connections after `delayMs`, lets exchanges finish, and aborts the remaining ones `timeoutMs`
    * later. Resolves when no client is connected any more. Later calls return the same promise.
    */
   start(): Promise<void>
@@ -41,7 +41,7 @@ export function createDrain({
 
   async function run(): Promise<void> {
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
-    // Right after a tick has taken in what waited: the kernel resets connections that nobody has accepted yet.
+    // Right after a tick has taken in what waited: the kernel resets connections that were not accepted yet.
     await new Promise((resolve) => setImmediate(resolve))
     const closed = Promise.all(listeners.map((listener) => listener.close()))
     connections.closeIdle()

@@ -78,7 +78,7 @@ function stagesOf(options: PublicListenerOptions): ConnectionStage[] {
   const stages = [
     limitConnections({
       max: options.maxConnections,
-      // What a client may take to send its request is also what it may take to go on reading the answer.
+      // A client has as much time to continue reading an answer as to send its request.
       stallMs: options.requestTimeoutMs,
       scheduler,
       registry,

@@ -24,7 +24,7 @@ export function readBodyOf(request: ReadableRequest, reader: BodyReader): () => 
   }
 }
 
-/** Throws away what is left of a body that was left paused. */
+/** Discards the rest of a paused body. */
 export function discardBodyOf(request: Readable): void {
   if (request.readableFlowing === false) request.resume()
 }

@@ -16,7 +16,7 @@ export interface WatchedConnection {
 const SWEEP_MAX_MS = 5000
 
 /**
- * Disconnects clients that take nothing of what is ready for them.
+ * Disconnects clients that do not read the data that is ready for them.
  *
  * @returns to be called after each addition to `open`: where there is no connection, nothing is looked at
  */

@@ -42,7 +42,7 @@ export function createInlineRefresh(
   }
 }
 
-/** True where the access token is gone by time alone. A token that was revoked or forged, or is unknown, needs a login. */
+/** True where the access token has only expired. A token that was revoked or forged, or is unknown, needs a login. */
 function isExpired({ code }: Refusal): boolean {
   return code === 'credentials_missing' || code === 'token_expired'
 }

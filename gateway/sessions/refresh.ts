@@ -17,7 +17,7 @@ export type Refreshed =
       readonly fields: readonly string[]
     }
   | { readonly kind: 'refused'; readonly code: CredentialsCode | 'origin_forbidden' }
-  /** The client is gone, and nothing was changed. */
+  /** The client has disconnected, and nothing was changed. */
   | { readonly kind: 'abandoned' }
 
 export interface Refresh {
@@ -42,7 +42,7 @@ export interface RefreshParts {
 export function createRefresh(parts: RefreshParts): Refresh {
   const { cookies } = parts
 
-  /** The same row gives the same JWT to the byte, so that racing tabs get equal cookies. */
+  /** The same row results in a byte-identical JWT, so that racing tabs get equal cookies. */
   function sign(token: SessionToken, use: 'access' | 'refresh'): Promise<string> {
     const { id, userId, sessionId, mandateId } = token
     const exp = Math.floor(token.exp)

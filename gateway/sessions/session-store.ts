@@ -21,7 +21,7 @@ export type Rotation =
       /** False where the pair existed already, and its access token was revoked or has expired since. */
       readonly isAccessGood: boolean
     }
-  /** The client is gone, and nothing was changed. */
+  /** The client has disconnected, and nothing was changed. */
   | { readonly kind: 'abandoned' }
   | Refused
 
@@ -149,7 +149,7 @@ export function createSessionStore(parts: SessionStoreParts): SessionStore {
 
   /**
    * Derives a successor's id from the old id, so that every instance finds the same pair, and no column has to link them.
-   * Without the secret nobody can predict the id.
+   * Without the secret the id cannot be predicted.
    */
   function successorId(secret: KeyObject, id: string, use: 'access' | 'refresh'): string {
     const digest = createHmac('sha256', secret).update(`poweron-gateway successor ${use} ${id}`).digest('hex')

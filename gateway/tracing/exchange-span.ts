@@ -38,7 +38,7 @@ const KNOWN_METHODS = new Set([
 
 /**
  * The spans of one exchange, with the attributes of OpenTelemetry's conventions for HTTP. None of
- * them says who the user is: traces are read by people who may not see identities.
+ * them identifies the user, since traces are read by people who may not see identities.
  */
 export function createExchangeSpan(parts: ExchangeSpanParts): ExchangeSpan {
   const { record, tracer, span, now } = parts

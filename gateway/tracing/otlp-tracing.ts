@@ -39,7 +39,7 @@ export interface OtlpTracingParts {
 
 export interface SpanCounts {
   readonly exported: Cell
-  /** The collector did not take them. */
+  /** The collector did not accept them. */
   readonly failed: Cell
   /** Too many were waiting for the collector. */
   readonly dropped: Cell
@@ -117,7 +117,7 @@ function exporterOf({ settings, lookup }: OtlpTracingParts): SpanExporter {
   return settings.protocol === 'http/json' ? new JsonExporter(options) : new ProtobufExporter(options)
 }
 
-/** The exporters' own agents would have getaddrinfo hold threads for a collector whose name nobody answers. */
+/** The exporters' own agents use getaddrinfo, which holds threads while no name server answers. */
 function agentOf(protocol: string, { certificateFiles }: TracingSettings, lookup: LookupFunction) {
   if (protocol === 'http:') return new HttpAgent({ keepAlive: true, lookup })
   const files = Object.entries(certificateFiles).filter(([, path]) => path !== null)

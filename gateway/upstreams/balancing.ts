@@ -29,7 +29,7 @@ export function leastRequests(random: () => number): Balancer {
 /**
  * Imagines the targets on a line, each as long as its weight, and returns the one at `at`.
  *
- * @param except a target to leave out of the line
+ * @param except a target that must not be chosen
  */
 function targetAtWeight<T extends Weighted>(targets: readonly T[], at: number, except: T | null): T {
   let left = at

@@ -10,7 +10,7 @@ export interface EjectionParts {
   readonly onChange: (target: Target, reason: string) => void
 }
 
-/** Outlier ejection: takes out targets whose exchanges fail. */
+/** Outlier ejection: targets whose exchanges fail get no requests for a while. */
 export interface Ejection {
   /** Records the result of one exchange. */
   record(target: Target, failed: boolean): void

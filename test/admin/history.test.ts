@@ -16,7 +16,7 @@ function clocked() {
     pass(each: readonly Totals[], ms = SAMPLE_MS) {
       clock.ms += ms
       clock.wall += ms
-      history.take(each)
+      history.addSample(each)
       return history.since(null).samples.at(-1)!
     },
   }

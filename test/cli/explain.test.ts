@@ -302,7 +302,7 @@ t.test('with the database down explain names the fault, which is not a refusal',
     DATABASE_URL: 'postgres://gateway:pw@127.0.0.1:1/none',
   })
   t.equal(code, 1)
-  t.match(stdout, /token_store_unavailable: .*ECONNREFUSED.*A fault, no refusal/)
+  t.match(stdout, /token_store_unavailable: .*ECONNREFUSED.*A fault, not a refusal/)
   t.match(stdout, /\nAnswer +503 token_store_unavailable\n +Retry-After: 1\n$/)
   t.notMatch(stdout, /pw@/)
   t.match(await command(['/pub'], { DATABASE_URL: 'postgres://gateway@127.0.0.1:1/none' }), { code: 0 })

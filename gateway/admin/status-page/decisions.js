@@ -1,4 +1,4 @@
-/* What a decision is, whatever its code: 503 codes are faults, the others that let nobody in are refusals. */
+/* The kind of each decision: codes with status 503 are faults, other codes that do not admit are refusals. */
 
 export const KINDS = ['authenticated', 'anonymous', 'refused', 'failed']
 

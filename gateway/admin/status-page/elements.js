@@ -2,7 +2,7 @@
 
 export const byId = (id) => document.getElementById(id)
 
-/** An element with these attributes. Children are elements or text; text never becomes markup. */
+/** An element with these attributes. Children are elements or text, which is never parsed as markup. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name)
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value)
@@ -25,10 +25,10 @@ export function setAttribute(node, name, value) {
 }
 
 /**
- * Makes the container's children follow `items`: those with a known key stay, in order.
+ * Makes the children of the container match `items`: those with a known key stay, in order.
  *
- * @param make makes the child of an item
- * @param update told of each item and its child
+ * @param make creates the child of an item
+ * @param update called with each item and its child
  */
 export function follow(container, items, { key, make, update = () => {} }) {
   const known = new Map([...container.children].map((child) => [child.dataset.key, child]))
@@ -62,7 +62,7 @@ export function followLines(list, lines) {
 
 /**
  * A table whose rows follow `rows`, each a key and the texts of its cells. Roles are named, since a narrow window
- * lays the rows out as blocks, which would make of the table no table for those who hear it.
+ * lays the rows out as blocks, which would hide the table from screen readers.
  *
  * @param columns `{title, kind}`: `name` is the row's header, `number` is aligned by its digits
  */

@@ -25,7 +25,7 @@ let timer = null
 let asking = false
 const plots = createPlots(byId('plots'), byId('moment'))
 
-/** What was known goes on where the gateway gives only what is new. */
+/** Appends to the known samples where the gateway sends only new ones. */
 function merge({ history, ...status }) {
   const earlier = history.whole || known === null ? [] : known.samples
   const samples = [...earlier, ...history.samples]
@@ -80,7 +80,7 @@ function mark(state, prefix, instance) {
   setAttribute(byId('icon'), 'href', `data:image/svg+xml,${encodeURIComponent(svg)}`)
 }
 
-async function ask() {
+async function requestStatus() {
   if (asking) return
   asking = true
   clearTimeout(timer)
@@ -100,7 +100,7 @@ async function ask() {
     showLost()
   }
   asking = false
-  timer = setTimeout(ask, EVERY_MS)
+  timer = setTimeout(requestStatus, EVERY_MS)
 }
 
 const openedAt = Date.now()
@@ -109,8 +109,8 @@ byId('filter-text').addEventListener('input', () => known !== null && showRoutes
 byId('minutes').addEventListener('toggle', () => {
   if (known !== null) showMinutes(byId('minutes-table'), known.samples)
 })
-// A browser slows the timers of a page that nobody looks at.
+// A browser slows the timers of a hidden page.
 document.addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible') void ask()
+  if (document.visibilityState === 'visible') void requestStatus()
 })
-void ask()
+void requestStatus()

@@ -147,9 +147,9 @@ export function createPlots(container, moment) {
   function moveCursor(to) {
     const last = samples.length - 1
     if (to === null || last < 0) shownAt = null
-    else if ('share' in to) shownAt = nearest(samples, samples[last].at - (1 - to.share) * SPAN_MS).at
+    else if ('share' in to) shownAt = nearestSample(samples, samples[last].at - (1 - to.share) * SPAN_MS).at
     else {
-      const from = shownAt === null ? last : samples.indexOf(nearest(samples, shownAt))
+      const from = shownAt === null ? last : samples.indexOf(nearestSample(samples, shownAt))
       shownAt = samples[Math.min(last, Math.max(0, from + to.step))].at
     }
     drawMoment()
@@ -157,7 +157,7 @@ export function createPlots(container, moment) {
 
   function drawMoment() {
     const last = samples.at(-1)
-    const sample = shownAt === null || last === undefined ? last : nearest(samples, shownAt)
+    const sample = shownAt === null || last === undefined ? last : nearestSample(samples, shownAt)
     setText(moment, sample === undefined ? '' : shownAt === null ? 'now' : `at ${formatTime(sample.at)}`)
     if (sample === undefined) return
     const x = WIDTH - ((last.at - sample.at) / SPAN_MS) * WIDTH
@@ -170,7 +170,7 @@ export function createPlots(container, moment) {
       setAttribute(
         plot.stage,
         'aria-valuetext',
-        `${formatTime(sample.at)}: ${said(plot, sample, samples.seconds)}`,
+        `${formatTime(sample.at)}: ${describeSample(plot, sample, samples.seconds)}`,
       )
     }
   }
@@ -192,7 +192,7 @@ function showReadout(readout, [text, unit]) {
   readout.unit.textContent = after
 }
 
-function said({ config }, sample, seconds) {
+function describeSample({ config }, sample, seconds) {
   return config.series
     .map(({ label, value }) => `${label} ${config.format(value(sample, seconds)).join(' ')}`.trim())
     .join(', ')
@@ -235,6 +235,6 @@ function isAlarm({ line }) {
   return line === 'bad' || line === 'warn'
 }
 
-function nearest(samples, at) {
+function nearestSample(samples, at) {
   return samples.reduce((best, sample) => (Math.abs(sample.at - at) < Math.abs(best.at - at) ? sample : best))
 }

@@ -38,7 +38,7 @@ export function pathOf(points, y, gapMs) {
   for (const { at, x, value } of points) {
     if (value !== null) {
       const goesOn = before !== null && before.value !== null && at - before.at <= gapMs
-      // One value alone would be a point, which nobody sees.
+      // A single value would be an invisible point.
       path += goesOn ? `L${x} ${y(value).toFixed(1)}` : `M${(x - 1.5).toFixed(1)} ${y(value).toFixed(1)}H${x}`
     }
     before = { at, value }

@@ -8,13 +8,13 @@ export function showReadiness({ ready, causes }, lost = null) {
   setAttribute(card, 'data-state', lost === null ? (ready ? 'good' : 'bad') : 'lost')
   setText(byId('state'), lost === null ? (ready ? 'Ready' : 'Not ready') : `No answer since ${lost}`)
   const note = ready
-    ? 'It takes traffic, and can ask the token table.'
-    : 'Load balancers are told to pass it by.'
+    ? 'It gets traffic, and can query the token table.'
+    : 'Load balancers should send it no traffic.'
   const lines = [
     note,
     ...causes.map(({ reason, cause }) => (reason === null ? cause : `${reason}: ${cause}`)),
   ]
-  const then = ['It is asked again every two seconds. What stands here is from then.']
+  const then = ['The page tries again every two seconds. The values below are from that time.']
   followLines(byId('reasons'), lost === null ? lines : then)
 }
 
@@ -185,7 +185,7 @@ function stateOf({ state, reason, ejectedForS, easedTo, upIn }, processes) {
   return { text: `ejected, ${formatSpan(ejectedForS)} left`, note: `${reason}${some}`, state: 'bad' }
 }
 
-/** With fewer the eye is faster. */
+/** With fewer routes no filter is needed. */
 const FILTER_FROM = 20
 
 export function showRoutes(routes) {

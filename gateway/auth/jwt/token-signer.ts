@@ -17,7 +17,7 @@ export interface IssuedClaims {
 /** Signs tokens that the gateway's own verifier accepts. */
 export interface TokenSigner {
   /**
-   * The same claims give the same JWT to the byte, as long as the keys stay the same.
+   * The same claims result in byte-identical JWTs as long as the keys are unchanged.
    *
    * @returns the JWT in its compact form
    * @throws Error where the key ring holds no secret

@@ -1,4 +1,4 @@
-/** What operators are told about one kind of fault of the token store. */
+/** The texts for operators about one kind of fault of the token store. */
 export interface FaultDescription {
   /** Faults of one kind have the same remedy; a fault of another kind is logged again. */
   readonly kind: string

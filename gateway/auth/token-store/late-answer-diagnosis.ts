@@ -37,7 +37,7 @@ const LOCKS = `
   limit 1`
 
 /**
- * A look-up that misses its deadline does not tell why. One more query on another connection distinguishes a lock on the
+ * A missed deadline of a look-up does not show its cause. One more query on another connection distinguishes a lock on the
  * table, a slow server, and a server that does not answer at all.
  */
 export function createLateAnswerDiagnosis(
@@ -53,7 +53,7 @@ export function createLateAnswerDiagnosis(
       rows = await database.query(statement, Math.min(timeoutMs, MAX_DEADLINE_MS))
     } catch (error) {
       const found = describeFault(error, context)
-      // There was no free connection, so the server was not asked.
+      // There was no free connection, so the query was not sent.
       if (found.code === 'BUSY') return fault
       return isLate(found) ? silentServer(fault, late) : found
     }

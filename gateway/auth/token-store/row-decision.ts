@@ -7,14 +7,14 @@ export interface IdentityTypes {
   readonly mandateId: string
 }
 
-/** Whom a token belongs to. A null says nothing, or that there is none. */
+/** The owner of a token. Null means that there is none, or that the token does not name one. */
 interface Owner {
   readonly userId: string | null
   readonly sessionId: string | null
   readonly mandateId: string | null
 }
 
-/** What a row says about its token. */
+/** The values of a row that decide about its token. */
 export interface DecidingRow {
   readonly userId: string
   readonly sessionId: string

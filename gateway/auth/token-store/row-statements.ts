@@ -7,7 +7,7 @@ import { expiryValueSql, isTime } from './token-expiry.ts'
  * Parts of the statements that read and write rows of the token table, and what the cells that they read mean.
  */
 
-/** SQL of what a row says but for its expiry, each as a text: id, user, session, mandate, status. */
+/** SQL of the values of a row without its expiry, each as a text: id, user, session, mandate, status. */
 export function rowColumnsSql(mapped: MappedTable, prefix = ''): string {
   const { id, userId, sessionId, mandateId, status } = mapped
   return [id, userId, sessionId, mandateId, status].map(({ sql }) => `${prefix}${sql}::text`).join(', ')

@@ -76,8 +76,8 @@ export async function checkStatuses(
  * Evaluates an expression for a row of which only the status is known; null where the result is NULL, or the expression
  * needs other columns.
  *
- * @param expression as the catalogue gives it
- * @throws DatabaseError where the database cannot be asked
+ * @param expression the SQL text from the catalogue
+ * @throws DatabaseError where the database cannot be queried
  */
 export async function evaluateForStatus(
   query: Query,

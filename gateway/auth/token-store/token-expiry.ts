@@ -61,7 +61,7 @@ export function expiryValueSql(
   if (type === 'timestamptz') return `to_timestamp(${parameter}::float8)`
   if (type === 'timestamp') return `to_timestamp(${parameter}::float8) at time zone 'UTC'`
   const sample = `select ${sql} as value from ${rows.table} where ${sql} is not null limit ${SAMPLED_ROWS}`
-  // NaN, infinity and dates far beyond any calendar do not tell the unit.
+  // The unit cannot be inferred from NaN, infinity and dates far beyond any calendar.
   const most = `(select count(*) filter (where value >= ${FIRST_MILLISECONDS} and value < 1e16) * 2 > count(*) from (${sample}) as sample)`
   const isMilliseconds =
     rows.precedingRow === null

@@ -9,7 +9,7 @@ export type Lookup =
   /** `overloaded` where too many look-ups wait, `token_store_unavailable` where the database gave no answer in time. */
   | { readonly kind: 'failed'; readonly error: GatewayError }
 
-/** Takes a look-up's answer. A callback saves half a microsecond and half a kilobyte a request over a promise. */
+/** Receives the answer of a look-up. A promise instead would cost half a kilobyte and half a microsecond a request. */
 export type LookupCallback = (found: Lookup) => void
 
 export interface TokenLookup {
@@ -33,7 +33,7 @@ export interface TokenLookupParts {
   readonly timeoutMs: number
   readonly queueMax: number
   readonly scheduler: Scheduler
-  /** Called for each query that is sent. @param ids how many tokens it asks for */
+  /** Called for each query that is sent. @param ids how many tokens it looks up */
   readonly onQuery: (ids: number) => void
 }
 
@@ -52,7 +52,7 @@ interface SharedLookup {
   others: LookupCallback[] | null
   /** When the first look-up came. */
   readonly since: number
-  settled: boolean
+  isDone: boolean
 }
 
 type Batch = Map<string, SharedLookup>
@@ -88,7 +88,7 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
     pending++
     const before = waiting.get(id)
     if (before === undefined) {
-      waiting.set(id, { onResult, others: null, since: scheduler.now(), settled: false })
+      waiting.set(id, { onResult, others: null, since: scheduler.now(), isDone: false })
       if (!flushScheduled) schedule()
     } else if (before.others === null) before.others = [onResult]
     else before.others.push(onResult)
@@ -166,8 +166,8 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   }
 
   function answer(shared: SharedLookup, found: Lookup): void {
-    if (shared.settled) return
-    shared.settled = true
+    if (shared.isDone) return
+    shared.isDone = true
     pending--
     shared.onResult(found)
     if (shared.others === null) return
@@ -191,7 +191,7 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
 
   function oldestArrival(): number {
     for (const batch of batches())
-      for (const shared of batch.values()) if (!shared.settled) return shared.since
+      for (const shared of batch.values()) if (!shared.isDone) return shared.since
     return scheduler.now()
   }
 
@@ -199,7 +199,7 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
     const due = scheduler.now() - parts.timeoutMs
     for (const batch of batches()) {
       for (const [id, shared] of batch) {
-        if (shared.settled || shared.since > due) continue
+        if (shared.isDone || shared.since > due) continue
         batch.delete(id)
         answer(
           shared,

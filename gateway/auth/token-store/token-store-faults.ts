@@ -10,7 +10,7 @@ const OTHER: FaultDescription = {
   remedy: "look at the database server's log",
 }
 
-/** Codes of the gateway itself: the description says all that their messages do. */
+/** Codes of the gateway itself. Their descriptions contain all that their messages do. */
 const OWN_CODES = new Set([
   'DEADLINE',
   'BUSY',
@@ -61,7 +61,7 @@ export function isLate({ code }: Pick<StoreFault, 'code'>): boolean {
   return LATE.has(code)
 }
 
-/** A GatewayError says what failed; the reason is its cause. */
+/** A GatewayError names what failed; its cause is the reason. */
 function innermostFault(error: unknown): unknown {
   let fault = error
   while (fault instanceof GatewayError && fault.cause !== undefined) fault = fault.cause

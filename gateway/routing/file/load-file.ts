@@ -18,7 +18,7 @@ export type LoadedFile =
 
 export interface FileSource {
   /**
-   * True where only a regular file is accepted. A pipe can be read only once, and reading one that nobody writes to
+   * True where only a regular file is accepted. A pipe can be read only once, and reading one without a writer
    * would never end.
    */
   readonly regular?: boolean

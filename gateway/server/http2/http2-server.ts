@@ -17,7 +17,7 @@ import { createSessionEnding } from './session-ending.ts'
 export interface Http2Limits {
   readonly maxHeaderBytes: number
   readonly maxHeaderFields: number
-  /** From a request's head to the end of its body, and what a client may take without reading its answer on. */
+  /** The time from a request's head to the end of its body, and the time without reading an answer. */
   readonly requestTimeoutMs: number
   /** How long a connection may stay without a stream. */
   readonly keepAliveTimeoutMs: number
@@ -47,7 +47,7 @@ export function createHttp2Server(
       deregister()
       ending.onSessionClosed()
     })
-    // The connection has gone, or broke the protocol: each of its streams gets an event of its own.
+    // The connection is closed or violated the protocol. Each of its streams gets its own event.
     session.on('error', () => {})
     session.setTimeout(limits.keepAliveTimeoutMs)
     session.on('timeout', () => {
@@ -101,7 +101,7 @@ function limitStream(
     stream.once('close', cancel)
   }
   const onIdle = () => {
-    // A window that is never opened again (the zero-window stall) leaves what was written unread.
+    // A window that is never opened again (the zero-window stall) keeps what was written unread.
     if (stream.writableLength > 0) stream.close(constants.NGHTTP2_CANCEL)
     else stream.setTimeout(requestTimeoutMs, onIdle)
   }

@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Scheduler } from '../../core/scheduler.ts'
 
 export interface EndingLimits {
-  /** What a client may take to read its answer on. */
+  /** How long a client may read nothing of its answer. */
   readonly requestTimeoutMs: number
   readonly scheduler: Scheduler
 }
@@ -13,7 +13,7 @@ const CLOSE_TIMEOUT_MS = 1000
 
 /** How a connection of HTTP/2 ends. */
 export interface SessionEnding {
-  /** How many are open. */
+  /** How many streams are open. */
   readonly streams: number
   onStreamOpened(): void
   onStreamClosed(): void
@@ -25,10 +25,10 @@ export interface SessionEnding {
 }
 
 /**
- * Node closes its half of a connection and waits for the client's. Closed for good too early, what the kernel has not
- * sent yet is lost with it. An idle client is sent a PING; its answer shows that all that was sent before has arrived
- * (RFC 9113, section 6.7). A client that does not answer, or does not close after its last stream, is given the time
- * that a client may take to read an answer.
+ * Node closes its half of a connection and waits for the client's half. If the socket were destroyed too early, data in
+ * the kernel would be lost. So an idle client is sent a PING, whose answer shows that everything sent before has arrived
+ * (RFC 9113, section 6.7). A client that does not answer, or does not close after its last stream, gets as much time
+ * as for reading an answer.
  */
 export function createSessionEnding(
   session: ServerHttp2Session,
@@ -38,7 +38,7 @@ export function createSessionEnding(
   let streams = 0
   let begun = 0
   let idleSince = scheduler.now()
-  let leaving = false
+  let isClosing = false
   let cancel: (() => void) | null = null
 
   function limitClosing(): void {
@@ -80,8 +80,8 @@ export function createSessionEnding(
       idleSince = scheduler.now()
     },
     closeWhenStreamsEnd() {
-      if (leaving || session.destroyed) return
-      leaving = true
+      if (isClosing || session.destroyed) return
+      isClosing = true
       limitClosing()
       // After a GOAWAY Node reads on only as long as a stream is open, so the PING has to come before it.
       if (begun === 0) close({ arrived: true })

@@ -147,7 +147,7 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
       else if (event.kind === 'warnings') onWarnings(event.warnings)
       else failures.listening()
     },
-    // The end of a process says nothing about the store; the process that replaces it finds out for itself.
+    // A process that ends is no sign of a fault of the store; the process that replaces it checks the store itself.
     forget: (source) => void unavailableSources.delete(source),
     close() {
       if (outage !== null) end(outage)

@@ -29,7 +29,7 @@ function toExposition(families: ProcessMetrics, format: ExpositionFormat): Expos
   return { contentType: CONTENT_TYPES[format], body: renderExposition(families, format) }
 }
 
-/** Adds the newest exemplar of each bucket, since prom-client's aggregation leaves exemplars out. */
+/** Adds the newest exemplar of each bucket, since prom-client's aggregation drops them. */
 function withExemplars(families: ProcessMetrics, processes: readonly ProcessMetrics[]): ProcessMetrics {
   const exemplars = newestExemplars(processes)
   return families.map((family) =>

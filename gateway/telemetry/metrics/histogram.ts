@@ -12,7 +12,7 @@ export interface LabelledHistogram {
   cells(label?: string): HistogramCells
   /** The counts of all labels together: one for each bucket, not cumulative, and one beyond the last bound. */
   counts(): number[]
-  /** What prom-client's registry asks of a metric. */
+  /** What prom-client's registry requires of a metric. */
   readonly metric: RegistryMetric
 }
 
@@ -66,7 +66,7 @@ class Cells implements HistogramCells {
     this.exemplars[i] = { labelSet: { trace_id: traceIdOf(traceparent) }, value, timestamp }
   }
 
-  /** Lets each bucket take the next trace. */
+  /** Lets each bucket accept the next trace as its exemplar. */
   releaseExemplars(): void {
     this.#exemplarStates.fill(REPLACEABLE)
   }

@@ -100,6 +100,7 @@ export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): s
   pushForwarding(out, forwarding, head)
   if (trace !== null) out.push('traceparent', trace.traceparent)
   const fields = rules.edits === null ? out : applyEdits(out, rules.edits)
+  // Identity comes last, so neither `Connection` nor a route's edits can remove it.
   for (const item of head.identity) fields.push(item)
   return fields
 }

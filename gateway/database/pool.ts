@@ -12,8 +12,8 @@ import { createSessionBounds } from './session-bounds.ts'
 import { createTimelineFence } from './timeline-fence.ts'
 
 /**
- * A few connections. The server never holds more of them than the pool may open, whatever happens: a place is free again
- * when the server has closed its side, not when this side has.
+ * A few connections. The server holds no more of them than the pool may open: a place is free again when the server has
+ * closed its side, not when this side has. docs/database.md lists the exceptions.
  */
 export interface Pool {
   /** How many connections have led to a primary so far. */

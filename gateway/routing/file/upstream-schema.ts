@@ -104,7 +104,7 @@ export const upstream = strict({
   retries: integer(0, 10)
     .default(1)
     .describe(
-      'How often a request is retried at another target: an idempotent request of whose answer no byte came, or any request whose connection was refused; never after a byte of its body was sent, and at most 20% of the requests. The default is 1.',
+      'How often a request is retried at another target: an idempotent request of whose answer no byte came, or any request for which no connection came about; never after a byte of its body was sent. Beyond the first 20, at most one retry for each five requests of the upstream. The default is 1.',
     ),
   maxConnections: integer(1, 65535)
     .default(128)

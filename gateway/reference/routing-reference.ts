@@ -40,8 +40,8 @@ then the longest prefix; then with methods before without. Two routes that tie a
 and a unit, \`ms\`, \`s\` or \`m\`, from \`1ms\` to a day.
 
 The file is watched, also when it is replaced by rename or through a symlink, and read again on SIGHUP. A good one replaces
-the old one between two requests; a bad one is refused whole, and the log has every problem with its place. Before that,
-\`poweron-gateway check FILE\` has them all.
+the old one between two requests; a bad one is refused whole, and the log has the first 100 problems with their places.
+Before that, \`poweron-gateway check FILE\` has them all.
 
 `
 

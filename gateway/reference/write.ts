@@ -22,8 +22,15 @@ where is in the routing file.
 
 const COMMANDS_HEAD = `# The command line
 
-What \`poweron-gateway help COMMAND\` prints; made from the code, by \`npm run generate\`. From a clone the commands are
-\`npm run --silent token -- …\`, \`explain\`, \`routes\` (which is \`check\`) and \`schema-sql\`.
+What \`poweron-gateway help COMMAND\` prints; made from the code, by \`npm run generate\`. In a clone, run
+\`alias poweron-gateway="node $PWD/gateway/bin.mjs"\` first. These npm scripts do the same:
+
+| command | npm script |
+|---|---|
+| \`poweron-gateway token …\` | \`npm run --silent token -- …\` |
+| \`poweron-gateway explain …\` | \`npm run --silent explain -- …\` |
+| \`poweron-gateway check …\` | \`npm run --silent routes -- …\` |
+| \`poweron-gateway schema\` | \`npm run --silent schema-sql\` |
 
 `
 

@@ -163,7 +163,7 @@ export const limits = group('Limits of clients', 'Limits of each client, and of 
     'HEADERS_TIMEOUT_MS',
     10_000,
     [100],
-    "Time for a request's head to come, and for a TLS handshake; past it 408.",
+    "Time for a TLS handshake, and with HTTP/1.1 for a request's head to come, where REQUEST_TIMEOUT_MS is not shorter; past it 408.",
   ),
   requestTimeoutMs: milliseconds(
     'REQUEST_TIMEOUT_MS',

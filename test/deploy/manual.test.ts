@@ -22,6 +22,10 @@ t.test('documents name only files that exist', async (t) => {
       .map((name) => `docs/${name}`),
   ]
   const inRoot = /`((?:bench|deploy|docs|gateway|test)\/[\w./-]+)`/g
+  const rooms = (await readdir(inRepository('gateway'), { withFileTypes: true }))
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+  const inRoom = new RegExp(`\`((?:${rooms.join('|')})/[\\w./-]+\\.ts)\``, 'g')
   for (const document of documents) {
     const text = readText(document)
     const linked = [...text.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)].map(([, to = '']) =>
@@ -30,7 +34,8 @@ t.test('documents name only files that exist', async (t) => {
     const named = [...text.matchAll(inRoot)]
       .map(([, to = '']) => to)
       .filter((to) => !to.includes('node_modules'))
-    const missing = [...linked, ...named].filter((path) => !existsSync(inRepository(path)))
+    const inGateway = [...text.matchAll(inRoom)].map(([, to = '']) => `gateway/${to}`)
+    const missing = [...linked, ...named, ...inGateway].filter((path) => !existsSync(inRepository(path)))
     t.same(missing, [], document)
   }
 })

@@ -1,9 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { createTokenLookup, type Lookup } from '../../gateway/auth/token-store/token-lookup.ts'
-import { systemScheduler } from '../../gateway/core/scheduler.ts'
-import { createDatabase } from '../../gateway/database/database.ts'
-import { startPostgres } from '../support/postgres.ts'
+import { createTokenLookup, type Lookup } from '../../../gateway/auth/token-store/token-lookup.ts'
+import { systemScheduler } from '../../../gateway/core/scheduler.ts'
+import { createDatabase } from '../../../gateway/database/database.ts'
+import { startPostgres } from '../../support/postgres.ts'
 
 const TIMEOUT_MS = 200
 

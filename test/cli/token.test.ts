@@ -64,7 +64,7 @@ for (const [ttl, seconds] of [
   })
 }
 
-const WRONG: readonly [action: keyof typeof COMMAND_FUNCTIONS, args: string[], said: RegExp][] = [
+const WRONG: readonly [action: keyof typeof COMMAND_FUNCTIONS, args: string[], message: RegExp][] = [
   ['issue', [], /--user is missing/],
   ['issue', ['--user', ''], /--user needs a value/],
   ['issue', ['--usr', 'a'], /unknown option --usr; did you mean --user\?/],
@@ -83,10 +83,13 @@ const WRONG: readonly [action: keyof typeof COMMAND_FUNCTIONS, args: string[], s
   ['revoke', ['--id', '--user'], /--id needs a value/],
   ['list', ['--limit', '0'], /a whole number from 1/],
 ]
-for (const [action, args, said] of WRONG) {
-  t.test(`token ${action} ${args.join(' ')} is a usage error that names what was expected`, async (t) => {
-    await t.rejects(token(action, args), { name: 'UsageError', message: said })
-  })
+for (const [action, args, message] of WRONG) {
+  t.test(
+    `token ${action} ${args.join(' ')} fails with a usage error that names what was expected`,
+    async (t) => {
+      await t.rejects(token(action, args), { name: 'UsageError', message })
+    },
+  )
 }
 
 t.test('a token given as its id is not repeated in the error, but its id is', async (t) => {

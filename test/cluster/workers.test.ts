@@ -28,10 +28,6 @@ function workers(): number[] {
   return listed.trim().split('\n').map(Number)
 }
 
-function sends(signal: NodeJS.Signals, pid: number): void {
-  process.kill(pid, signal)
-}
-
 async function isReady(): Promise<boolean> {
   return (await fetch(`http://127.0.0.1:${stage.gateway.adminPort}/readyz`)).status === 200
 }
@@ -113,7 +109,7 @@ t.test('requests in flight and open streams of all workers are summed, and retur
   t.pass('six, then none')
 })
 
-t.test('a killed worker is replaced, and only its own exchanges are lost', async (t) => {
+t.test('a killed worker loses only its own exchanges, and another one takes its place', async (t) => {
   const [victim = 0] = workers()
   const before = new Set(workers())
   const sum = async () => (await read()).value('gateway_requests_total', { route: '/', status: '200' }) ?? 0
@@ -123,18 +119,18 @@ t.test('a killed worker is replaced, and only its own exchanges are lost', async
   await many(400, 8, async (n) => {
     if (n === 150) {
       counted = await sum()
-      sends('SIGKILL', victim)
+      process.kill(victim, 'SIGKILL')
       killedAt = performance.now()
     }
     const begun = performance.now()
     outcomes.push({ begun, outcome: await once('/') })
   })
   const lost = outcomes.filter(({ outcome }) => outcome !== 200)
-  const told = lost.map(({ outcome }) => outcome).join()
-  t.ok(lost.length <= 8, `lost ${lost.length}: ${told}`)
-  t.notMatch(told, 'no answer', 'a connection on its way to it goes to another')
+  const reasons = lost.map(({ outcome }) => outcome).join()
+  t.ok(lost.length <= 8, `lost ${lost.length}: ${reasons}`)
+  t.notMatch(reasons, 'no answer', 'a connection that was handed to the killed worker goes to another one')
   t.ok(lost.every(({ begun }) => begun <= killedAt + 250))
-  t.ok((await sum()) >= counted, 'what it had counted stays counted')
+  t.ok((await sum()) >= counted, 'what the killed worker had counted stays counted')
   await until(() => workers().length === 2 && workers().some((pid) => !before.has(pid)), 30_000)
   await until(isReady, 30_000)
   t.ok(stage.gateway.lines.some(({ msg, pid }) => msg.startsWith('a worker has died') && pid === victim))
@@ -148,12 +144,12 @@ t.test('a stuck worker delays a scrape only briefly, and no counter falls', asyn
   const after = await count()
   t.equal(after, (before ?? 0) + 20)
   const [victim = 0] = workers()
-  sends('SIGSTOP', victim)
+  process.kill(victim, 'SIGSTOP')
   const began = performance.now()
   t.equal(await count(), after)
   t.ok(performance.now() - began < 3000)
   t.ok(await isReady(), 'the other one serves')
-  sends('SIGCONT', victim)
+  process.kill(victim, 'SIGCONT')
 })
 
 t.test('SIGHUP reloads the routing file in every worker', async (t) => {
@@ -175,7 +171,7 @@ t.test(
     await until(async () => (await state('successful')) === 0)
     const [victim = 0] = workers()
     const before = new Set(workers())
-    sends('SIGKILL', victim)
+    process.kill(victim, 'SIGKILL')
     await until(() => workers().length === 2 && workers().some((pid) => !before.has(pid)), 30_000)
     await until(isReady, 30_000)
     const seen = new Set<number | string>()
@@ -193,14 +189,14 @@ t.test('exchanges finish after SIGTERM to all processes, as service managers sen
   stage.upstream.respond((req, socket) => arrived.resolve(() => answerOk(req, socket)))
   const asked = stage.ask(request('GET /'))
   const answer = await arrived.promise
-  for (const pid of [stage.gateway.pid, ...workers()]) sends('SIGTERM', pid)
+  for (const pid of [stage.gateway.pid, ...workers()]) process.kill(pid, 'SIGTERM')
   await stage.gateway.line(({ msg }) => msg === 'shutting down')
   answer()
   t.equal((await asked).responses[0]?.status, 200)
   t.equal(await stage.gateway.exited, 0)
 })
 
-t.test('a worker that cannot be replaced at first is replaced later, and the others serve', async (t) => {
+t.test('a worker that cannot be replaced at once is replaced later; the others serve', async (t) => {
   // A second name of the same program, which the test can remove.
   const program = join(dirname(process.execPath), `node-of-test-${process.pid}`)
   await link(process.execPath, program)

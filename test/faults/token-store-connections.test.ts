@@ -73,7 +73,7 @@ function isBounded(t: Test, { most, samples }: ConnectionCount): void {
 }
 
 for (const fault of slowFaults({ server, databaseUrl: stage.databaseUrl, admin, roles: stage.roles })) {
-  t.test(`while ${fault.title} no gateway exceeds its number of connections`, async (t) => {
+  t.test(`while ${fault.title} the server has no more connections of a gateway than its bound`, async (t) => {
     const count = countConnections(admin, stage.roles)
     const refusedBefore = other.refusals.length
     const connectedBefore = other.connections

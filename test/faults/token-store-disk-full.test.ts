@@ -17,7 +17,7 @@ function limitFiles(bytes: number | 'unlimited'): void {
 }
 
 if (existsSync(PRLIMIT)) {
-  t.test('with a full disk requests are served, and a refresh changes nothing', async (t) => {
+  t.test('with a full disk look-ups succeed, and a refresh gets 503 and changes nothing', async (t) => {
     const { tls, trust } = databaseCertificate(t)
     const server = await startPostgres({ settings: ['autovacuum=off'], tls })
     t.teardown(() => server.close())

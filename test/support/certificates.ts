@@ -12,8 +12,11 @@ export interface Certificate {
 }
 
 export interface Authority extends Certificate {
-  /** @param names subject alternative names, such as `DNS:api.internal` or `IP:127.0.0.1` */
-  issue(name: string, names: readonly string[]): Certificate
+  /**
+   * @param names subject alternative names, such as `DNS:api.internal` or `IP:127.0.0.1`
+   * @param days how long it is valid; two days where absent
+   */
+  issue(name: string, names: readonly string[], days?: number): Certificate
 }
 
 /** A certificate authority of the test's own, made with the `openssl` command. */
@@ -44,7 +47,7 @@ export function createAuthority(t: Test, name: string): Authority {
   )
   return {
     ...load(file('ca.pem'), file('ca.key')),
-    issue(subject, names) {
+    issue(subject, names, days = 2) {
       const base = subject.replaceAll(/[^a-z0-9]/gi, '_')
       const [key, csr, cert, ext] = ['key', 'csr', 'pem', 'ext'].map((end) => file(`${base}.${end}`)) as [
         string,
@@ -65,7 +68,7 @@ export function createAuthority(t: Test, name: string): Authority {
         file('ca.key'),
         '-CAcreateserial',
         '-days',
-        '2',
+        String(days),
         '-extfile',
         ext,
         '-out',

@@ -21,7 +21,7 @@ export interface TestPostgres {
   readonly pid: number
   /** Data folder. */
   readonly cluster: string
-  /** @returns the URL of a database of the test's own, with the token table of the interface unless told otherwise */
+  /** @returns the URL of a database of the test's own, with the token table of the README unless another one is given */
   createDatabase(ddl?: string): Promise<string>
   /** `fast` breaks connections off and shuts down in order; `immediate` is a crash. */
   stop(mode?: 'fast' | 'immediate'): Promise<void>

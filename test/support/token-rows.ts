@@ -1,6 +1,6 @@
 import type { TokenRow } from '../../gateway/auth/token-store/token-table.ts'
 
-/** A row of the interface's own table, as it is read. */
+/** A row of the README's token table, as it is read. */
 export function tokenRow(id: string, status = 'ACTIVE', more: Partial<TokenRow> = {}): TokenRow {
   return {
     id,

@@ -11,7 +11,7 @@ const PROMETHEUS_2 =
 const PROMETHEUS_3 =
   'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2'
 
-const INTERFACE: Readonly<Record<string, string>> = {
+const METRIC_TYPES: Readonly<Record<string, string>> = {
   gateway_requests_total: 'counter',
   gateway_request_duration_seconds: 'histogram',
   gateway_requests_in_flight: 'gauge',
@@ -80,9 +80,9 @@ async function growth(
   return series.map((each) => (after.value(...each) ?? Number.NaN) - (before.value(...each) ?? 0))
 }
 
-t.test('every metric of the interface is exposed with its type before the first request', async (t) => {
+t.test('every metric is exposed with its type before the first request', async (t) => {
   const { families } = await read()
-  for (const [name, type] of Object.entries(INTERFACE)) t.equal(families.get(name)?.type, type, name)
+  for (const [name, type] of Object.entries(METRIC_TYPES)) t.equal(families.get(name)?.type, type, name)
 })
 
 t.test('labels of a closed set begin at 0, so that the first event is an increase', async (t) => {

@@ -25,7 +25,7 @@ t.teardown(async () => {
   await server.close()
 })
 
-function checkOf(t: Test, table = '"Token"', at = url) {
+function createDiagnosis(t: Test, table = '"Token"', at = url) {
   const database = createDatabase({
     url: at.replace('//gateway@', '//app@'),
     connections: 1,
@@ -56,7 +56,7 @@ async function hold(t: Test, sql: string, options: { readonly waits?: boolean } 
 
 t.test('a lock on the table is reported with its holder, also to a role with SELECT only', async (t) => {
   const { pid } = await hold(t, 'lock table "Token" in access exclusive mode')
-  const fault = await checkOf(t)(LATE)
+  const fault = await createDiagnosis(t)(LATE)
   t.match(fault, { kind: 'lock', code: 'DEADLINE' })
   t.match(fault.cause, `the token table "Token" is locked (DEADLINE), held by process ${pid}, role gateway`)
   t.match(fault.cause, 'application migration')
@@ -71,7 +71,7 @@ t.test('a lock on the table of a view, on an index or on a partition is reported
   ] as const
   for (const [table, sql] of cases) {
     const { end } = await hold(t, sql)
-    t.match(await checkOf(t, table)(LATE), { kind: 'lock' }, sql)
+    t.match(await createDiagnosis(t, table)(LATE), { kind: 'lock' }, sql)
     await end()
   }
 })
@@ -82,7 +82,7 @@ t.test('a lock that waits for another one is reported with the process it waits 
   await until(
     async () => (await admin`select from pg_locks where pid = ${waiting.pid} and not granted`).length > 0,
   )
-  const { kind, cause } = await checkOf(t)(LATE)
+  const { kind, cause } = await createDiagnosis(t)(LATE)
   t.equal(kind, 'lock')
   t.match(cause, `asked for by process ${waiting.pid}`)
   t.match(cause, `waits for process ${reader.pid}`)
@@ -94,14 +94,14 @@ t.test('a lock of a prepared transaction is reported with ROLLBACK PREPARED as t
     t,
     `lock table "Token" in access exclusive mode; prepare transaction 'left over'`,
   )
-  t.match((await checkOf(t)(LATE)).cause, /held by a prepared transaction; .*ROLLBACK PREPARED/)
+  t.match((await createDiagnosis(t)(LATE)).cause, /held by a prepared transaction; .*ROLLBACK PREPARED/)
   await admin.unsafe(`rollback prepared 'left over'`)
   await end()
 })
 
 t.test('without an exclusive lock the look-ups are reported as slow', async (t) => {
   const { end } = await hold(t, 'lock table "Token" in row exclusive mode')
-  t.match(await checkOf(t)(LATE), {
+  t.match(await createDiagnosis(t)(LATE), {
     kind: 'slow',
     code: 'DEADLINE',
     cause: /the database server answers, but look-ups of tokens are too slow .*no answer within 500 ms/,
@@ -113,11 +113,11 @@ t.test('a server that does not answer at all is reported as frozen or cut off', 
   server.freeze()
   t.teardown(() => server.thaw())
   const began = performance.now()
-  t.match(await checkOf(t)(LATE), { kind: 'silent', cause: /frozen, overloaded or cut off/ })
+  t.match(await createDiagnosis(t)(LATE), { kind: 'silent', cause: /frozen, overloaded or cut off/ })
   t.ok(performance.now() - began < 1500)
 })
 
 t.test('a server that has stopped meanwhile is reported as stopped', async (t) => {
   const at = url.replace(`:${server.port}`, ':1')
-  t.match(await checkOf(t, '"Token"', at)(LATE), { kind: 'refused', code: 'ECONNREFUSED' })
+  t.match(await createDiagnosis(t, '"Token"', at)(LATE), { kind: 'refused', code: 'ECONNREFUSED' })
 })

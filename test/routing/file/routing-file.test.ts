@@ -50,7 +50,7 @@ function refused(t: Test, marked: string, ...expected: [pointer: string, message
   for (const [i, [, message]] of expected.entries()) t.match(problems[i]?.message, message)
 }
 
-t.test('the example of the interface is read, with its durations in milliseconds', (t) => {
+t.test('a file with every key of an upstream is read, with its durations in milliseconds', (t) => {
   const { identity, upstreams, routes } = config(`{
     "$schema": "./upstreams.schema.json",
     "identity": { "userId": "X-User-Id", "mandateId": "X-Mandate-Id", "sessionId": "X-Session-Id", "tokenId": "X-Token-Id" },

@@ -20,6 +20,7 @@ const a = authority.issue('a.example.com', ['DNS:a.example.com', 'DNS:A2.example
 const b = authority.issue('b.example.com', ['DNS:b.example.com'])
 const wild = authority.issue('wild', ['DNS:*.example.com'])
 const other = authority.issue('other', ['DNS:other.example.com'])
+const brief = authority.issue('brief', ['DNS:brief.example.com'], 1)
 
 interface Opened {
   readonly store: CertificateStore
@@ -209,7 +210,18 @@ for (const [what, spoil] of [
   })
 }
 
-t.test('an expired certificate, or one that is not valid yet, does not replace a valid one', async (t) => {
+t.test('an expired certificate does not replace a valid one', async (t) => {
+  const folder = folderOf(t, { a })
+  const opened = open(folder)
+  opened.now += 1.5 * DAY_MS
+  put(folder, 'a', brief)
+  await opened.look()
+  await opened.look()
+  t.match(opened.lines.at(-1), /a\.crt: has ended; expected one that lasts longer than the old one/)
+  t.equal(opened.serves('a.example.com'), 'a.example.com')
+})
+
+t.test('a certificate that is not valid yet replaces a valid one only when it begins', async (t) => {
   const folder = folderOf(t, { a })
   const opened = open(folder)
   opened.now -= 30 * DAY_MS

@@ -58,7 +58,7 @@ function get(path: string, headers: Headers = {}, method = 'GET'): Promise<Answe
   return ask({ url: gateway.url + path, method, headers })
 }
 
-/** The answer is the gateway's own, of this code, as RFC 9457 and the interface want it. */
+/** The answer is the gateway's own, of this code, as RFC 9457 and docs/forwarding.md describe it. */
 function isProblem(t: Test, answer: Answer, status: number, code: string): void {
   t.equal(answer.status, status)
   t.equal(answer.headers['content-type'], 'application/problem+json')

@@ -65,7 +65,7 @@ t.test('fifty parallel refreshes at three instances give one pair of successors'
 })
 
 t.test(
-  'the cookies are exactly as the interface has them, Secure behind a TLS proxy that is trusted',
+  'the cookies have exactly the documented attributes, Secure behind a TLS proxy that is trusted',
   async (t) => {
     const plain = await post(
       first,

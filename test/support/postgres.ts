@@ -233,7 +233,7 @@ export interface NewToken {
   readonly expiresAt?: number
 }
 
-/** Writes a row into the interface's own table. */
+/** Writes a row into the token table of the README. */
 export async function insertToken(sql: postgres.Sql, token: NewToken = {}) {
   const row = {
     id: token.id ?? randomUUID(),

@@ -40,14 +40,14 @@ async function check(
   return checkCatalogue(ask, { table, columns, statuses, written })
 }
 
-/** The interface's table, each column of it with the type that the test says. */
+/** The token table of the README, each column of it with the type that the test says. */
 function ddl(types: Partial<Record<keyof typeof DEFAULT_COLUMNS, string>> = {}): string {
   const of = (name: keyof typeof DEFAULT_COLUMNS, usual: string) => `"${name}" ${types[name] ?? usual}`
   return `CREATE TABLE "Token" (${of('id', 'text')} PRIMARY KEY, ${of('userId', 'text')}, ${of('sessionId', 'text')},
     ${of('mandateId', 'text')}, ${of('status', 'text')}, ${of('expiresAt', 'timestamptz')})`
 }
 
-t.test("the interface's table fits, without a warning", async (t) => {
+t.test('the token table of the README fits, without a warning', async (t) => {
   for (const written of [false, true]) {
     t.match(await check(t, TOKEN_DDL, { written }), {
       mapped: { id: { type: 'text' }, expiresAt: { type: 'timestamptz' }, statuses: DEFAULT_STATUSES },

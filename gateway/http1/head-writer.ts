@@ -1,0 +1,104 @@
+/** Lines that a head gets behind its own fields; they can be combined. */
+export const CONNECTION_CLOSE = 1
+export const CONNECTION_KEEP_ALIVE = 2
+export const TRANSFER_CHUNKED = 4
+/** Of responses: `Date`, by the writer's clock. */
+export const DATE = 8
+
+/** A head that must not be written: some text in it would end its line, or be read as another one. */
+export class HeadError extends Error {
+  override readonly name = 'HeadError'
+  readonly code = 'head_invalid'
+}
+
+export interface HeadWriter {
+  /**
+   * The head of a request as latin1 text, with its empty line.
+   *
+   * @param fields names and values in turn
+   * @param lines `CONNECTION_CLOSE` and its like
+   * @throws HeadError
+   */
+  formatRequest(method: string, target: string, fields: readonly string[], lines?: number): string
+  /** The same for a response of HTTP/1.1, informational ones included. @throws HeadError */
+  formatResponse(status: number, reason: string, fields: readonly string[], lines?: number): string
+}
+
+/** @param dateNow the value of `Date`, of the current second */
+export function createHeadWriter(dateNow: () => string): HeadWriter {
+  const tokens = new Set<string>()
+  const expectToken = (text: string) => {
+    if (tokens.has(text)) return
+    if (!TOKEN.test(text)) throw new HeadError('a method or a field name that is no token')
+    if (tokens.size < MAX_KNOWN_TOKENS && text.length <= LONGEST_KNOWN_TOKEN) tokens.add(text)
+  }
+  const formatHead = (startLine: string, fields: readonly string[], added: string) => {
+    let text = startLine
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i]!
+      expectToken(name)
+      text += `${name}: ${fields[i + 1]!}\r\n`
+    }
+    return text + added
+  }
+  return {
+    formatRequest(method, target, fields, lines = 0) {
+      expectToken(method)
+      if (target === '' || target.includes(' ')) throw new HeadError('a request target with a space')
+      const head = formatHead(`${method} ${target} HTTP/1.1\r\n`, fields, addedLines(lines, ''))
+      return expectLines(head, fields.length / 2 + addedCount(lines & ~DATE))
+    },
+    formatResponse(status, reason, fields, lines = 0) {
+      if (!Number.isInteger(status) || status < 100 || status > 599)
+        throw new HeadError(`a status of ${status}`)
+      const date = lines & DATE ? dateNow() : ''
+      const head = formatHead(`HTTP/1.1 ${status} ${reason}\r\n`, fields, addedLines(lines, date))
+      return expectLines(head, fields.length / 2 + addedCount(lines))
+    },
+  }
+}
+
+/**
+ * @param count lines that `head` must have
+ * @returns `head`, once nothing in it breaks a line that was not meant to be broken
+ *
+ * One look at the whole head, since a regular expression on each value cost 4 times as much.
+ */
+function expectLines(head: string, count: number): string {
+  // Without the characters above 0x7f, which latin1 would cut down to 8 bits: U+010A to a line feed.
+  if (Buffer.byteLength(head) !== head.length && BEYOND_LATIN1.test(head)) {
+    throw new HeadError('a character beyond latin1')
+  }
+  let lines = 0
+  for (let at = head.indexOf('\n'); at !== -1; at = head.indexOf('\n', at + 1)) lines++
+  let returns = 0
+  for (let at = head.indexOf('\r'); at !== -1; at = head.indexOf('\r', at + 1)) returns++
+  if (lines !== count || returns !== count || head.includes('\0')) {
+    throw new HeadError('a line break or NUL in a field, the target or the reason')
+  }
+  return head
+}
+
+function addedLines(lines: number, date: string): string {
+  let text = date === '' ? '' : `Date: ${date}\r\n`
+  if (lines & TRANSFER_CHUNKED) text += 'Transfer-Encoding: chunked\r\n'
+  if (lines & CONNECTION_CLOSE) text += 'Connection: close\r\n'
+  else if (lines & CONNECTION_KEEP_ALIVE) text += 'Connection: keep-alive\r\n'
+  return `${text}\r\n`
+}
+
+/** Lines of a head that are not its fields: the first, the empty one, and those of `addedLines`. */
+function addedCount(lines: number): number {
+  let count = 2
+  if (lines & DATE) count++
+  if (lines & TRANSFER_CHUNKED) count++
+  if (lines & (CONNECTION_CLOSE | CONNECTION_KEEP_ALIVE)) count++
+  return count
+}
+
+const MAX_KNOWN_TOKENS = 500
+const LONGEST_KNOWN_TOKEN = 64
+
+/** A method or a field name (RFC 9110, section 5.6.2). */
+export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const BEYOND_LATIN1 = /[^\0-\xff]/

@@ -1,0 +1,120 @@
+import { STATUS_CODES } from 'node:http'
+import type { Engine } from './engine.ts'
+import { CONTENT_LENGTH, type FieldNames, OTHER } from './field-names.ts'
+import {
+  announcesForbiddenBody,
+  connectionPersists,
+  LengthFields,
+  requestLength,
+  responseLength,
+  UNTIL_CLOSE,
+} from './framing.ts'
+import { NUMBERS_PER_FIELD, type TokenSpans } from './token-spans.ts'
+
+interface MessageHead {
+  /** 0 or 1: of HTTP/1.0 and HTTP/1.1. */
+  readonly minor: number
+  /** Names and values in turn, as they were spelled (latin1), without white space around the values. */
+  readonly fields: string[]
+  /** Bytes of body, `CHUNKED` or `UNTIL_CLOSE`. */
+  readonly length: number
+  /** Whether version and fields let the connection go on once the whole message was read. */
+  readonly keepAlive: boolean
+}
+
+/** The head of a request. Its texts are parts of one string: who keeps one of them for long keeps all. */
+export interface RequestHead extends MessageHead {
+  readonly method: string
+  readonly target: string
+}
+
+/** The head of a response. A HEAD request's has the `length` that GET would have had. */
+export interface ResponseHead extends MessageHead {
+  readonly status: number
+  readonly reason: string
+}
+
+/** Makes a head of what llhttp found in `text`, or says why it must be refused. */
+export type ReadHead<H> = (parser: number, text: string) => H | string
+
+/** Reads the fields whose places `spans` holds, and what they say about the body's length into `lengths`. */
+export function readFields(
+  text: string,
+  spans: TokenSpans,
+  names: FieldNames,
+  lengths: LengthFields,
+): string[] {
+  const { fields: numbers, count } = spans
+  const fields: string[] = new Array(count / 2)
+  lengths.clear()
+  for (let i = 0, j = 0; i < count; i += NUMBERS_PER_FIELD, j += 2) {
+    const name = names.read(text, numbers[i]!, numbers[i + 1]!)
+    const start = numbers[i + 2]!
+    let end = numbers[i + 3]!
+    // llhttp takes the white space before a value away, and leaves that behind it (RFC 9112, section 5.1).
+    while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+    const value = text.substring(start, end)
+    fields[j] = name.text
+    fields[j + 1] = value
+    if (name.role === OTHER) continue
+    if (name.role === CONTENT_LENGTH) lengths.addContentLength(value)
+    else lengths.addTransferEncoding(value)
+  }
+  return fields
+}
+
+export function createRequestReader(engine: Engine, names: FieldNames): ReadHead<RequestHead> {
+  const lengths = new LengthFields()
+  return (parser, text) => {
+    const { spans } = engine
+    const { lineStart, lineEnd } = spans
+    // llhttp takes several spaces between the words of the line, and servers differ in what they make of them.
+    if (text.charCodeAt(lineStart - 2) === SPACE) return 'several spaces in the request line'
+    const minor = minorVersion(text, lineEnd + 1)
+    if (minor === -1 || text.charCodeAt(lineEnd) !== SPACE)
+      return 'a version other than HTTP/1.0 and HTTP/1.1'
+    const fields = readFields(text, spans, names, lengths)
+    const length = requestLength(minor, lengths)
+    if (typeof length === 'string') return length
+    const target = text.substring(lineStart, lineEnd)
+    return { method: engine.method(parser), target, minor, fields, length, keepAlive: spans.keepAlive }
+  }
+}
+
+export function createResponseReader(engine: Engine, names: FieldNames): ReadHead<ResponseHead> {
+  const lengths = new LengthFields()
+  return (_parser, text) => {
+    const { spans } = engine
+    const { status } = spans
+    const minor = minorVersion(text, 0)
+    if (minor === -1) return 'a version other than HTTP/1.0 and HTTP/1.1'
+    if (status < 100 || status > 599) return `a status of ${status}`
+    const reason = text.substring(spans.lineStart, spans.lineEnd)
+    if (reason !== STATUS_CODES[status] && CONTROL.test(reason)) return 'a control character in the reason'
+    const fields = readFields(text, spans, names, lengths)
+    const length = responseLength(status, lengths)
+    if (typeof length === 'string') return length
+    let { keepAlive } = spans
+    if (length === UNTIL_CLOSE) keepAlive = connectionPersists(minor, fields)
+    else if (announcesForbiddenBody(status, lengths)) keepAlive = false
+    // RFC 9112, section 6.1: the framing of such a message is to be taken for faulty.
+    else if (minor === 0 && lengths.transferEncodings > 0) keepAlive = false
+    return { status, reason, minor, fields, length, keepAlive }
+  }
+}
+
+const SPACE = 0x20
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/
+
+function isBlank(code: number): boolean {
+  return code === SPACE || code === 0x09
+}
+
+/** llhttp has checked the version's form; what it leaves open is RTSP, ICE and versions of HTTP that are not 1. */
+function minorVersion(text: string, at: number): number {
+  if (text.charCodeAt(at) !== 0x48 || text.charCodeAt(at + 5) !== 0x31) return -1
+  const minor = text.charCodeAt(at + 7) - 0x30
+  return minor === 0 || minor === 1 ? minor : -1
+}

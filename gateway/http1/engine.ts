@@ -65,6 +65,11 @@ export class Engine {
     return this.#methods[method]
   }
 
+  /** Whether another message may follow the chunked one that was parsed: `Connection` counts in trailers too. */
+  keepsAlive(parser: number): boolean {
+    return this.#llhttp.llhttp_should_keep_alive(parser) === 1
+  }
+
   reason(parser: number): string {
     return this.#textAt(this.#llhttp.llhttp_get_error_reason(parser))
   }

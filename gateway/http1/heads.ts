@@ -37,43 +37,65 @@ export interface ResponseHead extends MessageHead {
 /** Makes a head of what llhttp found in `text`, or says why it must be refused. */
 export type ReadHead<H> = (parser: number, text: string) => H | string
 
-/** Reads the fields whose places `spans` holds, and what they say about the body's length into `lengths`. */
+/**
+ * Reads the fields whose places `spans` holds, and what they say about the body's length into `lengths`.
+ *
+ * Every line must end with CR LF and be followed by the next at once. undici's llhttp takes CR CR for the end of a
+ * status line, which Node's does not: the bytes between two tokens are looked at here once more.
+ *
+ * @param start where the first field must begin
+ * @returns null where a line ends in another way
+ */
 export function readFields(
   text: string,
-  spans: TokenSpans,
-  names: FieldNames,
-  lengths: LengthFields,
-): string[] {
+  start: number,
+  { spans, names, lengths }: FieldReading,
+): string[] | null {
   const { fields: numbers, count } = spans
   const fields: string[] = new Array(count / 2)
   lengths.clear()
+  let line = start
   for (let i = 0, j = 0; i < count; i += NUMBERS_PER_FIELD, j += 2) {
-    const name = names.read(text, numbers[i]!, numbers[i + 1]!)
-    const start = numbers[i + 2]!
-    let end = numbers[i + 3]!
+    const nameEnd = numbers[i + 1]!
+    let valueStart = numbers[i + 2]!
+    let valueEnd = numbers[i + 3]!
+    if (valueStart === valueEnd) valueStart = valueEnd = skipBlanks(text, nameEnd + 1)
+    if (numbers[i] !== line || !isLineEnd(text, valueEnd)) return null
+    line = valueEnd + 2
     // llhttp takes the white space before a value away, and leaves that behind it (RFC 9112, section 5.1).
-    while (end > start && isBlank(text.charCodeAt(end - 1))) end--
-    const value = text.substring(start, end)
+    while (valueEnd > valueStart && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
+    const name = names.read(text, numbers[i]!, nameEnd)
+    const value = text.substring(valueStart, valueEnd)
     fields[j] = name.text
     fields[j + 1] = value
     if (name.role === OTHER) continue
     if (name.role === CONTENT_LENGTH) lengths.addContentLength(value)
     else lengths.addTransferEncoding(value)
   }
-  return fields
+  return isLineEnd(text, line) && line + 2 === text.length ? fields : null
+}
+
+/** What `readFields` reads with. */
+export interface FieldReading {
+  readonly spans: TokenSpans
+  readonly names: FieldNames
+  readonly lengths: LengthFields
 }
 
 export function createRequestReader(engine: Engine, names: FieldNames): ReadHead<RequestHead> {
+  const { spans } = engine
   const lengths = new LengthFields()
+  const reading = { spans, names, lengths }
   return (parser, text) => {
-    const { spans } = engine
     const { lineStart, lineEnd } = spans
     // llhttp takes several spaces between the words of the line, and servers differ in what they make of them.
     if (text.charCodeAt(lineStart - 2) === SPACE) return 'several spaces in the request line'
     const minor = minorVersion(text, lineEnd + 1)
     if (minor === -1 || text.charCodeAt(lineEnd) !== SPACE)
       return 'a version other than HTTP/1.0 and HTTP/1.1'
-    const fields = readFields(text, spans, names, lengths)
+    const lineBreak = lineEnd + VERSION.length + 1
+    const fields = isLineEnd(text, lineBreak) ? readFields(text, lineBreak + 2, reading) : null
+    if (fields === null) return BROKEN_LINES
     const length = requestLength(minor, lengths)
     if (typeof length === 'string') return length
     const target = text.substring(lineStart, lineEnd)
@@ -82,16 +104,20 @@ export function createRequestReader(engine: Engine, names: FieldNames): ReadHead
 }
 
 export function createResponseReader(engine: Engine, names: FieldNames): ReadHead<ResponseHead> {
+  const { spans } = engine
   const lengths = new LengthFields()
+  const reading = { spans, names, lengths }
   return (_parser, text) => {
-    const { spans } = engine
     const { status } = spans
     const minor = minorVersion(text, 0)
     if (minor === -1) return 'a version other than HTTP/1.0 and HTTP/1.1'
     if (status < 100 || status > 599) return `a status of ${status}`
     const reason = text.substring(spans.lineStart, spans.lineEnd)
     if (reason !== STATUS_CODES[status] && CONTROL.test(reason)) return 'a control character in the reason'
-    const fields = readFields(text, spans, names, lengths)
+    // Where not even the space before a reason is there, llhttp calls for none.
+    const lineBreak = spans.lineEnd === 0 ? STATUS_END : spans.lineEnd
+    const fields = isLineEnd(text, lineBreak) ? readFields(text, lineBreak + 2, reading) : null
+    if (fields === null) return BROKEN_LINES
     const length = responseLength(status, lengths)
     if (typeof length === 'string') return length
     let { keepAlive } = spans
@@ -99,14 +125,30 @@ export function createResponseReader(engine: Engine, names: FieldNames): ReadHea
     else if (announcesForbiddenBody(status, lengths)) keepAlive = false
     // RFC 9112, section 6.1: the framing of such a message is to be taken for faulty.
     else if (minor === 0 && lengths.transferEncodings > 0) keepAlive = false
+    // Node's client reads no response behind such a head.
+    if (status < 200 && status !== 101 && !keepAlive)
+      return 'an informational response that ends the connection or announces a body'
     return { status, reason, minor, fields, length, keepAlive }
   }
 }
 
 const SPACE = 0x20
+const VERSION = 'HTTP/1.1'
+const STATUS_END = 'HTTP/1.1 200'.length
+const BROKEN_LINES = 'a line that does not end with CR LF'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/
+
+function isLineEnd(text: string, at: number): boolean {
+  return text.charCodeAt(at) === 0x0d && text.charCodeAt(at + 1) === 0x0a
+}
+
+function skipBlanks(text: string, from: number): number {
+  let at = from
+  while (isBlank(text.charCodeAt(at))) at++
+  return at
+}
 
 function isBlank(code: number): boolean {
   return code === SPACE || code === 0x09

@@ -23,6 +23,7 @@ export interface LlhttpExports {
   llhttp_execute(parser: number, at: number, length: number): number
   llhttp_resume(parser: number): void
   llhttp_get_method(parser: number): number
+  llhttp_should_keep_alive(parser: number): number
   llhttp_get_error_pos(parser: number): number
   llhttp_get_error_reason(parser: number): number
   llhttp_errno_name(code: number): number
@@ -83,6 +84,7 @@ const EXPORTS = [
   'llhttp_execute',
   'llhttp_resume',
   'llhttp_get_method',
+  'llhttp_should_keep_alive',
   'llhttp_get_error_pos',
   'llhttp_get_error_reason',
   'llhttp_errno_name',

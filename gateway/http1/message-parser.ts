@@ -1,11 +1,18 @@
-import { BODY_PIECE, type Engine, HEAD_PIECE } from './engine.ts'
+import { ChunkedBody } from './chunked-body.ts'
+import { type Engine, HEAD_PIECE } from './engine.ts'
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts'
 import type { RequestHead, ResponseHead } from './heads.ts'
 import { OK, PAUSED, RESPONSE } from './llhttp.ts'
-import type { Finish, MessageHandler, MessageKind, Outcome, ParserLimits } from './messages.ts'
-import { joinSmallSlices } from './slices.ts'
+import {
+  type Finish,
+  type MessageHandler,
+  type MessageKind,
+  NO_TRAILERS,
+  type Outcome,
+  type ParserLimits,
+} from './messages.ts'
 import type { SavedSpans } from './token-spans.ts'
-import type { WireError, WireErrorCode } from './wire-error.ts'
+import { describeRefusal, type WireError } from './wire-error.ts'
 
 const HEAD = 0
 const COUNTED = 1
@@ -18,11 +25,6 @@ const CLOSED = 7
 
 /** No bound, as a number that V8 keeps small. */
 const UNBOUNDED = 0x3fffffff
-
-/** What Node allows of extensions to one chunk; RFC 9112, section 7.1.1, asks for a bound. */
-const MAX_CHUNK_EXTENSIONS = 16 * 1024
-
-const NO_TRAILERS: readonly string[] = []
 
 /**
  * Reads the messages of one connection, one after the other.
@@ -44,9 +46,9 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   #state = HEAD
   /** Bytes to come of a body whose length is known. */
   #remaining = 0
-  /** Bytes of the head so far, or in a chunked body those since the last byte of body. */
+  #chunks: ChunkedBody | null = null
+  /** Bytes of the head so far, and what the pieces before this one brought of it. */
   #seen = 0
-  /** What the pieces so far brought of a head or of trailers. */
   #text = ''
   #saved: SavedSpans | null = null
 
@@ -62,7 +64,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   execute(chunk: Buffer, from = 0): Outcome {
     this.position = from
     if (this.#state === ENDED && from < chunk.length) {
-      if (!this.keepAlive) return this.#fail('closed', 'bytes behind a message that ends the connection')
+      if (!this.keepAlive)
+        return this.#fail({ code: 'closed', reason: 'bytes behind a message that ends the connection' })
       this.#state = HEAD
     }
     for (;;) {
@@ -94,7 +97,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   /** Forgets the message under way, and any error: the next bytes are the first of a head. */
   reset(): void {
     if (this.#closed) return
-    this.#begin()
+    this.#engine.reset(this.#parser)
+    this.#forget()
     this.keepAlive = true
     this.error = null
     this.#state = HEAD
@@ -104,8 +108,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   close(): void {
     if (this.#closed) return
     this.#state = CLOSED
-    this.#saved = null
-    this.#text = ''
+    this.#forget()
     this.#engine.free(this.#parser)
   }
 
@@ -147,9 +150,10 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     const code = engine.execute(this.#parser, chunk, from, to)
     const end = code === OK ? to : from + engine.parsed(this.#parser)
     this.position = end
-    if (code !== OK && code !== PAUSED) return this.#refuse(code)
+    if (code !== OK && code !== PAUSED) return this.#fail(describeRefusal(engine, this.#parser, code))
     this.#seen += end - from
-    if (this.#seen > this.#limits.maxHeadBytes) return this.#fail('headers_too_large', 'too many bytes')
+    if (this.#seen > this.#limits.maxHeadBytes)
+      return this.#fail({ code: 'headers_too_large', reason: 'too many bytes' })
     const text = chunk.toString('latin1', from, end)
     if (code === OK) {
       this.#text += text
@@ -161,13 +165,15 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
 
   #takeHead(text: string): Outcome | null {
     const head = this.#kind.readHead(this.#parser, text)
-    if (typeof head === 'string') return this.#fail('malformed', head)
+    if (typeof head === 'string') return this.#fail({ code: 'malformed', reason: head })
     this.#saved = null
     this.#text = ''
     this.#seen = 0
     this.keepAlive = head.keepAlive
-    if (head.length === CHUNKED) this.#state = CHUNKS
-    else {
+    if (head.length === CHUNKED) {
+      this.#state = CHUNKS
+      this.#chunks = new ChunkedBody(this.#engine, this.#parser, this.#limits, this.#kind.readTrailers)
+    } else {
       // All that llhttp was to read of this message: the next one finds it as new.
       this.#engine.reset(this.#parser)
       this.#state = head.length === UNTIL_CLOSE ? TO_THE_END : COUNTED
@@ -181,7 +187,9 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     if (this.#closed) return 'closed'
     if (disposition === 'pause') return 'paused'
     if (disposition !== 'upgrade') return null
-    return head.length === 0 ? this.#upgrade() : this.#fail('unexpected_upgrade', 'an upgrade with a body')
+    return head.length === 0
+      ? this.#upgrade()
+      : this.#fail({ code: 'unexpected_upgrade', reason: 'an upgrade with a body' })
   }
 
   #askAboutResponse(head: H): Outcome | null {
@@ -191,7 +199,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     const disposition = this.#handler.onHead(head)
     if (this.#closed) return 'closed'
     if (disposition === 'upgrade') return this.#upgrade()
-    if (status === 101) return this.#fail('unexpected_upgrade', 'a 101 that nobody asked for')
+    if (status === 101)
+      return this.#fail({ code: 'unexpected_upgrade', reason: 'a 101 that nobody asked for' })
     if (disposition === 'skip' && status >= 200) return this.#end(NO_TRAILERS)
     if (head.length === UNTIL_CLOSE) this.keepAlive = false
     return disposition === 'pause' ? 'paused' : null
@@ -221,86 +230,39 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   }
 
   #readChunks(chunk: Buffer): Outcome | null {
-    const engine = this.#engine
-    const { spans } = engine
-    const from = this.position
-    const to = Math.min(chunk.length, from + BODY_PIECE)
-    const inTrailers = this.#saved !== null
-    spans.maxFields = this.#limits.maxFields
-    spans.maxOverhead = Math.min(MAX_CHUNK_EXTENSIONS, this.#limits.maxHeadBytes)
-    spans.bodyEnd = engine.address - this.#seen
-    spans.begin(this.#text.length - engine.address, this.#saved)
-    engine.resume(this.#parser)
-    const code = engine.execute(this.#parser, chunk, from, to)
-    const end = code === OK ? to : from + engine.parsed(this.#parser)
-    this.position = end
-    this.#seen = engine.address + (end - from) - spans.bodyEnd
-    const refusal = code === OK || code === PAUSED ? this.#refuseOverhead() : this.#refuse(code)
-    // From here on `spans` may be another parser's, since a handler may run one.
-    const trailers =
-      refusal === null ? this.#takeTrailers(chunk, from, inTrailers, code === PAUSED) : NO_TRAILERS
-    const slices = joinSmallSlices(chunk, from - engine.address, spans)
+    const chunks = this.#chunks!
+    const slices = chunks.read(chunk, this.position)
+    this.position = chunks.position
     for (const slice of slices) {
       this.#handler.onBody(slice)
       if (this.#closed) return 'closed'
     }
-    if (refusal !== null) return refusal
-    return code === OK ? null : this.#end(trailers)
-  }
-
-  #refuseOverhead(): Outcome | null {
-    const { spans } = this.#engine
-    const limit = spans.count === 0 ? spans.maxOverhead : this.#limits.maxHeadBytes
-    return this.#seen > limit ? this.#fail('headers_too_large', 'chunk extensions or trailers') : null
-  }
-
-  /** Keeps what came of the trailers, or reads them once they are complete. */
-  #takeTrailers(chunk: Buffer, from: number, begun: boolean, complete: boolean): readonly string[] {
-    const { spans } = this.#engine
-    const { readTrailers } = this.#kind
-    if (spans.count === 0) return NO_TRAILERS
-    // Their text begins with the first name, wherever that stands in the piece.
-    const start = begun ? 0 : spans.fields[0]!
-    if (start > 0) for (let i = 0; i < spans.count; i++) spans.fields[i]! -= start
-    const text = this.#text + chunk.toString('latin1', from + start, this.position)
-    if (!complete) {
-      this.#text = text
-      this.#saved = spans.save()
-      return NO_TRAILERS
-    }
-    this.#text = ''
-    this.#saved = null
-    return readTrailers === undefined ? NO_TRAILERS : readTrailers(text)
+    if (chunks.refusal !== null) return this.#fail(chunks.refusal)
+    if (!chunks.complete) return null
+    // `Connection` counts in trailers too, for Node as well.
+    this.keepAlive &&= this.#engine.keepsAlive(this.#parser)
+    return this.#end(this.#kind.keepsTrailers ? chunks.trailers : NO_TRAILERS)
   }
 
   #end(trailers: readonly string[]): Outcome {
     if (this.#state === CHUNKS) this.#engine.reset(this.#parser)
+    this.#chunks = null
     this.#state = ENDED
-    this.#seen = 0
     this.#handler.onEnd(trailers)
     return this.#closed ? 'closed' : 'ended'
   }
 
-  #begin(): void {
-    this.#engine.reset(this.#parser)
+  #forget(): void {
     this.#seen = 0
     this.#text = ''
     this.#saved = null
+    this.#chunks = null
   }
 
-  /** What llhttp, or a bound that ended it, has against the piece. */
-  #refuse(code: number): Outcome {
-    const { exceeded } = this.#engine.spans
-    if (exceeded === 'fields') return this.#fail('headers_too_large', 'too many fields')
-    if (exceeded === 'overhead') return this.#fail('headers_too_large', 'chunk extensions')
-    const name = this.#engine.errorName(code)
-    return this.#fail('malformed', `${name}: ${this.#engine.reason(this.#parser)}`)
-  }
-
-  #fail(code: WireErrorCode, reason: string): Outcome {
+  #fail(error: WireError): Outcome {
     this.#state = FAILED
     this.keepAlive = false
-    this.error = { code, reason }
+    this.error = error
     return 'error'
   }
 }

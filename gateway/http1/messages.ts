@@ -43,13 +43,16 @@ export type Outcome = 'more' | 'paused' | 'ended' | 'upgrade' | 'error' | 'close
  */
 export type Finish = 'idle' | 'ended' | 'cut'
 
-/** Trailers, where their fields are read. */
-export type ReadTrailers = (text: string) => readonly string[]
+/** Reads the fields of trailers, or finds that their lines are broken. */
+export type ReadTrailers = (text: string) => readonly string[] | null
 
 export interface MessageKind<H> {
   /** llhttp's number for it. */
   readonly type: number
   readonly readHead: ReadHead<H>
-  /** Absent where trailers are dropped. */
-  readonly readTrailers?: ReadTrailers
+  readonly readTrailers: ReadTrailers
+  /** Whether the handler gets them. */
+  readonly keepsTrailers: boolean
 }
+
+export const NO_TRAILERS: readonly string[] = []

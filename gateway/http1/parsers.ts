@@ -26,12 +26,19 @@ export interface Wire {
 /** @param engine one for all parsers that run in turn */
 export function createParsers(engine: Engine): Wire {
   const names = new FieldNames()
-  const lengths = new LengthFields()
-  const requests: MessageKind<RequestHead> = { type: REQUEST, readHead: createRequestReader(engine, names) }
+  const reading = { spans: engine.spans, names, lengths: new LengthFields() }
+  const readTrailers = (text: string) => readFields(text, 0, reading)
+  const requests: MessageKind<RequestHead> = {
+    type: REQUEST,
+    readHead: createRequestReader(engine, names),
+    readTrailers,
+    keepsTrailers: false,
+  }
   const responses: MessageKind<ResponseHead> = {
     type: RESPONSE,
     readHead: createResponseReader(engine, names),
-    readTrailers: (text) => readFields(text, engine.spans, names, lengths),
+    readTrailers,
+    keepsTrailers: true,
   }
   return {
     createRequestParser: (handler, limits) => new MessageParser(engine, requests, handler, limits),

@@ -186,6 +186,15 @@ const HOSTILE_RESPONSES: Readonly<Record<string, readonly [bytes: string, reason
   'a bare carriage return in the reason': ['HTTP/1.1 200 a\rb\r\n\r\n', 'HPE_STRICT'],
   'a folded line': ['HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n', 'HPE_INVALID_HEADER_TOKEN'],
   'NUL in a value': ['HTTP/1.1 200 OK\r\nA: \0\r\n\r\n', 'HPE_INVALID_HEADER_TOKEN'],
+  'CR CR behind the status line': ['HTTP/1.1 200 OK\r\rA: b\r\n\r\n', 'a line that does not end'],
+  'an informational head that closes': [
+    'HTTP/1.1 103 A\r\nConnection: close\r\n\r\nHTTP/1.1 204 A\r\n\r\n',
+    'an informational response that ends',
+  ],
+  'an informational head of HTTP/1.0': [
+    'HTTP/1.0 103 A\r\n\r\nHTTP/1.1 204 A\r\n\r\n',
+    'an informational response that ends',
+  ],
   'an empty line before it': ['\r\nHTTP/1.1 200 OK\r\n\r\n', 'a version other'],
   'HTTP/2.0 by name': ['HTTP/2.0 200 OK\r\n\r\n', 'a version other'],
   RTSP: ['RTSP/1.0 200 OK\r\n\r\n', ''],

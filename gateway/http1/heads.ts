@@ -34,8 +34,14 @@ export interface ResponseHead extends MessageHead {
   readonly reason: string
 }
 
-/** Makes a head of what llhttp found in `text`, or says why it must be refused. */
-export type ReadHead<H> = (parser: number, text: string) => H | string
+/**
+ * Makes a head of what llhttp found, or says why it must be refused.
+ *
+ * @param bytes begin with the head, and may go on behind it
+ * @param text the head as latin1: values are cut from it, and bytes are looked at, since that costs less than to look
+ *   at characters of a string
+ */
+export type ReadHead<H> = (parser: number, bytes: Buffer, text: string) => H | string
 
 /**
  * Reads the fields whose places `spans` holds, and what they say about the body's length into `lengths`.
@@ -47,11 +53,13 @@ export type ReadHead<H> = (parser: number, text: string) => H | string
  * @returns null where a line ends in another way
  */
 export function readFields(
+  bytes: Buffer,
   text: string,
   start: number,
-  { spans, names, lengths }: FieldReading,
+  reading: FieldReading,
 ): string[] | null {
-  const { fields: numbers, count } = spans
+  const { names, lengths } = reading
+  const { fields: numbers, count } = reading.spans
   const fields: string[] = new Array(count / 2)
   lengths.clear()
   let line = start
@@ -59,12 +67,12 @@ export function readFields(
     const nameEnd = numbers[i + 1]!
     let valueStart = numbers[i + 2]!
     let valueEnd = numbers[i + 3]!
-    if (valueStart === valueEnd) valueStart = valueEnd = skipBlanks(text, nameEnd + 1)
-    if (numbers[i] !== line || !isLineEnd(text, valueEnd)) return null
+    if (valueStart === valueEnd) valueStart = valueEnd = skipBlanks(bytes, nameEnd + 1)
+    if (numbers[i] !== line || !isLineEnd(bytes, valueEnd)) return null
     line = valueEnd + 2
     // llhttp takes the white space before a value away, and leaves that behind it (RFC 9112, section 5.1).
-    while (valueEnd > valueStart && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
-    const name = names.read(text, numbers[i]!, nameEnd)
+    while (valueEnd > valueStart && isBlank(bytes[valueEnd - 1])) valueEnd--
+    const name = names.read(bytes, numbers[i]!, nameEnd)
     const value = text.substring(valueStart, valueEnd)
     fields[j] = name.text
     fields[j + 1] = value
@@ -72,7 +80,7 @@ export function readFields(
     if (name.role === CONTENT_LENGTH) lengths.addContentLength(value)
     else lengths.addTransferEncoding(value)
   }
-  return isLineEnd(text, line) && line + 2 === text.length ? fields : null
+  return isLineEnd(bytes, line) && line + 2 === text.length ? fields : null
 }
 
 /** What `readFields` reads with. */
@@ -86,15 +94,14 @@ export function createRequestReader(engine: Engine, names: FieldNames): ReadHead
   const { spans } = engine
   const lengths = new LengthFields()
   const reading = { spans, names, lengths }
-  return (parser, text) => {
+  return (parser, bytes, text) => {
     const { lineStart, lineEnd } = spans
     // llhttp takes several spaces between the words of the line, and servers differ in what they make of them.
-    if (text.charCodeAt(lineStart - 2) === SPACE) return 'several spaces in the request line'
-    const minor = minorVersion(text, lineEnd + 1)
-    if (minor === -1 || text.charCodeAt(lineEnd) !== SPACE)
-      return 'a version other than HTTP/1.0 and HTTP/1.1'
+    if (bytes[lineStart - 2] === SPACE) return 'several spaces in the request line'
+    const minor = minorVersion(bytes, lineEnd + 1)
+    if (minor === -1 || bytes[lineEnd] !== SPACE) return 'a version other than HTTP/1.0 and HTTP/1.1'
     const lineBreak = lineEnd + VERSION.length + 1
-    const fields = isLineEnd(text, lineBreak) ? readFields(text, lineBreak + 2, reading) : null
+    const fields = isLineEnd(bytes, lineBreak) ? readFields(bytes, text, lineBreak + 2, reading) : null
     if (fields === null) return BROKEN_LINES
     const length = requestLength(minor, lengths)
     if (typeof length === 'string') return length
@@ -107,16 +114,16 @@ export function createResponseReader(engine: Engine, names: FieldNames): ReadHea
   const { spans } = engine
   const lengths = new LengthFields()
   const reading = { spans, names, lengths }
-  return (_parser, text) => {
+  return (_parser, bytes, text) => {
     const { status } = spans
-    const minor = minorVersion(text, 0)
+    const minor = minorVersion(bytes, 0)
     if (minor === -1) return 'a version other than HTTP/1.0 and HTTP/1.1'
     if (status < 100 || status > 599) return `a status of ${status}`
     const reason = text.substring(spans.lineStart, spans.lineEnd)
     if (reason !== STATUS_CODES[status] && CONTROL.test(reason)) return 'a control character in the reason'
     // Where not even the space before a reason is there, llhttp calls for none.
     const lineBreak = spans.lineEnd === 0 ? STATUS_END : spans.lineEnd
-    const fields = isLineEnd(text, lineBreak) ? readFields(text, lineBreak + 2, reading) : null
+    const fields = isLineEnd(bytes, lineBreak) ? readFields(bytes, text, lineBreak + 2, reading) : null
     if (fields === null) return BROKEN_LINES
     const length = responseLength(status, lengths)
     if (typeof length === 'string') return length
@@ -140,23 +147,23 @@ const BROKEN_LINES = 'a line that does not end with CR LF'
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/
 
-function isLineEnd(text: string, at: number): boolean {
-  return text.charCodeAt(at) === 0x0d && text.charCodeAt(at + 1) === 0x0a
+function isLineEnd(bytes: Buffer, at: number): boolean {
+  return bytes[at] === 0x0d && bytes[at + 1] === 0x0a
 }
 
-function skipBlanks(text: string, from: number): number {
+function skipBlanks(bytes: Buffer, from: number): number {
   let at = from
-  while (isBlank(text.charCodeAt(at))) at++
+  while (isBlank(bytes[at])) at++
   return at
 }
 
-function isBlank(code: number): boolean {
+function isBlank(code: number | undefined): boolean {
   return code === SPACE || code === 0x09
 }
 
 /** llhttp has checked the version's form; what it leaves open is RTSP, ICE and versions of HTTP that are not 1. */
-function minorVersion(text: string, at: number): number {
-  if (text.charCodeAt(at) !== 0x48 || text.charCodeAt(at + 5) !== 0x31) return -1
-  const minor = text.charCodeAt(at + 7) - 0x30
+function minorVersion(bytes: Buffer, at: number): number {
+  if (bytes[at] !== 0x48 || bytes[at + 5] !== 0x31) return -1
+  const minor = bytes[at + 7]! - 0x30
   return minor === 0 || minor === 1 ? minor : -1
 }

@@ -160,11 +160,13 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
       this.#saved = spans.save()
       return null
     }
-    return this.#takeHead(this.#saved === null ? text : this.#text + text)
+    if (this.#saved === null) return this.#takeHead(from === 0 ? chunk : chunk.subarray(from, end), text)
+    const whole = this.#text + text
+    return this.#takeHead(Buffer.from(whole, 'latin1'), whole)
   }
 
-  #takeHead(text: string): Outcome | null {
-    const head = this.#kind.readHead(this.#parser, text)
+  #takeHead(bytes: Buffer, text: string): Outcome | null {
+    const head = this.#kind.readHead(this.#parser, bytes, text)
     if (typeof head === 'string') return this.#fail({ code: 'malformed', reason: head })
     this.#saved = null
     this.#text = ''

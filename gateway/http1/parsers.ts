@@ -27,7 +27,7 @@ export interface Wire {
 export function createParsers(engine: Engine): Wire {
   const names = new FieldNames()
   const reading = { spans: engine.spans, names, lengths: new LengthFields() }
-  const readTrailers = (text: string) => readFields(text, 0, reading)
+  const readTrailers = (text: string) => readFields(Buffer.from(text, 'latin1'), text, 0, reading)
   const requests: MessageKind<RequestHead> = {
     type: REQUEST,
     readHead: createRequestReader(engine, names),

@@ -61,13 +61,15 @@ t.test(
 
 t.test('a flood of names takes no known name its place, and each is read as it is spelled', async (t) => {
   const names = new FieldNames()
+  const read = (name: string, before = '') => {
+    return names.read(Buffer.from(`${before}${name}:`), before.length, before.length + name.length)
+  }
   for (let i = 0; i < 20_000; i++) {
     const name = `x-${i}-${'y'.repeat(i % 80)}`
-    if (names.read(`${name}:`, 0, name.length).text !== name) t.fail(name)
+    if (read(name).text !== name) t.fail(name)
   }
-  const known = names.read('User-Agent', 0, 10)
-  t.equal(names.read('-User-Agent-', 1, 11), known)
-  t.equal(names.read('Content-Length', 0, 14).role, 1)
-  t.equal(names.read('CONTENT-length', 0, 14).role, 1)
-  t.equal(names.read('transfer-ENCODING', 0, 17).role, 2)
+  t.equal(read('User-Agent', '-'), read('User-Agent'))
+  t.equal(read('Content-Length').role, 1)
+  t.equal(read('CONTENT-length').role, 1)
+  t.equal(read('transfer-ENCODING').role, 2)
 })

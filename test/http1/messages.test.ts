@@ -329,10 +329,9 @@ t.test('names keep their spelling, and values are latin1', async (t) => {
 
 t.test('thousands of parsers grow the memory, and none of them loses its place', async (t) => {
   const parsers = Array.from({ length: 5000 }, () => wire.createRequestParser(handler({}), LIMITS))
-  for (const parser of parsers)
-    t.equal(parser.execute(bytesOf('GET / HTTP/1.1\r\nHo')), 'more') || t.bailout()
-  for (const parser of parsers) {
-    if (parser.execute(bytesOf('st: a\r\n\r\n')) !== 'ended') t.fail('a request was lost')
-    parser.close()
-  }
+  const begun = parsers.filter((parser) => parser.execute(bytesOf('GET / HTTP/1.1\r\nHo')) === 'more')
+  const ended = parsers.filter((parser) => parser.execute(bytesOf('st: a\r\n\r\n')) === 'ended')
+  t.equal(begun.length, 5000)
+  t.equal(ended.length, 5000)
+  for (const parser of parsers) parser.close()
 })

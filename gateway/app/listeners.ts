@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
+import { createWire } from '../http1/wire.ts'
 import type { Gateway } from '../pipeline/gateway.ts'
 import type { ConnectionRegistry } from '../server/connection-registry.ts'
 import type { Ports } from '../server/ports.ts'
@@ -42,7 +43,9 @@ export function createListeners(parts: ListenersParts): Listeners {
     ...settings,
     hsts: parts.hsts,
     requestId: randomUUID,
+    wire: createWire(),
     scheduler,
+    wallClock: Date.now,
     connections: parts.connections,
     proxyProtocol: settings.proxyProtocol ? { peers: parts.peers, onRefused } : null,
     connectionCounts: parts.metrics.clientConnections,

@@ -100,9 +100,8 @@ export function refusedByListener(
 ): { readonly code: ErrorCode; readonly reason: string } | null {
   if (!METHODS.includes(method)) return { code: 'bad_request', reason: `${method} is no method of HTTP` }
   const fields = ['Host', host, ...headers]
-  // As Node's parser counts: the target, names and values, without what stands between them.
-  const bytes = fields.reduce((sum, text) => sum + Buffer.byteLength(text), target.length)
-  if (bytes >= limits.maxHeaderBytes) {
+  const bytes = headBytes(method, target, fields)
+  if (bytes > limits.maxHeaderBytes) {
     return {
       code: 'headers_too_large',
       reason: `the head has ${bytes} bytes, MAX_HEADER_BYTES is ${limits.maxHeaderBytes}`,
@@ -115,4 +114,11 @@ export function refusedByListener(
   return expectation === undefined || expectation === '100-continue'
     ? null
     : { code: 'expectation_failed', reason: 'Expect is other than 100-continue' }
+}
+
+/** Of the whole head, from its first byte to the end of its empty line. */
+function headBytes(method: string, target: string, fields: readonly string[]): number {
+  const line = Buffer.byteLength(`${method} ${target} HTTP/1.1\r\n`)
+  // Behind each name `: `, behind each value CR LF.
+  return fields.reduce((sum, text) => sum + Buffer.byteLength(text) + 2, line) + 2
 }

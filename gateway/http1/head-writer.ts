@@ -24,8 +24,25 @@ export interface HeadWriter {
   formatResponse(status: number, reason: string, fields: readonly string[], lines?: number): string
 }
 
-/** @param dateNow the value of `Date`, of the current second */
-export function createHeadWriter(dateNow: () => string): HeadWriter {
+/**
+ * @param dateNow the value of `Date`, of the current second
+ * @param keepAlive the value of `Keep-Alive`, sent with `CONNECTION_KEEP_ALIVE`; empty for none
+ */
+export function createHeadWriter(dateNow: () => string, keepAlive = ''): HeadWriter {
+  const keepAliveLines = `Connection: keep-alive\r\n${keepAlive === '' ? '' : `Keep-Alive: ${keepAlive}\r\n`}`
+  const addedLines = (lines: number, date: string) => {
+    let text = date === '' ? '' : `Date: ${date}\r\n`
+    if (lines & TRANSFER_CHUNKED) text += 'Transfer-Encoding: chunked\r\n'
+    if (lines & CONNECTION_CLOSE) text += 'Connection: close\r\n'
+    else if (lines & CONNECTION_KEEP_ALIVE) text += keepAliveLines
+    return `${text}\r\n`
+  }
+  const addedCount = (lines: number) => {
+    const count = OUTER_LINES + (lines & DATE ? 1 : 0) + (lines & TRANSFER_CHUNKED ? 1 : 0)
+    if (lines & CONNECTION_CLOSE) return count + 1
+    if (lines & CONNECTION_KEEP_ALIVE) return count + (keepAlive === '' ? 1 : 2)
+    return count
+  }
   const tokens = new Set<string>()
   const expectToken = (text: string) => {
     if (tokens.has(text)) return
@@ -79,22 +96,8 @@ function expectLines(head: string, count: number): string {
   return head
 }
 
-function addedLines(lines: number, date: string): string {
-  let text = date === '' ? '' : `Date: ${date}\r\n`
-  if (lines & TRANSFER_CHUNKED) text += 'Transfer-Encoding: chunked\r\n'
-  if (lines & CONNECTION_CLOSE) text += 'Connection: close\r\n'
-  else if (lines & CONNECTION_KEEP_ALIVE) text += 'Connection: keep-alive\r\n'
-  return `${text}\r\n`
-}
-
-/** Lines of a head that are not its fields: the first, the empty one, and those of `addedLines`. */
-function addedCount(lines: number): number {
-  let count = 2
-  if (lines & DATE) count++
-  if (lines & TRANSFER_CHUNKED) count++
-  if (lines & (CONNECTION_CLOSE | CONNECTION_KEEP_ALIVE)) count++
-  return count
-}
+/** The first line of a head and its empty one. */
+const OUTER_LINES = 2
 
 const MAX_KNOWN_TOKENS = 500
 const LONGEST_KNOWN_TOKEN = 64

@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Scheduler } from '../core/scheduler.ts'
+import type { Wire } from '../http1/wire.ts'
 import type { Gateway } from '../pipeline/gateway.ts'
 import { type ConnectionCounts, limitConnections } from './connection-limit.ts'
 import type { ConnectionRegistry } from './connection-registry.ts'
@@ -20,7 +21,11 @@ export interface PublicListenerOptions {
   /** Open client connections past which new ones are answered 503 and closed. */
   readonly maxConnections: number
   readonly requestId: () => string
+  /** Reads what clients send over HTTP/1.1. */
+  readonly wire: Wire
   readonly scheduler: Scheduler
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number
   /** Where all open connections are registered. */
   readonly connections: ConnectionRegistry
   /** Null: connections begin with what the client sends. */
@@ -59,16 +64,8 @@ export function createPublicListener(gateway: Gateway, options: PublicListenerOp
     chainStages(stagesOf(options), serve),
   )
   return {
-    listen(port, host) {
-      http1.start()
-      return listening(server, port, host)
-    },
-    close() {
-      return new Promise((resolve) => {
-        server.close(() => resolve())
-        http1.stop()
-      })
-    },
+    listen: (port, host) => listening(server, port, host),
+    close: () => new Promise((resolve) => void server.close(() => resolve())),
   }
 }
 

@@ -81,7 +81,10 @@ t.test('a thousand deadlines in any order pass as sorted, also where many are ch
   }
   const expected = all.map(({ deadline }) => deadline.at).filter(Number.isFinite)
   await scheduler.advance(20_000)
-  t.same(order, expected.sort((a, b) => a - b))
+  t.same(
+    order,
+    expected.sort((a, b) => a - b),
+  )
 })
 
 t.test('an owner may change deadlines, its own too, while one passes', async (t) => {

@@ -94,7 +94,7 @@ for (const status of [301, 302, 303, 307, 308]) {
   })
 }
 
-for (const status of [200, 206, 299, 401, 404, 418, 500, 503, 599, 999]) {
+for (const status of [200, 206, 299, 401, 404, 418, 500, 503, 599]) {
   t.test(`the backend's own ${status} passes with its body`, async (t) => {
     const { responses } = await answered(`HTTP/1.1 ${status} Word\r\nContent-Length: 4\r\n\r\nbody`)
     t.equal(responses[0]!.status, status)
@@ -222,33 +222,33 @@ t.test('an HTTP/1.0 client gets no 1xx and no chunks; its answer ends with the c
   t.notOk(cut)
 })
 
-t.test(
-  'pipelined requests are answered in their order, though the backend is slower with the first',
-  async (t) => {
-    const held: (() => void)[] = []
-    stage.upstream.respond((asked, socket) => {
-      const write = () =>
+t.test('pipelined requests reach the backend one after the other (RFC 9112, section 9.3.2)', async (t) => {
+  let underWay = 0
+  let most = 0
+  stage.upstream.respond((asked, socket) => {
+    most = Math.max(most, ++underWay)
+    setTimeout(
+      () => {
+        underWay--
         socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${asked.target.length}\r\n\r\n${asked.target}`)
-      if (asked.target === '/one') held.push(write)
-      else {
-        write()
-        for (const each of held) each()
-      }
-    })
-    const { responses } = await stage.ask(
-      Buffer.concat([
-        request('GET /one'),
-        request('POST /two', ['Content-Length: 3'], 'abc'),
-        request('GET /three'),
-      ]),
-      { until: 3 },
+      },
+      asked.target === '/one' ? 200 : 0,
     )
-    t.same(
-      responses.map(({ body }) => body.toString()),
-      ['/one', '/two', '/three'],
-    )
-  },
-)
+  })
+  const { responses } = await stage.ask(
+    Buffer.concat([
+      request('PUT /one', ['Content-Length: 3'], 'abc'),
+      request('POST /two', ['Content-Length: 3'], 'abc'),
+      request('GET /three'),
+    ]),
+    { until: 3 },
+  )
+  t.same(
+    responses.map(({ body }) => body.toString()),
+    ['/one', '/two', '/three'],
+  )
+  t.equal(most, 1)
+})
 
 t.test('the connections to client and backend are kept from one request to the next', async (t) => {
   const client = await openConnection(stage.port)

@@ -217,13 +217,15 @@ t.test('requests, decisions, look-ups and upstream answers are counted', async (
 })
 
 t.test(
-  'a refused expectation that waits behind another request ends when the connection is closed',
-  async () => {
+  'a request that waits behind another one is not under way, and ends with its connection',
+  async (t) => {
     const inFlight = () => stage.gateway.metric('gateway_requests_in_flight')
+    const before = heard()
     stage.upstream.respond(() => {})
     const connection = await openConnection(stage.port)
     connection.write(request('GET /slow').toString() + request('GET /x', ['Expect: x']).toString())
-    await until(async () => (await inFlight()) === 2)
+    await until(() => heard() === before + 1)
+    t.equal(await inFlight(), 1)
     connection.destroy()
     await until(async () => (await inFlight()) === 0)
     stage.upstream.respond(answerOk)

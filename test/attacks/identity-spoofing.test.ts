@@ -106,7 +106,7 @@ for (const form of FORMS) {
     t.equal(hit.arrived.length, 1)
     const [request] = hit.arrived
     t.same(valuesOf(request!, 'x-forwarded-for'), ['127.0.0.1'])
-    t.same(valuesOf(request!, 'x-forwarded-proto'), ['http'])
+    t.same(valuesOf(request!, 'x-forwarded-proto'), [range.scheme])
     t.same(valuesOf(request!, 'x-forwarded-host'), ['app.example.com'])
     t.same(valuesOf(request!, 'forwarded'), [])
     t.notMatch(JSON.stringify(request!.fields), /evil|10\.0\.0\.1/)

@@ -89,7 +89,7 @@ t.test('//host/ and absolute-form targets never change where a request goes (SSR
   const foreign = [
     'http://10.0.0.1/public',
     'http://evil.example/public',
-    'https://app.example.com/public',
+    `${range.scheme === 'http' ? 'https' : 'http'}://app.example.com/public`,
     'ftp://app.example.com/public',
     'http://app.example.com@evil.example/public',
     'http://app.example.com:81/public',
@@ -109,12 +109,12 @@ t.test('//host/ and absolute-form targets never change where a request goes (SSR
 })
 
 t.test('an absolute-form target with the own authority is routed by its path', async (t) => {
-  const open = await range.fire(shot('request', 'http://app.example.com/public', []))
+  const open = await range.fire(shot('request', `${range.scheme}://app.example.com/public`, []))
   t.same(
     open.arrived.map((request) => [request.target, valuesOf(request, 'host')]),
     [['/public', ['app.example.com']]],
   )
-  const guarded = await range.fire(shot('request', 'http://app.example.com/admin', []))
+  const guarded = await range.fire(shot('request', `${range.scheme}://app.example.com/admin`, []))
   t.same([guarded.status, guarded.arrived], [401, []])
 })
 

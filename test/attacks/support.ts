@@ -1,4 +1,5 @@
 import type { Test } from 'tap'
+import { createAuthority } from '../support/certificates.ts'
 import type { RawExchange, RawRequestOptions } from '../support/raw-http.ts'
 import { type Stage, type StageOptions, startStage } from '../support/stage.ts'
 import { readWire, type StrictRequest, valuesOf } from '../support/strict-http.ts'
@@ -49,7 +50,12 @@ export interface Hit extends RawExchange {
 
 /** A gateway for the attacks of one test, which is stopped when the test ends. */
 export async function startRange(t: Test, options: StageOptions = {}): Promise<Range> {
-  const stage = await startStage({ ...options, routes: [...ROUTES, ...(options.routes ?? [])] })
+  // Files in `over-tls/` set it, and run the attacks of the file of their name once more.
+  const overTls = process.env.ATTACK_TRANSPORT === 'tls'
+  const certificate = overTls
+    ? createAuthority(t, 'attacks').issue('app.example.com', ['DNS:app.example.com'])
+    : null
+  const stage = await startStage({ ...options, certificate, routes: [...ROUTES, ...(options.routes ?? [])] })
   t.teardown(() => stage.close())
   stage.upstream.respond(answerAll)
   let shots = 0

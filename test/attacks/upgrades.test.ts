@@ -24,8 +24,19 @@ t.test(
       [401, 'token_invalid', ['Cookie: auth_token=a.b.c']],
       [403, 'origin_forbidden', [`Cookie: ${range.cookie}`, 'Origin: https://evil.example']],
       [403, 'origin_forbidden', [`Cookie: ${range.cookie}`, 'Origin: null']],
-      [403, 'origin_forbidden', [`Cookie: ${range.cookie}`, 'Origin: http://app.example.com.evil.example']],
-      [403, 'origin_forbidden', [`Cookie: ${range.cookie}`, 'Origin: https://app.example.com']],
+      [
+        403,
+        'origin_forbidden',
+        [`Cookie: ${range.cookie}`, `Origin: ${range.scheme}://app.example.com.evil.example`],
+      ],
+      [
+        403,
+        'origin_forbidden',
+        [
+          `Cookie: ${range.cookie}`,
+          `Origin: ${range.scheme === 'http' ? 'https' : 'http'}://app.example.com`,
+        ],
+      ],
     ]
     for (const [status, code, fields] of cases) {
       const connections = range.upstream.connections.length
@@ -45,7 +56,7 @@ t.test(
 
 t.test('a good handshake with the own Origin opens a tunnel, and bytes sent behind it pass', async (t) => {
   const hit = await range.fire(
-    `${shot('upgrade', '/required/ws', [`Cookie: ${range.cookie}`, 'Origin: http://app.example.com'])}frame`,
+    `${shot('upgrade', '/required/ws', [`Cookie: ${range.cookie}`, `Origin: ${range.scheme}://app.example.com`])}frame`,
   )
   t.equal(hit.status, 101)
   t.same(

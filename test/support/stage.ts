@@ -1,7 +1,9 @@
 import postgres from 'postgres'
+import type { Certificate } from './certificates.ts'
 import { startGateway, type TestGateway } from './gateway.ts'
 import { insertToken, startPostgres } from './postgres.ts'
 import { type RawExchange, type RawRequestOptions, rawRequest } from './raw-http.ts'
+import { startTlsTunnel } from './tls-tunnel.ts'
 import { inSeconds, signToken } from './tokens.ts'
 import { type RecordingUpstream, startRecordingUpstream } from './upstream.ts'
 
@@ -9,7 +11,10 @@ import { type RecordingUpstream, startRecordingUpstream } from './upstream.ts'
 export interface Stage {
   readonly gateway: TestGateway
   readonly upstream: RecordingUpstream
+  /** Speaks plain TCP, also where the gateway does not. */
   readonly port: number
+  /** What the gateway speaks. */
+  readonly scheme: 'http' | 'https'
   /** `Cookie` value of alice, of mandate acme, session s1. */
   readonly cookie: string
   readonly tokenId: string
@@ -26,6 +31,8 @@ export interface StageOptions {
   /** Routes; those without an upstream get `main`. */
   readonly routes?: readonly Readonly<Record<string, unknown>>[]
   readonly env?: Readonly<Record<string, string>>
+  /** The gateway speaks TLS with it; what is written to `port` gets there over that. */
+  readonly certificate?: Pick<Certificate, 'certFile' | 'keyFile'> | null
 }
 
 const ROUTES = [
@@ -35,7 +42,7 @@ const ROUTES = [
 
 /** Where nothing else is said: `/` lets everybody in, `/secure` asks for a token. */
 export async function startStage(options: StageOptions = {}): Promise<Stage> {
-  const { routes = [], env = {} } = options
+  const { routes = [], env = {}, certificate = null } = options
   const [server, upstream] = await Promise.all([startPostgres(), startRecordingUpstream()])
   const databaseUrl = await server.createDatabase()
   const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
@@ -48,17 +55,24 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
       upstreams: { main: { targets: [upstream.url], ...options.upstream }, ...options.upstreams },
       routes: named,
     },
-    env,
+    env:
+      certificate === null
+        ? env
+        : { ...env, TLS_CERT_FILE: certificate.certFile, TLS_KEY_FILE: certificate.keyFile },
   })
+  const tunnel = certificate === null ? null : await startTlsTunnel(gateway.port)
+  const port = tunnel?.port ?? gateway.port
   return {
     gateway,
     upstream,
-    port: gateway.port,
+    port,
+    scheme: certificate === null ? 'http' : 'https',
     cookie: `auth_token=${token}`,
     tokenId: row.id,
     sql,
-    ask: (bytes, more) => rawRequest(gateway.port, bytes, more),
+    ask: (bytes, more) => rawRequest(port, bytes, more),
     async close() {
+      tunnel?.close()
       await gateway.stop()
       await upstream.close()
       await sql.end()

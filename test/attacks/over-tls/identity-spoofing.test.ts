@@ -1,0 +1,2 @@
+process.env.ATTACK_TRANSPORT = 'tls'
+await import('../identity-spoofing.test.ts')

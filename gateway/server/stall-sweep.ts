@@ -12,8 +12,13 @@ export interface WatchedConnection {
   queued: number
 }
 
-/** Looks at every connection; at least four times within the limit. */
-const SWEEP_MAX_MS = 5000
+/**
+ * How often every connection is looked at. One look finds that something waits, and another one that nothing has moved,
+ * so a client is disconnected at most twice as much too late. Limits below five seconds are for tests and small sites.
+ */
+const SWEEP_MS = 450
+const SHORT_SWEEP_MS = 20
+const SHORT_LIMIT_MS = 5000
 
 /**
  * Disconnects clients that do not read the data that is ready for them.
@@ -38,7 +43,7 @@ export function createStallSweep(
   function schedule(): void {
     if (scheduled) return
     scheduled = true
-    scheduler.after(Math.min(SWEEP_MAX_MS, stallMs / 4), sweep)
+    scheduler.after(stallMs < SHORT_LIMIT_MS ? SHORT_SWEEP_MS : SWEEP_MS, sweep)
   }
 
   return schedule

@@ -61,6 +61,7 @@ t.test('a request has its fields as node:http has them', async (t) => {
       'User-Agent: x',
       'user-agent: y',
       '__proto__: z',
+      'constructor: c',
     ),
   )
   await client.sees('200 OK')
@@ -69,6 +70,8 @@ t.test('a request has its fields as node:http has them', async (t) => {
   t.equal(request.headers['x-a'], '1, 2')
   t.equal(request.headers['user-agent'], 'x')
   t.equal(Object.getOwnPropertyDescriptor(request.headers, '__proto__')?.value, 'z')
+  t.equal(request.headers.constructor, 'c')
+  t.equal(request.headers.toString, undefined)
   t.same(request.rawHeaders.slice(0, 6), ['Host', 'a', 'Cookie', 'a=1', 'COOKIE', 'b=2'])
   t.match(request, {
     method: 'GET',

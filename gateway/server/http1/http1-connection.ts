@@ -7,6 +7,7 @@ import type { Disposition, MessageHandler, Outcome } from '../../http1/messages.
 import type { WireError } from '../../http1/wire-error.ts'
 import type { Arrival } from '../../pipeline/gateway.ts'
 import type { OpenConnection } from '../connection-registry.ts'
+import { arrivalOf, codeOf } from './arrivals.ts'
 import type { ConnectionParts } from './connection-parts.ts'
 import { type BodySource, Http1Request } from './http1-request.ts'
 import { Http1Response, type ResponseConnection } from './http1-response.ts'
@@ -32,8 +33,6 @@ const LINGER_BYTES = 1024 * 1024
 
 /** A drain lets a new connection have so much time to send its first byte. */
 const FIRST_BYTE_MS = 1000
-
-const PLAIN: Arrival = {}
 
 const NOTHING = Buffer.alloc(0)
 
@@ -120,7 +119,7 @@ export class Http1Connection
     open.delete(this)
     this.#dropParser()
     this.#ahead.take()
-    request?.breakOff(new Error('the client broke its request off'))
+    request?.breakOff('the client broke its request off')
     response?.close()
   }
 
@@ -223,9 +222,10 @@ export class Http1Connection
     if (outcome === 'upgrade') return this.#handOver(request, response)
     this.#state = EXCHANGE
     if (outcome === 'error') {
+      deadlines.clear(this)
       this.#dropParser()
       response.endConnection()
-      request.breakOff(new Error('the request could not be read'))
+      request.breakOff('the request could not be read')
       return { refusal: codeOf(error) }
     }
     if (!request.complete) deadlines.set(this, (since ?? deadlines.now()) + limits.requestTimeoutMs)
@@ -271,7 +271,7 @@ export class Http1Connection
     else if (this.#state === READING_REST) this.#leave(false)
     else if (request !== null && response !== null) {
       response.endConnection()
-      request.breakOff(new Error('the request could not be read'))
+      request.breakOff('the request could not be read')
       // A response that is whole goes out; one that has begun must not get another one written into it.
       if (!response.ended && !response.refuse(code)) response.abort()
     }
@@ -324,24 +324,4 @@ export class Http1Connection
 
 function goOnInNextTurn(connection: Http1Connection): void {
   connection.onTurn()
-}
-
-function arrivalOf(request: Http1Request, response: Http1Response): Arrival {
-  // What follows was meant for the tunnel that there will not be.
-  if (request.method === 'CONNECT') response.endConnection()
-  if (request.httpVersion === '1.0') return PLAIN
-  if (request.hasBody && isWebSocketHandshake(request)) {
-    // A body would travel through the tunnel as if it were the client's first frames.
-    response.endConnection()
-    return { refusal: 'bad_request' }
-  }
-  const expectation = request.headers.expect?.trim().toLowerCase()
-  if (expectation === undefined) return PLAIN
-  if (expectation !== '100-continue') return { refusal: 'expectation_failed' }
-  response.awaitsContinue = !request.complete
-  return PLAIN
-}
-
-function codeOf(error: WireError | null): ErrorCode {
-  return error?.code === 'headers_too_large' ? 'headers_too_large' : 'bad_request'
 }

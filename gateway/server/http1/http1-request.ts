@@ -97,12 +97,12 @@ export class Http1Request implements InboundRequest {
   }
 
   /** The rest will not come. */
-  breakOff(error: Error): void {
+  breakOff(reason: string): void {
     if (this.complete || this.brokenOff) return
     this.brokenOff = true
     this.#flowing = false
     this.#held = null
-    this.#reader?.onBrokenOff(error)
+    this.#reader?.onBrokenOff(new Error(reason))
   }
 
   /** A reader may pause, or go on, in the middle of it. */

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { BodyReader, InboundRequest } from '../../exchange/inbound.ts'
 import type { NamedFields } from '../../http/request-head.ts'
-import { discardBodyOf, readBodyOf } from '../readable-body.ts'
 import type { Http2Head } from './http2-head.ts'
+import { discardBodyOf, readBodyOf } from './readable-body.ts'
 
 /** Bytes that are read of a request whose response is whole. */
 const DISCARDED_BYTES = 65_536

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { BodyReader } from '../exchange/inbound.ts'
+import type { BodyReader } from '../../exchange/inbound.ts'
 
 /** A request that is a stream of its own body. */
 export type ReadableRequest = Readable & { readonly complete: boolean }

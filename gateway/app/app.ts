@@ -24,6 +24,7 @@ import type { SendEvent } from '../telemetry/logging/token-store-events.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
 import { createMetrics } from '../telemetry/metrics/metrics.ts'
+import { createTransport } from '../upstreams/transport/transport.ts'
 import { createAuthentication } from './authentication.ts'
 import { createSecureUrl, hstsOf, type PublicPort } from './https-policy.ts'
 import { instanceReadiness } from './instance-readiness.ts'
@@ -92,7 +93,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     sessionEndpoints: settings.sessionEndpoints,
     metrics,
     scheduler,
-    lookup: resolveName,
+    transport: createTransport({ lookup: resolveName, scheduler }),
     wallClock: Date.now,
     random: Math.random,
     log,

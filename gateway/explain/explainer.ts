@@ -22,6 +22,7 @@ import { MAX_HEADER_FIELDS } from '../server/http1/http1-server.ts'
 import type { Settings } from '../settings/values.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
 import { createMetrics } from '../telemetry/metrics/metrics.ts'
+import { createTransport } from '../upstreams/transport/transport.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
 import { reasonsOf } from './decision-reasons.ts'
 import { describeHeaders, describeRow, describeTargets, describeToken } from './descriptions.ts'
@@ -172,9 +173,10 @@ export async function createExplainer({
 function unwatchedUpstreams(config: RoutingConfig, { lookup }: Names): Map<string, Upstream> {
   const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const scheduler = systemScheduler
+  const transport = createTransport({ lookup, scheduler })
   const upstreams = new Map<string, Upstream>()
   for (const [name, { health: _health, ejection: _ejection, ...upstream }] of config.upstreams) {
-    const parts = { random: Math.random, scheduler, lookup, metrics, onTargetChange: () => {} }
+    const parts = { random: Math.random, scheduler, transport, metrics, onTargetChange: () => {} }
     upstreams.set(name, createUpstream(name, upstream as never, parts))
   }
   return upstreams

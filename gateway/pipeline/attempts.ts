@@ -5,9 +5,7 @@ import { withNewCookies } from '../http/new-cookies.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { Target } from '../upstreams/target.ts'
 import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
-import type { TargetConnections } from '../upstreams/transport/dispatcher.ts'
-import { createEndOfTick } from '../upstreams/transport/end-of-tick.ts'
-import { forwardHttp } from '../upstreams/transport/http-attempt.ts'
+import type { BeginOptions } from '../upstreams/transport/target-connections.ts'
 import type { UpgradeOutcome } from '../upstreams/transport/upgrade-attempt.ts'
 import type { RequestTarget } from './admission.ts'
 import { upstreamHost, upstreamPath } from './upstream-request.ts'
@@ -43,17 +41,11 @@ export interface Attempts {
   attemptAfresh(request: ForwardRequest, at: Target): Promise<HttpOutcome>
 }
 
-const NOTHING = Buffer.alloc(0)
+const FRESH: BeginOptions = { fresh: true }
 
 /** Sends an admitted request to one target, as plain HTTP or as a handshake that switches over. */
 export function createAttempts(): Attempts {
-  const endOfTick = createEndOfTick()
-
-  function attemptHttp(
-    request: ForwardRequest,
-    at: Target,
-    connections: TargetConnections,
-  ): Promise<HttpOutcome> {
+  function attemptHttp(request: ForwardRequest, at: Target, options?: BeginOptions): Promise<HttpOutcome> {
     const { exchange, route, target } = request
     const attempt = {
       path: upstreamPath(route, target),
@@ -62,19 +54,19 @@ export function createAttempts(): Attempts {
       maxBodyBytes: route.maxBodyBytes,
       responseEdits: withNewCookies(responseEdits(request), exchange.newCookies),
     }
-    return forwardHttp(connections, exchange, attempt, endOfTick)
+    return new Promise((resolve) => at.connections.begin(exchange, attempt, resolve, options))
   }
 
   return {
     attempt(request, at) {
       beginSpan(request, at)
       return request.upgrade === null
-        ? attemptHttp(request, at, at.connections)
+        ? attemptHttp(request, at)
         : attemptUpgrade(request, request.upgrade, at)
     },
     attemptAfresh(request, at) {
       beginSpan(request, at)
-      return attemptHttp(request, at, at.connections.fresh)
+      return attemptHttp(request, at, FRESH)
     },
   }
 }
@@ -88,7 +80,7 @@ function attemptUpgrade(request: ForwardRequest, upgrade: UpgradeParts, at: Targ
     path: upstreamPath(route, target),
     headers: headersFor(request, at),
     socket: upgrade.socket,
-    head: record.retries === 0 ? upgrade.head : NOTHING,
+    head: upgrade.head,
     responseEdits: responseEdits(request),
   }
   return at.upgrades.forward(attempt, (breakOff) => {

@@ -153,18 +153,18 @@ async function waitForLease(exchange: Exchange, ticket: Ticket<Acquisition>): Pr
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
 /**
- * True only where nothing can happen twice: a target that was never connected to, or an idempotent method
- * (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body was taken.
+ * True only where nothing can happen twice: a target that was never connected to or has said that it did nothing, or an
+ * idempotent method (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body was taken.
  */
 function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
   if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.response.headersSent) return false
-  if (outcome.unconnected) return !outcome.bodyTouched
+  if (outcome.unconnected || outcome.unprocessed) return !outcome.bodyTouched
   return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.request.method)
 }
 
 /** Never true for an upgrade, whose connection is always new. */
 function isStale(outcome: Outcome): boolean {
-  return outcome.kind === 'failed' && outcome.stale
+  return outcome.kind === 'failed' && (outcome.stale || outcome.unprocessed)
 }
 
 function countRetry(exchange: Exchange, route: Route): void {

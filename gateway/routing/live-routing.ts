@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import type { LookupFunction } from 'node:net'
 import { watchFile } from '../core/file-watch.ts'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import type { Target } from '../upstreams/target.ts'
-import { tlsFiles } from '../upstreams/transport/dispatcher.ts'
+import { tlsFiles } from '../upstreams/transport/target-address.ts'
+import type { Transport } from '../upstreams/transport/transport.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
 import { isBelowGatewayPath } from './file/file-warnings.ts'
 import { loadRoutingFile } from './file/load-file.ts'
@@ -62,8 +62,7 @@ export interface LiveRoutingParts {
   readonly sessionEndpoints: boolean
   readonly metrics: Metrics
   readonly scheduler: Scheduler
-  /** Resolves the names of targets to addresses. */
-  readonly lookup: LookupFunction
+  readonly transport: Transport
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
   /** Uniform in [0, 1). */
@@ -119,7 +118,7 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
           createUpstream(name, upstream, {
             metrics,
             scheduler,
-            lookup: parts.lookup,
+            transport: parts.transport,
             random: parts.random,
             existing: (url) => (isSame ? previousTarget(url) : undefined),
             healthOf: (url) => previousTarget(url)?.health,
@@ -241,9 +240,9 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
  * Equal where connections to the targets are made with the same settings, so that existing ones can be used further.
  * The content of TLS files counts as well, because certificates are renewed under the same file name.
  */
-function connectionKey({ timeouts, tls, protocol, maxConnections }: UpstreamConfig): string {
+function connectionKey({ timeouts, tls, protocol }: UpstreamConfig): string {
   const files = Object.values(tlsFiles(tls ?? null)).map((file) =>
     createHash('sha256').update(file).digest('hex'),
   )
-  return JSON.stringify([timeouts, tls ?? null, files, protocol, maxConnections])
+  return JSON.stringify([timeouts, tls ?? null, files, protocol])
 }

@@ -8,6 +8,8 @@ export interface UpstreamConfig {
     readonly connectMs: number
     readonly responseMs: number
     readonly idleMs: number
+    /** How long a WebSocket may be silent: `idle` where the file has it; null for as long as it likes. */
+    readonly silenceMs: number | null
   }
   readonly retries: number
   /** For each target. */

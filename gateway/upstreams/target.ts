@@ -1,12 +1,10 @@
-import type { LookupFunction } from 'node:net'
 import type { TargetMetrics } from '../telemetry/metrics/metrics.ts'
 import type { UpstreamConfig } from './config.ts'
-import {
-  createTargetConnections,
-  parseTargetAddress,
-  type TargetConnections,
-} from './transport/dispatcher.ts'
+import { createTargetConnections } from './transport/connection-factory.ts'
 import { createHealthProbe } from './transport/health-probe.ts'
+import { parseTargetAddress } from './transport/target-address.ts'
+import type { TargetConnections } from './transport/target-connections.ts'
+import type { Transport } from './transport/transport.ts'
 import { createUpgradeAttempts, type UpgradeAttempts } from './transport/upgrade-attempt.ts'
 
 /** One origin of an upstream, with its connections and its health. A reload that does not change it keeps it. */
@@ -64,8 +62,7 @@ export interface TargetParts {
    * it the target counts as healthy.
    */
   readonly health?: TargetHealth | undefined
-  /** Resolves names to addresses. */
-  readonly lookup: LookupFunction
+  readonly transport: Transport
 }
 
 /** True where the target may get exchanges. */
@@ -75,25 +72,13 @@ export function isUp(target: Pick<Target, 'health'>): boolean {
 
 /** @throws the file system's error where a TLS file cannot be read */
 export function createTarget(config: UpstreamConfig, from: TargetParts): Target {
-  const { url, weight, metrics, lookup } = from
-  const { timeouts } = config
+  const { url, weight, metrics, transport } = from
+  const { connectMs, responseMs, idleMs, silenceMs } = config.timeouts
   const tls = config.tls ?? null
-  const connections = createTargetConnections({
-    url,
-    ...timeouts,
-    maxConnections: config.maxConnections,
-    http2: config.protocol === 'http2',
-    tls,
-    lookup,
-  })
-  const upgrades = createUpgradeAttempts({ url, ...timeouts, tls, lookup })
-  const probe = createHealthProbe({
-    url,
-    connectMs: timeouts.connectMs,
-    http2: config.protocol === 'http2',
-    tls,
-    lookup,
-  })
+  const http2 = config.protocol === 'http2'
+  const connections = createTargetConnections({ url, connectMs, responseMs, idleMs, http2, tls }, transport)
+  const upgrades = createUpgradeAttempts({ url, connectMs, responseMs, idleMs, silenceMs, tls }, transport)
+  const probe = createHealthProbe({ url, connectMs, http2, tls }, transport)
   return {
     url,
     host: parseTargetAddress(url).host,
@@ -116,7 +101,6 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     releaseListeners: new Set(),
     probe: probe.check,
     async close() {
-      upgrades.close()
       await Promise.all([probe.close(), connections.close()])
     },
   }

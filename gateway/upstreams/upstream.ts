@@ -1,4 +1,3 @@
-import type { LookupFunction } from 'node:net'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { type Balancer, leastRequests, roundRobin } from './balancing.ts'
@@ -9,6 +8,7 @@ import { createPendingQueue, type Ticket } from './pending-queue.ts'
 import { createRetryBudget, type RetryBudget } from './retry-budget.ts'
 import { createSlowStart } from './slow-start.ts'
 import { createTarget, isUp, type Target, type TargetHealth } from './target.ts'
+import type { Transport } from './transport/transport.ts'
 
 /**
  * What an exchange shows about its target. `failure`: it did not answer, or it answered with 502, 503 or 504. `unknown`:
@@ -57,8 +57,7 @@ export interface UpstreamParts {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly scheduler: Scheduler
-  /** Resolves the names of targets to addresses. */
-  readonly lookup: LookupFunction
+  readonly transport: Transport
   readonly metrics: Pick<Metrics, 'target'>
   /** Called when a target goes down or comes up again. */
   readonly onTargetChange: (upstream: string, target: Target, up: boolean, reason: string) => void
@@ -78,7 +77,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
         weight,
         metrics: parts.metrics.target(name, url),
         health: parts.healthOf?.(url),
-        lookup: parts.lookup,
+        transport: parts.transport,
       })
     target.weight = weight
     resetUnusedHealth(target, config)

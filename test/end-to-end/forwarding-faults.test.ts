@@ -82,6 +82,7 @@ for (const [title, bytes] of [
   ['a list as Content-Length', 'HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok'],
   ['a status line that is none', 'HTTQ/1.1 200 OK\r\n\r\n'],
   ['a status that is no number', 'HTTP/1.1 abc OK\r\n\r\n'],
+  ['a status above 599', 'HTTP/1.1 999 Word\r\nContent-Length: 0\r\n\r\n'],
   ['an answer of no HTTP at all', 'SSH-2.0-OpenSSH_9.6\r\n'],
   [
     'a 101 that nobody asked for',

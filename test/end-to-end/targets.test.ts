@@ -13,12 +13,11 @@ import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
-import { createTargetConnections } from '../../gateway/upstreams/transport/dispatcher.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { ask } from '../support/http-client.ts'
-import { nothingToLookUp } from '../support/name-server.ts'
 import { plainGateway } from '../support/plain-gateway.ts'
 import { openConnection, rawRequest } from '../support/raw-http.ts'
+import { connectionsTo, exchange } from '../support/target-client.ts'
 
 async function listen(t: Test, server: Server | Http2Server, where: object): Promise<number> {
   server.listen('path' in where ? where : { host: '127.0.0.1', port: 0, ...where })
@@ -257,36 +256,16 @@ t.test('data held back for a slow reader is not lost when the trailers come', as
     stream.end('x'.repeat(40_000))
   })
   const port = await listen(t, server, {})
-  const connections = createTargetConnections({
-    url: `http://127.0.0.1:${port}`,
-    connectMs: 1000,
-    responseMs: 1000,
-    idleMs: 1000,
-    maxConnections: 1,
-    http2: true,
-    tls: null,
-    lookup: nothingToLookUp,
-  })
-  t.teardown(() => connections.dispatcher.destroy())
-  let length = 0
-  const trailers = await new Promise((resolve, reject) => {
-    connections.dispatcher.dispatch(
-      { path: '/', method: 'GET', headers: ['Host', 'a'], body: null },
-      {
-        onRequestStart() {},
-        onResponseStart() {},
-        onResponseData(controller, chunk) {
-          length += chunk.length
-          controller.pause()
-          setTimeout(() => controller.resume(), 50)
-        },
-        onResponseEnd: (controller) => resolve(controller.rawTrailers),
-        onResponseError: (_controller, error) => reject(error),
-      },
-    )
-  })
-  t.equal(length, 40_000)
-  t.same(trailers, ['grpc-status', '0'])
+  const connections = connectionsTo({ url: `http://127.0.0.1:${port}`, http2: true })
+  t.teardown(() => connections.close())
+  const { client, outcome } = exchange(connections)
+  client.onBody = () => {
+    client.full = true
+    setTimeout(() => client.drain(), 50)
+  }
+  t.same(await outcome, { kind: 'answered', status: 200 })
+  t.equal(client.body.length, 40_000)
+  t.same(client.trailers, [['grpc-status', '0']])
 })
 
 t.test('a client that reads slowly gets all of an answer and its trailers from HTTP/2', async (t) => {

@@ -151,7 +151,10 @@ t.test('after a refused connection any method goes to the other target, with its
 t.test('after a refused connection a WebSocket handshake goes to the other target', async (t) => {
   const port = await freePort()
   const good = await backend(t, ({ socket }) => {
-    socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n')
+    socket.write(
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+        'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+    )
   })
   const gateway = await gatewayTo(t, [`http://127.0.0.1:${port}`, good.url])
   for (let n = 0; n < 4; n++) {

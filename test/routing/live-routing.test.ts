@@ -10,8 +10,8 @@ import { loadRoutingFile } from '../../gateway/routing/file/load-file.ts'
 import { createLiveRouting } from '../../gateway/routing/live-routing.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
-import { nothingToLookUp } from '../support/name-server.ts'
 import { plainRouting, until } from '../support/plain-gateway.ts'
+import { testTransport } from '../support/target-client.ts'
 
 const routing = (path: string, targets: readonly string[] = ['http://127.0.0.1:1']) => {
   const { upstreams, routes } = plainRouting(targets)
@@ -42,7 +42,7 @@ async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhil
       sessionEndpoints: false,
       metrics: createMetrics({ version: 'test', node: process.version }, Date.now),
       scheduler,
-      lookup: nothingToLookUp,
+      transport: testTransport(),
       wallClock: Date.now,
       random: Math.random,
       log: SILENT_LOG,

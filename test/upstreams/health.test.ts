@@ -3,7 +3,7 @@ import { parseRoutingFile } from '../../gateway/routing/file/routing-file.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
-import { nothingToLookUp } from '../support/name-server.ts'
+import { testTransport } from '../support/target-client.ts'
 
 const URLS = ['http://127.0.0.1:1', 'http://127.0.0.1:2', 'http://127.0.0.1:3', 'http://127.0.0.1:4']
 
@@ -29,7 +29,7 @@ function setUp({ targets = 2, config, random = () => 0 }: Setup) {
     createUpstream('api', parse(own), {
       random,
       scheduler,
-      lookup: nothingToLookUp,
+      transport: testTransport(),
       metrics,
       existing: (url) => before?.targets.find((target) => target.url === url),
       onTargetChange: (_name, target, up, reason) =>

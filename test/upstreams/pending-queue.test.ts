@@ -3,7 +3,7 @@ import { parseRoutingFile } from '../../gateway/routing/file/routing-file.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
 import { type AcquireResult, createUpstream, type Upstream } from '../../gateway/upstreams/upstream.ts'
 import { createFakeScheduler } from '../support/fake-scheduler.ts'
-import { nothingToLookUp } from '../support/name-server.ts'
+import { testTransport } from '../support/target-client.ts'
 
 const URLS = ['http://127.0.0.1:1', 'http://127.0.0.1:2']
 
@@ -23,7 +23,7 @@ function setUp(targets: number, own: Record<string, unknown> = {}, before?: Upst
   const upstream = createUpstream('api', read.config.upstreams.get('api')!, {
     random: () => 0,
     scheduler,
-    lookup: nothingToLookUp,
+    transport: testTransport(),
     metrics: createMetrics({ version: '0', node: '0' }, Date.now),
     existing: (url) => before?.targets.find((target) => target.url === url),
     onTargetChange: () => {},

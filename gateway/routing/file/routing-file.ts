@@ -71,7 +71,7 @@ export function parseRoutingFile(
   )
   const problems = [...locateFindings(file, findings, positions), ...repeated].sort(byPosition)
   if (problems.length > 0 || !parsed.success) return { ok: false, problems }
-  const config = fillIn(parsed.data, folder)
+  const config = fillIn(parsed.data, value, folder)
   const warnings = locateFindings(file, findWarnings(config, gatewayPath ?? null), positions).sort(byPosition)
   return { ok: true, config, warnings }
 }
@@ -80,10 +80,15 @@ function byPosition(a: FileProblem, b: FileProblem): number {
   return a.line - b.line || a.column - b.column
 }
 
-function fillIn(parsed: ParsedFile, folder: string): RoutingConfig {
-  const upstreams = Object.entries(parsed.upstreams).map(
-    ([name, upstream]) => [name, withAbsoluteFiles(upstream, folder)] as const,
-  )
+/** @param written the file's content, of which only `parsed` knows that it is one */
+function fillIn(parsed: ParsedFile, written: unknown, folder: string): RoutingConfig {
+  const own = (written as { upstreams: Record<string, { timeouts?: { idle?: string } }> }).upstreams
+  const upstreams = Object.entries(parsed.upstreams).map(([name, upstream]) => {
+    const { timeouts } = upstream
+    // The default is for answers: a WebSocket that says nothing for a minute is an ordinary one.
+    const silenceMs = own[name]?.timeouts?.idle === undefined ? null : timeouts.idleMs
+    return [name, withAbsoluteFiles({ ...upstream, timeouts: { ...timeouts, silenceMs } }, folder)] as const
+  })
   return {
     identity: parsed.identity,
     upstreams: new Map(upstreams),

@@ -30,7 +30,10 @@ const target = z
 const timeouts = strict({
   connect: duration('2s', 'Until a connection to a target is made.'),
   response: duration('60s', "Until the head of a target's answer has come."),
-  idle: duration('60s', 'Between two parts of an answer; not for WebSockets.'),
+  idle: duration(
+    '60s',
+    'Between two parts of an answer, or of an upload that the target does not take; for WebSockets only where it is set.',
+  ),
 }).transform(({ connect, response, idle }) => ({ connectMs: connect, responseMs: response, idleMs: idle }))
 
 const health = strict({

@@ -14,6 +14,8 @@ export interface AttemptFailure {
   readonly cause: unknown
   /** No connection came about: the target cannot have seen the request. */
   readonly unconnected: boolean
+  /** The target has said that it has done nothing for the request (RFC 9113, section 8.7). */
+  readonly unprocessed: boolean
   /** A byte of the answer was seen. */
   readonly answerBegan: boolean
   /** A byte of the request's body was taken from the client. */

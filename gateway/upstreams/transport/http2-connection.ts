@@ -6,51 +6,58 @@ import {
   constants,
 } from 'node:http2'
 import type { Socket } from 'node:net'
-import type { Readable } from 'node:stream'
-import { requestFields, withoutPseudoFields } from './http2-fields.ts'
-import type { Dispatcher } from './undici.ts'
-
-/** What an attempt and a health check use of a dispatcher. */
-export interface TargetDispatcher {
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): unknown
-  /** Lets exchanges finish first. */
-  close(): Promise<void>
-  /** Breaks exchanges off. */
-  destroy(): Promise<void>
-}
+import type { TLSSocket } from 'node:tls'
+import { InformationalCount } from './answer-limits.ts'
+import type { Connector } from './connector.ts'
+import { Deadline } from './deadlines.ts'
+import { HttpAttempt, IN_ANSWER } from './http-attempt.ts'
+import type { TargetConnections } from './target-connections.ts'
+import type { RequestHead, TargetStream } from './target-stream.ts'
+import type { Transport } from './transport.ts'
+import { faultOf, TransportError } from './transport-errors.ts'
 
 export interface Http2Options {
   readonly origin: string
+  readonly connectMs: number
   readonly responseMs: number
   readonly idleMs: number
   /** Age from which on new exchanges get a new connection; `Infinity` for never. */
   readonly maxAgeMs: number
-  /** A connection to the target, its certificate checked. */
-  readonly connect: () => Promise<Socket>
+  readonly connector: Connector
+  readonly transport: Transport
 }
 
 /** Bytes that a target may have under way to the gateway, of one stream and of all. */
 const STREAM_WINDOW = 262_144
 const CONNECTION_WINDOW = 4_194_304
 
-/**
- * One connection of HTTP/2 for all exchanges with a target, in the terms of undici's dispatcher. undici's own
- * (8.12) drops what is held back for a slow client when the trailers come, and calls the short answer whole.
- */
-export function createHttp2Connection(options: Http2Options): TargetDispatcher {
+/** Fields of HTTP/1.1 that a request of HTTP/2 has none of (RFC 9113, section 8.2.2), and `Host`. */
+const NOT_HTTP2 = new Set([
+  'host',
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'te',
+  'expect',
+])
+
+/** One connection of HTTP/2 at a time for all exchanges with a target. */
+export function createHttp2Connections(options: Http2Options): TargetConnections {
   let session: ClientHttp2Session | null = null
   let since = 0
   let connecting: Promise<ClientHttp2Session> | null = null
 
   async function open(): Promise<ClientHttp2Session> {
-    const socket = await options.connect()
+    const socket = await connectInTime(options)
     const opened = connectHttp2(options.origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
-      // A client may repeat a field that should occur once; it passes as over HTTP/1.1, and is not the target's failure.
+      // A client may say twice what should be said once; it passes as over HTTP/1.1, and is no fault of the target's.
       strictSingleValueFields: false,
     } as ClientSessionOptions)
-    // Each stream gets an error of its own.
+    // Each stream is told by an error of its own.
     opened.on('error', () => {})
     opened.once('connect', () => opened.setLocalWindowSize(CONNECTION_WINDOW))
     session?.close()
@@ -69,52 +76,122 @@ export function createHttp2Connection(options: Http2Options): TargetDispatcher {
   }
 
   return {
-    async dispatch(request, handler) {
-      let given: ClientHttp2Session
-      try {
-        given = await usable()
-      } catch (error) {
-        handler.onResponseError?.(null as never, error as Error)
-        return
-      }
-      new Http2Exchange(request, handler, options).start(given)
+    begin(client, request, onOutcome) {
+      const exchange = new Http2Exchange(options)
+      exchange.attempt.begin(client, request, onOutcome)
+      const given = usable()
+      if (given instanceof Promise)
+        given.then(
+          (opened) => exchange.start(opened),
+          (error) => exchange.refuse(error),
+        )
+      else exchange.start(given)
     },
     async close() {
       const open = session
       if (open === null || open.destroyed) return
       await new Promise<void>((resolve) => open.close(() => resolve()))
     },
-    async destroy() {
-      session?.destroy()
-    },
   }
 }
 
-class Http2Exchange implements Dispatcher.DispatchController {
-  readonly #request: Dispatcher.DispatchOptions
-  readonly #handler: Dispatcher.DispatchHandler
+/** @returns a connection that speaks HTTP/2. Rejects with a TransportError */
+function connectInTime({ connector, transport, connectMs, origin }: Http2Options): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connector.connect(null)
+    const fail = (error: TransportError) => {
+      deadline.stop()
+      socket.destroy()
+      reject(error)
+    }
+    const deadline = new Deadline({ onDeadline: () => fail(new TransportError('connect_timeout')) })
+    const onError = (error: Error) => fail(faultOf(error, 'connect_failed'))
+    transport.limits.of(connectMs).start(deadline)
+    // Stays: an error that comes later must not be one that nobody handles.
+    socket.on('error', onError)
+    socket.once(connector.readyEvent, () => {
+      deadline.stop()
+      if (origin.startsWith('https:') && (socket as TLSSocket).alpnProtocol !== 'h2') {
+        fail(new TransportError('connect_failed', { detail: 'it does not offer HTTP/2' }))
+      } else resolve(socket)
+    })
+  })
+}
+
+class Http2Exchange implements TargetStream {
+  readonly reusesBuffers = false
+  readonly attempt: HttpAttempt
   readonly #options: Http2Options
+  readonly #informational = new InformationalCount()
+  #session: ClientHttp2Session | null = null
   #stream: ClientHttp2Stream | null = null
+  #answerBegan = false
   #answered = false
+  #requestSent = false
   #done = false
   #limitMs = 0
-  rawHeaders: string[] = []
-  rawTrailers: string[] = []
-  aborted = false
-  reason: Error | null = null
+  #trailers: readonly string[] = []
 
-  constructor(
-    request: Dispatcher.DispatchOptions,
-    handler: Dispatcher.DispatchHandler,
-    options: Http2Options,
-  ) {
-    this.#request = request
-    this.#handler = handler
+  constructor(options: Http2Options) {
     this.#options = options
+    this.attempt = new HttpAttempt(this, options.transport.endOfTick)
   }
 
-  get paused(): boolean {
-    return this.#stream?.isPaused() ?? false
+  start(session: ClientHttp2Session): void {
+    if (this.#done) return
+    this.#session = session
+    if (session.closed || session.destroyed) this.#fail(new TransportError('reset'))
+    else this.attempt.onReady()
+  }
+
+  /** No connection came about. */
+  refuse(error: TransportError): void {
+    if (this.#done) return
+    this.#done = true
+    this.attempt.onFailure(error, { unconnected: true, unprocessed: false, answerBegan: false, stale: false })
+  }
+
+  sendHead(method: string, head: RequestHead): void {
+    const fields = requestFields(method, head, this.#options.origin)
+    const stream = this.#session!.request(fields, { endStream: !head.hasBody })
+    this.#stream = stream
+    this.#requestSent = !head.hasBody
+    this.#limit(stream, this.#options.responseMs)
+    stream.on('timeout', () => this.#onTimeout(stream))
+    stream.on('headers', (headers, _flags, raw) =>
+      this.#onInformation(Number(headers[':status']), raw as never),
+    )
+    stream.on('response', (headers, flags, raw) => {
+      this.#answered = true
+      this.#limit(stream, this.#options.idleMs)
+      this.#onAnswer(Number(headers[':status']), raw as never)
+      // Told in the same turn, so that it ends with its head for the client too: gRPC asks that of an answer that
+      // is nothing but trailers.
+      if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#conclude()
+    })
+    stream.on('data', (chunk: Buffer) => this.#onBody(chunk))
+    stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
+      this.#trailers = withoutPseudo(raw)
+    })
+    stream.on('drain', () => {
+      if (!this.#done) this.attempt.onWritable()
+    })
+    // Trailers that came with the end are told of in this turn, but behind it.
+    stream.once('end', () => setImmediate(() => this.#finish(stream)))
+    stream.on('error', (error) => this.#fail(new TransportError('reset', { cause: error })))
+    stream.once('close', () => setImmediate(() => this.#finish(stream)))
+  }
+
+  write(chunk: Buffer): boolean {
+    const stream = this.#stream!
+    return stream.destroyed || stream.writableEnded ? true : stream.write(chunk)
+  }
+
+  endRequest(): void {
+    this.#requestSent = true
+    const stream = this.#stream!
+    if (!stream.destroyed) stream.end()
+    if (!this.#answered) this.#limit(stream, this.#options.responseMs)
   }
 
   pause(): void {
@@ -125,45 +202,10 @@ class Http2Exchange implements Dispatcher.DispatchController {
     this.#stream?.resume()
   }
 
-  abort(reason: Error): void {
-    this.aborted = true
-    this.reason = reason
-    this.#fail(reason)
-  }
-
-  start(session: ClientHttp2Session): void {
-    const body = (this.#request.body ?? null) as Readable | null
-    this.#handler.onRequestStart?.(this, undefined)
-    if (this.#done) return
-    try {
-      const fields = requestFields(this.#request, this.#options.origin)
-      this.#stream = session.request(fields, { endStream: body === null })
-    } catch (error) {
-      this.#fail(error as Error)
-      return
-    }
-    const stream = this.#stream
-    this.#limit(stream, this.#options.responseMs)
-    stream.on('timeout', () => this.#onTimeout(stream))
-    stream.on('headers', (headers, _flags, raw) => this.#onHead(Number(headers[':status']), raw as never))
-    stream.on('response', (headers, flags, raw) => {
-      this.#answered = true
-      this.#limit(stream, this.#options.idleMs)
-      this.#onHead(Number(headers[':status']), raw as never)
-      // Concluded in the same tick, so that it ends with its head for the client too: gRPC requires that of a response
-      // that is nothing but trailers.
-      if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#conclude()
-    })
-    stream.on('data', (chunk: Buffer) => this.#handler.onResponseData?.(this, chunk))
-    stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
-      this.rawTrailers = withoutPseudoFields(raw)
-    })
-    // The event for trailers that came with the end follows in this tick.
-    stream.once('end', () => setImmediate(() => this.#finish(stream)))
-    stream.on('error', (error) => this.#fail(error))
-    stream.once('close', () => setImmediate(() => this.#finish(stream)))
-    body?.once('error', (error) => this.#fail(error))
-    body?.pipe(stream)
+  release(): void {
+    if (this.#done && this.#requestSent) return
+    this.#stop()
+    this.#stream?.close(constants.NGHTTP2_CANCEL)
   }
 
   #limit(stream: ClientHttp2Stream, ms: number): void {
@@ -173,32 +215,50 @@ class Http2Exchange implements Dispatcher.DispatchController {
 
   /**
    * The time is the target's: it does not count while the client takes no more of the answer, or, before there is one,
-   * sends no more of its body. undici has it so over HTTP/1.1.
+   * sends no more of its body.
    */
   #onTimeout(stream: ClientHttp2Stream): void {
-    const body = this.#request.body as Readable | null | undefined
-    const waitsForBody = !this.#answered && body != null && !body.readableEnded && !stream.writableNeedDrain
+    const waitsForBody = !this.#answered && !this.#requestSent && !stream.writableNeedDrain
     if (stream.isPaused() || waitsForBody) stream.setTimeout(this.#limitMs)
-    else this.#fail(timeoutError())
+    else this.#fail(new TransportError(this.#answered ? 'idle_timeout' : 'response_timeout'))
   }
 
-  #onHead(status: number, raw: string[]): void {
+  #onInformation(status: number, raw: readonly string[]): void {
     if (this.#done) return
-    this.rawHeaders = withoutPseudoFields(raw)
+    this.#answerBegan = true
     try {
-      this.#handler.onResponseStarted?.()
-      this.#handler.onResponseStart?.(this, status, {}, undefined)
+      const fields = withoutPseudo(raw)
+      this.#informational.add(fields)
+      if (status !== constants.HTTP_STATUS_CONTINUE) this.attempt.onInformation(status, fields)
     } catch (error) {
-      // A head that the client's side cannot be given. undici does so too; thrown on, the error would end the process.
-      this.#fail(error as Error)
+      this.#failBy(error)
+    }
+  }
+
+  #onAnswer(status: number, raw: readonly string[]): void {
+    if (this.#done) return
+    this.#answerBegan = true
+    try {
+      this.attempt.onAnswer(status, undefined, withoutPseudo(raw))
+    } catch (error) {
+      this.#failBy(error)
+    }
+  }
+
+  #onBody(chunk: Buffer): void {
+    if (this.#done) return
+    try {
+      this.attempt.onAnswerBody(chunk)
+    } catch (error) {
+      this.#failBy(error)
     }
   }
 
   #finish(stream: ClientHttp2Stream): void {
     if (this.#done) return
-    // A stream that was reset ends, too; only this distinguishes it from a whole one.
+    // A stream that was reset ends, too; only this tells it from one that is whole.
     if (!this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR || !stream.readableEnded) {
-      this.#fail(Object.assign(new Error('the stream was reset'), { code: 'ECONNRESET' }))
+      this.#fail(new TransportError('reset', { detail: 'the stream was reset' }))
       return
     }
     this.#conclude()
@@ -206,25 +266,68 @@ class Http2Exchange implements Dispatcher.DispatchController {
 
   #conclude(): void {
     if (this.#done) return
-    this.#finishRequest()
-    this.#handler.onResponseEnd?.(this, {})
+    try {
+      this.#stop()
+      this.attempt.onAnswerEnd(this.#trailers)
+    } catch (error) {
+      this.attempt.onFailure(asFault(error), IN_ANSWER)
+    }
   }
 
-  #fail(error: Error): void {
+  #failBy(error: unknown): void {
+    this.#fail(asFault(error))
+  }
+
+  #fail(error: TransportError): void {
     if (this.#done) return
-    this.#finishRequest()
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
-    this.#handler.onResponseError?.(this, error)
+    this.#stop()
+    const stream = this.#stream
+    // A GOAWAY ends so the streams that it leaves out (RFC 9113, sections 6.8 and 8.7).
+    const refused = stream?.rstCode === constants.NGHTTP2_REFUSED_STREAM
+    stream?.close(constants.NGHTTP2_CANCEL)
+    this.attempt.onFailure(error, {
+      unconnected: false,
+      unprocessed: stream === null || refused,
+      answerBegan: this.#answerBegan,
+      stale: false,
+    })
   }
 
-  #finishRequest(): void {
+  #stop(): void {
     this.#done = true
     this.#stream?.setTimeout(0)
-    const body = this.#request.body as Readable | null | undefined
-    if (body != null && !body.readableEnded) body.destroy()
   }
 }
 
-function timeoutError(): Error {
-  return Object.assign(new Error('the target took too long'), { code: 'ETIMEDOUT' })
+/** A head that the client's side cannot be given is a fault of the target; thrown on it would end the process. */
+function asFault(error: unknown): TransportError {
+  return error instanceof TransportError ? error : new TransportError('invalid', { cause: error })
+}
+
+function requestFields(method: string, { path, headers: flat }: RequestHead, origin: string) {
+  const fields: Record<string, string | string[]> = Object.create(null)
+  let host = ''
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!.toLowerCase()
+    const value = flat[i + 1]!
+    if (name === 'host') host = value
+    if (NOT_HTTP2.has(name)) continue
+    const before = fields[name]
+    fields[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+  }
+  return {
+    ...fields,
+    ':method': method,
+    ':scheme': origin.slice(0, origin.indexOf(':')),
+    ':authority': host,
+    ':path': path,
+    // Servers of gRPC ask for it, and trailers do pass.
+    te: 'trailers',
+  }
+}
+
+function withoutPseudo(raw: readonly string[]): string[] {
+  const flat: string[] = []
+  for (let i = 0; i < raw.length; i += 2) if (!raw[i]!.startsWith(':')) flat.push(raw[i]!, raw[i + 1]!)
+  return flat
 }

@@ -1,58 +1,43 @@
 import type { ErrorCode } from '../../core/errors.ts'
 
-/** Node's and undici's codes of a connection that could not be made. */
-const UNREACHABLE = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EHOSTDOWN',
-  'EADDRNOTAVAIL',
-  'ENOENT',
-  'EACCES',
-])
+/** What can go wrong between the gateway and a target: the gateway's code for it, and words for the log. */
+const FAULTS = {
+  connect_failed: ['upstream_unreachable', 'no connection to the target came about'],
+  connect_timeout: ['upstream_timeout', 'the connection to the target took too long'],
+  response_timeout: ['upstream_timeout', 'the target took too long to answer'],
+  idle_timeout: ['upstream_timeout', 'the target stood still for too long'],
+  reset: ['upstream_reset', 'the target broke the exchange off'],
+  invalid: ['upstream_invalid', 'the answer of the target is not valid'],
+} as const satisfies Record<string, readonly [ErrorCode, string]>
 
-const TIMED_OUT = new Set([
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'ETIMEDOUT',
-  'UPGRADE_TIMEOUT',
-  // http-proxy-3's
-  'ECONNECT_TIMEOUT',
-])
+export type Fault = keyof typeof FAULTS
 
-const RESET = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'UND_ERR_CLOSED', 'UND_ERR_DESTROYED'])
+/** A fault of an exchange with a target. What the system said of it is the cause. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError'
+  readonly code: Fault
 
-/** undici's messages for an unsolicited answer, which it reports as a socket error. */
-const UNSOLICITED = new Set(['bad response', 'bad upgrade'])
+  /** @param detail more words for the log; must hold nothing of what a client sent */
+  constructor(code: Fault, options: { readonly cause?: unknown; readonly detail?: string } = {}) {
+    const { cause, detail } = options
+    const words = FAULTS[code][1]
+    super(detail === undefined ? words : `${words}: ${detail}`, cause === undefined ? undefined : { cause })
+    this.code = code
+  }
+}
+
+/** The one mapping from what a transport reports to the gateway's codes. */
+export function upstreamErrorCode({ code }: TransportError): ErrorCode {
+  return FAULTS[code][0]
+}
 
 /**
- * The one mapping from what a transport reports to the gateway's codes.
+ * The fault of a connection that broke, or did not come about.
  *
- * @param error as node:net, node:tls, node:http or undici raise it
+ * @param error what the socket said; undefined where it said nothing
  */
-export function upstreamErrorCode(error: unknown): ErrorCode {
-  const { code, message } = asError(error)
-  if (isConnectError(error)) return TIMED_OUT.has(code) ? 'upstream_timeout' : 'upstream_unreachable'
-  if (TIMED_OUT.has(code)) return 'upstream_timeout'
-  if (code === 'UND_ERR_SOCKET') return UNSOLICITED.has(message) ? 'upstream_invalid' : 'upstream_reset'
-  if (RESET.has(code) || code.startsWith('ERR_HTTP2_')) return 'upstream_reset'
-  if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return 'upstream_invalid'
-  return code === '' ? 'upstream_invalid' : 'upstream_unreachable'
-}
-
-/** True where the connection was never made, so that the target cannot have seen anything of the request. */
-export function isConnectError(error: unknown): boolean {
-  const { code } = asError(error)
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ECONNECT_TIMEOUT' || UNREACHABLE.has(code)) return true
-  // A name with several addresses: node:net reports all attempts in one error.
-  return error instanceof AggregateError && error.errors.every((each) => isConnectError(each))
-}
-
-function asError(error: unknown): { code: string; message: string } {
-  if (!(error instanceof Error)) return { code: '', message: '' }
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  return { code, message: error.message }
+export function faultOf(error: Error | undefined, otherwise: 'connect_failed' | 'reset'): TransportError {
+  const timedOut = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT'
+  if (!timedOut) return new TransportError(otherwise, { cause: error })
+  return new TransportError(otherwise === 'reset' ? 'idle_timeout' : 'connect_timeout', { cause: error })
 }

@@ -1,27 +1,30 @@
-import { type ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
-import type { LookupFunction, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { ProxyServer } from 'http-proxy-3'
-import { groupFields } from '../../http/field-groups.ts'
 import { clientHeaders, type HeaderEdits } from '../../http/headers.ts'
 import { readReasonPhrase } from '../../http/status-line.ts'
+import type { ResponseHead } from '../../http1/heads.ts'
+import type { MessageParser } from '../../http1/message-parser.ts'
+import type { Disposition, MessageHandler } from '../../http1/messages.ts'
+import { ANSWER_LIMITS, InformationalCount } from './answer-limits.ts'
+import { AnswerRelay, type AnswerSource } from './answer-relay.ts'
 import type { AttemptFailure } from './attempt-outcome.ts'
 import type { AttemptRecord, ClientResponse } from './client-side.ts'
-import { parseTargetAddress, serverNameOf, type TlsOptions, tlsFiles } from './dispatcher.ts'
-import { isConnectError, upstreamErrorCode } from './transport-errors.ts'
+import { type Connector, createConnector } from './connector.ts'
+import { Deadline, type DeadlineOwner } from './deadlines.ts'
+import { spliceSockets } from './splice.ts'
+import { parseTargetAddress, type TlsOptions } from './target-address.ts'
+import type { Transport } from './transport.ts'
+import { faultOf, TransportError, upstreamErrorCode } from './transport-errors.ts'
+import { checkSwitch, firstValue } from './websocket-handshake.ts'
 
 /** The WebSocket handshake of one client, checked and authenticated already. */
 export interface UpgradeRequest {
   /** Answers the client as long as the connection was not switched over. */
   readonly response: ClientResponse
-  /** Gets the bytes that crossed after the switch, once it is over; of another answer those of its body. */
-  readonly record: Omit<AttemptRecord, 'eventStream'>
+  /** Gets the bytes that cross after the switch; of another answer those of its body. */
+  readonly record: AttemptRecord
   readonly socket: Duplex
-  /**
-   * Bytes that came behind the handshake; they reach the target only after it switched over. Empty at a further
-   * attempt: the first one has put them back into `socket`.
-   */
+  /** Bytes that came behind the handshake; they reach the target only after it switched over. */
   readonly head: Buffer
   readonly path: string
   /** Flat name, value pairs, without `Connection` and `Upgrade`. */
@@ -41,128 +44,280 @@ export interface UpgradeTarget {
   readonly url: string
   readonly connectMs: number
   readonly responseMs: number
+  readonly idleMs: number
+  /** How long a WebSocket may be silent; null for as long as it likes. */
+  readonly silenceMs: number | null
   readonly tls: TlsOptions | null
-  /** How names become addresses. */
-  readonly lookup: LookupFunction
 }
 
 export interface UpgradeAttempts {
-  /** @param onOpen called when the connection is switched over, with the means to break it */
+  /**
+   * Never rejects.
+   *
+   * @param onOpen called when the connection is switched over, with the means to break it
+   */
   forward(request: UpgradeRequest, onOpen: (breakOff: () => void) => void): Promise<UpgradeOutcome>
-  close(): void
 }
 
-/** Forwards WebSocket handshakes to one target by http-proxy-3, which also pipes between the two sockets. */
-export function createUpgradeAttempts(target: UpgradeTarget): UpgradeAttempts {
-  const { origin, socketPath } = parseTargetAddress(target.url)
-  const secure = origin.startsWith('https:')
-  const { lookup } = target
-  const agent = secure
-    ? new HttpsAgent({
-        ...tlsFiles(target.tls),
-        servername: serverNameOf(target.url, target.tls),
-        rejectUnauthorized: true,
-        lookup,
-      })
-    : new HttpAgent({ lookup })
-  const url = new URL(origin)
-  const proxy = new ProxyServer({
-    target: {
-      protocol: url.protocol,
-      host: url.host,
-      hostname: url.hostname,
-      port: url.port === '' ? undefined : url.port,
-      ...(socketPath === null ? {} : { socketPath }),
-    } as never,
-    agent,
-    prependPath: false,
-    // An untrusted certificate is a failure; no setting switches that off.
-    secure: true,
-    connectTimeout: target.connectMs,
+/**
+ * Forwards WebSocket handshakes to one target, each on a connection of its own.
+ *
+ * @throws the file system's error where a TLS file cannot be read
+ */
+export function createUpgradeAttempts(target: UpgradeTarget, transport: Transport): UpgradeAttempts {
+  const connector = createConnector({
+    address: parseTargetAddress(target.url),
+    tls: target.tls,
+    lookup: transport.lookup,
+    protocols: ['http/1.1'],
   })
-  // Faults come through the callback of each call; this one only keeps stray socket errors from being fatal.
-  proxy.on('error', () => {})
   return {
-    forward: (request, onOpen) => forward({ proxy, target, request, onOpen }),
-    close: () => agent.destroy(),
+    forward: (request, onOpen) =>
+      new Promise((resolve) => {
+        new UpgradeAttempt({ target, transport, connector, request, onOpen, resolve }).start()
+      }),
   }
 }
 
-interface Forward {
-  readonly proxy: ProxyServer
+interface AttemptParts {
   readonly target: UpgradeTarget
+  readonly transport: Transport
+  readonly connector: Connector
   readonly request: UpgradeRequest
   readonly onOpen: (breakOff: () => void) => void
+  readonly resolve: (outcome: UpgradeOutcome) => void
 }
 
-function forward({ proxy, target, request, onOpen }: Forward): Promise<UpgradeOutcome> {
-  const { socket, head } = request
-  return new Promise((resolve) => {
-    let opened = false
-    let outgoing: ClientRequest | null = null
-    const clean = handshakeFor(request)
+/** What a side that is to get no more has to take what is on its way to it. */
+const CLOSING_MS = 10_000
 
-    const onStart = (proxyReq: ClientRequest, started: IncomingMessage) => {
-      if (started !== clean) return
-      outgoing = proxyReq
-      // The path was joined and decomposed on its way here; the matched bytes are the forwarded ones.
-      proxyReq.path = request.path
+class UpgradeAttempt implements MessageHandler<ResponseHead>, AnswerSource, DeadlineOwner {
+  readonly reusesBuffers = false
+  readonly #parts: AttemptParts
+  readonly #target: Socket
+  readonly #parser: MessageParser<ResponseHead>
+  readonly #relay: AnswerRelay
+  readonly #deadline = new Deadline(this)
+  readonly #informational = new InformationalCount()
+  #unwatch: () => void
+  readonly #onClientClose = () => this.#settle({ kind: 'client-gone' })
+  readonly #onData = (bytes: Buffer) => this.#read(bytes)
+  #connected = false
+  #answerBegan = false
+  #headSeen = false
+  #answered = false
+  #switched: ResponseHead | null = null
+  #trailers: readonly string[] = []
+  #settled = false
+
+  constructor(parts: AttemptParts) {
+    const { transport, connector, request } = parts
+    this.#parts = parts
+    this.#parser = transport.wire.createResponseParser(this, ANSWER_LIMITS)
+    this.#relay = new AnswerRelay(this, transport.endOfTick)
+    this.#target = connector.connect(null)
+    this.#unwatch = watchForLeaving(request.socket)
+  }
+
+  start(): void {
+    const { connector, request, target, transport } = this.#parts
+    transport.limits.of(target.connectMs).start(this.#deadline)
+    request.socket.once('close', this.#onClientClose)
+    if (request.socket.destroyed) this.#onClientClose()
+    this.#target.once(connector.readyEvent, () => this.#onConnected())
+    this.#target.on('data', this.#onData)
+    this.#target.once('end', () => this.#onEnded())
+    this.#target.on('error', (error) => this.#onBroken(error))
+    this.#target.once('close', () => this.#onBroken(undefined))
+    this.#relay.begin(
+      {
+        request: { method: 'GET' },
+        response: request.response,
+        record: request.record,
+        // A handshake takes its connection along: what follows it is no request.
+        isLast: () => true,
+      },
+      request.responseEdits,
+    )
+  }
+
+  onDeadline(): void {
+    if (!this.#connected) this.#fail(new TransportError('connect_timeout'))
+    else this.#fail(new TransportError(this.#headSeen ? 'idle_timeout' : 'response_timeout'))
+  }
+
+  onHead(head: ResponseHead): Disposition {
+    const { status, reason, fields } = head
+    if (status === 101) {
+      const problem = checkSwitch(head, firstValue(this.#parts.request.headers, 'sec-websocket-key'))
+      if (problem !== null) throw new TransportError('invalid', { detail: problem })
+      this.#switched = head
+      return 'upgrade'
     }
-    proxy.on('proxyReqWs', onStart)
-    proxy.ws(clean, socket as never, head, {}, () => {})
-    proxy.off('proxyReqWs', onStart)
+    if (status < 200) {
+      this.#informational.add(fields)
+      if (status !== 100) this.#relay.passInformation(status, fields)
+    } else {
+      this.#headSeen = true
+      this.#relay.passHead(status, reason, fields)
+    }
+    return 'read'
+  }
 
-    const started = outgoing as ClientRequest | null
-    if (started === null) return resolve(failure(new Error('no request was made'), socket, false))
-    started.setTimeout(target.responseMs, () => {
-      started.destroy(
-        Object.assign(new Error('no answer to the handshake in time'), { code: 'UPGRADE_TIMEOUT' }),
-      )
-    })
-    const unwatch = watchForLeaving(socket)
-    started.prependListener('upgrade', (answer, upstreamSocket, early) => {
-      opened = true
-      unwatch()
-      countFrames(upstreamSocket, early, request)
-      upstreamSocket.setTimeout(0)
-      answer.headers = groupFields(switchedFields(answer.rawHeaders, request))
-      upstreamSocket.once('error', () => socket.destroy())
-      // A WebSocket has no half-closed state (RFC 6455, section 7.1.1): a side that has sent its last byte has left.
-      socket.once('end', () => upstreamSocket.destroySoon())
-      upstreamSocket.once('end', () => (socket as Socket).destroySoon())
-      onOpen(() => {
-        upstreamSocket.destroy()
-        socket.destroy()
-      })
-    })
-    // Before the switch http-proxy-3 would close the client's connection on an error and re-join the fields of
-    // an answer. The gateway handles both itself, as for any other request.
-    started.removeAllListeners('error')
-    started.on('error', (error) => {
-      if (opened) return
-      // Another target may be attempted: it gets the connection as this one found it.
-      unwatch()
-      resolve(failure(error, socket, (started.socket?.bytesRead ?? 0) > 0))
-    })
-    started.removeAllListeners('response')
-    started.on('response', (answer) => passOn(answer, request, resolve))
-    socket.once('close', () => {
-      started.destroy()
-      resolve(opened ? { kind: 'closed' } : { kind: 'client-gone' })
-    })
-  })
-}
+  onBody(bytes: Buffer): void {
+    this.#relay.passBody(bytes)
+  }
 
-/** http-proxy-3 reads the request's head from here: what the client sent has no other way upstream. */
-function handshakeFor({ socket, path, headers }: UpgradeRequest): IncomingMessage {
-  return Object.assign(new IncomingMessage(socket as Socket), {
-    method: 'GET',
-    url: path,
-    httpVersion: '1.1',
-    httpVersionMajor: 1,
-    httpVersionMinor: 1,
-    headers: { ...groupFields(headers), connection: 'Upgrade', upgrade: 'websocket' },
-  })
+  onEnd(trailers: readonly string[]): void {
+    this.#trailers = trailers
+  }
+
+  pauseAnswer(): void {
+    this.#deadline.stop()
+    this.#target.pause()
+  }
+
+  resumeAnswer(): void {
+    this.#startIdle()
+    this.#target.resume()
+  }
+
+  onPassed(status: number): void {
+    this.#settle({ kind: 'answered', status })
+  }
+
+  onUnpassable(error: unknown): void {
+    this.#fail(new TransportError('invalid', { cause: error }))
+  }
+
+  #onConnected(): void {
+    const { request, target, transport } = this.#parts
+    if (this.#settled) return
+    this.#connected = true
+    const fields = [...request.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
+    try {
+      this.#target.write(transport.heads.formatRequest('GET', request.path, fields), 'latin1')
+    } catch (error) {
+      this.#fail(new TransportError('invalid', { cause: error, detail: 'the request' }))
+      return
+    }
+    transport.limits.of(target.responseMs).start(this.#deadline)
+  }
+
+  #read(bytes: Buffer): void {
+    if (this.#settled || this.#answered) return
+    this.#answerBegan = true
+    try {
+      const outcome = this.#parser.execute(bytes)
+      if (outcome === 'upgrade') this.#open(bytes.subarray(this.#parser.position))
+      else if (outcome === 'ended') this.#conclude()
+      else if (outcome === 'error')
+        this.#fail(new TransportError('invalid', { detail: this.#parser.error?.reason ?? '' }))
+      else if (this.#headSeen && !this.#target.isPaused()) this.#startIdle()
+    } catch (error) {
+      this.#fail(error instanceof TransportError ? error : new TransportError('invalid', { cause: error }))
+    }
+  }
+
+  /** @param early what the target has sent behind its 101 */
+  #open(early: Buffer): void {
+    const {
+      request,
+      target: { silenceMs },
+      transport,
+      onOpen,
+      resolve,
+    } = this.#parts
+    const { socket: client, record, head } = request
+    const { status, reason, fields } = this.#switched!
+    const own = clientHeaders(fields, record.requestId, request.responseEdits, false).fields
+    const text = transport.heads.formatResponse(status, readReasonPhrase(status, reason), [
+      'Upgrade',
+      'websocket',
+      'Connection',
+      'Upgrade',
+      ...own,
+    ])
+    const target = this.#target
+    this.#finish()
+    target.removeAllListeners('end').removeAllListeners('close').off('data', this.#onData)
+    client.once('close', () => resolve({ kind: 'closed' }))
+    onOpen(() => {
+      target.destroy()
+      client.destroy()
+    })
+    client.cork()
+    client.write(text, 'latin1')
+    if (early.length > 0) client.write(early)
+    client.uncork()
+    if (head.length > 0) target.write(head)
+    record.bytesIn += head.length
+    record.bytesOut += early.length
+    const idle = silenceMs === null ? null : transport.limits.of(silenceMs)
+    spliceSockets({ client, target, record, idle, closing: transport.limits.of(CLOSING_MS) })
+  }
+
+  #startIdle(): void {
+    if (this.#settled || this.#answered) return
+    const { target, transport } = this.#parts
+    transport.limits.of(target.idleMs).start(this.#deadline)
+  }
+
+  #conclude(): void {
+    this.#answered = true
+    this.#deadline.stop()
+    this.#relay.passEnd(this.#trailers)
+  }
+
+  #onEnded(): void {
+    if (this.#settled || this.#answered) return
+    try {
+      if (this.#connected && this.#parser.finish() === 'ended') this.#conclude()
+      else this.#onBroken(undefined)
+    } catch (error) {
+      this.onUnpassable(error)
+    }
+  }
+
+  #onBroken(error: Error | undefined): void {
+    if (this.#settled || this.#answered) return
+    if (this.#connected) this.#fail(faultOf(error, 'reset'))
+    else if (error !== undefined || this.#target.destroyed) this.#fail(faultOf(error, 'connect_failed'))
+  }
+
+  #fail(error: TransportError): void {
+    if (this.#parts.request.socket.destroyed) {
+      this.#settle({ kind: 'client-gone' })
+      return
+    }
+    this.#settle({
+      kind: 'failed',
+      code: upstreamErrorCode(error),
+      cause: error,
+      unconnected: !this.#connected,
+      unprocessed: false,
+      answerBegan: this.#answerBegan,
+      bodyTouched: false,
+      stale: false,
+    })
+  }
+
+  #settle(outcome: UpgradeOutcome): void {
+    if (this.#settled) return
+    this.#finish()
+    this.#target.destroy()
+    this.#parts.resolve(outcome)
+  }
+
+  /** Another target may be tried, or the connections are switched over: neither has anything to do with this any more. */
+  #finish(): void {
+    this.#settled = true
+    this.#deadline.stop()
+    this.#relay.stop()
+    this.#parser.close()
+    this.#parts.request.socket.off('close', this.#onClientClose)
+    this.#unwatch()
+  }
 }
 
 /**
@@ -182,65 +337,4 @@ function watchForLeaving(socket: Duplex): () => void {
     socket.off('readable', onReadable)
     socket.off('end', onEnd)
   }
-}
-
-/** What went to and came from the target since the switch, of which `early` was read with its head. */
-function countFrames(target: Socket, early: Buffer, { socket, record }: UpgradeRequest): void {
-  const before = { in: target.bytesWritten, out: target.bytesRead - early.length }
-  // Before all other listeners, which read these counts when the client's connection closes.
-  socket.prependOnceListener('close', () => {
-    record.bytesIn = target.bytesWritten - before.in
-    record.bytesOut = target.bytesRead - before.out
-  })
-}
-
-function failure(error: unknown, socket: Duplex, answerBegan: boolean): UpgradeOutcome {
-  if (socket.destroyed) return { kind: 'client-gone' }
-  return {
-    kind: 'failed',
-    code: upstreamErrorCode(error),
-    cause: error,
-    unconnected: isConnectError(error),
-    answerBegan,
-    bodyTouched: false,
-    stale: false,
-  }
-}
-
-function passOn(
-  answer: IncomingMessage,
-  request: UpgradeRequest,
-  resolve: (outcome: UpgradeOutcome) => void,
-): void {
-  const { response, record } = request
-  const status = answer.statusCode ?? 502
-  try {
-    response.writeHead(
-      status,
-      readReasonPhrase(status, answer.statusMessage),
-      clientHeaders(answer.rawHeaders, record.requestId, request.responseEdits, false).fields,
-    )
-  } catch (error) {
-    resolve(failure(error, request.socket, true))
-    answer.destroy()
-    return
-  }
-  answer.on('data', (chunk: Buffer) => {
-    record.bytesOut += chunk.length
-    if (response.write(chunk)) return
-    answer.pause()
-    response.onDrain(() => answer.resume())
-  })
-  answer.once('end', () => response.end())
-  answer.once('error', () => response.abort())
-  answer.once('close', () => {
-    if (!answer.complete) response.abort()
-    resolve({ kind: 'answered', status })
-  })
-}
-
-/** The fields of a 101 for the client: its two hop-by-hop fields are what the answer is about. */
-function switchedFields(raw: readonly string[], request: UpgradeRequest): string[] {
-  const { fields } = clientHeaders(raw, request.record.requestId, request.responseEdits, false)
-  return ['Upgrade', 'websocket', 'Connection', 'Upgrade', ...fields]
 }

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { SILENT_LOG } from '../../../gateway/core/log.ts'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
 import { createAddressCache } from '../../../gateway/names/address-cache.ts'
-import { createTargetConnections } from '../../../gateway/upstreams/transport/dispatcher.ts'
+import { connectionsTo, exchange, testTransport } from '../../support/target-client.ts'
 
 async function listen(t: Test, host: string, port: number) {
   const server = createServer((_req, res) => res.end(host))
@@ -27,36 +27,16 @@ t.test('connections to a name are spread over its addresses; one that is dead is
       late: null,
     }),
   })
-  const connections = createTargetConnections({
-    url: `http://api.internal:${port}`,
-    connectMs: 1000,
-    responseMs: 1000,
-    idleMs: 1000,
-    maxConnections: 8,
-    http2: false,
-    tls: null,
-    lookup: (name, _options, callback) =>
-      void book.addressesOf(name, 0).then((found) => callback(null, [...found])),
-  })
+  const transport = testTransport(
+    (name, _options, callback) => void book.addressesOf(name, 0).then((found) => callback(null, [...found])),
+  )
+  const connections = connectionsTo({ url: `http://api.internal:${port}` }, transport)
   t.teardown(() => connections.close())
   const seen = new Set<string>()
   for (let n = 0; n < 6; n++) {
-    const body = await new Promise<string>((resolve, reject) => {
-      let text = ''
-      connections.fresh.dispatcher.dispatch(
-        { path: '/', method: 'GET', headers: ['Host', 'a'] },
-        {
-          onRequestStart() {},
-          onResponseStart() {},
-          onResponseData(_controller, chunk) {
-            text += chunk
-          },
-          onResponseEnd: () => resolve(text),
-          onResponseError: (_controller, error) => reject(error),
-        },
-      )
-    })
-    seen.add(body)
+    const { client, outcome } = exchange(connections, {}, { fresh: true })
+    t.same(await outcome, { kind: 'answered', status: 200 })
+    seen.add(client.body)
   }
   t.same([...seen].sort(), ['127.0.0.1', '127.0.0.2'])
 })

@@ -1,0 +1,165 @@
+import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
+import { readReasonPhrase } from '../../http/status-line.ts'
+import type { AttemptRecord, ClientRequest, ClientResponse } from './client-side.ts'
+import type { Deferred, EndOfTick } from './end-of-tick.ts'
+
+/** What is used of the client that an answer is for. */
+export interface AnswerClient {
+  readonly request: Pick<ClientRequest, 'method'>
+  readonly response: ClientResponse
+  readonly record: Pick<AttemptRecord, 'requestId' | 'bytesOut' | 'eventStream'>
+  /** True where the client's connection is to end with this answer. */
+  readonly isLast: () => boolean
+}
+
+/** Where an answer comes from, and who is told what becomes of it. */
+export interface AnswerSource {
+  /** True where bytes given to `passBody` are good only until it returns. */
+  readonly reusesBuffers: boolean
+  /** The client takes no more at present. */
+  pauseAnswer(): void
+  resumeAnswer(): void
+  /** The whole answer was handed to the client's side. */
+  onPassed(status: number): void
+  /** The client's side cannot be given the answer. */
+  onUnpassable(error: unknown): void
+}
+
+/**
+ * A body that came whole with its head goes out with it as one string: Node joins two strings into one write,
+ * but a string and a buffer into a vectored one. Saved 4 of 30 microseconds CPU a request against the same
+ * proxy with buffers. Latin1 maps each byte to one character and back.
+ */
+const WHOLE_MAX_BYTES = 16_384
+
+/** Passes answers of a target on to clients, one after the other, with backpressure. */
+export class AnswerRelay implements Deferred {
+  nextDeferred: Deferred | null = null
+  readonly #source: AnswerSource
+  readonly #endOfTick: EndOfTick
+  readonly #onDrained = () => this.#drained()
+  #client: AnswerClient | null = null
+  #edits: HeaderEdits | null = null
+  #status = 0
+  /** Bytes of body that the answer's head announces; -1 where it does not. */
+  #length = -1
+  #whole: string | null = null
+  #ended = false
+  #awaitsEndOfTick = false
+  #awaitsDrain = false
+
+  constructor(source: AnswerSource, endOfTick: EndOfTick) {
+    this.#source = source
+    this.#endOfTick = endOfTick
+  }
+
+  begin(client: AnswerClient, edits: HeaderEdits | null): void {
+    this.#client = client
+    this.#edits = edits
+    this.#length = -1
+    this.#whole = null
+    this.#ended = false
+    this.#awaitsDrain = false
+  }
+
+  /** Nothing is passed on any more. */
+  stop(): void {
+    this.#client = null
+    this.#edits = null
+    this.#whole = null
+    this.#awaitsDrain = false
+  }
+
+  passInformation(status: number, fields: readonly string[]): void {
+    const { response, record } = this.#client!
+    response.inform(status, clientHeaders(withoutLength(fields), record.requestId, null, false).fields)
+  }
+
+  /** @throws where the head cannot be passed on */
+  passHead(status: number, reason: string | undefined, fields: readonly string[]): void {
+    const client = this.#client!
+    const { response, record } = client
+    const empty = status === 204 || status === 304
+    const chunkable = !empty && client.request.method !== 'HEAD' && response.carriesTrailers
+    const own = empty ? withoutLength(fields) : fields
+    const head = clientHeaders(own, record.requestId, this.#edits, chunkable)
+    if (status === 426) keepUpgrade(fields, head.fields)
+    this.#status = status
+    this.#length = head.length
+    record.eventStream = head.eventStream
+    if (client.isLast()) response.endConnection()
+    response.writeHead(status, readReasonPhrase(status, reason), head.fields)
+    this.#awaitEndOfTick()
+  }
+
+  passBody(bytes: Buffer): void {
+    const { response, record } = this.#client!
+    record.bytesOut += bytes.length
+    if (bytes.length === this.#length && bytes.length <= WHOLE_MAX_BYTES) {
+      this.#whole = bytes.toString('latin1')
+      return
+    }
+    const kept = this.#source.reusesBuffers ? Buffer.from(bytes) : bytes
+    if (response.write(kept) || this.#awaitsDrain) return
+    this.#awaitsDrain = true
+    this.#source.pauseAnswer()
+    response.onDrain(this.#onDrained)
+  }
+
+  passEnd(trailers: readonly string[]): void {
+    const { response, record } = this.#client!
+    if (trailers.length > 0) response.addTrailers(clientTrailers(trailers))
+    this.#ended = true
+    // Node holds a piece that was written in this tick back until the tick's end; the response's end belongs to the same write.
+    if (this.#whole === null && record.bytesOut > 0) this.#finish()
+    else this.#awaitEndOfTick()
+  }
+
+  /**
+   * Node holds a head back until there is a body to go with it. One that came alone, such as that of an event
+   * stream, goes out alone; one that came with all of its body goes with that.
+   */
+  onEndOfTick(): void {
+    this.#awaitsEndOfTick = false
+    if (this.#client === null) return
+    const { response, record } = this.#client
+    try {
+      if (this.#ended) this.#finish()
+      else if (record.bytesOut === 0 && response.headersSent && !response.destroyed) response.flushHeaders()
+    } catch (error) {
+      this.#source.onUnpassable(error)
+    }
+  }
+
+  #awaitEndOfTick(): void {
+    if (this.#awaitsEndOfTick) return
+    this.#awaitsEndOfTick = true
+    this.#endOfTick.add(this)
+  }
+
+  #finish(): void {
+    const { response } = this.#client!
+    if (this.#whole === null) response.end()
+    else response.end(this.#whole, 'latin1')
+    this.#source.onPassed(this.#status)
+  }
+
+  #drained(): void {
+    if (!this.#awaitsDrain) return
+    this.#awaitsDrain = false
+    this.#source.resumeAnswer()
+  }
+}
+
+/** RFC 9110, section 15.5.22: it says what the client has to use. It is of no use to the gateway's own connections. */
+function keepUpgrade(from: readonly string[], to: string[]): void {
+  for (let i = 0; i < from.length; i += 2)
+    if (from[i]!.toLowerCase() === 'upgrade') to.push('Upgrade', from[i + 1]!)
+}
+
+/** RFC 9110, section 8.6: an answer that has no body has no length of its own. */
+function withoutLength(fields: readonly string[]): readonly string[] {
+  const isLength = (name: string) => name.length === 14 && name.toLowerCase() === 'content-length'
+  if (!fields.some((name, i) => i % 2 === 0 && isLength(name))) return fields
+  return fields.filter((_, i) => !isLength(fields[i & ~1]!))
+}

@@ -1,0 +1,27 @@
+import { MAX_ADDRESSES_MS } from '../../names/address-cache.ts'
+import { createConnector } from './connector.ts'
+import { Http1Connections } from './http1-connections.ts'
+import { createHttp2Connections } from './http2-connection.ts'
+import { hasName, parseTargetAddress } from './target-address.ts'
+import type { TargetConnections, TargetOptions } from './target-connections.ts'
+import type { Transport } from './transport.ts'
+
+/**
+ * Opens nothing yet; connections are made as exchanges need them and are kept for the next ones.
+ *
+ * @throws the file system's error where a TLS file cannot be read
+ */
+export function createTargetConnections(options: TargetOptions, transport: Transport): TargetConnections {
+  const address = parseTargetAddress(options.url)
+  const connector = createConnector({
+    address,
+    tls: options.tls,
+    lookup: transport.lookup,
+    protocols: options.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+  })
+  // A name's connections are made anew as often as its addresses are, or they would stay with the old ones.
+  const maxAgeMs = hasName(address) ? MAX_ADDRESSES_MS : Number.POSITIVE_INFINITY
+  if (options.http2)
+    return createHttp2Connections({ ...options, origin: address.origin, maxAgeMs, connector, transport })
+  return new Http1Connections(options, { transport, connector, maxAgeMs })
+}

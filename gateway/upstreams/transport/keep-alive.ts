@@ -1,0 +1,40 @@
+/** How long a connection is kept for the next exchange where its target says nothing of it. */
+export const KEEP_ALIVE_MS = 4000
+
+const LONGEST_KEEP_ALIVE_MS = 600_000
+
+/** What a target needs at the most to get a request that was sent just before its limit. */
+const MARGIN_MS = 1000
+
+/** Reads how long a target keeps idle connections, which it may say with each answer. */
+export class KeepAliveReader {
+  #value = ''
+  #ms = KEEP_ALIVE_MS
+
+  /**
+   * @param fields flat name, value pairs of an answer
+   * @returns for how long the connection may be idle and still be used: less than the target's own limit, since a
+   *   request that meets the target's end of the connection is lost. 0 where it must not be used again.
+   */
+  read(fields: readonly string[]): number {
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i]!
+      if (name.length !== 10 || (name.charCodeAt(0) | 0x20) !== 0x6b || name.toLowerCase() !== 'keep-alive')
+        continue
+      const value = fields[i + 1]!
+      if (value !== this.#value) {
+        this.#value = value
+        this.#ms = keepAliveMs(value)
+      }
+      return this.#ms
+    }
+    return KEEP_ALIVE_MS
+  }
+}
+
+function keepAliveMs(value: string): number {
+  const timeout = /(?:^|[,;\s])timeout\s*=\s*"?(\d{1,9})/i.exec(value)
+  if (timeout === null) return KEEP_ALIVE_MS
+  const ms = Number(timeout[1]) * 1000
+  return Math.min(ms - Math.min(MARGIN_MS, ms / 2), LONGEST_KEEP_ALIVE_MS)
+}

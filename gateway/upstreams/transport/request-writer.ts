@@ -1,0 +1,122 @@
+import type { Socket } from 'node:net'
+import { CHUNK_END, formatChunkStart, LAST_CHUNK } from '../../http1/body-writer.ts'
+import { CONNECTION_CLOSE, type HeadWriter, TRANSFER_CHUNKED } from '../../http1/head-writer.ts'
+import type { RequestHead } from './target-stream.ts'
+
+/** A body that comes whole, and is no larger, goes out with its head as one string: one write of one piece. */
+const WHOLE_MAX_BYTES = 16_384
+
+/** Chunks up to this size are put together with what frames them. */
+const SMALL_CHUNK_BYTES = 4096
+
+/** No length was announced: the body goes in chunks. */
+const IN_CHUNKS = -1
+
+/** Methods that have a body by their meaning: where there is none, that is to be said (RFC 9110, section 8.6). */
+const WITH_CONTENT = new Set(['POST', 'PUT', 'PATCH'])
+
+/** A body that is longer or shorter than announced: what follows it would be read as the next request. */
+export class BodyLengthError extends Error {
+  override readonly name = 'BodyLengthError'
+}
+
+/** Writes requests to one connection, one after the other. */
+export class RequestWriter {
+  readonly #heads: HeadWriter
+  readonly #socket: Socket
+  /** Sent with every head. */
+  readonly #lines: number
+  /** A head that waits for the first piece of its body; empty where none does. */
+  #head = ''
+  /** Bytes of body to come, or `IN_CHUNKS`. */
+  #left = 0
+
+  /** @param close true where each request asks its target to close the connection behind it */
+  constructor(heads: HeadWriter, socket: Socket, close: boolean) {
+    this.#heads = heads
+    this.#socket = socket
+    this.#lines = close ? CONNECTION_CLOSE : 0
+  }
+
+  /** True while a head waits for the first piece of its body, or for `flushHead`. */
+  get holdsHead(): boolean {
+    return this.#head !== ''
+  }
+
+  /** Forgets what was held back. */
+  reset(): void {
+    this.#head = ''
+  }
+
+  /**
+   * Writes the head of a request without a body; holds that of one with a body back.
+   *
+   * @throws HeadError
+   */
+  writeHead(method: string, { path, headers, hasBody }: RequestHead): void {
+    const length = announcedLength(headers)
+    this.#left = length
+    let lines = this.#lines
+    let fields = headers
+    if (hasBody && length === IN_CHUNKS) lines |= TRANSFER_CHUNKED
+    else if (!hasBody && length === IN_CHUNKS && WITH_CONTENT.has(method))
+      fields = [...headers, 'Content-Length', '0']
+    const head = this.#heads.formatRequest(method, path, fields, lines)
+    if (hasBody) this.#head = head
+    else this.#socket.write(head, 'latin1')
+  }
+
+  flushHead(): void {
+    if (this.#head === '') return
+    this.#socket.write(this.#head, 'latin1')
+    this.#head = ''
+  }
+
+  /** @returns false where the socket is to be given a rest. @throws BodyLengthError */
+  writeBody(chunk: Buffer): boolean {
+    if (chunk.length === 0) return true
+    const head = this.#head
+    this.#head = ''
+    if (this.#left === IN_CHUNKS) return this.#writeChunk(head, chunk)
+    // Also where the length is no number.
+    if (!(chunk.length <= this.#left)) throw new BodyLengthError('the body is longer than its Content-Length')
+    this.#left -= chunk.length
+    if (head === '') return this.#socket.write(chunk)
+    if (this.#left === 0 && chunk.length <= WHOLE_MAX_BYTES)
+      return this.#socket.write(head + chunk.toString('latin1'), 'latin1')
+    this.#socket.cork()
+    this.#socket.write(head, 'latin1')
+    const more = this.#socket.write(chunk)
+    this.#socket.uncork()
+    return more
+  }
+
+  /** @throws BodyLengthError */
+  end(): void {
+    if (this.#left > 0) throw new BodyLengthError('the body is shorter than its Content-Length')
+    const last = this.#left === IN_CHUNKS ? LAST_CHUNK : ''
+    const text = this.#head + last
+    this.#head = ''
+    if (text !== '') this.#socket.write(text, 'latin1')
+  }
+
+  #writeChunk(head: string, chunk: Buffer): boolean {
+    const before = head + formatChunkStart(chunk.length)
+    if (chunk.length <= SMALL_CHUNK_BYTES)
+      return this.#socket.write(before + chunk.toString('latin1') + CHUNK_END, 'latin1')
+    this.#socket.cork()
+    this.#socket.write(before, 'latin1')
+    this.#socket.write(chunk)
+    const more = this.#socket.write(CHUNK_END, 'latin1')
+    this.#socket.uncork()
+    return more
+  }
+}
+
+function announcedLength(fields: readonly string[]): number {
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(fields[i + 1])
+  }
+  return IN_CHUNKS
+}

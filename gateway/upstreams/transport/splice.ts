@@ -1,0 +1,64 @@
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TCP_KEEP_ALIVE_MS } from './connector.ts'
+import { Deadline, type TimeLimit } from './deadlines.ts'
+
+export interface SplicedSockets {
+  readonly client: Duplex
+  readonly target: Socket
+  /** Gets the bytes that cross. */
+  readonly record: { bytesIn: number; bytesOut: number }
+  /** Ends both where nothing crosses for so long; null for never. */
+  readonly idle: TimeLimit | null
+  /** What a side that is to get no more has to take what is on its way to it. */
+  readonly closing: TimeLimit
+}
+
+/**
+ * Passes on what comes from either side, with backpressure, until one ends: who has sent all that he will has gone, since
+ * a WebSocket has no half-closed state (RFC 6455, section 7.1.1). The other side gets what is on its way to it, and then
+ * its end too.
+ */
+export function spliceSockets({ client, target, record, idle, closing }: SplicedSockets): void {
+  const limit = new Deadline({ onDeadline: () => breakOff() })
+  let ended = false
+
+  function breakOff(): void {
+    client.destroy()
+    target.destroy()
+  }
+
+  function onEnd(other: Duplex): void {
+    ended = true
+    closing.start(limit)
+    ;(other as Socket).destroySoon()
+  }
+
+  function onClose(other: Duplex): void {
+    if (!ended) other.destroy()
+    if (client.destroyed && target.destroyed) limit.stop()
+  }
+
+  function connect(from: Duplex, to: Duplex, count: (bytes: number) => void): void {
+    from.on('data', (chunk: Buffer) => {
+      count(chunk.length)
+      if (!ended) idle?.start(limit)
+      if (!to.write(chunk)) from.pause()
+    })
+    to.on('drain', () => from.resume())
+    from.once('end', () => onEnd(to))
+    from.on('error', breakOff)
+    from.once('close', () => onClose(to))
+    // Both ends may vanish without a word, and a WebSocket may say nothing for hours.
+    ;(from as Socket).setKeepAlive(true, TCP_KEEP_ALIVE_MS)
+    from.resume()
+  }
+
+  connect(client, target, (bytes) => {
+    record.bytesIn += bytes
+  })
+  connect(target, client, (bytes) => {
+    record.bytesOut += bytes
+  })
+  idle?.start(limit)
+}

@@ -1,0 +1,39 @@
+import type { LookupFunction } from 'node:net'
+import type { Scheduler } from '../../core/scheduler.ts'
+import { createHeadWriter, type HeadWriter } from '../../http1/head-writer.ts'
+import { createWire, type Wire } from '../../http1/wire.ts'
+import { createTimeLimits, type TimeLimits } from './deadlines.ts'
+import { createEndOfTick, type EndOfTick } from './end-of-tick.ts'
+
+/** What the connections to all targets of a process share. */
+export interface Transport {
+  /** How names become addresses. */
+  readonly lookup: LookupFunction
+  readonly wire: Wire
+  readonly heads: HeadWriter
+  readonly limits: TimeLimits
+  readonly endOfTick: EndOfTick
+  /** What all connections read into: nothing else is read before what was read is done with. */
+  readonly readBuffer: Buffer
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+const READ_BYTES = 65_536
+
+/** @throws LlhttpError where the installed llhttp is not the one this code was written for */
+export function createTransport(parts: {
+  readonly lookup: LookupFunction
+  readonly scheduler: Scheduler
+}): Transport {
+  return {
+    lookup: parts.lookup,
+    wire: createWire(),
+    // Of requests only, which have no Date.
+    heads: createHeadWriter(() => ''),
+    limits: createTimeLimits(parts.scheduler),
+    endOfTick: createEndOfTick(),
+    readBuffer: Buffer.allocUnsafeSlow(READ_BYTES),
+    now: parts.scheduler.now,
+  }
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import type { ResponseHead } from '../../http1/heads.ts'
+
+/** RFC 6455, section 1.3. */
+const ACCEPT_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+/**
+ * Whether a 101 switches to the WebSocket that the handshake asked for (RFC 6455, section 4.1). A target, or a cache
+ * before it, that answers with another's 101 has not read the request as it was meant.
+ *
+ * @param key `Sec-WebSocket-Key` of the handshake; null where it had none
+ * @returns what is wrong with it, or null
+ */
+export function checkSwitch({ fields }: ResponseHead, key: string | null): string | null {
+  const upgrade = fieldValues(fields, 'upgrade')
+  if (upgrade.length !== 1 || upgrade[0]!.toLowerCase() !== 'websocket')
+    return 'a 101 without Upgrade: websocket'
+  const options = fieldValues(fields, 'connection').join(',').toLowerCase().split(',')
+  if (!options.some((option) => option.trim() === 'upgrade')) return 'a 101 without Connection: Upgrade'
+  const accept = fieldValues(fields, 'sec-websocket-accept')
+  if (key === null || accept.length !== 1 || accept[0] !== acceptOf(key))
+    return 'a wrong Sec-WebSocket-Accept'
+  return null
+}
+
+/** @returns `Sec-WebSocket-Accept` for a key */
+export function acceptOf(key: string): string {
+  return createHash('sha1').update(`${key}${ACCEPT_SUFFIX}`).digest('base64')
+}
+
+/** @returns the value of the first field of this name, or null */
+export function firstValue(fields: readonly string[], name: string): string | null {
+  return fieldValues(fields, name)[0] ?? null
+}
+
+function fieldValues(fields: readonly string[], name: string): string[] {
+  const values: string[] = []
+  for (let i = 0; i < fields.length; i += 2) {
+    if (fields[i]!.length === name.length && fields[i]!.toLowerCase() === name) values.push(fields[i + 1]!)
+  }
+  return values
+}

@@ -71,8 +71,8 @@ for (const [name, fails] of Object.entries(FAILURES)) {
       targets: [bad.url, good.url],
       upstream: {
         retries: 0,
-        timeouts: { response: '100ms' },
-        ejection: { consecutiveFailures: 3, duration: '500ms', maxPercent: 50 },
+        timeouts: { response: '400ms' },
+        ejection: { consecutiveFailures: 3, duration: '1s', maxPercent: 50 },
       },
     })
     const statuses: number[] = []

@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import { createAuthority } from '../support/certificates.ts'
+import { SWITCHED } from '../support/handshake.ts'
 import type { RawExchange, RawRequestOptions } from '../support/raw-http.ts'
 import { type Stage, type StageOptions, startStage } from '../support/stage.ts'
 import { readWire, type StrictRequest, valuesOf } from '../support/strict-http.ts'
@@ -27,7 +28,7 @@ export const IDENTITY = ['x-user-id', 'x-mandate-id', 'x-session-id', 'x-token-i
 /** Answers a handshake with 101 and leaves the connection open, anything else with 200. */
 export const answerAll: Respond = (request: RecordedRequest, socket) => {
   if (request.header('upgrade') === null) answerOk(request, socket)
-  else socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n')
+  else socket.write(SWITCHED)
 }
 
 export interface Range extends Stage {

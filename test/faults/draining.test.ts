@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { TestGateway } from '../support/gateway.ts'
+import { SWITCHED } from '../support/handshake.ts'
 import { ask } from '../support/http-client.ts'
 import { plainGateway, until } from '../support/plain-gateway.ts'
 import { OK, type RawBackend, type RawRequest, startRawBackend } from '../support/raw-backend.ts'
@@ -33,7 +34,6 @@ const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
 const WEBSOCKET =
   'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
-const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n'
 
 const shuttingDown = (gateway: TestGateway) => gateway.line(({ msg }) => msg === 'shutting down')
 const arrived = (backend: RawBackend, count: number) => until(() => backend.requests.length >= count)

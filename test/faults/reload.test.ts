@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createAuthority } from '../support/certificates.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { SWITCHED } from '../support/handshake.ts'
 import { ask, keepAliveAgent } from '../support/http-client.ts'
 import { NO_DATABASE, plainGateway, plainRouting, until } from '../support/plain-gateway.ts'
 import { type RawRequest, startRawBackend } from '../support/raw-backend.ts'
@@ -123,7 +124,7 @@ t.test('open streams continue when their target is removed from the routing file
   const streams = await backend(t, 'b', ({ socket, head }) => {
     socket.write(
       /upgrade: websocket/i.test(head)
-        ? 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n'
+        ? SWITCHED
         : 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n',
     )
   })

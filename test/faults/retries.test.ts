@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
+import { SWITCHED } from '../support/handshake.ts'
 import { ask, keepAliveAgent, many } from '../support/http-client.ts'
 import { plainGateway, until } from '../support/plain-gateway.ts'
 import { freePort, OK, type RawRequest, startRawBackend } from '../support/raw-backend.ts'
@@ -151,10 +152,7 @@ t.test('after a refused connection any method goes to the other target, with its
 t.test('after a refused connection a WebSocket handshake goes to the other target', async (t) => {
   const port = await freePort()
   const good = await backend(t, ({ socket }) => {
-    socket.write(
-      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
-        'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
-    )
+    socket.write(SWITCHED)
   })
   const gateway = await gatewayTo(t, [`http://127.0.0.1:${port}`, good.url])
   for (let n = 0; n < 4; n++) {

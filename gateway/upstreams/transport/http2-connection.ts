@@ -11,6 +11,7 @@ import { InformationalCount } from './answer-limits.ts'
 import type { Connector } from './connector.ts'
 import { Deadline } from './deadlines.ts'
 import { HttpAttempt, IN_ANSWER } from './http-attempt.ts'
+import { requestFields, withoutPseudoFields } from './http2-fields.ts'
 import type { TargetConnections } from './target-connections.ts'
 import type { RequestHead, TargetStream } from './target-stream.ts'
 import type { Transport } from './transport.ts'
@@ -30,18 +31,6 @@ export interface Http2Options {
 /** Bytes that a target may have under way to the gateway, of one stream and of all. */
 const STREAM_WINDOW = 262_144
 const CONNECTION_WINDOW = 4_194_304
-
-/** Fields of HTTP/1.1 that a request of HTTP/2 has none of (RFC 9113, section 8.2.2), and `Host`. */
-const NOT_HTTP2 = new Set([
-  'host',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'te',
-  'expect',
-])
 
 /** One connection of HTTP/2 at a time for all exchanges with a target. */
 export function createHttp2Connections(options: Http2Options): TargetConnections {
@@ -171,7 +160,7 @@ class Http2Exchange implements TargetStream {
     })
     stream.on('data', (chunk: Buffer) => this.#onBody(chunk))
     stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
-      this.#trailers = withoutPseudo(raw)
+      this.#trailers = withoutPseudoFields(raw)
     })
     stream.on('drain', () => {
       if (!this.#done) this.attempt.onWritable()
@@ -227,7 +216,7 @@ class Http2Exchange implements TargetStream {
     if (this.#done) return
     this.#answerBegan = true
     try {
-      const fields = withoutPseudo(raw)
+      const fields = withoutPseudoFields(raw)
       this.#informational.add(fields)
       if (status !== constants.HTTP_STATUS_CONTINUE) this.attempt.onInformation(status, fields)
     } catch (error) {
@@ -239,7 +228,7 @@ class Http2Exchange implements TargetStream {
     if (this.#done) return
     this.#answerBegan = true
     try {
-      this.attempt.onAnswer(status, undefined, withoutPseudo(raw))
+      this.attempt.onAnswer(status, undefined, withoutPseudoFields(raw))
     } catch (error) {
       this.#failBy(error)
     }
@@ -302,32 +291,4 @@ class Http2Exchange implements TargetStream {
 /** A head that the client's side cannot be given is a fault of the target; thrown on it would end the process. */
 function asFault(error: unknown): TransportError {
   return error instanceof TransportError ? error : new TransportError('invalid', { cause: error })
-}
-
-function requestFields(method: string, { path, headers: flat }: RequestHead, origin: string) {
-  const fields: Record<string, string | string[]> = Object.create(null)
-  let host = ''
-  for (let i = 0; i < flat.length; i += 2) {
-    const name = flat[i]!.toLowerCase()
-    const value = flat[i + 1]!
-    if (name === 'host') host = value
-    if (NOT_HTTP2.has(name)) continue
-    const before = fields[name]
-    fields[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
-  }
-  return {
-    ...fields,
-    ':method': method,
-    ':scheme': origin.slice(0, origin.indexOf(':')),
-    ':authority': host,
-    ':path': path,
-    // Servers of gRPC ask for it, and trailers do pass.
-    te: 'trailers',
-  }
-}
-
-function withoutPseudo(raw: readonly string[]): string[] {
-  const flat: string[] = []
-  for (let i = 0; i < raw.length; i += 2) if (!raw[i]!.startsWith(':')) flat.push(raw[i]!, raw[i + 1]!)
-  return flat
 }

@@ -1,5 +1,5 @@
 import { addField, createFieldGroups } from '../../http/field-groups.ts'
-import type { Dispatcher } from './undici.ts'
+import type { RequestHead } from './target-stream.ts'
 
 /** Fields of HTTP/1.1 that a request of HTTP/2 has none of (RFC 9113, section 8.2.2), and `Host`. */
 const NOT_HTTP2 = new Set([
@@ -14,8 +14,7 @@ const NOT_HTTP2 = new Set([
 ])
 
 /** The fields of a request as `node:http2` takes them, pseudo-header fields included (RFC 9113, section 8.3.1). */
-export function requestFields(request: Dispatcher.DispatchOptions, origin: string) {
-  const flat = request.headers as string[]
+export function requestFields(method: string, { path, headers: flat }: RequestHead, origin: string) {
   const fields = createFieldGroups()
   let host = ''
   for (let i = 0; i < flat.length; i += 2) {
@@ -27,10 +26,10 @@ export function requestFields(request: Dispatcher.DispatchOptions, origin: strin
   }
   return {
     ...fields,
-    ':method': request.method,
+    ':method': method,
     ':scheme': origin.slice(0, origin.indexOf(':')),
     ':authority': host,
-    ':path': request.path,
+    ':path': path,
     // Servers of gRPC require it, and trailers do pass.
     te: 'trailers',
   }

@@ -29,7 +29,7 @@ const HERE = new URL('.', import.meta.url).pathname
 
 /** The packages of other contenders are not the gateway's dependencies, so the first run installs them. */
 function installContenders(): void {
-  if (existsSync(`${HERE}node_modules/fastify`)) return
+  if (existsSync(`${HERE}node_modules/http-proxy-3`)) return
   execFileSync('npm', ['ci', '--prefix', HERE], { stdio: 'inherit' })
 }
 

@@ -22,6 +22,22 @@ declare module '@fastify/http-proxy' {
   export default proxy
 }
 
+declare module 'http-proxy-3' {
+  interface Proxy {
+    web(req: import('node:http').IncomingMessage, res: import('node:http').ServerResponse): void
+    on(
+      event: 'error',
+      listener: (error: Error, req: unknown, res: import('node:stream').Duplex) => void,
+    ): Proxy
+    on(event: 'proxyReq', listener: (request: import('node:http').ClientRequest) => void): Proxy
+  }
+  export function createProxyServer(options: {
+    target: string
+    agent?: import('node:http').Agent
+    headers?: Record<string, string>
+  }): Proxy
+}
+
 declare module 'autocannon' {
   interface Result {
     readonly requests: { readonly total: number }

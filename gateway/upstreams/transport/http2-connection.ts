@@ -43,10 +43,10 @@ export function createHttp2Connections(options: Http2Options): TargetConnections
     const opened = connectHttp2(options.origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
-      // A client may say twice what should be said once; it passes as over HTTP/1.1, and is no fault of the target's.
+      // A client may repeat a field that should occur once; it passes as over HTTP/1.1, and is not the target's failure.
       strictSingleValueFields: false,
     } as ClientSessionOptions)
-    // Each stream is told by an error of its own.
+    // Each stream gets an error of its own.
     opened.on('error', () => {})
     opened.once('connect', () => opened.setLocalWindowSize(CONNECTION_WINDOW))
     session?.close()
@@ -154,8 +154,8 @@ class Http2Exchange implements TargetStream {
       this.#answered = true
       this.#limit(stream, this.#options.idleMs)
       this.#onAnswer(Number(headers[':status']), raw as never)
-      // Told in the same turn, so that it ends with its head for the client too: gRPC asks that of an answer that
-      // is nothing but trailers.
+      // Concluded in the same tick, so that it ends with its head for the client too: gRPC requires that of a response
+      // that is nothing but trailers.
       if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#conclude()
     })
     stream.on('data', (chunk: Buffer) => this.#onBody(chunk))
@@ -165,7 +165,7 @@ class Http2Exchange implements TargetStream {
     stream.on('drain', () => {
       if (!this.#done) this.attempt.onWritable()
     })
-    // Trailers that came with the end are told of in this turn, but behind it.
+    // The event for trailers that came with the end follows in this tick.
     stream.once('end', () => setImmediate(() => this.#finish(stream)))
     stream.on('error', (error) => this.#fail(new TransportError('reset', { cause: error })))
     stream.once('close', () => setImmediate(() => this.#finish(stream)))
@@ -245,7 +245,7 @@ class Http2Exchange implements TargetStream {
 
   #finish(stream: ClientHttp2Stream): void {
     if (this.#done) return
-    // A stream that was reset ends, too; only this tells it from one that is whole.
+    // A stream that was reset ends, too; only this distinguishes it from a whole one.
     if (!this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR || !stream.readableEnded) {
       this.#fail(new TransportError('reset', { detail: 'the stream was reset' }))
       return

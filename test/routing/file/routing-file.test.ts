@@ -87,7 +87,7 @@ t.test('a file with every key of an upstream is read, with its durations in mill
     ],
     balance: 'least-requests',
     host: 'preserve',
-    timeouts: { connectMs: 2000, responseMs: 60_000, idleMs: 60_000 },
+    timeouts: { connectMs: 2000, responseMs: 60_000, idleMs: 60_000, silenceMs: null },
     retries: 1,
     maxConnections: 128,
     maxPending: 1024,
@@ -120,7 +120,7 @@ t.test('keys that are left out have their defaults', (t) => {
     targets: [{ url: 'http://a', weight: 1 }],
     balance: 'least-requests',
     host: 'preserve',
-    timeouts: { connectMs: 2000, responseMs: 60_000, idleMs: 60_000 },
+    timeouts: { connectMs: 2000, responseMs: 60_000, idleMs: 60_000, silenceMs: null },
     retries: 1,
     maxConnections: 128,
     maxPending: 1024,
@@ -144,6 +144,8 @@ t.test(
       connectMs: 2000,
       responseMs: 60_000,
       idleMs: 60_000,
+      // Of WebSockets: only where the file has it.
+      silenceMs: 60_000,
     })
     t.end()
   },

@@ -120,7 +120,7 @@ t.test('keys that are left out have their defaults', (t) => {
     targets: [{ url: 'http://a', weight: 1 }],
     balance: 'least-requests',
     host: 'preserve',
-    timeouts: { connectMs: 2000, responseMs: 60_000, idleMs: 60_000, silenceMs: null },
+    timeouts: { connectMs: 2000, responseMs: 60_000, idleMs: 60_000, silenceMs: 60_000 },
     retries: 1,
     maxConnections: 128,
     maxPending: 1024,

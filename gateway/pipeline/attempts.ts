@@ -6,7 +6,7 @@ import type { Route } from '../routing/snapshot.ts'
 import type { Target } from '../upstreams/target.ts'
 import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
 import type { BeginOptions } from '../upstreams/transport/target-connections.ts'
-import type { UpgradeOutcome } from '../upstreams/transport/upgrade-attempt.ts'
+import type { UpgradeOutcome } from '../upstreams/transport/upgrade-attempts.ts'
 import type { RequestTarget } from './admission.ts'
 import { upstreamHost, upstreamPath } from './upstream-request.ts'
 

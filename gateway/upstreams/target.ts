@@ -5,7 +5,8 @@ import { createHealthProbe } from './transport/health-probe.ts'
 import { parseTargetAddress } from './transport/target-address.ts'
 import type { TargetConnections } from './transport/target-connections.ts'
 import type { Transport } from './transport/transport.ts'
-import { createUpgradeAttempts, type UpgradeAttempts } from './transport/upgrade-attempt.ts'
+import type { UpgradeAttempts } from './transport/upgrade-attempts.ts'
+import { createUpgradeAttempts } from './transport/upgrade-factory.ts'
 
 /** One origin of an upstream, with its connections and its health. A reload that does not change it keeps it. */
 export interface Target {

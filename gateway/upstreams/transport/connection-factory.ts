@@ -1,7 +1,7 @@
 import { MAX_ADDRESSES_MS } from '../../names/address-cache.ts'
 import { createConnector } from './connector.ts'
 import { Http1Connections } from './http1-connections.ts'
-import { createHttp2Connections } from './http2-connection.ts'
+import { createHttp2Connections } from './http2-connections.ts'
 import { hasName, parseTargetAddress } from './target-address.ts'
 import type { TargetConnections, TargetOptions } from './target-connections.ts'
 import type { Transport } from './transport.ts'

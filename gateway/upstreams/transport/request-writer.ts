@@ -26,7 +26,7 @@ export class RequestWriter {
   readonly #socket: Socket
   /** Sent with every head. */
   readonly #lines: number
-  /** A head that waits for the first piece of its body; empty where none does. */
+  /** A head that is not written yet; empty where there is none. */
   #head = ''
   /** Bytes of body to come, or `IN_CHUNKS`. */
   #left = 0
@@ -38,22 +38,17 @@ export class RequestWriter {
     this.#lines = close ? CONNECTION_CLOSE : 0
   }
 
-  /** True while a head waits for the first piece of its body, or for `flushHead`. */
+  /** True while a head waits for the first piece of its body, for the end of it or for `flushHead`. */
   get holdsHead(): boolean {
     return this.#head !== ''
   }
 
-  /** Forgets what was held back. */
-  reset(): void {
-    this.#head = ''
-  }
-
   /**
-   * Writes the head of a request without a body; holds that of one with a body back.
+   * Sets the head of the next request. It is written with the first piece of its body, or by `flushHead`.
    *
    * @throws HeadError
    */
-  writeHead(method: string, { path, headers, hasBody }: RequestHead): void {
+  setHead(method: string, { path, headers, hasBody }: RequestHead): void {
     const length = announcedLength(headers)
     this.#left = length
     let lines = this.#lines
@@ -61,9 +56,7 @@ export class RequestWriter {
     if (hasBody && length === IN_CHUNKS) lines |= TRANSFER_CHUNKED
     else if (!hasBody && length === IN_CHUNKS && WITH_CONTENT.has(method))
       fields = [...headers, 'Content-Length', '0']
-    const head = this.#heads.formatRequest(method, path, fields, lines)
-    if (hasBody) this.#head = head
-    else this.#socket.write(head, 'latin1')
+    this.#head = this.#heads.formatRequest(method, path, fields, lines)
   }
 
   flushHead(): void {

@@ -62,3 +62,22 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
   })
   idle?.start(limit)
 }
+
+/**
+ * Destroys the client's connection when the client ends it. Nobody reads it before the target has switched over, and
+ * without reading its end goes unnoticed. What the client sends early stays in the stream's buffer.
+ *
+ * @returns stops it
+ */
+export function watchForEnd(socket: Duplex): () => void {
+  const onReadable = () => {
+    if (socket.readableLength === 0) socket.read()
+  }
+  const onEnd = () => void socket.destroy()
+  socket.on('readable', onReadable)
+  socket.once('end', onEnd)
+  return () => {
+    socket.off('readable', onReadable)
+    socket.off('end', onEnd)
+  }
+}

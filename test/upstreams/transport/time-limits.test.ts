@@ -1,4 +1,5 @@
 import { createServer, type Socket } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
 import { createAuthority } from '../../support/certificates.ts'
 import { later, onHeads, startTarget, type TargetKind } from '../../support/raw-target.ts'
@@ -20,10 +21,17 @@ async function setUp(t: Test, kind: TargetKind, limits: object, onConnection: (s
   return { target, ask: (request?: TestRequest) => exchange(connections, request) }
 }
 
-/** Within 50 ms below 5 s; the process itself may stand still where the machine has too much to do. */
+/** How long this process has stood still, since it shares the machine with others. */
+const stalls = monitorEventLoopDelay({ resolution: 5 })
+stalls.enable()
+t.beforeEach(() => stalls.reset())
+t.teardown(() => stalls.disable())
+
+/** Within 50 ms below 5 s. */
 function onTime(t: Test, startedAt: number, limitMs: number): void {
   const tookMs = performance.now() - startedAt
-  t.ok(tookMs >= limitMs - 2 && tookMs < limitMs + 50, `${tookMs.toFixed(1)} ms of ${limitMs}`)
+  const most = limitMs + 50 + stalls.max / 1e6
+  t.ok(tookMs >= limitMs - 2 && tookMs < most, `${tookMs.toFixed(1)} ms of ${limitMs}, at most ${most}`)
 }
 
 const TIMED_OUT = { kind: 'failed', code: 'upstream_timeout' }

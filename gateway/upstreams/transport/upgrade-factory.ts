@@ -1,0 +1,25 @@
+import { createConnector } from './connector.ts'
+import { parseTargetAddress } from './target-address.ts'
+import type { Transport } from './transport.ts'
+import { UpgradeAttempt } from './upgrade-attempt.ts'
+import type { UpgradeAttempts, UpgradeTarget } from './upgrade-attempts.ts'
+
+/**
+ * Forwards WebSocket handshakes to one target, each on a connection of its own.
+ *
+ * @throws the file system's error where a TLS file cannot be read
+ */
+export function createUpgradeAttempts(target: UpgradeTarget, transport: Transport): UpgradeAttempts {
+  const connector = createConnector({
+    address: parseTargetAddress(target.url),
+    tls: target.tls,
+    lookup: transport.lookup,
+    protocols: ['http/1.1'],
+  })
+  return {
+    forward: (request, onOpen) =>
+      new Promise((resolve) => {
+        new UpgradeAttempt({ target, transport, connector, request, onOpen, onOutcome: resolve })
+      }),
+  }
+}

@@ -28,10 +28,12 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
     target.destroy()
   }
 
-  function onEnd(other: Duplex): void {
+  function onEnd(): void {
     ended = true
     closing.start(limit)
-    ;(other as Socket).destroySoon()
+    // Both: a client's socket may stay half open, and nothing would end its own half.
+    ;(client as Socket).destroySoon()
+    target.destroySoon()
   }
 
   function onClose(other: Duplex): void {
@@ -46,7 +48,7 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
       if (!to.write(chunk)) from.pause()
     })
     to.on('drain', () => from.resume())
-    from.once('end', () => onEnd(to))
+    from.once('end', onEnd)
     from.on('error', breakOff)
     from.once('close', () => onClose(to))
     // Both ends may vanish without a word, and a WebSocket may say nothing for hours.

@@ -198,7 +198,7 @@ t.test('204, 304 and 1xx carry no Content-Length of their own', async (t) => {
   for (const status of [204, 304]) {
     const { ask } = await setUp(t, PLAIN, (socket) =>
       socket.write(
-        `HTTP/1.1 103 Hints\r\nContent-Length: 3\r\n\r\nHTTP/1.1 ${status} X\r\nContent-Length: 0\r\nX-A: 1\r\n\r\n`,
+        `HTTP/1.1 103 Hints\r\nContent-Length: 0\r\n\r\nHTTP/1.1 ${status} X\r\nContent-Length: 0\r\nX-A: 1\r\n\r\n`,
       ),
     )
     const { client, outcome } = ask()

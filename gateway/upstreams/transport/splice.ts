@@ -15,9 +15,9 @@ export interface SplicedSockets {
 }
 
 /**
- * Passes on what comes from either side, with backpressure, until one ends: who has sent all that he will has gone, since
- * a WebSocket has no half-closed state (RFC 6455, section 7.1.1). The other side gets what is on its way to it, and then
- * its end too.
+ * Passes on what comes from either side, with backpressure, until one side ends. A WebSocket has no half-closed state
+ * (RFC 6455, section 7.1.1): the side that has ended gets nothing more, and the other one gets what is on its way to it
+ * and then the end as well.
  */
 export function spliceSockets({ client, target, record, idle, closing }: SplicedSockets): void {
   const limit = new Deadline({ onDeadline: () => breakOff() })
@@ -31,9 +31,10 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
   function onEnd(): void {
     ended = true
     closing.start(limit)
-    // Both: a client's socket may stay half open, and nothing would end its own half.
-    ;(client as Socket).destroySoon()
-    target.destroySoon()
+    // Each closes once the other side has ended too. Closing one with bytes unread would reset it, and the reset could
+    // overtake what is on its way.
+    client.end()
+    target.end()
   }
 
   function onClose(other: Duplex): void {
@@ -43,8 +44,10 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
 
   function connect(from: Duplex, to: Duplex, count: (bytes: number) => void): void {
     from.on('data', (chunk: Buffer) => {
+      // Only the side that has ended would get it.
+      if (ended) return
       count(chunk.length)
-      if (!ended) idle?.start(limit)
+      idle?.start(limit)
       if (!to.write(chunk)) from.pause()
     })
     to.on('drain', () => from.resume())

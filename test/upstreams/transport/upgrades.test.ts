@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { SWITCHED, WEBSOCKET_ACCEPT, WEBSOCKET_KEY } from '../../support/handshake.ts'
-import { plainGateway } from '../../support/plain-gateway.ts'
+import { plainGateway, until } from '../../support/plain-gateway.ts'
 import { openConnection, rawRequest } from '../../support/raw-http.ts'
 import { later, onHeads, startTarget } from '../../support/raw-target.ts'
 
@@ -136,14 +136,21 @@ for (const side of ['client', 'target'] as const) {
     const [from, to] =
       side === 'client' ? [client.socket, target.sockets[0]!] : [target.sockets[0]!, client.socket]
     let got = 0
+    from.removeAllListeners('readable').resume()
+    to.removeAllListeners('readable').pause()
     to.on('data', (data: Buffer) => {
       got += data.length
     })
+    // What it has sent must not be lost to what the other side goes on sending.
+    const talk = setInterval(() => to.writable && to.write('frame'), 5)
+    setTimeout(() => to.resume(), 300)
     from.end(Buffer.alloc(size, 'x'))
     await new Promise((resolve) => to.once('end', resolve))
+    clearInterval(talk)
     t.equal(got, size)
     to.end()
     if (!from.destroyed) await new Promise((resolve) => from.once('close', resolve))
+    await until(async () => (await gateway.metric('gateway_requests_in_flight')) === 0)
   })
 
   t.test(`a ${side} that does not read holds the other side back, in flat memory`, async (t) => {

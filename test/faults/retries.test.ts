@@ -10,6 +10,9 @@ import { openConnection, rawRequest } from '../support/raw-http.ts'
 const gatewayTo = (t: Test, targets: readonly (string | object)[], upstream: Record<string, unknown> = {}) =>
   plainGateway(t, { targets, upstream })
 
+/** The pieces of a chunked body in one. Where they are cut is each sender's own choice (RFC 9112, section 7.1). */
+const joinChunks = (body: string) => body.replace(/[0-9a-f]+\r\n([^\r]*)\r\n/g, '$1')
+
 async function backend(t: Test, answer: (request: RawRequest) => void) {
   const started = await startRawBackend(answer)
   t.teardown(() => started.close())
@@ -216,7 +219,7 @@ t.test('a body that arrives while an attempt fails reaches the next attempt comp
     setImmediate(() => connection.write('6\r\n world\r\n0\r\n\r\n'))
     const { status } = await connection.response()
     connection.destroy()
-    if (status === 200) t.same(bodies, ['5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n'])
+    if (status === 200) t.same(bodies.map(joinChunks), ['hello world'])
     else t.equal(status, 502, 'or a part of it was gone with the first try')
   }
 })

@@ -34,6 +34,8 @@ for (const transport of TRANSPORTS) {
       stage.closeIdle()
       client.write('again')
       await until(() => got === 'moreagain')
+      // To whoever has the socket, its end is told as well.
+      socket.on('end', () => socket.end())
       client.socket.destroy()
       await until(() => stage.handed[0]!.closed)
     },

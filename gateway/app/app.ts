@@ -85,6 +85,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
+  const transport = createTransport({ lookup: resolveName, scheduler })
   const routing = createLiveRouting(parts.firstReading, {
     file: parts.upstreamsFile,
     cookies,
@@ -93,7 +94,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     sessionEndpoints: settings.sessionEndpoints,
     metrics,
     scheduler,
-    transport: createTransport({ lookup: resolveName, scheduler }),
+    transport,
     wallClock: Date.now,
     random: Math.random,
     log,
@@ -174,6 +175,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     settings,
     gateway,
     connections,
+    wire: transport.wire,
     port,
     hsts,
     peers,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
-import { createWire } from '../http1/wire.ts'
+import type { Wire } from '../http1/wire.ts'
 import type { Gateway } from '../pipeline/gateway.ts'
 import type { ConnectionRegistry } from '../server/connection-registry.ts'
 import type { Ports } from '../server/ports.ts'
@@ -25,6 +25,8 @@ export interface ListenersParts {
   readonly settings: Settings
   readonly gateway: Gateway
   readonly connections: ConnectionRegistry
+  /** Reads HTTP/1.1: one for a process. */
+  readonly wire: Wire
   /** Gets the port once it is open. */
   readonly port: PublicPort
   readonly hsts: string | null
@@ -43,7 +45,7 @@ export function createListeners(parts: ListenersParts): Listeners {
     ...settings,
     hsts: parts.hsts,
     requestId: randomUUID,
-    wire: createWire(),
+    wire: parts.wire,
     scheduler,
     wallClock: Date.now,
     connections: parts.connections,

@@ -3,11 +3,12 @@ import { AnswerReader } from './answer-reader.ts'
 import type { HttpOutcome } from './attempt-outcome.ts'
 import type { AttemptClient } from './client-side.ts'
 import type { Connector } from './connector.ts'
-import { Deadline, type DeadlineOwner, type TimeLimit } from './deadlines.ts'
 import type { Deferred } from './end-of-tick.ts'
 import { type AttemptRequest, HttpAttempt } from './http-attempt.ts'
 import { RequestWriter } from './request-writer.ts'
+import type { TargetOptions } from './target-connections.ts'
 import type { RequestHead, TargetStream } from './target-stream.ts'
+import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
 import { faultOf, TransportError } from './transport-errors.ts'
 import { keepReadingAfterFailedWrite } from './write-failures.ts'
@@ -15,7 +16,7 @@ import { keepReadingAfterFailedWrite } from './write-failures.ts'
 export interface ConnectionParts {
   readonly transport: Transport
   readonly connector: Connector
-  readonly limits: { readonly connect: TimeLimit; readonly response: TimeLimit; readonly idle: TimeLimit }
+  readonly limits: Pick<TargetOptions, 'connectMs' | 'responseMs' | 'idleMs'>
   /** False where each connection carries one exchange. */
   readonly keepAlive: boolean
 }
@@ -35,7 +36,7 @@ const CLOSED = 3
  * A connection to a target over HTTP/1.1. It is opened for one exchange and may carry others one after the other, for
  * which nothing is created anew.
  */
-export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
+export class Http1Connection implements TargetStream, Deferred {
   nextDeferred: Deferred | null = null
   readonly reusesBuffers = true
   /** When it was begun, by the transport's clock. */
@@ -46,7 +47,7 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
   readonly #attempt: HttpAttempt
   readonly #reader: AnswerReader
   readonly #writer: RequestWriter
-  readonly #deadline = new Deadline(this)
+  readonly #limit: TimeLimit
   #state = CONNECTING
   /** It has carried an exchange before. */
   #used = false
@@ -81,7 +82,8 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
     socket.on('end', () => this.#onEnded())
     socket.on('error', (error) => this.#onBroken(error))
     socket.on('close', () => this.#onBroken(undefined))
-    limits.connect.start(this.#deadline)
+    this.#limit = new TimeLimit(transport.deadlines, () => this.#onLimit())
+    this.#limit.start(limits.connectMs)
   }
 
   /** Begins an exchange. Called after the connection was created, and again each time it is free. */
@@ -135,7 +137,7 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
 
   pause(): void {
     this.#paused = true
-    this.#deadline.stop()
+    this.#limit.stop()
     this.#socket.pause()
   }
 
@@ -152,7 +154,7 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
       this.resume()
       this.#state = IDLE
       this.#used = true
-      this.#parts.transport.limits.of(keepAliveMs).start(this.#deadline)
+      this.#limit.start(keepAliveMs)
       if (this.#owner.onFree(this)) return
     }
     this.close()
@@ -162,22 +164,21 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
   close(): void {
     if (this.#state === CLOSED) return
     this.#state = CLOSED
-    this.#deadline.stop()
+    this.#limit.close()
     this.#reader.close()
     this.#socket.destroy()
     this.#owner.onClosed(this)
   }
 
-  onDeadline(): void {
+  #onLimit(): void {
     if (this.#state === IDLE) this.close()
     else if (this.#state === CONNECTING || !this.#reader.complete) this.#fail(new TransportError(this.#fault))
   }
 
   #startLimit(fault: 'response_timeout' | 'idle_timeout'): void {
-    const { response, idle } = this.#parts.limits
+    const { responseMs, idleMs } = this.#parts.limits
     this.#fault = fault
-    if (fault === 'idle_timeout') idle.start(this.#deadline)
-    else response.start(this.#deadline)
+    this.#limit.start(fault === 'idle_timeout' ? idleMs : responseMs)
   }
 
   #onConnected(): void {
@@ -186,7 +187,7 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
 
   #start(): void {
     this.#state = BUSY
-    this.#deadline.stop()
+    this.#limit.stop()
     this.#attempt.onReady()
   }
 
@@ -202,7 +203,7 @@ export class Http1Connection implements TargetStream, DeadlineOwner, Deferred {
     this.#blocked = false
     if (this.#requestSent) this.#startWaiting()
     else {
-      if (!this.#reader.headSeen) this.#deadline.stop()
+      if (!this.#reader.headSeen) this.#limit.stop()
       this.#attempt.onWritable()
     }
   }

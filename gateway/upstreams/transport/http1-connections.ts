@@ -29,11 +29,7 @@ export class Http1Connections implements TargetConnections, ConnectionOwner {
     this.#parts = {
       transport,
       connector,
-      limits: {
-        connect: transport.limits.of(options.connectMs),
-        response: transport.limits.of(options.responseMs),
-        idle: transport.limits.of(options.idleMs),
-      },
+      limits: options,
       keepAlive: options.keepAlive ?? true,
     }
   }

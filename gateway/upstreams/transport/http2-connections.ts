@@ -2,9 +2,9 @@ import { type ClientHttp2Session, type ClientSessionOptions, connect as connectH
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Connector } from './connector.ts'
-import { Deadline } from './deadlines.ts'
 import { Http2Exchange, type Http2ExchangeOptions } from './http2-exchange.ts'
 import type { TargetConnections } from './target-connections.ts'
+import { TimeLimit } from './time-limit.ts'
 import { faultOf, TransportError } from './transport-errors.ts'
 
 export interface Http2Options extends Http2ExchangeOptions {
@@ -75,17 +75,17 @@ function connectInTime({ connector, transport, connectMs, origin }: Http2Options
   return new Promise((resolve, reject) => {
     const socket = connector.connect(null)
     const fail = (error: TransportError) => {
-      deadline.stop()
+      limit.close()
       socket.destroy()
       reject(error)
     }
-    const deadline = new Deadline({ onDeadline: () => fail(new TransportError('connect_timeout')) })
+    const limit = new TimeLimit(transport.deadlines, () => fail(new TransportError('connect_timeout')))
     const onError = (error: Error) => fail(faultOf(error, 'connect_failed'))
-    transport.limits.of(connectMs).start(deadline)
+    limit.start(connectMs)
     // Stays: an error that comes later must not be one that nobody handles.
     socket.on('error', onError)
     socket.once(connector.readyEvent, () => {
-      deadline.stop()
+      limit.close()
       if (origin.startsWith('https:') && (socket as TLSSocket).alpnProtocol !== 'h2') {
         fail(new TransportError('connect_failed', { detail: 'it does not offer HTTP/2' }))
       } else resolve(socket)

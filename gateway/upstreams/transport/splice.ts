@@ -1,26 +1,29 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Deadlines } from '../../core/deadlines.ts'
 import { TCP_KEEP_ALIVE_MS } from './connector.ts'
-import { Deadline, type TimeLimit } from './deadlines.ts'
+import { TimeLimit } from './time-limit.ts'
 
 export interface SplicedSockets {
   readonly client: Duplex
   readonly target: Socket
   /** Gets the bytes that cross. */
   readonly record: { bytesIn: number; bytesOut: number }
-  /** Ends both where nothing crosses for so long; null for never. */
-  readonly idle: TimeLimit | null
-  /** What a side that is to get no more has to take what is on its way to it. */
-  readonly closing: TimeLimit
+  /** Both are closed where nothing crosses for so long; null for never. */
+  readonly silenceMs: number | null
+  readonly deadlines: Deadlines
 }
+
+/** How long a side may take what is on its way to it once the other has ended. */
+const CLOSING_MS = 10_000
 
 /**
  * Passes on what comes from either side, with backpressure, until one side ends. A WebSocket has no half-closed state
  * (RFC 6455, section 7.1.1): the side that has ended gets nothing more, and the other one gets what is on its way to it
  * and then the end as well.
  */
-export function spliceSockets({ client, target, record, idle, closing }: SplicedSockets): void {
-  const limit = new Deadline({ onDeadline: () => breakOff() })
+export function spliceSockets({ client, target, record, silenceMs, deadlines }: SplicedSockets): void {
+  const limit = new TimeLimit(deadlines, breakOff)
   let ended = false
 
   function breakOff(): void {
@@ -30,7 +33,7 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
 
   function onEnd(): void {
     ended = true
-    closing.start(limit)
+    limit.start(CLOSING_MS)
     // Each closes once the other side has ended too. Closing one with bytes unread would reset it, and the reset could
     // overtake what is on its way.
     client.end()
@@ -39,7 +42,7 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
 
   function onClose(other: Duplex): void {
     if (!ended) other.destroy()
-    if (client.destroyed && target.destroyed) limit.stop()
+    if (client.destroyed && target.destroyed) limit.close()
   }
 
   function connect(from: Duplex, to: Duplex, count: (bytes: number) => void): void {
@@ -47,7 +50,7 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
       // Only the side that has ended would get it.
       if (ended) return
       count(chunk.length)
-      idle?.start(limit)
+      if (silenceMs !== null) limit.start(silenceMs)
       if (!to.write(chunk)) from.pause()
     })
     to.on('drain', () => from.resume())
@@ -65,7 +68,7 @@ export function spliceSockets({ client, target, record, idle, closing }: Spliced
   connect(target, client, (bytes) => {
     record.bytesOut += bytes
   })
-  idle?.start(limit)
+  if (silenceMs !== null) limit.start(silenceMs)
 }
 
 /**

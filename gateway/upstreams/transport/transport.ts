@@ -1,8 +1,8 @@
 import type { LookupFunction } from 'node:net'
+import { Deadlines } from '../../core/deadlines.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { createHeadWriter, type HeadWriter } from '../../http1/head-writer.ts'
 import { createWire, type Wire } from '../../http1/wire.ts'
-import { createTimeLimits, type TimeLimits } from './deadlines.ts'
 import { createEndOfTick, type EndOfTick } from './end-of-tick.ts'
 
 /** What the connections to all targets of a process share. */
@@ -11,7 +11,7 @@ export interface Transport {
   readonly lookup: LookupFunction
   readonly wire: Wire
   readonly heads: HeadWriter
-  readonly limits: TimeLimits
+  readonly deadlines: Deadlines
   readonly endOfTick: EndOfTick
   /** What all connections read into: nothing else is read before what was read is done with. */
   readonly readBuffer: Buffer
@@ -31,7 +31,7 @@ export function createTransport(parts: {
     wire: createWire(),
     // Of requests only, which have no Date.
     heads: createHeadWriter(() => ''),
-    limits: createTimeLimits(parts.scheduler),
+    deadlines: new Deadlines(parts.scheduler),
     endOfTick: createEndOfTick(),
     readBuffer: Buffer.allocUnsafeSlow(READ_BYTES),
     now: parts.scheduler.now,

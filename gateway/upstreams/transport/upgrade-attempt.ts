@@ -5,8 +5,8 @@ import type { ResponseHead } from '../../http1/heads.ts'
 import { type AnswerHandler, AnswerReader } from './answer-reader.ts'
 import { AnswerRelay, type AnswerSource } from './answer-relay.ts'
 import type { Connector } from './connector.ts'
-import { Deadline, type DeadlineOwner } from './deadlines.ts'
 import { spliceSockets, watchForEnd } from './splice.ts'
+import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
 import { faultOf, TransportError, upstreamErrorCode } from './transport-errors.ts'
 import type { UpgradeOutcome, UpgradeRequest, UpgradeTarget } from './upgrade-attempts.ts'
@@ -22,17 +22,14 @@ export interface UpgradeParts {
   readonly onOutcome: (outcome: UpgradeOutcome) => void
 }
 
-/** How long a side may take what is on its way to it once the other has ended. */
-const CLOSING_MS = 10_000
-
 /** One WebSocket handshake on a connection of its own. */
-export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwner {
+export class UpgradeAttempt implements AnswerHandler, AnswerSource {
   readonly reusesBuffers = false
   readonly #parts: UpgradeParts
   readonly #target: Socket
   readonly #reader: AnswerReader
   readonly #relay: AnswerRelay
-  readonly #deadline = new Deadline(this)
+  readonly #limit: TimeLimit
   readonly #stopWatching: () => void
   readonly #onClientClose = () => this.#conclude({ kind: 'client-gone' })
   readonly #onData = (bytes: Buffer) => this.#read(bytes)
@@ -48,6 +45,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
     this.#parts = parts
     this.#reader = new AnswerReader(transport.wire, this)
     this.#relay = new AnswerRelay(this, transport.endOfTick)
+    this.#limit = new TimeLimit(transport.deadlines, () => this.#onLimit())
     this.#target = connector.connect(null)
     this.#stopWatching = watchForEnd(request.socket)
     this.#reader.begin('GET')
@@ -61,7 +59,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
       },
       request.responseEdits,
     )
-    transport.limits.of(target.connectMs).start(this.#deadline)
+    this.#limit.start(target.connectMs)
     request.socket.once('close', this.#onClientClose)
     this.#target.once(connector.readyEvent, () => this.#onConnected())
     this.#target.on('data', this.#onData)
@@ -71,7 +69,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
     if (request.socket.destroyed) this.#onClientClose()
   }
 
-  onDeadline(): void {
+  #onLimit(): void {
     if (!this.#connected) this.#fail(new TransportError('connect_timeout'))
     else this.#fail(new TransportError(this.#reader.headSeen ? 'idle_timeout' : 'response_timeout'))
   }
@@ -95,7 +93,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
   }
 
   pauseAnswer(): void {
-    this.#deadline.stop()
+    this.#limit.stop()
     this.#target.pause()
   }
 
@@ -123,7 +121,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
       this.#fail(new TransportError('invalid', { cause: error, detail: 'the request' }))
       return
     }
-    transport.limits.of(target.responseMs).start(this.#deadline)
+    this.#limit.start(target.responseMs)
   }
 
   #read(bytes: Buffer): void {
@@ -160,9 +158,8 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
     if (head.length > 0) target.write(head)
     record.bytesIn += head.length
     record.bytesOut += early.length
-    const { limits } = transport
-    const idle = options.silenceMs === null ? null : limits.of(options.silenceMs)
-    spliceSockets({ client, target, record, idle, closing: limits.of(CLOSING_MS) })
+    const { silenceMs } = options
+    spliceSockets({ client, target, record, silenceMs, deadlines: transport.deadlines })
   }
 
   /** @throws HeadError */
@@ -175,12 +172,11 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
 
   #startIdleLimit(): void {
     if (this.#concluded || this.#reader.complete) return
-    const { target, transport } = this.#parts
-    transport.limits.of(target.idleMs).start(this.#deadline)
+    this.#limit.start(this.#parts.target.idleMs)
   }
 
   #passEnd(): void {
-    this.#deadline.stop()
+    this.#limit.stop()
     this.#relay.passEnd(this.#reader.trailers)
   }
 
@@ -232,7 +228,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, DeadlineOwne
   /** Leaves both sockets to what follows: another attempt, or the open WebSocket. */
   #finish(): void {
     this.#concluded = true
-    this.#deadline.stop()
+    this.#limit.close()
     this.#relay.stop()
     this.#reader.close()
     this.#stopWatching()

@@ -30,8 +30,11 @@ t.teardown(() => stalls.disable())
 /** Within 50 ms below 5 s. */
 function onTime(t: Test, startedAt: number, limitMs: number): void {
   const tookMs = performance.now() - startedAt
-  const most = limitMs + 50 + stalls.max / 1e6
-  t.ok(tookMs >= limitMs - 2 && tookMs < most, `${tookMs.toFixed(1)} ms of ${limitMs}, at most ${most}`)
+  const stalledMs = stalls.max / 1e6
+  // The target, which is in this process too, may have seen the request later than it was sent.
+  const least = limitMs - 2 - stalledMs
+  const most = limitMs + 50 + stalledMs
+  t.ok(tookMs >= least && tookMs < most, `${tookMs.toFixed(1)} ms of ${limitMs}, from ${least} to ${most}`)
 }
 
 const TIMED_OUT = { kind: 'failed', code: 'upstream_timeout' }

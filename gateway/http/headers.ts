@@ -156,8 +156,6 @@ function pushForwarding(out: string[], forwarding: Forwarding, head: InboundHead
 export interface ClientHead {
   /** Flat name, value pairs. */
   readonly fields: string[]
-  /** False where the answer ends when the connection is closed (RFC 9112, section 6.3, rule 8). */
-  readonly delimited: boolean
   /** `Content-Length`, or -1 where there is none. */
   readonly length: number
   /** True for server-sent events. */
@@ -182,17 +180,13 @@ export function clientHeaders(
   const fields: string[] = []
   let trailer: string | null = null
   let length = -1
-  let delimited = false
   let eventStream = false
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
     const value = raw[i + 1]!
     const kind = classifyResponseField(name)
-    if (kind === 'content-length') {
-      length = Number(value)
-      delimited = true
-    } else if (kind === 'content-type') eventStream = value.startsWith('text/event-stream')
-    else if (kind === 'transfer-encoding') delimited = true
+    if (kind === 'content-length') length = Number(value)
+    else if (kind === 'content-type') eventStream = value.startsWith('text/event-stream')
     else if (kind === 'trailer') trailer = value
     if (kind === 'drop' || kind === 'transfer-encoding' || kind === 'trailer') continue
     if (connectionFields?.has(name.toLowerCase())) continue
@@ -200,7 +194,7 @@ export function clientHeaders(
   }
   if (trailer !== null && chunkable && length === -1) fields.push('Trailer', trailer)
   fields.push('X-Request-Id', requestId)
-  return { fields: edits === null ? fields : applyEdits(fields, edits), delimited, length, eventStream }
+  return { fields: edits === null ? fields : applyEdits(fields, edits), length, eventStream }
 }
 
 /** The trailers of an answer that may reach the client: no framing or hop-by-hop fields (RFC 9110, section 6.5.1). */

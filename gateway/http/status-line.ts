@@ -7,11 +7,11 @@ class StatusLineError extends Error {
  * Checks the status line of an upstream's answer.
  *
  * @returns the reason phrase for the client; empty where it holds characters that are not Latin-1
- * @throws StatusLineError for a status outside 100 to 999, or a reason phrase with a control character (RFC 9112,
- *   section 4). Node's client parser accepts both, and Node's server would throw on them.
+ * @throws StatusLineError for a status outside 100 to 599 (RFC 9110, section 15), or a reason phrase with a control
+ *   character (RFC 9112, section 4)
  */
 export function readReasonPhrase(status: number, reason: string | undefined): string {
-  if (status < 100 || status > 999) throw new StatusLineError(`a status of ${status}`)
+  if (status < 100 || status > 599) throw new StatusLineError(`a status of ${status}`)
   if (reason === undefined || PLAIN.test(reason)) return reason ?? ''
   if (CONTROL.test(reason)) throw new StatusLineError('a control character in the reason')
   return ''

@@ -88,7 +88,7 @@ defaults
   timeout connect 500ms
   timeout check 500ms
   timeout client 30s
-  timeout server 5s
+  timeout server 15s
   timeout tunnel 1h
   retries 3
   option redispatch 1

@@ -9,8 +9,8 @@ const MAX_INFORMATIONAL = 32
 const MAX_INFORMATIONAL_CHARACTERS = 65_536
 
 /**
- * Counts the informational answers to one request: a target could send them without end, and a client that does not
- * read them would have them pile up here.
+ * Counts the informational answers to one request. A target could send them without end, and for a client that does not
+ * read they would accumulate in memory.
  */
 export class InformationalCount {
   #answers = 0

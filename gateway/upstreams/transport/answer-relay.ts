@@ -12,7 +12,7 @@ export interface AnswerClient {
   readonly isLast: () => boolean
 }
 
-/** Where an answer comes from, and who is told what becomes of it. */
+/** Where an answer comes from. Its methods are called as the answer is passed on. */
 export interface AnswerSource {
   /** True where bytes given to `passBody` are good only until it returns. */
   readonly reusesBuffers: boolean
@@ -110,7 +110,7 @@ export class AnswerRelay implements Deferred {
     const { response, record } = this.#client!
     if (trailers.length > 0) response.addTrailers(clientTrailers(trailers))
     this.#ended = true
-    // Node holds a piece that was written in this tick back until the tick's end; the response's end belongs to the same write.
+    // A piece that was written in this tick leaves at its end, together with the end of the response.
     if (this.#whole === null && record.bytesOut > 0) this.#finish()
     else this.#awaitEndOfTick()
   }
@@ -151,13 +151,13 @@ export class AnswerRelay implements Deferred {
   }
 }
 
-/** RFC 9110, section 15.5.22: it says what the client has to use. It is of no use to the gateway's own connections. */
+/** A 426 names in `Upgrade` the protocol that the client has to use (RFC 9110, section 15.5.22). */
 function keepUpgrade(from: readonly string[], to: string[]): void {
   for (let i = 0; i < from.length; i += 2)
     if (from[i]!.toLowerCase() === 'upgrade') to.push('Upgrade', from[i + 1]!)
 }
 
-/** RFC 9110, section 8.6: an answer that has no body has no length of its own. */
+/** An answer that cannot have a body has no length of its own (RFC 9110, section 8.6). */
 function withoutLength(fields: readonly string[]): readonly string[] {
   const isLength = (name: string) => name.length === 14 && name.toLowerCase() === 'content-length'
   if (!fields.some((name, i) => i % 2 === 0 && isLength(name))) return fields

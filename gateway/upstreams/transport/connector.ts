@@ -13,22 +13,24 @@ export interface ConnectorOptions {
 
 /** Opens connections to one target. */
 export interface Connector {
-  /** The event of a connection that can be written to, its certificate checked. */
+  /** The socket's event for an open connection whose certificate was checked. */
   readonly readyEvent: 'connect' | 'secureConnect'
   /**
-   * @param reads gets what comes, in place of `data` events; null for those. What goes wrong is the socket's `error`
+   * Failures are the socket's `error` events.
+   *
+   * @param reads gets what is read, in place of `data` events; null for `data` events
    */
   connect(reads: SocketReads | null): Socket
 }
 
 export interface SocketReads {
-  /** All connections may read into the same one: nothing else is read before `callback` has returned. */
+  /** May be the same for all connections, because none reads before `callback` has returned. */
   readonly buffer: Buffer
   /** @returns true: goes on reading */
   readonly callback: (bytes: number, buffer: Uint8Array) => boolean
 }
 
-/** After this long without a byte the system asks whether the other side is still there (RFC 9293, section 3.8.4). */
+/** After this long without a byte the system probes whether the other side is still there (RFC 9293, section 3.8.4). */
 export const TCP_KEEP_ALIVE_MS = 30_000
 
 /** Bytes that wait to be written, from which on a writer is asked to wait. */
@@ -61,7 +63,7 @@ export function createConnector(options: ConnectorOptions): Connector {
       try {
         secureContext ??= createSecureContext(files)
       } catch (error) {
-        // A file that holds no certificate or no key: a fault of each connection, as a target's own would be.
+        // A file without a usable certificate or key is a failure of each connection, like a fault of the target.
         return new Socket().destroy(error as Error)
       }
       const socket = connectTls({
@@ -74,8 +76,8 @@ export function createConnector(options: ConnectorOptions): Connector {
         ALPNProtocols: [...options.protocols],
         session,
       })
-      // The name in the certificate is not looked at again where a session is taken up again: only one that was checked
-      // is kept. TLS 1.2 has it ready before the check.
+      // The name in the certificate is not checked where a session is resumed, so only a session of a connection that
+      // was checked is kept. With TLS 1.2 the session is there before the check.
       let unchecked: Buffer | undefined
       socket.on('session', (made) => {
         if (socket.authorized) session = made

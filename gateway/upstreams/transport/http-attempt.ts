@@ -22,15 +22,15 @@ export const IN_ANSWER: FailureFacts = {
   stale: false,
 }
 
-/** A request that could not be sent: the target has seen nothing of it, and no other would be given it either. */
+/** A request whose head cannot be written. Another target could not get it either. */
 const UNSENT: FailureFacts = { unconnected: false, unprocessed: false, answerBegan: false, stale: false }
 
 /**
  * Sends one request to one target and streams the answer to the client, with backpressure both ways. A connection uses
  * the same one for all its exchanges.
  *
- * What became of it is the outcome. Where that is a failure before the answer began, nothing was written to the
- * client; after that the caller has to abort the client's response.
+ * Its result is the outcome. Where that is a failure before the answer began, nothing was written to the client. After
+ * that the caller has to abort the client's response.
  */
 export class HttpAttempt implements StreamHandler, AnswerSource, UploadOwner, ClientWatcher {
   readonly reusesBuffers: boolean

@@ -14,8 +14,8 @@ interface Http1Parts {
 }
 
 /**
- * Idle connections, the one used last on top: those that are not needed pass their time limit. It has no bound and no
- * queue of its own, since the leases of a target are counted (`upstream.ts`).
+ * The connections to one target over HTTP/1.1. An exchange gets the idle connection that was used last, so that those
+ * which are not needed reach their time limit. There is no bound and no queue, because `upstream.ts` counts the leases.
  */
 export class Http1Connections implements TargetConnections, ConnectionOwner {
   readonly #parts: ConnectionParts

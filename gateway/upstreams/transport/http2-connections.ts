@@ -29,7 +29,7 @@ export function createHttp2Connections(options: Http2Options): TargetConnections
     const opened = connectHttp2(options.origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
-      // A client may repeat a field that should occur once; it passes as over HTTP/1.1, and is not the target's failure.
+      // A client may repeat a field that should occur once. It passes as over HTTP/1.1 and is no failure of the target.
       strictSingleValueFields: false,
     } as ClientSessionOptions)
     // Each stream gets an error of its own.
@@ -82,7 +82,7 @@ function connectInTime({ connector, transport, connectMs, origin }: Http2Options
     const limit = new TimeLimit(transport.deadlines, () => fail(new TransportError('connect_timeout')))
     const onError = (error: Error) => fail(faultOf(error, 'connect_failed'))
     limit.start(connectMs)
-    // Stays: an error that comes later must not be one that nobody handles.
+    // Not removed, because an `error` event without a listener would end the process.
     socket.on('error', onError)
     socket.once(connector.readyEvent, () => {
       limit.close()

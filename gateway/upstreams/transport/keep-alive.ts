@@ -1,20 +1,20 @@
-/** How long a connection is kept for the next exchange where its target says nothing of it. */
+/** How long a connection is kept for the next exchange where the target sends no `Keep-Alive: timeout=`. */
 export const KEEP_ALIVE_MS = 4000
 
 const LONGEST_KEEP_ALIVE_MS = 600_000
 
-/** What a target needs at the most to get a request that was sent just before its limit. */
+/** The time that a request may need to reach its target. */
 const MARGIN_MS = 1000
 
-/** Reads how long a target keeps idle connections, which it may say with each answer. */
+/** Reads from answers how long a target keeps an idle connection. */
 export class KeepAliveReader {
   #value = ''
   #ms = KEEP_ALIVE_MS
 
   /**
    * @param fields flat name, value pairs of an answer
-   * @returns for how long the connection may be idle and still be used: less than the target's own limit, since a
-   *   request that meets the target's end of the connection is lost. 0 where it must not be used again.
+   * @returns milliseconds for which the connection may be idle and still be used: less than the target's own limit,
+   *   because a request that arrives after that is lost. 0 where the connection must not be used again.
    */
   read(fields: readonly string[]): number {
     for (let i = 0; i < fields.length; i += 2) {

@@ -3,19 +3,19 @@ import { CHUNK_END, formatChunkStart, LAST_CHUNK } from '../../http1/body-writer
 import { CONNECTION_CLOSE, type HeadWriter, TRANSFER_CHUNKED } from '../../http1/head-writer.ts'
 import type { RequestHead } from './target-stream.ts'
 
-/** A body that comes whole, and is no larger, goes out with its head as one string: one write of one piece. */
+/** A whole body up to this size is written with its head as one string, which is one write of one piece. */
 const WHOLE_MAX_BYTES = 16_384
 
-/** Chunks up to this size are put together with what frames them. */
+/** Chunks up to this size are joined with their framing. */
 const SMALL_CHUNK_BYTES = 4096
 
-/** No length was announced: the body goes in chunks. */
+/** The length of a body without `Content-Length`. */
 const IN_CHUNKS = -1
 
-/** Methods that have a body by their meaning: where there is none, that is to be said (RFC 9110, section 8.6). */
+/** Methods whose requests usually have a body: without one they carry `Content-Length: 0` (RFC 9110, section 8.6). */
 const WITH_CONTENT = new Set(['POST', 'PUT', 'PATCH'])
 
-/** A body that is longer or shorter than announced: what follows it would be read as the next request. */
+/** The body is longer or shorter than announced, so that the target would misread where the next request begins. */
 export class BodyLengthError extends Error {
   override readonly name = 'BodyLengthError'
 }
@@ -71,7 +71,7 @@ export class RequestWriter {
     const head = this.#head
     this.#head = ''
     if (this.#left === IN_CHUNKS) return this.#writeChunk(head, chunk)
-    // Also where the length is no number.
+    // Written so that it is also thrown where the length is not a number.
     if (!(chunk.length <= this.#left)) throw new BodyLengthError('the body is longer than its Content-Length')
     this.#left -= chunk.length
     if (head === '') return this.#socket.write(chunk)

@@ -57,7 +57,7 @@ export function spliceSockets({ client, target, record, silenceMs, deadlines }: 
     from.once('end', onEnd)
     from.on('error', breakOff)
     from.once('close', () => onClose(to))
-    // Both ends may vanish without a word, and a WebSocket may say nothing for hours.
+    // A WebSocket may be silent for hours, and a host may disappear meanwhile without closing it.
     ;(from as Socket).setKeepAlive(true, TCP_KEEP_ALIVE_MS)
     from.resume()
   }

@@ -31,7 +31,7 @@ export interface TargetStream {
   release(): void
 }
 
-/** What is known of an exchange that failed, by its connection. */
+/** What the connection knows of an exchange that failed. */
 export interface FailureFacts {
   /** The target cannot have seen anything of the request: no connection to it came about. */
   readonly unconnected: boolean
@@ -43,7 +43,7 @@ export interface FailureFacts {
   readonly stale: boolean
 }
 
-/** What is told of an exchange as it goes on. None is called after `onFailure`, or once the stream was released. */
+/** Is called as an exchange goes on, but not after `onFailure` and not once its stream was released. */
 export interface StreamHandler {
   /** The connection is there: the request can be sent. */
   onReady(): void

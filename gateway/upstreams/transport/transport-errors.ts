@@ -1,18 +1,18 @@
 import type { ErrorCode } from '../../core/errors.ts'
 
-/** What can go wrong between the gateway and a target: the gateway's code for it, and words for the log. */
+/** The faults of an exchange with a target: the gateway's code for each, and the message for the log. */
 const FAULTS = {
-  connect_failed: ['upstream_unreachable', 'no connection to the target came about'],
-  connect_timeout: ['upstream_timeout', 'the connection to the target took too long'],
+  connect_failed: ['upstream_unreachable', 'no connection to the target could be made'],
+  connect_timeout: ['upstream_timeout', 'making a connection to the target took too long'],
   response_timeout: ['upstream_timeout', 'the target took too long to answer'],
-  idle_timeout: ['upstream_timeout', 'the target stood still for too long'],
+  idle_timeout: ['upstream_timeout', 'the target sent nothing, or accepted nothing, for too long'],
   reset: ['upstream_reset', 'the target broke the exchange off'],
   invalid: ['upstream_invalid', 'the answer of the target is not valid'],
 } as const satisfies Record<string, readonly [ErrorCode, string]>
 
 export type Fault = keyof typeof FAULTS
 
-/** A fault of an exchange with a target. What the system said of it is the cause. */
+/** A fault of an exchange with a target. The system's own error is the cause. */
 export class TransportError extends Error {
   override readonly name = 'TransportError'
   readonly code: Fault

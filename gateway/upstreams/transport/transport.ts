@@ -13,7 +13,7 @@ export interface Transport {
   readonly heads: HeadWriter
   readonly deadlines: Deadlines
   readonly endOfTick: EndOfTick
-  /** What all connections read into: nothing else is read before what was read is done with. */
+  /** All connections read into it. What is read has to be processed or copied before the next read. */
   readonly readBuffer: Buffer
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -29,7 +29,7 @@ export function createTransport(parts: {
   return {
     lookup: parts.lookup,
     wire: createWire(),
-    // Of requests only, which have no Date.
+    // None of its heads gets a `Date`.
     heads: createHeadWriter(() => ''),
     deadlines: new Deadlines(parts.scheduler),
     endOfTick: createEndOfTick(),

@@ -50,8 +50,8 @@ export class Upload implements BodyReader {
     const client = this.#client
     if (client === null) return
     this.#finish()
-    // Of a body that nobody has taken anything of, the next attempt gets all. What the client still sends of another
-    // is read and thrown away, or its connection would stand still.
+    // The next attempt gets all of a body that was not touched. The rest of another one is read and discarded, or the
+    // client's connection would stand still.
     if (this.#touched) client.request.resume()
     else client.request.pause()
   }

@@ -5,8 +5,8 @@ import type { ResponseHead } from '../../http1/heads.ts'
 const ACCEPT_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 /**
- * Whether a 101 switches to the WebSocket that the handshake asked for (RFC 6455, section 4.1). A target, or a cache
- * before it, that answers with another's 101 has not read the request as it was meant.
+ * Checks that a 101 switches to the WebSocket that the handshake asked for (RFC 6455, section 4.1). A 101 for another
+ * handshake would open a tunnel to something that does not speak WebSocket.
  *
  * @param key `Sec-WebSocket-Key` of the handshake; null where it had none
  * @returns what is wrong with it, or null

@@ -2,18 +2,17 @@ import type { Socket } from 'node:net'
 
 type WriteCallback = (error?: Error | null) => void
 
-/** What of a socket is an implementer's (node:stream, "Implementing a writable stream"). */
+/** The methods by which a stream writes (node:stream, "Implementing a writable stream"). */
 interface WritableParts {
   _write(chunk: unknown, encoding: BufferEncoding, callback: WriteCallback): void
   _writev(chunks: unknown, callback: WriteCallback): void
 }
 
 /**
- * Lets a socket be read to its end though it cannot be written to any more. Node would destroy it with the error of the
- * write, and with it an answer that the system has received already: that of a target which refuses an upload and
- * closes (RFC 9112, section 9.3).
+ * Keeps a socket open for reading after a write has failed. Node would destroy it, and with it an answer that the
+ * system has already received: the 413 of a target that closes the connection amid an upload (RFC 9112, section 9.3).
  *
- * @param onFailed called for each write that failed; nothing else is told of them
+ * @param onFailed called for each write that failed, in place of the socket's `error` event
  */
 export function keepReadingAfterFailedWrite(socket: Socket, onFailed: (error: Error) => void): void {
   const parts = socket as unknown as WritableParts

@@ -58,6 +58,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       else cells.ok.value++
     } else if (outcome.kind === 'closed') {
       cells.ok.value++
+    } else if (outcome.kind === 'unsendable') {
+      log.warn({ requestId: exchange.record.requestId, err: outcome.cause }, 'a request cannot be forwarded')
     }
     if (!exchange.record.upgraded) {
       route.upstreamMetrics.duration.observe(exchange.record.upstreamMs! / 1000, traceparentOf(exchange))
@@ -186,12 +188,14 @@ function leaseResult(outcome: Outcome): LeaseResult {
     // A client that disconnects is no sign of a fault of the target.
     case 'client-gone':
     case 'body-too-large':
+    case 'unsendable':
       return 'unknown'
   }
 }
 
 function forwardedBy(exchange: Exchange, outcome: Outcome): Forwarded {
   if (outcome.kind === 'body-too-large') return refusedOrBroken(exchange, 'body_too_large')
+  if (outcome.kind === 'unsendable') return refusedOrBroken(exchange, 'bad_request')
   return outcome.kind === 'failed' ? refusedOrBroken(exchange, outcome.code) : DONE
 }
 

@@ -297,7 +297,9 @@ export class Http1Connection
     const { deadlines } = this.#parts
     this.#state = CLOSING
     this.#dropParser()
-    const sends = !clientIsDone || this.#ahead.take() !== null
+    // Taken whoever is done: what is kept here would hold up the reading to the end.
+    const kept = this.#ahead.take()
+    const sends = !clientIsDone || kept !== null
     if (!sends || socket.readableEnded) {
       deadlines.remove(this)
       socket.destroySoon()

@@ -5,7 +5,14 @@ export type HttpOutcome =
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'client-gone' }
   | { readonly kind: 'body-too-large' }
+  | Unsendable
   | AttemptFailure
+
+/** The request cannot be written as HTTP, whatever the target: the client's fault, or the gateway's own. */
+export interface Unsendable {
+  readonly kind: 'unsendable'
+  readonly cause: unknown
+}
 
 /** The target failed. What this says of the progress decides whether another target may be tried. */
 export interface AttemptFailure {

@@ -22,9 +22,6 @@ export const IN_ANSWER: FailureFacts = {
   stale: false,
 }
 
-/** A request whose head cannot be written. Another target could not get it either. */
-const UNSENT: FailureFacts = { unconnected: false, unprocessed: false, answerBegan: false, stale: false }
-
 /**
  * Sends one request to one target and streams the answer to the client, with backpressure both ways. A connection uses
  * the same one for all its exchanges.
@@ -73,7 +70,7 @@ export class HttpAttempt implements StreamHandler, AnswerSource, UploadOwner, Cl
     try {
       this.#stream.sendHead(client.request.method, request)
     } catch (error) {
-      this.onFailure(new TransportError('invalid', { cause: error, detail: 'the request' }), UNSENT)
+      this.onUnsendable(error)
       return
     }
     if (request.hasBody) this.#upload.start(client, request.maxBodyBytes)
@@ -101,6 +98,10 @@ export class HttpAttempt implements StreamHandler, AnswerSource, UploadOwner, Cl
 
   onRequestRefused(): void {
     this.#upload.stop()
+  }
+
+  onUnsendable(cause: unknown): void {
+    this.#settle({ kind: 'unsendable', cause })
   }
 
   onFailure(error: TransportError, facts: FailureFacts): void {

@@ -117,7 +117,7 @@ export class Http1Connection implements TargetStream, Deferred {
     try {
       if (this.#writer.writeBody(chunk)) return true
     } catch (error) {
-      this.#fail(new TransportError('invalid', { cause: error, detail: 'the request' }))
+      this.#giveUpRequest(error)
       return true
     }
     this.#blocked = true
@@ -131,7 +131,7 @@ export class Http1Connection implements TargetStream, Deferred {
       this.#writer.end()
       this.#startWaiting()
     } catch (error) {
-      this.#fail(new TransportError('invalid', { cause: error, detail: 'the request' }))
+      this.#giveUpRequest(error)
     }
   }
 
@@ -263,6 +263,12 @@ export class Http1Connection implements TargetStream, Deferred {
       if (this.#reader.complete) this.#reader.finish()
       else this.#fail(faultOf(error, 'reset'))
     }
+  }
+
+  /** What the client sent is no message that could be passed on: no fault of the target's. */
+  #giveUpRequest(cause: unknown): void {
+    this.close()
+    this.#attempt.onUnsendable(cause)
   }
 
   #fail(error: TransportError): void {

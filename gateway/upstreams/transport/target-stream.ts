@@ -57,5 +57,7 @@ export interface StreamHandler {
   onWritable(): void
   /** The target takes nothing more of the request, but its answer may still come. */
   onRequestRefused(): void
+  /** The request cannot be written, for instance since its body is not as long as announced. Nothing else is called. */
+  onUnsendable(cause: unknown): void
   onFailure(error: TransportError, facts: FailureFacts): void
 }

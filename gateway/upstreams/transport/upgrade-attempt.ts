@@ -118,7 +118,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
     try {
       this.#target.write(transport.heads.formatRequest('GET', request.path, fields), 'latin1')
     } catch (error) {
-      this.#fail(new TransportError('invalid', { cause: error, detail: 'the request' }))
+      this.#conclude({ kind: 'unsendable', cause: error })
       return
     }
     this.#limit.start(target.responseMs)

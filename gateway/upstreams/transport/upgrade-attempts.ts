@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { HeaderEdits } from '../../http/headers.ts'
-import type { AttemptFailure } from './attempt-outcome.ts'
+import type { AttemptFailure, Unsendable } from './attempt-outcome.ts'
 import type { AttemptRecord, ClientResponse } from './client-side.ts'
 import type { TlsOptions } from './target-address.ts'
 
@@ -26,6 +26,7 @@ export type UpgradeOutcome =
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'client-gone' }
   | AttemptFailure
+  | Unsendable
 
 export interface UpgradeTarget {
   readonly url: string

@@ -10,7 +10,7 @@ import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
 import { faultOf, TransportError, upstreamErrorCode } from './transport-errors.ts'
 import type { UpgradeOutcome, UpgradeRequest, UpgradeTarget } from './upgrade-attempts.ts'
-import { checkSwitch, firstValue } from './websocket-handshake.ts'
+import { checkSwitch, keyOf } from './websocket-handshake.ts'
 
 export interface UpgradeParts {
   readonly target: UpgradeTarget
@@ -75,7 +75,14 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
   }
 
   onSwitch(head: ResponseHead): void {
-    const problem = checkSwitch(head, firstValue(this.#parts.request.headers, 'sec-websocket-key'))
+    const key = keyOf(this.#parts.request.headers)
+    if (key === null) {
+      const cause = new TransportError('invalid', { detail: 'a handshake without one Sec-WebSocket-Key' })
+      // Counted against the target, it would let a client have a healthy target ejected.
+      this.#conclude({ kind: 'unsendable', cause })
+      throw cause
+    }
+    const problem = checkSwitch(head, key)
     if (problem !== null) throw new TransportError('invalid', { detail: problem })
     this.#switched = head
   }

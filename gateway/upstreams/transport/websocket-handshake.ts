@@ -8,18 +8,17 @@ const ACCEPT_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
  * Checks that a 101 switches to the WebSocket that the handshake asked for (RFC 6455, section 4.1). A 101 for another
  * handshake would open a tunnel to something that does not speak WebSocket.
  *
- * @param key `Sec-WebSocket-Key` of the handshake; null where it had none
+ * @param key `Sec-WebSocket-Key` of the handshake
  * @returns what is wrong with it, or null
  */
-export function checkSwitch({ fields }: ResponseHead, key: string | null): string | null {
+export function checkSwitch({ fields }: ResponseHead, key: string): string | null {
   const upgrade = fieldValues(fields, 'upgrade')
   if (upgrade.length !== 1 || upgrade[0]!.toLowerCase() !== 'websocket')
     return 'a 101 without Upgrade: websocket'
   const options = fieldValues(fields, 'connection').join(',').toLowerCase().split(',')
   if (!options.some((option) => option.trim() === 'upgrade')) return 'a 101 without Connection: Upgrade'
   const accept = fieldValues(fields, 'sec-websocket-accept')
-  if (key === null || accept.length !== 1 || accept[0] !== acceptOf(key))
-    return 'a wrong Sec-WebSocket-Accept'
+  if (accept.length !== 1 || accept[0] !== acceptOf(key)) return 'a wrong Sec-WebSocket-Accept'
   return null
 }
 
@@ -28,9 +27,10 @@ export function acceptOf(key: string): string {
   return createHash('sha1').update(`${key}${ACCEPT_SUFFIX}`).digest('base64')
 }
 
-/** @returns the value of the first field of this name, or null */
-export function firstValue(fields: readonly string[], name: string): string | null {
-  return fieldValues(fields, name)[0] ?? null
+/** @returns `Sec-WebSocket-Key`; null where there is none, or more than one, so that no answer can be right */
+export function keyOf(fields: readonly string[]): string | null {
+  const keys = fieldValues(fields, 'sec-websocket-key')
+  return keys.length === 1 ? keys[0]! : null
 }
 
 function fieldValues(fields: readonly string[], name: string): string[] {

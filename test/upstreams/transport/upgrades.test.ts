@@ -178,3 +178,21 @@ for (const side of ['client', 'target'] as const) {
     await new Promise((resolve) => to.once('close', resolve))
   })
 }
+
+t.test('attack: handshakes without one key do not have a healthy target ejected', async (t) => {
+  const good = await startTarget(t, PLAIN, (socket) => onHeads(socket, () => socket.write(SWITCHED)))
+  const other = await startTarget(t, PLAIN, (socket) => onHeads(socket, () => socket.write(SWITCHED)))
+  const gateway = await plainGateway(t, {
+    targets: [good.options.url, other.options.url],
+    upstream: { retries: 0, ejection: { consecutiveFailures: 2, duration: '60s', maxPercent: 100 } },
+  })
+  const key = `Sec-WebSocket-Key: ${WEBSOCKET_KEY}\r\n`
+  for (const keys of ['', key + key.replace(WEBSOCKET_KEY, 'AAAAAAAAAAAAAAAAAAAAAA==')]) {
+    for (let n = 0; n < 6; n++) {
+      const { responses } = await rawRequest(gateway.port, HANDSHAKE.replace(key, keys))
+      t.match(responses[0]?.body.toString(), /"code":"bad_request"/)
+    }
+  }
+  for (const { options } of [good, other])
+    t.equal(await gateway.metric(`gateway_upstream_target_up{upstream="api",target="${options.url}"}`), 1)
+})

@@ -23,6 +23,7 @@ export function createHttp2Connections(options: Http2Options): TargetConnections
   let session: ClientHttp2Session | null = null
   let since = 0
   let connecting: Promise<ClientHttp2Session> | null = null
+  let closing = false
 
   async function open(): Promise<ClientHttp2Session> {
     const socket = await connectInTime(options)
@@ -38,6 +39,8 @@ export function createHttp2Connections(options: Http2Options): TargetConnections
     session?.close()
     session = opened
     since = performance.now()
+    // The exchanges that it was opened for begin before the next tick, and finish.
+    if (closing) setImmediate(() => opened.close())
     return opened
   }
 
@@ -63,6 +66,7 @@ export function createHttp2Connections(options: Http2Options): TargetConnections
       else exchange.start(given)
     },
     async close() {
+      closing = true
       const open = session
       if (open === null || open.destroyed) return
       await new Promise<void>((resolve) => open.close(() => resolve()))

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { constants, createServer, type ServerHttp2Stream } from 'node:http2'
 import t, { type Test } from 'tap'
+import { until } from '../../support/plain-gateway.ts'
 import { later } from '../../support/raw-target.ts'
 import { connectionsTo, exchange, type TestRequest, testTransport } from '../../support/target-client.ts'
 
@@ -13,6 +14,7 @@ async function setUp(t: Test, onStream: (stream: ServerHttp2Stream, path: string
   server.on('session', (session) => {
     opened++
     sessions.add(session)
+    session.once('close', () => sessions.delete(session))
     session.on('error', () => {})
   })
   server.on('stream', (stream, headers) => {
@@ -30,6 +32,8 @@ async function setUp(t: Test, onStream: (stream: ServerHttp2Stream, path: string
   return {
     ask: (request?: TestRequest) => exchange(connections, request),
     opened: () => opened,
+    connected: () => sessions.size,
+    close: () => connections.close(),
   }
 }
 
@@ -129,4 +133,16 @@ t.test('a connection that is lost breaks its exchanges off', async (t) => {
   })
   await later(10)
   t.match(await ask().outcome, { kind: 'failed', code: 'upstream_reset' })
+})
+
+t.test('a connection that is opened for an exchange of a target that is closing ends with it', async (t) => {
+  const { ask, close, connected, opened } = await setUp(t, (stream) => {
+    stream.respond({ ':status': 200 })
+    stream.end('ok')
+  })
+  const { outcome } = ask()
+  await close()
+  t.same(await outcome, { kind: 'answered', status: 200 })
+  t.equal(opened(), 1)
+  await until(() => connected() === 0, 5000)
 })

@@ -184,6 +184,7 @@ export class Http1Connection
   #parse(chunk: Buffer): void {
     this.#lent ??= this.#parts.parsers.lend(this)
     const { parser } = this.#lent
+    const readsHead = this.#state === READING_HEAD
     this.#executing = true
     const outcome = parser.execute(chunk)
     this.#executing = false
@@ -193,7 +194,9 @@ export class Http1Connection
       this.#dropParser()
       if (position < chunk.length) this.#ahead.keep(chunk.subarray(position))
     }
-    if (this.#state === READING_HEAD) this.#goOnFromHead(outcome, parser.error)
+    if (readsHead) this.#goOnFromHead(outcome, parser.error)
+    // The exchange was answered as the last bytes of its body were read: what came behind them is there only now.
+    else if (this.#state === READING_HEAD) this.#awaitTurn()
     else if (outcome === 'error') this.#refuseUnreadable(codeOf(parser.error))
     else if (outcome === 'ended' && this.#state === READING_REST) this.#awaitHead()
   }
@@ -249,8 +252,12 @@ export class Http1Connection
     this.#state = READING_HEAD
     this.#request = null
     this.#response = null
-    this.#pipelined = !this.#ahead.isEmpty
     if (limits.keepAliveTimeoutMs > 0) deadlines.set(this, deadlines.now() + limits.keepAliveTimeoutMs)
+    this.#awaitTurn()
+  }
+
+  #awaitTurn(): void {
+    this.#pipelined = !this.#ahead.isEmpty
     if (!this.#pipelined) return
     // Not at once: a client that pipelines without end must leave others their turn, and the stack its depth.
     this.#awaitsTurn = true

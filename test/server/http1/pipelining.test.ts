@@ -180,3 +180,18 @@ t.test('a handshake that was pipelined opens no tunnel: it is a request like any
   await until(() => stage.handed.length === 2)
   t.same(stage.handed[1]!.arrival, {})
 })
+
+for (const transport of TRANSPORTS) {
+  t.test(
+    `${transport}: a request that came with the last bytes of a body is served, though the body was answered at once`,
+    async (t) => {
+      const stage = await startStage(t, { transport, handle: echo })
+      const client = await stage.connect()
+      client.write('PUT /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n')
+      await until(() => stage.handed[0]?.body === 'abc')
+      client.write(`0\r\n\r\n${get('/second', 'Connection: close')}`)
+      await client.ended
+      t.match(client.text, /PUT \/first abc[^]*GET \/second/)
+    },
+  )
+}

@@ -18,6 +18,8 @@ export interface PublicListenerOptions {
   readonly headersTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly keepAliveTimeoutMs: number
+  /** Streams that a client may have open on one connection of HTTP/2. */
+  readonly http2MaxStreams: number
   /** Open client connections past which new ones are answered 503 and closed. */
   readonly maxConnections: number
   readonly requestId: () => string

@@ -177,6 +177,12 @@ export const limits = group('Limits of clients', 'Limits of each client, and of 
     [0],
     'How long a connection may be idle between requests; 0 is for ever. Longer than that of the load balancer in front.',
   ),
+  http2MaxStreams: count(
+    'HTTP2_MAX_STREAMS',
+    128,
+    [1, 10_000],
+    'Streams that a client may have open on one connection of HTTP/2. Further ones are refused as not processed (REFUSED_STREAM); a client that opens more although it has confirmed the limit is disconnected.',
+  ),
   maxConnections: count(
     'MAX_CONNECTIONS',
     20_000,

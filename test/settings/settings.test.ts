@@ -73,6 +73,7 @@ t.test('an empty environment gives the documented defaults', async (t) => {
     logLevel: 'info',
     accessLog: true,
     maxConnections: 20_000,
+    http2MaxStreams: 128,
   })
 })
 
@@ -128,6 +129,7 @@ for (const [name, value, told] of [
   ['LOOKUP_TIMEOUT_MS', '1.5', 'a whole number'],
   ['NEGATIVE_CACHE_TTL_US', 'NaN', 'a whole number'],
   ['MAX_CONNECTIONS', '99999999999999999999', 'a whole number'],
+  ['HTTP2_MAX_STREAMS', '0', 'a whole number from 1 to 10000'],
   ['DATABASE_PREPARE', 'yes', '"true" or "false"'],
   ['ACCESS_LOG', '2', '"on" or "off"'],
   ['LOG_LEVEL', 'verbose', 'one of fatal, error, warn, info, debug, trace, silent'],

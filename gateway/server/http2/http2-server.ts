@@ -17,15 +17,14 @@ import { createSessionEnding } from './session-ending.ts'
 export interface Http2Limits {
   readonly maxHeaderBytes: number
   readonly maxHeaderFields: number
+  /** Streams that a client may have open on one connection. */
+  readonly http2MaxStreams: number
   /** The time from a request's head to the end of its body, and the time without reading an answer. */
   readonly requestTimeoutMs: number
   /** How long a connection may stay without a stream. */
   readonly keepAliveTimeoutMs: number
   readonly scheduler: Scheduler
 }
-
-/** Streams that one client may have open; each costs a look-up. */
-const MAX_STREAMS = 1000
 
 /** @returns serves HTTP/2 on a connection whose handshake has chosen it */
 export function createHttp2Server(
@@ -112,7 +111,7 @@ function sessionOptions(limits: Http2Limits): ServerOptions {
   return {
     settings: {
       enablePush: false,
-      maxConcurrentStreams: MAX_STREAMS,
+      maxConcurrentStreams: limits.http2MaxStreams,
       // Once the client has confirmed it, a stream past it is refused with ENHANCE_YOUR_CALM. Header bombs by HPACK count
       // at their full size.
       maxHeaderListSize: limits.maxHeaderBytes,

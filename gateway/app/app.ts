@@ -46,7 +46,7 @@ export interface AppParts {
   /** Receives the events of this process's token store. */
   readonly sendStoreEvent: SendEvent
   /** The writer of the log's lines. */
-  readonly lines: Pick<LineWriter, 'dropped'>
+  readonly lines: Pick<LineWriter, 'dropped' | 'write'>
   readonly version: string
 }
 
@@ -166,7 +166,10 @@ export async function createApp(parts: AppParts): Promise<App> {
     accessCookie: cookies.access,
     metrics,
     log,
-    accessLog: settings.accessLog ? createAccessLog(log, peers) : null,
+    accessLog:
+      settings.accessLog && log.isLevelEnabled('info')
+        ? createAccessLog({ lines: parts.lines, peers, wallClock: Date.now })
+        : null,
     now,
     draining,
   })

@@ -1,8 +1,9 @@
 import type { ErrorCode } from '../core/errors.ts'
-import type { Log } from '../core/log.ts'
+import { isoTime } from '../core/iso-time.ts'
 import type { ExchangeRecord } from '../exchange/record.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
 import { traceIdOf } from '../http/traceparent.ts'
+import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import { maskPath } from '../telemetry/logging/masking.ts'
 
 export interface AccessLog {
@@ -20,59 +21,71 @@ export interface UnparsedLine {
   readonly code: ErrorCode
 }
 
-const NOTHING_READ = {
-  requestId: '',
-  traceId: null,
-  clientAddress: '',
-  method: null,
-  host: null,
-  path: null,
-  route: null,
-  upstream: null,
-  target: null,
-  status: 0,
-  code: null,
-  retries: 0,
-  userId: null,
-  mandateId: null,
-  bytesIn: 0,
-  bytesOut: 0,
-  durationMs: 0,
-  lookupMs: null,
-  upstreamMs: null,
+export interface AccessLogParts {
+  readonly lines: Pick<LineWriter, 'write'>
+  readonly peers: Pick<PeerTrust, 'clientAddress'>
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number
 }
 
-export function createAccessLog(log: Pick<Log, 'info'>, peers: Pick<PeerTrust, 'clientAddress'>): AccessLog {
+/**
+ * Writes lines of the same form as the log's. They are put together here, since pino took a tenth of what a request
+ * costs to look at every field of every line anew.
+ */
+export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): AccessLog {
+  let time = 0
+  let prefix = ''
+  // Many lines are of the same millisecond.
+  const begin = () => {
+    const now = wallClock()
+    if (now === time) return prefix
+    time = now
+    prefix = `{"level":"info","time":"${isoTime(now)}","requestId":`
+    return prefix
+  }
+
   return {
     write(record, status, durationMs) {
       const { head, route, identity } = record
-      log.info(
-        {
-          requestId: record.requestId,
-          traceId: traceIdOf(record.trace.traceparent),
-          clientAddress: peers.clientAddress(record.peer, head),
-          method: head.method,
-          host: head.headers.host ?? null,
-          path: maskPath(head.target),
-          route: route?.label ?? null,
-          upstream: route?.upstream.name ?? null,
-          target: record.target,
-          status,
-          code: record.code,
-          retries: record.retries,
-          userId: identity?.userId ?? null,
-          mandateId: identity?.mandateId ?? null,
-          bytesIn: record.bytesIn,
-          bytesOut: record.bytesOut,
-          durationMs: rounded(durationMs),
-          lookupMs: record.lookupMs === null ? null : rounded(record.lookupMs),
-          upstreamMs: record.upstreamMs === null ? null : rounded(record.upstreamMs),
-        },
-        'request',
+      lines.write(
+        `${begin()}${quoted(record.requestId)}` +
+          `,"traceId":${quoted(traceIdOf(record.trace.traceparent))}` +
+          `,"clientAddress":${quoted(peers.clientAddress(record.peer, head))}` +
+          `,"method":${quoted(head.method)}` +
+          `,"host":${quotedOrNull(head.headers.host)}` +
+          `,"path":${quoted(maskPath(head.target))}` +
+          `,"route":${quotedOrNull(route?.label)}` +
+          `,"upstream":${quotedOrNull(route?.upstream.name)}` +
+          `,"target":${quotedOrNull(record.target)}` +
+          `,"status":${status},"code":${quotedOrNull(record.code)},"retries":${record.retries}` +
+          `,"userId":${quotedOrNull(identity?.userId)}` +
+          `,"mandateId":${quotedOrNull(identity?.mandateId)}` +
+          `,"bytesIn":${record.bytesIn},"bytesOut":${record.bytesOut}` +
+          `,"durationMs":${rounded(durationMs)},"lookupMs":${roundedOrNull(record.lookupMs)}` +
+          `,"upstreamMs":${roundedOrNull(record.upstreamMs)}${END}`,
       )
     },
-    writeUnparsed: (refusal) => log.info({ ...NOTHING_READ, ...refusal }, 'request'),
+    writeUnparsed({ requestId, clientAddress, status, code }) {
+      lines.write(
+        `${begin()}${quoted(requestId)},"traceId":null,"clientAddress":${quoted(clientAddress)}` +
+          `,"method":null,"host":null,"path":null,"route":null,"upstream":null,"target":null` +
+          `,"status":${status},"code":${quoted(code)},"retries":0,"userId":null,"mandateId":null` +
+          `,"bytesIn":0,"bytesOut":0,"durationMs":0,"lookupMs":null,"upstreamMs":null${END}`,
+      )
+    },
   }
+}
+
+const END = ',"msg":"request"}\n'
+
+const quoted: (text: string) => string = JSON.stringify
+
+function quotedOrNull(text: string | null | undefined): string {
+  return text === null || text === undefined ? 'null' : quoted(text)
+}
+
+function roundedOrNull(ms: number | null): number | null {
+  return ms === null ? null : rounded(ms)
 }
 
 function rounded(ms: number): number {

@@ -46,9 +46,9 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
 }
 
 interface Chunk {
-  readonly text: string
-  readonly lines: number
-  readonly bytes: number
+  text: string
+  lines: number
+  bytes: number
 }
 
 /** One chunk is written at a time: the stream would join several ones to a write that can be interleaved. */
@@ -109,7 +109,9 @@ function toStream(options: LineWriterOptions): LineWriter {
       const bytes = Buffer.byteLength(line)
       if (readerGone || waiting + bytes > maxWaitingBytes) return drop()
       if (next.bytes + bytes > PIPE_BUF) seal()
-      next = { text: next.text + line, lines: next.lines + 1, bytes: next.bytes + bytes }
+      next.text += line
+      next.lines++
+      next.bytes += bytes
       waiting += bytes
       if (sealScheduled) return
       sealScheduled = true

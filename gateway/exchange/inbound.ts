@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../core/errors.ts'
+import type { Holdings } from '../core/holdings.ts'
 import type { ConnectionEnds } from '../http/forwarded.ts'
 import type { RequestHead } from '../http/request-head.ts'
 import type { ClientRequest, ClientResponse } from '../upstreams/transport/client-side.ts'
@@ -12,6 +13,8 @@ export type { BodyReader } from '../upstreams/transport/client-side.ts'
 export interface InboundRequest extends RequestHead, ClientRequest {
   /** The client's connection. */
   readonly socket: ConnectionEnds & { readonly destroyed: boolean }
+  /** What the client's connection holds; null where it carries one exchange at a time, and so needs no account. */
+  readonly holdings: Holdings | null
   /** True where a body follows the head. */
   readonly hasBody: boolean
   /** Framing that a backend might read in another way than the listener did, for operators; null where it is plain. */

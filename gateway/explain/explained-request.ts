@@ -47,6 +47,7 @@ class UnsentRequest implements InboundRequest {
   readonly socket = { destroyed: false, remoteAddress: ASSUMED_CLIENT }
   readonly complete = true
   readonly bodyRead = true
+  readonly holdings = null
   readonly brokenOff = false
 
   constructor({ method, target, host, headers }: ExplainedRequest) {

@@ -107,7 +107,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
       retryBudget.deposit()
       try {
         for (let left = config.retries; ; left--) {
-          const acquired = route.upstream.acquire({ tried, upgrade: request.upgrade !== null })
+          const { holdings } = exchange.request
+          const acquired = route.upstream.acquire({ tried, upgrade: request.upgrade !== null, holdings })
           const acquisition =
             acquired.kind === 'queued' ? await waitForLease(exchange, acquired.ticket) : acquired
           if (acquisition === null) return DONE

@@ -44,7 +44,7 @@ export const database = group('Database', 'Where the token table is, and how it 
     'LOOKUP_QUEUE_MAX',
     10_000,
     [1, 1_000_000],
-    'Look-ups of each worker that are not yet answered, sent or not; past it 503 `overloaded` at once.',
+    'Look-ups of each worker that are not yet answered, sent or not, at most seven eighths of them for one connection of a client; past it 503 `overloaded` at once.',
   ),
   tokenTable: variable<TableName>({
     name: 'TOKEN_TABLE',

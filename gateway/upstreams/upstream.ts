@@ -1,3 +1,4 @@
+import { type Holdings, mayTakeMore } from '../core/holdings.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { type Balancer, leastRequests, roundRobin } from './balancing.ts'
@@ -30,7 +31,7 @@ export type Acquisition =
       readonly code: 'upstream_unavailable' | 'upstream_overloaded' | 'upstream_timeout'
     }
 
-/** `queued` where all targets have `maxConnections` exchanges under way. */
+/** `queued` where all targets have `maxConnections` exchanges under way, or nearly so and many of them are the client's. */
 export type AcquireResult = Acquisition | { readonly kind: 'queued'; readonly ticket: Ticket<Acquisition> }
 
 export interface AcquireOptions {
@@ -38,6 +39,8 @@ export interface AcquireOptions {
   readonly tried?: ReadonlySet<Target> | undefined
   /** True for an upgrade. It gets a connection of its own, to which `maxConnections` does not apply. */
   readonly upgrade?: boolean
+  /** Those of the client's connection; null, which is the default, where it carries one exchange at a time. */
+  readonly holdings?: Holdings | null
 }
 
 /** A named group of targets that serve the same thing. */
@@ -89,10 +92,11 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
   let up = targets.filter(isUp)
   let leases = 0
   const queue = createPendingQueue<Acquisition>({
+    max: config.maxPending,
     timeoutMs: config.timeouts.responseMs,
     onTimeout: { kind: 'refused', code: 'upstream_timeout' },
     scheduler: parts.scheduler,
-    mayServe: () => up.length === 0 || up.some((target) => !isFull(target)),
+    mayServe: (holdings) => up.length === 0 || up.some((target) => hasPlace(target, holdings)),
     onWaitingChange(isWaiting) {
       for (const { releaseListeners } of targets)
         if (isWaiting) releaseListeners.add(queue.serve)
@@ -122,28 +126,39 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
 
   if (up.length === 0) ejection?.reinstateAll()
 
-  /** Never true for HTTP/2, where one connection carries all exchanges that the target allows. */
-  function isFull(target: Target): boolean {
-    return config.protocol !== 'http2' && target.inFlight - target.upgraded >= config.maxConnections
+  /** Without a bound for HTTP/2, where one connection carries all exchanges that the target allows. */
+  function placesLeft(target: Target): number {
+    if (config.protocol === 'http2') return Number.POSITIVE_INFINITY
+    return config.maxConnections - (target.inFlight - target.upgraded)
   }
 
-  /** @returns null where all targets that may be used are full */
-  function tryAcquire(upgrade: boolean, tried: ReadonlySet<Target> | undefined): Acquisition | null {
+  function hasPlace(target: Target, holdings: Holdings | null): boolean {
+    return mayTakeMore(holdings === null ? 0 : holdings.placesAt(target), placesLeft(target))
+  }
+
+  /** @returns null where none of the targets that may be used has a place */
+  function tryAcquire({ tried, upgrade = false, holdings = null }: AcquireOptions): Acquisition | null {
     if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
     const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
     const eligible = untried.length === 0 ? up : untried
     const target = balance(eligible)
-    if (upgrade || !isFull(target)) return { kind: 'leased', lease: lease(target, upgrade) }
-    // The balancer picked a full target. No request may wait or be refused while another target has a free connection.
-    const free = eligible.filter((each) => !isFull(each))
-    return free.length === 0 ? null : { kind: 'leased', lease: lease(balance(free), upgrade) }
+    if (upgrade) return leased(target, true, null)
+    if (hasPlace(target, holdings)) return leased(target, false, holdings)
+    // The balancer picked a full target. No request may wait or be refused while another target has a place for it.
+    const free = eligible.filter((each) => hasPlace(each, holdings))
+    return free.length === 0 ? null : leased(balance(free), false, holdings)
   }
 
-  function lease(target: Target, upgrade: boolean): Lease {
+  function leased(target: Target, upgrade: boolean, holdings: Holdings | null): Acquisition {
+    return { kind: 'leased', lease: lease(target, upgrade, holdings) }
+  }
+
+  function lease(target: Target, upgrade: boolean, holdings: Holdings | null): Lease {
     let released = false
     leases++
     target.inFlight++
     if (upgrade) target.upgraded++
+    holdings?.changePlacesAt(target, 1)
     return {
       target,
       release(result) {
@@ -152,6 +167,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
         leases--
         target.inFlight--
         if (upgrade) target.upgraded--
+        holdings?.changePlacesAt(target, -1)
         if (result !== 'unknown') ejection?.record(target, result === 'failure')
         // Iterating an empty set would allocate an iterator for each exchange.
         if (target.releaseListeners.size > 0) for (const onRelease of target.releaseListeners) onRelease()
@@ -167,11 +183,11 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     get open() {
       return leases + queue.length
     },
-    acquire({ tried, upgrade = false } = {}) {
-      const acquisition = tryAcquire(upgrade, tried)
+    acquire(options = {}) {
+      const acquisition = tryAcquire(options)
       if (acquisition !== null) return acquisition
-      if (queue.length >= config.maxPending) return { kind: 'refused', code: 'upstream_overloaded' }
-      return { kind: 'queued', ticket: queue.enqueue(() => tryAcquire(upgrade, tried)) }
+      const ticket = queue.enqueue(options.holdings ?? null, () => tryAcquire(options))
+      return ticket === null ? { kind: 'refused', code: 'upstream_overloaded' } : { kind: 'queued', ticket }
     },
     stop() {
       stopChecks?.()

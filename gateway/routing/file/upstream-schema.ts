@@ -112,12 +112,12 @@ export const upstream = strict({
   maxConnections: integer(1, 65535)
     .default(128)
     .describe(
-      'Connections to one target, for each worker; WebSockets have their own and do not count, and with `"protocol": "http2"` one carries all. The default is 128.',
+      'Connections to one target, for each worker; WebSockets have their own and do not count, and with `"protocol": "http2"` one carries all. One connection of a client gets at most seven eighths of them. The default is 128.',
     ),
   maxPending: integer(0, 1_000_000)
     .default(1024)
     .describe(
-      'Requests that may wait for a connection, for each worker; past it 503 `upstream_overloaded`. A request that waits for as long as `timeouts.response` gets 504. The default is 1024.',
+      'Requests that may wait for a connection, for each worker, at most seven eighths of them from one connection of a client; past it 503 `upstream_overloaded`. Connections of clients are served in turn. A request that waits for as long as `timeouts.response` gets 504. The default is 1024.',
     ),
   protocol: z
     .enum(['http1', 'http2'])

@@ -19,6 +19,7 @@ export class Http1Request implements InboundRequest {
   readonly hasBody: boolean
   /** What could be read in two ways was refused with the head. */
   readonly framingProblem = null
+  readonly holdings = null
   complete = false
   bodyRead = false
   brokenOff = false

@@ -1,6 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import { Readable } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { Holdings } from '../../core/holdings.ts'
 import type { BodyReader, InboundRequest } from '../../exchange/inbound.ts'
 import type { NamedFields } from '../../http/request-head.ts'
 import type { Http2Head } from './http2-head.ts'
@@ -8,6 +9,12 @@ import { discardBodyOf, readBodyOf } from './readable-body.ts'
 
 /** Bytes that are read of a request whose response is whole. */
 const DISCARDED_BYTES = 65_536
+
+/** The connection of a stream, as its requests show it. */
+export interface StreamConnection {
+  readonly socket: TLSSocket
+  readonly holdings: Holdings
+}
 
 /** A request of HTTP/2: one stream of a connection. */
 export class Http2Request extends Readable implements InboundRequest {
@@ -17,6 +24,7 @@ export class Http2Request extends Readable implements InboundRequest {
   readonly rawHeaders: readonly string[]
   readonly headers: NamedFields
   readonly socket: TLSSocket
+  readonly holdings: Holdings
   /** No field announces a body here; it follows where the stream did not end with the head. */
   readonly hasBody: boolean
   /** Frames delimit a body in one way only (RFC 9113, section 8.1). */
@@ -24,13 +32,14 @@ export class Http2Request extends Readable implements InboundRequest {
   complete: boolean
   readonly #stream: ServerHttp2Stream
 
-  constructor(stream: ServerHttp2Stream, head: Http2Head, socket: TLSSocket) {
+  constructor(stream: ServerHttp2Stream, head: Http2Head, { socket, holdings }: StreamConnection) {
     super({ highWaterMark: 16_384 })
     this.method = head.method
     this.target = head.target
     this.rawHeaders = head.rawHeaders
     this.headers = head.headers
     this.socket = socket
+    this.holdings = holdings
     this.hasBody = !stream.endAfterHeaders
     this.complete = !this.hasBody
     this.#stream = stream

@@ -6,11 +6,12 @@ import {
   type ServerOptions,
 } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
+import { Holdings } from '../../core/holdings.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { Arrival, Gateway } from '../../pipeline/gateway.ts'
 import type { ConnectionRegistry } from '../connection-registry.ts'
 import { readHttp2Head } from './http2-head.ts'
-import { Http2Request } from './http2-request.ts'
+import { Http2Request, type StreamConnection } from './http2-request.ts'
 import { Http2Response } from './http2-response.ts'
 import { createSessionEnding } from './session-ending.ts'
 
@@ -36,6 +37,7 @@ export function createHttp2Server(
 
   function serve(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
+    const connection = { socket, holdings: new Holdings() }
     const ending = createSessionEnding(session, socket, limits)
     // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
     const deregister = registry.register({
@@ -57,14 +59,14 @@ export function createHttp2Server(
     session.on('stream', (stream, fields, _flags, raw) => {
       ending.onStreamOpened()
       stream.once('close', ending.onStreamClosed)
-      accept(stream, { fields, raw: raw as unknown as string[], socket })
+      accept(stream, { fields, raw: raw as unknown as string[], connection })
     })
   }
 
-  function accept(stream: ServerHttp2Stream, { fields, raw, socket }: StreamHead): void {
+  function accept(stream: ServerHttp2Stream, { fields, raw, connection }: StreamHead): void {
     stream.on('error', () => {})
     const head = readHttp2Head(fields, raw, limits.maxHeaderBytes)
-    const request = new Http2Request(stream, head, socket)
+    const request = new Http2Request(stream, head, connection)
     const expectation = fields.expect?.toLowerCase()
     const response = new Http2Response(stream, request, expectation !== undefined && request.hasBody)
     limitStream(stream, { request, response }, limits)
@@ -82,7 +84,7 @@ const PLAIN: Arrival = {}
 interface StreamHead {
   readonly fields: IncomingHttpHeaders
   readonly raw: readonly string[]
-  readonly socket: TLSSocket
+  readonly connection: StreamConnection
 }
 
 /** Ends a stream whose body does not arrive in time, or whose answer the client does not read. */

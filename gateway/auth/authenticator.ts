@@ -1,4 +1,5 @@
 import { GatewayError } from '../core/errors.ts'
+import type { Holdings } from '../core/holdings.ts'
 import type { CookieValue } from '../http/cookies.ts'
 import type { VerifiedToken } from './jwt/claims.ts'
 import type { TokenVerifier, Verification } from './jwt/token-verifier.ts'
@@ -57,9 +58,10 @@ export interface Authenticator {
    * Decides on an access token. Each token with a good signature is looked up; only refusals by the table may come from the
    * negative cache.
    *
+   * @param holdings those of the client's connection; null where it carries one exchange at a time
    * @param onResult called once, synchronously where nothing has to be waited for; must not throw
    */
-  authenticate(cookie: CookieValue, onResult: DecisionCallback): void
+  authenticate(cookie: CookieValue, holdings: Holdings | null, onResult: DecisionCallback): void
 }
 
 type DecisionCallback = (decision: AuthDecision) => void
@@ -97,7 +99,7 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
     return refuse(code, REASONS[code])
   }
 
-  function lookUp(verified: Verification, onResult: DecisionCallback): void {
+  function lookUp(verified: Verification, holdings: Holdings | null, onResult: DecisionCallback): void {
     if (verified.kind === 'refused') {
       onResult(refuse(verified.code, verified.reason))
       return
@@ -105,31 +107,46 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
     const { token } = verified
     const cached = refusals.get(token.jti)
     if (cached === undefined) {
-      const askedAt = parts.now()
-      lookup.find(token.jti, (found) => onResult(decideByLookup(token, found, askedAt)))
+      findRow(token, holdings, onResult)
     } else {
       parts.onCacheHit()
       onResult(refuse(cached, REASONS[cached]))
     }
   }
 
-  function verify(jwt: string, onResult: DecisionCallback): void {
+  function findRow(token: VerifiedToken, holdings: Holdings | null, onResult: DecisionCallback): void {
+    const askedAt = parts.now()
+    if (holdings === null) {
+      lookup.find(token.jti, (found) => onResult(decideByLookup(token, found, askedAt)))
+      return
+    }
+    lookup.find(
+      token.jti,
+      (found) => {
+        holdings.lookups--
+        onResult(decideByLookup(token, found, askedAt))
+      },
+      holdings.lookups++,
+    )
+  }
+
+  function verify(jwt: string, holdings: Holdings | null, onResult: DecisionCallback): void {
     const verified = verifier.verify(jwt, 'access')
     if (verified instanceof Promise)
       verified.then(
-        (late) => lookUp(late, onResult),
+        (late) => lookUp(late, holdings, onResult),
         (cause) => {
           const error = asFault(cause)
           parts.onFault?.(error, null)
           onResult({ kind: 'failed', error })
         },
       )
-    else lookUp(verified, onResult)
+    else lookUp(verified, holdings, onResult)
   }
 
   return {
-    authenticate(cookie, onResult) {
-      if (cookie.kind === 'one') verify(cookie.value, onResult)
+    authenticate(cookie, holdings, onResult) {
+      if (cookie.kind === 'one') verify(cookie.value, holdings, onResult)
       else if (cookie.kind === 'none') onResult(refuse('credentials_missing', 'no access cookie'))
       else onResult(refuse('credentials_ambiguous', 'several access cookies with different values'))
     },

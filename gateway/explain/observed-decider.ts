@@ -70,8 +70,8 @@ export function createObservedDecider(parts: ObservedDeciderParts): {
   const refresh = settings.sessionEndpoints ? createDryRefresh({ cookies, verifier, lookup }) : null
   const identification = createIdentification({
     authenticator: {
-      authenticate(cookie, onFound) {
-        authenticator.authenticate(cookie, (found) => {
+      authenticate(cookie, holdings, onFound) {
+        authenticator.authenticate(cookie, holdings, (found) => {
           observed.auth = found
           onFound(found)
         })

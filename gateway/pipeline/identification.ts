@@ -22,7 +22,8 @@ export interface Identification {
 
 export function createIdentification(parts: IdentificationParts): Identification {
   function authenticate(exchange: Exchange, onFound: (found: AuthDecision) => void): void {
-    parts.authenticator.authenticate(readCookie(exchange.request.rawHeaders, parts.accessCookie), onFound)
+    const { rawHeaders, holdings } = exchange.request
+    parts.authenticator.authenticate(readCookie(rawHeaders, parts.accessCookie), holdings, onFound)
   }
 
   function recordDecision(exchange: Exchange, decision: AuthDecision, startedAt: number): AuthDecision {

@@ -67,7 +67,7 @@ function createPath() {
       return resolvedKeys
     },
     authenticate: (value: string) =>
-      new Promise<AuthDecision>((resolve) => authenticate({ kind: 'one', value }, resolve)),
+      new Promise<AuthDecision>((resolve) => authenticate({ kind: 'one', value }, null, resolve)),
   }
 }
 

@@ -1,4 +1,5 @@
 import { GatewayError } from '../../core/errors.ts'
+import { mayTakeMore } from '../../core/holdings.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { DatabaseError } from '../../database/database.ts'
 import type { TokenRow, TokenTable } from './token-table.ts'
@@ -17,8 +18,9 @@ export interface TokenLookup {
    * Looks one token up. The answer is always that of a query sent after this call.
    *
    * @param onResult called once, and synchronously only where too many look-ups are pending; must not throw
+   * @param held how many pending ones the client's connection has already
    */
-  find(id: string, onResult: LookupCallback): void
+  find(id: string, onResult: LookupCallback, held?: number): void
   /** Look-ups not yet answered, sent or not. */
   readonly pending: number
 }
@@ -80,9 +82,10 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
   let cancelOverlap: (() => void) | null = null
   let cancelDeadline: (() => void) | null = null
 
-  function find(id: string, onResult: LookupCallback): void {
-    if (pending >= parts.queueMax) {
-      onResult(failed(new GatewayError('overloaded', `${pending} look-ups are pending already`)))
+  function find(id: string, onResult: LookupCallback, held = 0): void {
+    if (!mayTakeMore(held, parts.queueMax - pending)) {
+      const whose = held === 0 ? '' : `, ${held} of this connection`
+      onResult(failed(new GatewayError('overloaded', `${pending} look-ups are pending already${whose}`)))
       return
     }
     pending++

@@ -167,3 +167,15 @@ t.test('an id without a row is unknown', async (t) => {
   const { find } = setUp({ findMany: async () => new Map() })
   t.same(await find('a'), { kind: 'unknown' })
 })
+
+t.test('one connection does not fill the queue of look-ups: another one still has a place', async (t) => {
+  const { lookup, queries } = setUp({ queueMax: 8, scheduler: createFakeScheduler() })
+  const answers: Lookup[] = []
+  for (let held = 0; held < 8; held++) lookup.find(`a${held}`, (found) => answers.push(found), held)
+  t.match(answers, [{ kind: 'failed', error: { code: 'overloaded' } }], 'its eighth is refused at once')
+  lookup.find('b', (found) => answers.push(found), 0)
+  await turn()
+  queries[0]!.answer()
+  await turn()
+  t.match(answers.at(-1), { kind: 'found', row: { id: 'b' } })
+})

@@ -1,4 +1,5 @@
-import { chooseContenders } from './contenders/all.ts'
+import { ALL, chooseContenders } from './contenders/all.ts'
+import { GO_PACKAGES } from './go.ts'
 import { machineLine } from './machine.ts'
 import { type BenchOptions, CONNECTIONS } from './options.ts'
 import { comparisonTable, ratioTable, writeReadme, writeResults } from './report.ts'
@@ -8,7 +9,10 @@ import { ratiosOf } from './targets.ts'
 
 /** Measures all contenders with the same load. */
 export async function compareContenders(stage: BenchStage, options: BenchOptions): Promise<void> {
-  const contenders = chooseContenders(options.only, stage.machine.nginx !== null)
+  const contenders = chooseContenders(options.only, stage.machine)
+  if (stage.machine.go === null && asksForGo(options.only)) {
+    process.stdout.write(`The contenders in Go are left out, since they need Debian's ${GO_PACKAGES}.\n`)
+  }
   const rounds = await runRounds(stage, contenders, options)
   const ratios = ratiosOf(rounds)
   const text = `${comparisonTable(rounds)}\n\n${ratioTable(ratios)}\n`
@@ -23,4 +27,8 @@ export async function compareContenders(stage: BenchStage, options: BenchOptions
       ratios,
     },
   })
+}
+
+function asksForGo(only: BenchOptions['only']): boolean {
+  return ALL.some(({ name, needs }) => needs === 'go' && (only?.includes(name) ?? true))
 }

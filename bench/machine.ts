@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { cpus, totalmem } from 'node:os'
 import { promisify } from 'node:util'
+import { hasGoLibraries } from './go.ts'
 
 /** The class of the machine, without anything that identifies it. */
 export interface Machine {
@@ -10,6 +11,8 @@ export interface Machine {
   readonly node: string
   readonly postgres: string
   readonly nginx: string | null
+  /** Null also where a library of the Go contenders is missing. */
+  readonly go: string | null
   readonly loadGenerator: 'wrk' | 'autocannon'
 }
 
@@ -21,13 +24,22 @@ export async function describeMachine(postgres: string): Promise<Machine> {
     node: process.version,
     postgres,
     nginx: /nginx\/(\S+)/.exec(await outputOf('nginx', ['-v']))?.[1] ?? null,
+    go: hasGoLibraries() ? (/ go(\d\S*)/.exec(await outputOf('go', ['version']))?.[1] ?? null) : null,
     loadGenerator: /wrk/.test(await outputOf('wrk', ['-v'])) ? 'wrk' : 'autocannon',
   }
 }
 
 export function machineLine(machine: Machine): string {
-  const { cores, cpu, memoryGiB, node, postgres, nginx, loadGenerator } = machine
-  return `${cores} cores (${cpu}), ${memoryGiB} GiB, Node ${node}, PostgreSQL ${postgres}, ${nginx === null ? 'no nginx' : `nginx ${nginx}`}, load by ${loadGenerator}`
+  const { cores, cpu, memoryGiB, node, postgres, nginx, go, loadGenerator } = machine
+  return [
+    `${cores} cores (${cpu})`,
+    `${memoryGiB} GiB`,
+    `Node ${node}`,
+    `PostgreSQL ${postgres}`,
+    nginx === null ? 'no nginx' : `nginx ${nginx}`,
+    go === null ? 'no Go' : `Go ${go}`,
+    `load by ${loadGenerator}`,
+  ].join(', ')
 }
 
 function cpuClass(model: string): string {

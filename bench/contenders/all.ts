@@ -1,5 +1,7 @@
+import type { Machine } from '../machine.ts'
 import type { Contender } from './contender.ts'
 import { gateway, gatewayOfTwo, gatewayWithLog, gatewayWithoutAuth } from './gateway.ts'
+import { goReverseProxy, goReverseProxyAuth, goReverseProxyAuthTuned } from './go-proxies.ts'
 import {
   nginxAlone,
   nginxAuthRequest,
@@ -33,14 +35,19 @@ export const ALL: readonly Contender[] = [
   nginxAuthRequestNotKept,
   nginxAuthRequestBatched,
   nginxAuthRequestBatchedTuned,
+  goReverseProxy,
+  goReverseProxyAuth,
+  goReverseProxyAuthTuned,
   floor,
 ]
 
-/** @throws Error for an unknown name */
-export function chooseContenders(only: readonly string[] | null, hasNginx: boolean): readonly Contender[] {
+/** What this machine can start of those that were asked for. @throws Error for an unknown name */
+export function chooseContenders(only: readonly string[] | null, machine: Machine): readonly Contender[] {
   const unknown = only?.find((name) => !ALL.some((each) => each.name === name))
   if (unknown !== undefined) {
     throw new Error(`--only: ${unknown}; expected of ${ALL.map(({ name }) => name).join(', ')}`)
   }
-  return ALL.filter((each) => (hasNginx || !each.needsNginx) && (only?.includes(each.name) ?? true))
+  return ALL.filter(
+    ({ name, needs }) => (needs === null || machine[needs] !== null) && (only?.includes(name) ?? true),
+  )
 }

@@ -20,7 +20,8 @@ export interface Contender {
   readonly title: string
   /** True where it refuses a request without a valid session. */
   readonly authenticates: boolean
-  readonly needsNginx: boolean
+  /** What has to be installed for it, besides Node and PostgreSQL. */
+  readonly needs: 'nginx' | 'go' | null
   start(stage: Stage): Promise<StartedContender>
 }
 

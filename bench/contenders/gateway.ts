@@ -54,7 +54,7 @@ export const gateway: Contender = {
   name: 'gateway',
   title: 'PowerOn Gateway',
   authenticates: true,
-  needsNginx: false,
+  needs: null,
   start: (stage) => startGateway(stage),
 }
 
@@ -62,7 +62,7 @@ export const gatewayWithoutAuth: Contender = {
   name: 'gateway-none',
   title: 'PowerOn Gateway, `auth: none`',
   authenticates: false,
-  needsNginx: false,
+  needs: null,
   start: (stage) => startGateway(stage, { auth: 'none' }),
 }
 
@@ -70,7 +70,7 @@ export const gatewayOfTwo: Contender = {
   name: 'gateway-workers',
   title: 'PowerOn Gateway, `WORKERS=2`',
   authenticates: true,
-  needsNginx: false,
+  needs: null,
   start: (stage) => startGateway(stage, { env: { WORKERS: '2' } }),
 }
 
@@ -78,6 +78,6 @@ export const gatewayWithLog: Contender = {
   name: 'gateway-log',
   title: 'PowerOn Gateway, access log on',
   authenticates: true,
-  needsNginx: false,
+  needs: null,
   start: (stage) => startGateway(stage, { env: { ACCESS_LOG: 'on' } }),
 }

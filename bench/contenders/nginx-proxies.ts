@@ -11,7 +11,7 @@ export const nginxAlone: Contender = {
   name: 'nginx',
   title: 'nginx alone',
   authenticates: false,
-  needsNginx: true,
+  needs: 'nginx',
   async start({ folder, backendPort }) {
     const port = await findFreePort()
     const running = await startNginx(
@@ -47,7 +47,7 @@ function createAuthRequestContender({
     name,
     title,
     authenticates: true,
-    needsNginx: true,
+    needs: 'nginx',
     async start(stage) {
       const auth = await startService(service, stage, tuned)
       const port = await findFreePort()

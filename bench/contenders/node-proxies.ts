@@ -11,7 +11,7 @@ function createProxyContender(service: string, title: string, { authenticates, t
     name: tuned ? `${service}-tuned` : service,
     title: tuned ? `${title}, tuned` : title,
     authenticates,
-    needsNginx: false,
+    needs: null,
     async start(stage) {
       const running = await startService(service, stage, tuned)
       return groupProcesses(running.port, [running])

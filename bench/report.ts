@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Measured, Rounds } from './rounds.ts'
-import { spreadOf } from './statistics.ts'
+import { formatSpread, spreadOf } from './statistics.ts'
 import type { Ratio } from './targets.ts'
 
 const README = new URL('README.md', import.meta.url)
@@ -20,24 +20,21 @@ const COLUMNS: readonly { readonly head: string; readonly key: keyof Measured; r
 export function comparisonTable(rounds: Rounds): string {
   const rows = [...rounds].map(([contender, measured]) => [
     contender.title,
-    ...COLUMNS.map(({ key, digits }) => {
-      const { median, min, max } = spreadOf(measured.map((each) => each[key]))
-      return `${median.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`
-    }),
+    ...COLUMNS.map(({ key, digits }) => formatSpread(spreadOf(measured.map((each) => each[key])), digits)),
   ])
   return markdownTable(['contender', ...COLUMNS.map(({ head }) => head)], rows)
 }
 
+/** The ratios of the medians, with the minimum and maximum of all rounds in parentheses. */
 export function ratioTable(ratios: readonly Ratio[]): string {
   return markdownTable(
-    ['against', 'of', 'gateway : other', 'the floor : other', 'target', ''],
-    ratios.map(({ against, of, value, floorValue, target, met }) => [
-      against,
+    ['CPU of', 'to that of', 'ratio', 'target', ''],
+    ratios.map(({ of, to, value, rounds, target, verdict }) => [
       of,
-      value.toFixed(2),
-      floorValue?.toFixed(2) ?? '',
-      target ?? '',
-      met === null ? '' : met ? 'met' : 'NOT MET',
+      to,
+      formatSpread({ ...rounds, median: value }, 2),
+      target,
+      verdict,
     ]),
   )
 }

@@ -1,64 +1,78 @@
-import type { Measured, Rounds } from './rounds.ts'
-import { spreadOf } from './statistics.ts'
+import { atLeast, atMost, type Bound, type Judged, judge } from './bounds.ts'
+import type { Rounds } from './rounds.ts'
+import { type Spread, spreadOf } from './statistics.ts'
 
-export interface Ratio {
-  readonly against: string
-  readonly of: 'requests/s' | 'CPU per request'
+/** CPU time of one request, divided by that of another contender. */
+export interface Ratio extends Judged {
+  readonly of: string
+  readonly to: string
+  /** Of the medians. */
   readonly value: number
-  /** The same for the floor in place of the gateway; null where the floor did not run, or is what is compared with. */
-  readonly floorValue: number | null
-  /** Null where there is no target and the row is for comparison only. */
-  readonly target: string | null
-  readonly met: boolean | null
+  /** Of the ratios of each single round. */
+  readonly rounds: Spread
 }
 
-interface Target {
-  readonly against: string
-  readonly of: Ratio['of']
-  /** At least this for requests/s, at most this for CPU; null where there is no target. */
-  readonly bound: number | null
+interface Comparison {
+  readonly of: string
+  /** Subtracted from `of`, and what the rest is. */
+  readonly less?: { readonly name: string; readonly rest: string }
+  readonly to: string
+  readonly bound: Bound | null
 }
 
-const TARGETS: readonly Target[] = [
-  { against: 'http-proxy-3-auth', of: 'requests/s', bound: 5 },
-  { against: 'http-proxy-3-auth-tuned', of: 'requests/s', bound: null },
-  { against: 'fastify-auth', of: 'requests/s', bound: 4.5 },
-  { against: 'fastify-auth-tuned', of: 'requests/s', bound: null },
-  { against: 'http-proxy-3', of: 'requests/s', bound: 2 },
-  { against: 'http-proxy-3-tuned', of: 'requests/s', bound: null },
-  { against: 'auth-service', of: 'requests/s', bound: 3 },
-  { against: 'auth-service-not-kept', of: 'requests/s', bound: null },
-  { against: 'auth-service-batched', of: 'CPU per request', bound: 0.8 },
-  { against: 'auth-service-batched-tuned', of: 'CPU per request', bound: null },
-  { against: 'gateway-none', of: 'CPU per request', bound: 1.25 },
-  { against: 'floor', of: 'CPU per request', bound: 1.8 },
+/** Those that ask for no session are compared with the gateway that asks for none. */
+const COMPARISONS: readonly Comparison[] = [
+  { of: 'gateway', to: 'floor', bound: atMost(1.2) },
+  { of: 'gateway-none', to: 'floor', bound: atMost(0.95) },
+  {
+    of: 'gateway',
+    less: { name: 'gateway-none', rest: 'what a look-up adds' },
+    to: 'floor',
+    bound: atMost(0.3),
+  },
+  { of: 'http-proxy-3-auth', to: 'gateway', bound: atLeast(11) },
+  { of: 'http-proxy-3-auth-tuned', to: 'gateway', bound: null },
+  { of: 'fastify-auth', to: 'gateway', bound: atLeast(3.8) },
+  { of: 'fastify-auth-tuned', to: 'gateway', bound: null },
+  { of: 'auth-service', to: 'gateway', bound: atLeast(3.4) },
+  { of: 'auth-service-not-kept', to: 'gateway', bound: null },
+  { of: 'auth-service-batched', to: 'gateway', bound: atLeast(2.7) },
+  { of: 'auth-service-batched-tuned', to: 'gateway', bound: null },
+  { of: 'go-reverse-proxy-auth', to: 'gateway', bound: atLeast(3.6) },
+  { of: 'go-reverse-proxy-auth-tuned', to: 'gateway', bound: null },
+  { of: 'gateway-log', to: 'gateway', bound: atMost(1.1) },
+  { of: 'gateway-workers', to: 'gateway', bound: null },
+  { of: 'http-proxy-3', to: 'gateway-none', bound: null },
+  { of: 'http-proxy-3-tuned', to: 'gateway-none', bound: null },
+  { of: 'go-reverse-proxy', to: 'gateway-none', bound: null },
+  { of: 'nginx', to: 'gateway-none', bound: null },
 ]
 
-/** The gateway's median divided by each other contender's, where both ran. */
+/** Every comparison whose contenders all ran. */
 export function ratiosOf(rounds: Rounds): Ratio[] {
   const byName = new Map(
-    [...rounds].map(([contender, measured]) => [contender.name, { contender, measured }]),
+    [...rounds].map(([{ name, title }, measured]) => [
+      name,
+      { title, cpu: measured.map(({ cpuUs }) => cpuUs) },
+    ]),
   )
-  const own = byName.get('gateway')
-  const floor = byName.get('floor')
-  return TARGETS.flatMap(({ against, of, bound }) => {
-    const other = byName.get(against)
-    if (own === undefined || other === undefined) return []
-    const others = medianOf(other.measured, of)
-    const value = medianOf(own.measured, of) / others
-    const floorValue = floor === undefined || floor === other ? null : medianOf(floor.measured, of) / others
-    const moreIsBetter = of === 'requests/s'
+  return COMPARISONS.flatMap(({ of: name, less, to: toName, bound }) => {
+    const [whole, to] = [byName.get(name), byName.get(toName)]
+    const part = less === undefined ? NOTHING : byName.get(less.name)
+    if (whole === undefined || to === undefined || part === undefined) return []
+    const value = (medianOf(whole.cpu) - medianOf(part.cpu)) / medianOf(to.cpu)
     return {
-      against: other.contender.title,
-      of,
+      of: less?.rest ?? whole.title,
+      to: to.title,
       value,
-      floorValue,
-      target: bound === null ? null : `${moreIsBetter ? 'at least' : 'at most'} ${bound}`,
-      met: bound === null ? null : moreIsBetter ? value >= bound : value <= bound,
+      rounds: spreadOf(to.cpu.map((cpu, round) => (whole.cpu[round]! - (part.cpu[round] ?? 0)) / cpu)),
+      ...judge(value, bound),
     }
   })
 }
 
-function medianOf(measured: readonly Measured[], of: Ratio['of']): number {
-  return spreadOf(measured.map((each) => (of === 'requests/s' ? each.requestsPerS : each.cpuUs))).median
+const NOTHING = { cpu: [] }
+
+function medianOf(values: readonly number[]): number {
+  return values.length === 0 ? 0 : spreadOf(values).median
 }

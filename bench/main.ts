@@ -5,6 +5,7 @@ import { measureFlood } from './flood.ts'
 import { measureGrowth } from './growth.ts'
 import { measureLatency } from './latency.ts'
 import { machineLine } from './machine.ts'
+import { measureManyConnections } from './many-connections.ts'
 import { measureMemory } from './memory.ts'
 import { type Part, readOptions } from './options.ts'
 import { measureScaling } from './scaling.ts'
@@ -16,6 +17,7 @@ import { measureYoungGeneration } from './young-generation.ts'
 const RUN_PART = {
   compare: compareContenders,
   latency: measureLatency,
+  connections: measureManyConnections,
   growth: measureGrowth,
   flood: measureFlood,
   memory: measureMemory,

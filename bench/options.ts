@@ -18,6 +18,7 @@ export interface BenchOptions {
 const PARTS = [
   'compare',
   'latency',
+  'connections',
   'growth',
   'flood',
   'memory',

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { atMost, type Bound, judge } from './bounds.ts'
 import { startService } from './contenders/contender.ts'
 import { type StartedGateway, startGateway } from './contenders/gateway.ts'
 import { activeTokens } from './database.ts'
@@ -19,6 +20,11 @@ const QUICK_REQUESTS = 50_000
 const OPEN = 10_000
 const DIFFERENT_TOKENS = 100_000
 
+/** What the resident set may differ by without having grown. */
+const GROWTH_BOUND = atMost(1.05)
+/** What it took while the gateway was built on Node's HTTP server. */
+const IDLE_BOUND = atMost(11.6, ' KiB')
+
 type Sample = readonly [requests: number, rssMiB: number]
 
 /** Measures the gateway's memory over many requests, connections and tokens. */
@@ -28,21 +34,30 @@ export async function measureMemory(stage: BenchStage, options: BenchOptions): P
   const webSocket = await measurePerConnection(stage, 'webSocket')
   const tokens = await measurePerToken(stage)
 
-  const settledAfter = options.quick ? QUICK_REQUESTS / 2 : SETTLED_AFTER
-  const settled = samples.filter(([requests]) => requests >= settledAfter)
-  const quarter = Math.max(1, Math.floor(settled.length / 4))
-  const rss = (some: readonly Sample[]) => spreadOf(some.map(([, value]) => value)).median
-  const [early, late] = [rss(settled.slice(0, quarter)), rss(settled.slice(-quarter))]
-  const text = `${markdownTable(
-    ['what', 'figure'],
-    [
-      [`RSS, first quarter after ${settledAfter} requests`, `${early.toFixed(0)} MiB`],
-      [`RSS, last quarter up to ${samples.at(-1)![0]} requests`, `${late.toFixed(0)} MiB`],
-      [`per idle connection (${idle.count})`, `${idle.kib.toFixed(1)} KiB`],
-      [`per WebSocket (${webSocket.count}), both its connections`, `${webSocket.kib.toFixed(1)} KiB`],
-      [`per different token (${tokens.count})`, `${tokens.kib.toFixed(2)} KiB`],
-    ],
-  )}\n\n![Memory over requests](memory.svg)`
+  const text = `${memoryTable([
+    ...growthRows(samples, options.quick ? QUICK_REQUESTS / 2 : SETTLED_AFTER),
+    {
+      what: `per idle connection (${idle.count})`,
+      figure: idle.kib,
+      digits: 1,
+      unit: ' KiB',
+      bound: IDLE_BOUND,
+    },
+    {
+      what: `per WebSocket (${webSocket.count}), both its connections`,
+      figure: webSocket.kib,
+      digits: 1,
+      unit: ' KiB',
+      bound: null,
+    },
+    {
+      what: `per different token (${tokens.count})`,
+      figure: tokens.kib,
+      digits: 2,
+      unit: ' KiB',
+      bound: null,
+    },
+  ])}\n\n![Memory over requests](memory.svg)`
   process.stdout.write(`\n${text}\n`)
   if (!options.recordsResults) return
   await writePlot('memory', {
@@ -53,6 +68,37 @@ export async function measureMemory(stage: BenchStage, options: BenchOptions): P
   })
   await writeReadme(new Map([['memory', text]]))
   await writeResults({ memory: { samples, idle, webSocket, tokens } })
+}
+
+interface Row {
+  readonly what: string
+  readonly figure: number
+  readonly digits: number
+  readonly unit: string
+  readonly bound: Bound | null
+}
+
+function memoryTable(rows: readonly Row[]): string {
+  return markdownTable(
+    ['what', 'figure', 'target', ''],
+    rows.map(({ what, figure, digits, unit, bound }) => {
+      const { target, verdict } = judge(figure, bound)
+      return [what, `${figure.toFixed(digits)}${unit}`, target, verdict]
+    }),
+  )
+}
+
+function growthRows(samples: readonly Sample[], settledAfter: number): Row[] {
+  const settled = samples.filter(([requests]) => requests >= settledAfter)
+  const quarter = Math.max(1, Math.floor(settled.length / 4))
+  const rss = (some: readonly Sample[]) => spreadOf(some.map(([, value]) => value)).median
+  const [early, late] = [rss(settled.slice(0, quarter)), rss(settled.slice(-quarter))]
+  const inMiB = { digits: 0, unit: ' MiB', bound: null }
+  return [
+    { what: `RSS, first quarter after ${settledAfter} requests`, figure: early, ...inMiB },
+    { what: `RSS, last quarter up to ${samples.at(-1)![0]} requests`, figure: late, ...inMiB },
+    { what: 'last quarter : first quarter', figure: late / early, digits: 2, unit: '', bound: GROWTH_BOUND },
+  ]
 }
 
 function rssMiB({ pids }: StartedGateway): number {

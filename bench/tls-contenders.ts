@@ -9,8 +9,10 @@ import { startNginx, upstreamBlock } from './nginx.ts'
 import { findFreePort, waitUntil } from './processes.ts'
 import type { BenchStage } from './stage.ts'
 
-interface SecureContender {
+export interface SecureContender {
   readonly title: string
+  /** True where it refuses a request without a valid session. */
+  readonly authenticates: boolean
   readonly needsNginx: boolean
   start(stage: BenchStage, certificate: Certificate): Promise<StartedContender>
 }
@@ -23,15 +25,17 @@ interface Certificate {
 export const TLS_CONTENDERS: readonly SecureContender[] = [
   {
     title: 'PowerOn Gateway',
+    authenticates: true,
     needsNginx: false,
     start: (stage, certificate) => startGateway(stage, { env: tlsEnvironment(certificate) }),
   },
   {
     title: 'PowerOn Gateway, `auth: none`',
+    authenticates: false,
     needsNginx: false,
     start: (stage, certificate) => startGateway(stage, { auth: 'none', env: tlsEnvironment(certificate) }),
   },
-  { title: 'nginx alone', needsNginx: true, start: startSecureNginx },
+  { title: 'nginx alone', authenticates: false, needsNginx: true, start: startSecureNginx },
 ]
 
 /** ECDSA on P-256, as public certificate authorities issue them. */
@@ -73,11 +77,11 @@ async function startSecureNginx(
 /** A contender that admits every request would be fast for the wrong reason. @throws Error for those */
 export async function checkDecisions(
   stage: BenchStage,
-  { title }: SecureContender,
+  { title, authenticates }: SecureContender,
   { port }: StartedContender,
 ): Promise<void> {
   const [good, none] = [await statusOf(port, stage.tokens.active.list[0]!), await statusOf(port, null)]
-  const expected = title === 'PowerOn Gateway' ? 401 : 200
+  const expected = authenticates ? 401 : 200
   if (good !== 200 || none !== expected)
     throw new Error(`${title} answered ${good} with a token and ${none} without`)
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
+import { addressOfHop, clientOf, plainAddress, readForwarded, schemeOf } from './forwarded-field.ts'
 import type { Peer } from './headers.ts'
 import type { RequestHead } from './request-head.ts'
 
@@ -30,9 +31,12 @@ export interface PeerTrust {
    * protocol header of a trusted load balancer.
    */
   assignClient(socket: ClosingConnection, address: string): void
-  /** The scheme that the client used: `X-Forwarded-Proto` of a trusted proxy, otherwise the connection's scheme. */
+  /**
+   * The scheme that the client used: `X-Forwarded-Proto` of a trusted proxy, or its `Forwarded` where it sends none of
+   * `X-Forwarded-For`, `-Proto` and `-Host`; otherwise the connection's scheme.
+   */
   clientScheme(peer: Peer, head: NamedFields): 'http' | 'https'
-  /** The client's address for the logs: the last address in `X-Forwarded-For` that is not a trusted proxy's. */
+  /** The client's address for the logs: the last one in the same fields that is not a trusted proxy's. */
   clientAddress(peer: Peer, head: NamedFields): string
   /** `X-Request-Id` of a trusted proxy where it is usable, otherwise a new id. */
   requestId(peer: Peer, head: NamedFields): string
@@ -59,7 +63,7 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
         const client = assignedClients.size === 0 ? undefined : assignedClients.get(connectionKey(socket))
         const address = client ?? remoteAddress(socket)
         const scheme = socket.encrypted === true ? 'https' : 'http'
-        peer = { address, scheme, trusted: isTrusted(address) }
+        peer = { address, scheme, trusted: isTrusted(address), isProxy: isTrusted }
         peers.set(socket, peer)
       }
       return peer
@@ -73,18 +77,23 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
     },
     clientScheme(peer, head) {
       if (!peer.trusted) return peer.scheme
-      const claimed = firstValue(head.headers['x-forwarded-proto'])
-      return claimed === 'https' || claimed === 'http' ? claimed : peer.scheme
+      const { headers } = head
+      const field = forwardedOf(headers)
+      const told =
+        field === undefined
+          ? schemeOf(textOf(headers['x-forwarded-proto'])?.split(',', 1)[0]?.trim())
+          : readForwarded(field, isTrusted)?.scheme
+      return told ?? peer.scheme
     },
     clientAddress(peer, head) {
-      const chain = peer.trusted ? head.headers['x-forwarded-for'] : undefined
-      if (typeof chain !== 'string') return peer.address
-      const hops = chain.split(',').map((hop) => plainAddress(hop.trim()))
-      return (
-        hops.findLast((hop) => isIP(hop) !== 0 && !isTrusted(hop)) ??
-        hops.find((hop) => isIP(hop) !== 0) ??
-        peer.address
-      )
+      if (!peer.trusted) return peer.address
+      const { headers } = head
+      const field = forwardedOf(headers)
+      const told =
+        field === undefined
+          ? clientOf(hopsOf(textOf(headers['x-forwarded-for'])), isTrusted)
+          : readForwarded(field, isTrusted)?.address
+      return told ?? peer.address
     },
     requestId(peer, head) {
       const claimed = peer.trusted ? head.headers['x-request-id'] : undefined
@@ -93,19 +102,29 @@ export function createPeerTrust(trusted: readonly string[]): PeerTrust {
   }
 }
 
-function firstValue(value: string | readonly string[] | undefined): string | undefined {
-  const text = typeof value === 'string' ? value : value?.[0]
-  return text?.split(',', 1)[0]?.trim().toLowerCase()
+/**
+ * `Forwarded`, where it counts: without the older fields beside it. A proxy that sets some of these, and does not know
+ * this one, passes on what its client put there.
+ */
+function forwardedOf(headers: NamedFields['headers']): string | undefined {
+  const isAlone =
+    headers['x-forwarded-for'] === undefined &&
+    headers['x-forwarded-proto'] === undefined &&
+    headers['x-forwarded-host'] === undefined
+  return isAlone ? textOf(headers.forwarded) : undefined
+}
+
+function hopsOf(chain: string | undefined): (string | null)[] {
+  return chain === undefined ? [] : chain.split(',').map((hop) => addressOfHop(hop.trim()))
+}
+
+function textOf(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === 'object' ? value.join(', ') : value
 }
 
 /** Unique among open connections. */
 function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): string {
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
-}
-
-/** A dual-stack listener reports the addresses of IPv4 clients as `::ffff:a.b.c.d`. */
-function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice('::ffff:'.length) : address
 }
 
 function blockList(cidrs: readonly string[]): BlockList {

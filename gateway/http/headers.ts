@@ -5,6 +5,7 @@ import {
   fieldsNamedByConnection,
   isHopByHop,
 } from './field-classes.ts'
+import { type IsProxy, readForwarded } from './forwarded-field.ts'
 
 /** Changes to header fields: which are set, replacing those of the same name, and which are removed. */
 export interface HeaderEdits {
@@ -27,8 +28,9 @@ export interface RequestHeaderRules {
 /** The other end of a client connection. Made once for each connection. */
 export interface Peer {
   readonly address: string
-  /** True where `X-Forwarded-*` and `X-Request-Id` are accepted from this peer. */
+  /** True where `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are accepted from this peer. */
   readonly trusted: boolean
+  readonly isProxy: IsProxy
   readonly scheme: 'http' | 'https'
 }
 
@@ -61,6 +63,10 @@ interface Forwarding {
   for: string | null
   proto: string | null
   host: string | null
+  /** `Forwarded`, which counts where there is none of the others. */
+  field: string | null
+  /** `Connection` has named one of these, so that they do not tell everything. */
+  cut: boolean
 }
 
 /**
@@ -76,7 +82,7 @@ export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): s
   const { rawHeaders, peer, trace } = head
   const connectionFields = fieldsNamedByConnection(rawHeaders)
   const out: string[] = ['Host', head.upstreamHost]
-  const forwarding: Forwarding = { for: null, proto: null, host: null }
+  const forwarding: Forwarding = { for: null, proto: null, host: null, field: null, cut: false }
 
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
@@ -93,8 +99,9 @@ export function upstreamHeaders(head: InboundHead, rules: RequestHeaderRules): s
       pushCookie(out, name, rawHeaders[i + 1]!, rules.hiddenCookies)
     } else if (kind === 'content-length') {
       out.push(name, rawHeaders[i + 1]!)
-    } else if (kind === 'forwarding' && peer.trusted && !connectionFields?.has(name.toLowerCase())) {
-      collectForwarding(out, forwarding, name, rawHeaders[i + 1]!)
+    } else if (kind === 'forwarding' && peer.trusted) {
+      if (connectionFields?.has(name.toLowerCase())) forwarding.cut = true
+      else collectForwarding(out, forwarding, name, rawHeaders[i + 1]!)
     }
   }
   pushForwarding(out, forwarding, head)
@@ -133,6 +140,10 @@ function collectForwarding(out: string[], forwarding: Forwarding, name: string, 
       return
     case 'x-request-id':
       return
+    case 'forwarded':
+      forwarding.field = forwarding.field === null ? value : `${forwarding.field}, ${value}`
+      out.push(name, value)
+      return
     default:
       out.push(name, value)
   }
@@ -140,6 +151,7 @@ function collectForwarding(out: string[], forwarding: Forwarding, name: string, 
 
 function pushForwarding(out: string[], forwarding: Forwarding, head: InboundHead): void {
   const { peer } = head
+  if (forwarding.field !== null) takeFromField(forwarding, forwarding.field, peer)
   out.push(
     'X-Forwarded-For',
     forwarding.for === null ? peer.address : `${forwarding.for}, ${peer.address}`,
@@ -150,6 +162,16 @@ function pushForwarding(out: string[], forwarding: Forwarding, head: InboundHead
     'X-Request-Id',
     head.requestId,
   )
+}
+
+/** What `Forwarded` says is told to backends by the fields that they know. */
+function takeFromField(forwarding: Forwarding, field: string, { isProxy }: Peer): void {
+  if (forwarding.cut || forwarding.for !== null || forwarding.proto !== null || forwarding.host !== null)
+    return
+  const client = readForwarded(field, isProxy)
+  forwarding.for = client?.chain ?? null
+  forwarding.proto = client?.scheme ?? null
+  forwarding.host = client?.host ?? null
 }
 
 /** The head of an upstream's answer as the client gets it. */

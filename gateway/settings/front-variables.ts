@@ -73,7 +73,7 @@ export const listeners = group(
       accepts: 'CIDRs or addresses, separated by commas',
       example: '10.0.0.0/8,fd00::/8',
       description:
-        'The proxies in front whose `X-Forwarded-*` and `X-Request-Id` are believed. Those of all others are removed.',
+        'The proxies in front whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Those of all others are removed.',
     }),
     proxyProtocol: onOrOff(
       'PROXY_PROTOCOL',

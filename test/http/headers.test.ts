@@ -4,6 +4,7 @@ import {
   clientHeaders,
   clientTrailers,
   type InboundHead,
+  type Peer,
   upstreamHeaders,
 } from '../../gateway/http/headers.ts'
 
@@ -21,12 +22,20 @@ function head(rawHeaders: string[], more: Partial<InboundHead> = {}): InboundHea
     rawHeaders,
     host: 'app.example.com',
     upstreamHost: 'app.example.com',
-    peer: { address: '192.0.2.7', trusted: false, scheme: 'http' },
+    peer: { address: '192.0.2.7', trusted: false, scheme: 'http', isProxy: () => false },
     requestId: 'r1',
     identity: ['X-User-Id', 'alice'],
     trace: null,
     ...more,
   }
+}
+
+/** A trusted proxy; all of 10.0.0.0/8 are. */
+const PROXY: Peer = {
+  address: '10.0.0.2',
+  trusted: true,
+  scheme: 'http',
+  isProxy: (address) => address.startsWith('10.'),
 }
 
 function values(flat: readonly string[], name: string): string[] {
@@ -155,10 +164,7 @@ t.test(
       'X_Forwarded_For',
       '6',
     ]
-    const out = upstreamHeaders(
-      head(raw, { peer: { address: '10.0.0.2', trusted: true, scheme: 'http' } }),
-      rules,
-    )
+    const out = upstreamHeaders(head(raw, { peer: PROXY }), rules)
     t.same(values(out, 'x-forwarded-for'), ['203.0.113.9, 10.0.0.2'])
     t.same(values(out, 'x-forwarded-proto'), ['https'])
     t.same(values(out, 'x-forwarded-host'), ['pub.example'])
@@ -166,6 +172,65 @@ t.test(
     t.same(values(out, 'x_forwarded_for'), [], 'a spelling that passes for another field goes even then')
   },
 )
+
+t.test('what Forwarded of a trusted proxy says is told to the upstream by X-Forwarded-* too', async (t) => {
+  const field =
+    'for="198.51.100.1:5";proto=http, for="[2001:db8::9]";proto=wss;host=pub.example, for=10.0.0.9'
+  const out = upstreamHeaders(head(['Forwarded', field], { peer: PROXY }), rules)
+  t.same(values(out, 'x-forwarded-for'), ['198.51.100.1, 2001:db8::9, 10.0.0.9, 10.0.0.2'])
+  t.same(values(out, 'x-forwarded-proto'), ['https'])
+  t.same(values(out, 'x-forwarded-host'), ['pub.example'])
+  t.same(values(out, 'forwarded'), [field])
+})
+
+t.test(
+  'Forwarded without addresses, schemes and hosts that are any leaves the fields as they are',
+  async (t) => {
+    for (const field of [
+      'for=_hidden',
+      'proto=ftp;for=unknown',
+      'for=unknown;host="a b"',
+      'for=unknown;proto=""',
+    ]) {
+      const out = upstreamHeaders(head(['Forwarded', field], { peer: PROXY }), rules)
+      t.same(values(out, 'x-forwarded-for'), ['unknown, 10.0.0.2'], field)
+      t.same(values(out, 'x-forwarded-proto'), ['http'], field)
+      t.same(values(out, 'x-forwarded-host'), ['app.example.com'], field)
+    }
+    const out = upstreamHeaders(head(['Forwarded', '@'], { peer: PROXY }), rules)
+    t.same(values(out, 'x-forwarded-for'), ['10.0.0.2'])
+  },
+)
+
+t.test(
+  'attack: a Forwarded field of the client tells nothing where the proxy sets X-Forwarded-For',
+  async (t) => {
+    const raw = [
+      'X-Forwarded-For',
+      '203.0.113.9',
+      'Forwarded',
+      'for=198.51.100.1;proto=https;host=evil.example',
+    ]
+    const out = upstreamHeaders(head(raw, { peer: PROXY }), rules)
+    t.same(values(out, 'x-forwarded-for'), ['203.0.113.9, 10.0.0.2'])
+    t.same(values(out, 'x-forwarded-proto'), ['http'])
+    t.same(values(out, 'x-forwarded-host'), ['app.example.com'])
+  },
+)
+
+t.test('attack: Connection cannot make Forwarded count in place of X-Forwarded-For', async (t) => {
+  const raw = [
+    'Connection',
+    'X-Forwarded-For',
+    'X-Forwarded-For',
+    '203.0.113.9',
+    'Forwarded',
+    'for=198.51.100.1;proto=https',
+  ]
+  const out = upstreamHeaders(head(raw, { peer: PROXY }), rules)
+  t.same(values(out, 'x-forwarded-for'), ['10.0.0.2'])
+  t.same(values(out, 'x-forwarded-proto'), ['http'])
+})
 
 t.test('the token cookies are removed from Cookie and the others kept', async (t) => {
   const out = upstreamHeaders(head(['Cookie', 'a=1; auth_token=x; b=2', 'Cookie', 'refresh_token=y']), rules)

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { accepts } from './accepts.ts'
 import { until } from './plain-gateway.ts'
 import { freePort } from './raw-backend.ts'
 import type { Instance } from './round-robin.ts'
@@ -29,31 +29,38 @@ export function startHaproxy(slots: readonly Instance[]): Promise<Balancer> {
  *
  * @param option how it tells of its clients, such as `send-proxy-v2`
  */
-export async function startHaproxyBefore(target: number, option: string): Promise<Balancer> {
+export function startHaproxyBefore(target: number, option: string): Promise<Balancer> {
+  return startHaproxyFront({ mode: 'tcp', server: `127.0.0.1:${target} ${option}` })
+}
+
+export interface Front {
+  readonly mode: 'http' | 'tcp'
+  /** Address and options of the only server. */
+  readonly server: string
+  /** Behind the address of `bind`, such as `ssl crt FILE`. */
+  readonly bind?: string
+  /** Further lines of the frontend. */
+  readonly lines?: readonly string[]
+}
+
+/** HAProxy before one port, once it accepts connections. */
+export async function startHaproxyFront({ mode, server, bind = '', lines = [] }: Front): Promise<Balancer> {
   const balancer = await start(
     (port) => `defaults
-  mode tcp
+  mode ${mode}
   timeout connect 1s
   timeout client 30s
   timeout server 30s
 frontend in
-  bind 127.0.0.1:${port}
+  bind 127.0.0.1:${port} ${bind}
+${lines.map((line) => `  ${line}`).join('\n')}
   default_backend gateway
 backend gateway
-  server g 127.0.0.1:${target} ${option}
+  server g ${server}
 `,
   )
   await until(() => accepts(balancer.port))
   return balancer
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' })
-    socket.once('connect', () => resolve(true))
-    socket.once('error', () => resolve(false))
-    socket.once('connect', () => socket.destroy())
-  })
 }
 
 async function start(configure: (port: number) => string): Promise<Balancer> {

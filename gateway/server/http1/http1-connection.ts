@@ -144,6 +144,8 @@ export class Http1Connection
 
   onEnd(): void {
     this.#parts.deadlines.clear(this)
+    // The head said so already, or the trailers do only now.
+    if (!this.#lent!.parser.keepAlive) this.#endBehindRequest()
     this.#request!.receiveEnd()
   }
 
@@ -198,7 +200,15 @@ export class Http1Connection
     // The exchange was answered as the last bytes of its body were read: what came behind them is there only now.
     else if (this.#state === READING_HEAD) this.#awaitTurn()
     else if (outcome === 'error') this.#refuseUnreadable(codeOf(parser.error))
-    else if (outcome === 'ended' && this.#state === READING_REST) this.#awaitHead()
+    else if (outcome === 'ended' && this.#state === READING_REST) {
+      if (this.#request!.keepAlive) this.#awaitHead()
+      else this.#leave(true)
+    }
+  }
+
+  #endBehindRequest(): void {
+    this.#request!.keepAlive = false
+    this.#response?.endConnection()
   }
 
   #goOnFromHead(outcome: Outcome, error: WireError | null): void {

@@ -23,8 +23,8 @@ export class Http1Request implements InboundRequest {
   complete = false
   bodyRead = false
   brokenOff = false
-  /** Whether its fields let the connection go on. */
-  readonly keepAlive: boolean
+  /** Whether its fields let the connection go on; those of its trailers count as well. */
+  keepAlive: boolean
   readonly #source: BodySource
   #headers: NamedFields | null = null
   #reader: BodyReader | null = null

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { answerTarget, echo, GET, get, pause, startStage, TRANSPORTS, until } from './stage.ts'
+import { answerTarget, echo, GET, get, type Handed, pause, startStage, TRANSPORTS, until } from './stage.ts'
 
 for (const transport of TRANSPORTS) {
   t.test(
@@ -194,4 +194,35 @@ for (const transport of TRANSPORTS) {
       t.match(client.text, /PUT \/first abc[\s\S]*GET \/second/)
     },
   )
+}
+
+/** The connection is to go on behind the rest of the request. */
+const answerAhead = ({ response }: Handed) => {
+  response.writeHead(200, undefined, ['Content-Length', '2'])
+  response.end('ok', 'latin1')
+}
+
+for (const [when, handle] of [
+  ['behind its body', echo],
+  ['before its body', answerAhead],
+] as const) {
+  for (const pieces of [1, 2]) {
+    t.test(
+      `Connection: close in trailers, in ${pieces} pieces, with an answer ${when}: nothing behind is done`,
+      async (t) => {
+        const stage = await startStage(t, { handle })
+        const client = await stage.connect()
+        const head = 'POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
+        const rest = `1\r\nx\r\n0\r\nConnection: close\r\n\r\n${get('/behind')}`
+        client.write(pieces === 1 ? head + rest : head)
+        await until(() => stage.handed.length === 1)
+        if (pieces === 2) client.write(rest)
+        await client.ended
+        t.match(client.text, /^HTTP\/1\.1 200 OK\r\n/)
+        t.notMatch(client.text, /behind/)
+        t.equal(stage.handed.length, 1)
+        t.ok(stage.handed[0]!.closed)
+      },
+    )
+  }
 }

@@ -23,6 +23,18 @@ export async function check<T>(
   part = 0,
 ): Promise<void> {
   t.comment(`FUZZ_SEED=${FUZZ_SEED} runs=${numRuns}`)
-  await fc.assert(property as fc.IAsyncProperty<T>, { numRuns, seed: FUZZ_SEED + part, endOnFailure: true })
+  await fc.assert(property as fc.IAsyncProperty<T>, {
+    numRuns,
+    seed: FUZZ_SEED + part,
+    endOnFailure: true,
+    includeErrorInReport: true,
+  })
   t.pass(`${numRuns} cases`)
+}
+
+/** Many cases that are run at once. Which of them failed, and how, is for the error to say. */
+export function batch<T>(one: fc.Arbitrary<T>, size: number): fc.Arbitrary<readonly T[]> {
+  return fc.array(one, { minLength: size, maxLength: size }).map((all) => {
+    return Object.defineProperty(all, fc.toStringMethod, { value: () => `${size} at once` })
+  })
 }

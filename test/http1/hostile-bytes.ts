@@ -209,6 +209,29 @@ export const requestBytes = mutated(
   fc.array(message(requestLine), { minLength: 1, maxLength: 3 }).map((texts) => texts.join('')),
 )
 
+const websocket = fc.constantFrom(
+  'GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+    'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+)
+
+const expecting = content.map((text) => {
+  return `PUT /c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: ${text.length}\r\n\r\n${text}`
+})
+
+/** The requests of one connection, most of them changed, in pieces: plain ones, handshakes, held back bodies. */
+export const connectionBytes = mutated(
+  fc
+    .array(
+      fc.oneof(
+        { weight: 8, arbitrary: message(requestLine) },
+        { weight: 1, arbitrary: websocket },
+        { weight: 1, arbitrary: expecting },
+      ),
+      { minLength: 1, maxLength: 4 },
+    )
+    .map((texts) => texts.join('')),
+)
+
 /** One response, at times with informational ones before it. */
 export const responseBytes = mutated(
   fc.tuple(informational, message(statusLine)).map((texts) => texts.join('')),

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 
 /** CPU time and memory of processes, from /proc, where CPU time has a resolution of 10 ms. */
 export interface Usage {
-  /** User and system time since their start, microseconds. */
+  /** User and system time since their start, microseconds; also of children that have ended. */
   readonly cpuUs: number
   readonly rssBytes: number
 }
@@ -44,7 +44,10 @@ function readAllStats(): Map<number, Stat> {
   return stats
 }
 
-/** See proc_pid_stat(5). The command's name may contain spaces and parentheses. */
+/**
+ * See proc_pid_stat(5). The command's name may contain spaces and parentheses. pgx closes the connections whose queries
+ * wait when a load ends, and with them end PostgreSQL's processes, before they could be asked.
+ */
 function readStat(pid: number): Stat | null {
   let text: string
   try {
@@ -53,6 +56,9 @@ function readStat(pid: number): Stat | null {
     return null
   }
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const cpuUs = (Number(fields[11]) + Number(fields[12])) * TICK_US
-  return { parent: Number(fields[1]), usage: { cpuUs, rssBytes: Number(fields[21]) * PAGE_BYTES } }
+  const ticks = fields.slice(11, 15).reduce((total, field) => total + Number(field), 0)
+  return {
+    parent: Number(fields[1]),
+    usage: { cpuUs: ticks * TICK_US, rssBytes: Number(fields[21]) * PAGE_BYTES },
+  }
 }

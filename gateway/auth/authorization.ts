@@ -39,6 +39,21 @@ export function originAllowed(
   return normal === normalOrigin(`${own.scheme}://${own.host}`) || (allowed?.has(normal) ?? false)
 }
 
+/**
+ * True for a CORS preflight from an allowed origin. A browser sends no cookie with it, and its answer decides only whether
+ * the request itself will be sent, which has one.
+ */
+export function preflightAllowed(
+  { method, headers }: Pick<RequestHead, 'method' | 'headers'>,
+  allowed: ReadonlySet<string> | null,
+): boolean {
+  if (method !== 'OPTIONS' || allowed === null) return false
+  const { origin, 'access-control-request-method': intended } = headers
+  if (origin === undefined || intended === undefined || intended === '') return false
+  const normal = normalOrigin(origin)
+  return normal !== null && allowed.has(normal)
+}
+
 /** The serialised origin (RFC 6454, section 6.2), or null where the text is no origin (`null`, a list, a path). */
 function normalOrigin(text: string): string | null {
   if (!/^https?:\/\/[^\s/?#@\\]+$/i.test(text) || !URL.canParse(text)) return null

@@ -21,7 +21,8 @@ export function reasonsOf(decided: DecidedRequest): string[] {
     return [...describePassed(decided), `${decision.code}: ${describeDenial(decided, decision.code)}`]
   if (route.auth === 'none') return ['anonymous: the route requires no token']
   const { auth } = observed
-  if (auth?.kind === 'refused') {
+  if (auth === null) return ['anonymous: a CORS preflight from one of "allowedOrigins", which has no cookie']
+  if (auth.kind === 'refused') {
     return [`${auth.code}: ${auth.reason}`, 'anonymous: the route treats a bad token as none']
   }
   return [...describePassed(decided), 'authenticated']

@@ -1,5 +1,5 @@
 import { ANONYMOUS, type AuthDecision, type Identity } from '../auth/authenticator.ts'
-import { mandateAllowed, type Origin, originAllowed } from '../auth/authorization.ts'
+import { mandateAllowed, type Origin, originAllowed, preflightAllowed } from '../auth/authorization.ts'
 import { identityHeaders } from '../auth/identity-headers.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -122,7 +122,13 @@ export function createDecider(parts: DeciderParts): Decider {
   }
 
   return {
-    decide: (request) =>
-      request.route.auth === 'none' ? decideOn(ANONYMOUS, request) : decideByToken(request),
+    decide(request) {
+      const { exchange, route } = request
+      if (route.auth === 'none') return decideOn(ANONYMOUS, request)
+      // Before mandates too: a preflight has none.
+      if (route.auth === 'required' && preflightAllowed(exchange.request, route.allowedOrigins))
+        return countDecision(PASSES_ANONYMOUSLY, true)
+      return decideByToken(request)
+    },
   }
 }

@@ -220,6 +220,13 @@ const ODD: readonly [what: string, upstream: object, route: object, place: strin
     '',
     '"auth" is "optional"',
   ],
+  [
+    'a write by other origins whose preflight has no route',
+    {},
+    { methods: ['GET', 'PUT'], allowedOrigins: ['https://b.example'] },
+    '',
+    'lets their preflights pass',
+  ],
   ['a login behind itself', {}, { path: '/', loginRedirect: '/login?next={path}' }, '', 'a redirect loop'],
   ['a login that no route takes', {}, { path: '/x', loginRedirect: '/login' }, '', 'no route matches it'],
   ['a pattern of another proxy', {}, { path: '/a/*' }, '', 'matched literally'],

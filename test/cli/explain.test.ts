@@ -297,6 +297,15 @@ t.test('the origin rule applies to a ws: URL', async (t) => {
   t.match(await command([...args.slice(0, 3), 'Origin: https://friend.example', args[4]!]), { code: 0 })
 })
 
+t.test('a CORS preflight from an allowed origin is explained as an anonymous request', async (t) => {
+  const origin = ['--header', 'Origin: https://friend.example']
+  const asks = ['--header', 'Access-Control-Request-Method: PUT']
+  const { code, stdout } = await command(['--method', 'OPTIONS', ...origin, ...asks, '/friends'])
+  t.equal(code, 0)
+  t.match(stdout, /anonymous: a CORS preflight/)
+  t.match(await command(['--method', 'OPTIONS', ...origin, '/friends']), { code: 1 })
+})
+
 t.test('with the database down explain names the fault, which is not a refusal', async (t) => {
   const { code, stdout } = await command(['--token', good, '/x'], {
     DATABASE_URL: 'postgres://gateway:pw@127.0.0.1:1/none',

@@ -101,7 +101,9 @@ const route = strict({
     'origin',
   )
     .optional()
-    .describe("Origins besides the request's own whose pages may send writes and open WebSockets.")
+    .describe(
+      "Origins besides the request's own whose pages may send writes and open WebSockets. Their CORS preflights pass without a token, if the route is for OPTIONS too.",
+    )
     .meta({ examples: [['https://app.example.com']] }),
   loginRedirect: checked(checkLoginRedirect)
     .optional()

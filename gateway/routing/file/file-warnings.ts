@@ -30,7 +30,11 @@ export function findWarnings(config: RoutingConfig, gatewayPath: string | null):
     ...findUnusedUpstreams(config),
     ...findUselessTls(config),
     ...(gatewayPath === null ? [] : findUnreachedRoutes(config, gatewayPath)),
-    ...routes.flatMap((route) => [...findUselessKeys(route), ...findRedirectLoop(route, table)]),
+    ...routes.flatMap((route) => [
+      ...findUselessKeys(route),
+      ...findRedirectLoop(route, table),
+      ...findLostPreflights(route, table),
+    ]),
   ]
 }
 
@@ -117,6 +121,35 @@ function findUselessKeys({ config, index }: IndexedRoute): Finding[] {
           },
         ],
   )
+}
+
+/**
+ * Before each such request of another origin's page a browser asks by OPTIONS whether it may send it (Fetch, section
+ * 4.8). Where that has no route, or one that asks for a token, it never does.
+ */
+function findLostPreflights(
+  { config, index, host, path, methods }: IndexedRoute,
+  table: RouteTable<IndexedRoute>,
+): Finding[] {
+  const { allowedOrigins, auth } = config
+  if (allowedOrigins === undefined || auth !== 'required') return []
+  if (methods === null || methods.every((each) => UNASKED.has(each))) return []
+  const match = table.match({ host: host?.replace('*', 'any') ?? '', path, method: 'OPTIONS' })
+  if (match.kind === 'matched' && passesPreflights(match.route.config, allowedOrigins)) return []
+  return [
+    {
+      path: ['routes', index, 'methods'],
+      found: '"allowedOrigins", but no route that lets their preflights pass',
+      expected: '"OPTIONS" among these methods, or in a route for the same path with these "allowedOrigins"',
+    },
+  ]
+}
+
+/** Methods that need no preflight, or are one. */
+const UNASKED: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'OPTIONS'])
+
+function passesPreflights({ auth, allowedOrigins }: RouteConfig, origins: readonly string[]): boolean {
+  return auth !== 'required' || origins.every((origin) => allowedOrigins?.includes(origin))
 }
 
 /** A login page that requires a login itself makes the browser follow redirects without end. */

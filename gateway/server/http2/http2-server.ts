@@ -27,6 +27,14 @@ export interface Http2Limits {
   readonly scheduler: Scheduler
 }
 
+/**
+ * What Node may count for one connection, and for each of its streams. A stream that its client does not read has at
+ * most two pieces of 64 KiB that came from the target, which then has to wait, and the head of its answer. So streams
+ * that are slow, as many as there may be, never reach the sum: only what is not theirs, such as frames without end.
+ */
+const CONNECTION_BYTES = 10_000_000
+const STREAM_BYTES = 4 * 65_536
+
 /** @returns serves HTTP/2 on a connection whose handshake has chosen it */
 export function createHttp2Server(
   gateway: Pick<Gateway, 'handle'>,
@@ -120,13 +128,16 @@ function sessionOptions(limits: Http2Limits): ServerOptions {
     },
     maxHeaderListPairs: limits.maxHeaderFields,
     // Past these the connection ends: frames that break the protocol, streams refused in a row, SETTINGS entries,
-    // resets in a row (rapid reset, CVE-2023-44487), MiB held for one client.
+    // resets in a row (rapid reset, CVE-2023-44487).
     maxSessionInvalidFrames: 100,
-    maxSessionRejectedStreams: 100,
+    // Node counts streams that have ended in this turn as open ones. So it refuses what an honest client that has as many
+    // as it may opens in place of those that it resets, and a page that is left resets all at once.
+    maxSessionRejectedStreams: 1000 + limits.http2MaxStreams,
     maxSettings: 32,
     streamResetBurst: 1000,
     streamResetRate: 33,
-    maxSessionMemory: 10,
+    // Past these megabytes new streams are refused.
+    maxSessionMemory: Math.ceil((CONNECTION_BYTES + limits.http2MaxStreams * STREAM_BYTES) / 1e6),
     // An upstream may repeat a field that should occur once; it passes as over HTTP/1.1.
     strictSingleValueFields: false,
   } as ServerOptions

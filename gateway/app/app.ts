@@ -4,6 +4,7 @@ import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.
 import { systemScheduler } from '../core/scheduler.ts'
 import { interruptExchange } from '../exchange/answers.ts'
 import { createPeerTrust } from '../http/forwarded.ts'
+import { createOwnPaths } from '../http/own-paths.ts'
 import { createTraceIds } from '../http/traceparent.ts'
 import { createSystemNames } from '../names/names.ts'
 import { createAccessLog } from '../pipeline/access-log.ts'
@@ -85,12 +86,13 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
+  const ownPaths = createOwnPaths(settings.gatewayPath, settings.sessionEndpoints)
   const transport = createTransport({ lookup: resolveName, scheduler })
   const routing = createLiveRouting(parts.firstReading, {
     file: parts.upstreamsFile,
     cookies,
     hsts,
-    gatewayPath: settings.gatewayPath,
+    ownPaths,
     sessionEndpoints: settings.sessionEndpoints,
     metrics,
     scheduler,
@@ -160,7 +162,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     peers,
     traceIds,
     tracing,
-    gatewayPath: settings.gatewayPath,
+    ownPaths,
     hsts,
     secureUrl: createSecureUrl(settings, port),
     accessCookie: cookies.access,

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { createOwnPaths } from '../http/own-paths.ts'
 import { type LoadedFile, loadRoutingFile, loadRoutingStream } from '../routing/file/load-file.ts'
 import { VARIABLES } from '../settings/table.ts'
 import type { Arguments } from './arguments.ts'
@@ -28,9 +29,10 @@ export async function checkRoutingFile(
 }
 
 function loadFile(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
-  const gatewayPath = env.GATEWAY_PATH || VARIABLES.gatewayPath.byDefault
+  const prefix = env.GATEWAY_PATH || VARIABLES.gatewayPath.byDefault
+  const ownPaths = createOwnPaths(prefix, env.SESSION_ENDPOINTS === 'on')
   // Files that standard input names are relative to the working folder, as if it lay there.
-  const source = { path: resolve(cwd, shown), shown, gatewayPath }
+  const source = { path: resolve(cwd, shown), shown, ownPaths }
   return shown === '-' ? loadRoutingStream(stdin, source) : loadRoutingFile(source)
 }
 

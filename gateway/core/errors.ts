@@ -70,7 +70,7 @@ export class GatewayError extends Error {
  * The body of the gateway's own errors (`application/problem+json`, RFC 9457).
  * It repeats nothing of the request but its id, so that no secret can be in it.
  */
-export function problemBody(code: ErrorCode, requestId: string): string {
+export function problemBody(code: ErrorCode, requestId: string, reason?: string): string {
   const [status, title] = CODES[code]
-  return JSON.stringify({ type: `urn:poweron-gateway:${code}`, title, status, code, requestId })
+  return JSON.stringify({ type: `urn:poweron-gateway:${code}`, title, status, code, requestId, reason })
 }

@@ -7,6 +7,8 @@ export interface RefusalDetails {
   readonly allow?: readonly string[] | undefined
   /** The access cookie's name, for `WWW-Authenticate`. */
   readonly accessCookie: string
+  /** Which rule the request broke, in words that repeat nothing of it. */
+  readonly reason?: string | undefined
 }
 
 /** Answers with the gateway's own problem+json (RFC 9457). Does nothing where an answer has already begun. */
@@ -14,8 +16,9 @@ export function sendRefusal(exchange: Exchange, code: ErrorCode, details: Refusa
   const { response, record } = exchange
   if (response.headersSent) return
   record.code = code
+  record.reason = details.reason ?? null
   if (response.destroyed) return
-  const { status, fields, body } = problemFor(code, record.requestId)
+  const { status, fields, body } = problemFor(code, record.requestId, details.reason)
   if (status === 401) {
     fields.push('WWW-Authenticate', `Cookie realm="gateway", cookie-name="${details.accessCookie}"`)
   }

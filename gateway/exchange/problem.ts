@@ -11,9 +11,10 @@ export interface Problem {
 /** The value of `Retry-After`: seconds after which a client may try again where the gateway itself is short of something. */
 const RETRY_AFTER_VALUE = '1'
 
-export function problemFor(code: ErrorCode, requestId: string): Problem {
+/** @param reason which rule the request broke; it must repeat nothing of it */
+export function problemFor(code: ErrorCode, requestId: string, reason?: string): Problem {
   const status = statusOf(code)
-  const body = Buffer.from(problemBody(code, requestId))
+  const body = Buffer.from(problemBody(code, requestId, reason))
   const fields = [
     'Content-Type',
     'application/problem+json',

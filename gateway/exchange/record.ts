@@ -19,6 +19,8 @@ export interface ExchangeRecord extends AttemptRecord {
   route: Route | null
   /** The gateway's own code that answered it, or null where the upstream's response did. */
   code: ErrorCode | null
+  /** Which rule of the gateway's the request broke; null where its code says all. */
+  reason: string | null
   identity: Identity | null
   /** URL of the target that was attempted last. */
   target: string | null
@@ -45,6 +47,7 @@ export function createRecord(
     eventStream: false,
     route: null,
     code: null,
+    reason: null,
     identity: null,
     target: null,
     retries: 0,

@@ -10,8 +10,9 @@ import { retryFields } from '../exchange/problem.ts'
 import { readCookies } from '../http/cookies.ts'
 import { upstreamHeaders } from '../http/headers.ts'
 import { isNavigation, redirectLocation } from '../http/login-redirect.ts'
+import { createOwnPaths } from '../http/own-paths.ts'
 import { announcedLength } from '../http/request-framing.ts'
-import { parseHost, parseRequestTarget } from '../http/request-target.ts'
+import { otherReadings, parseHost, parseRequestTarget } from '../http/request-target.ts'
 import { isWebSocketHandshake } from '../http/websocket.ts'
 import { createSystemNames, type Names } from '../names/names.ts'
 import { admit, type RequestTarget } from '../pipeline/admission.ts'
@@ -66,6 +67,7 @@ export async function createExplainer({
   config,
 }: ExplainerParts): Promise<Explainer> {
   const scheduler = systemScheduler
+  const ownPaths = createOwnPaths(settings.gatewayPath, settings.sessionEndpoints)
   const cookies = { access: settings.accessCookie, refresh: settings.refreshCookie }
   const names = createSystemNames({ scheduler, log: SILENT_LOG })
   const upstreams = unwatchedUpstreams(config, names)
@@ -114,7 +116,7 @@ export async function createExplainer({
     if (unread !== null) {
       return refusal([...steps, { title: 'Listener', details: [unread.reason] }], unread.code, [])
     }
-    const admission = admit(exchange.request, snapshot, scheme, settings.gatewayPath)
+    const admission = admit(exchange.request, snapshot, scheme, ownPaths)
     if (admission.kind === 'own') {
       const path = `${settings.gatewayPath}${admission.path}`
       const text = `the gateway's own endpoint ${path} answers; nothing is forwarded`
@@ -123,12 +125,16 @@ export async function createExplainer({
     }
     if (admission.kind === 'refused') {
       const { code, reason, allow } = admission
-      steps.push({ title: 'Route', details: [reason] }, ...stepOfOthers(nearRoutes(request, snapshot)))
+      steps.push(
+        { title: 'Route', details: [reason, ...readingsOf(request)] },
+        ...stepOfOthers(nearRoutes(request, snapshot)),
+      )
       return refusal(steps, code, allow === undefined ? [] : [`Allow: ${allow.join(', ')}`])
     }
     const { route, target } = admission
     const others = otherRoutes(route, { host: target.hostname, path: target.path, method }, snapshot)
-    steps.push({ title: 'Route', details: [describeRoute(route)] }, ...stepOfOthers(others))
+    const details = [describeRoute(route), ...readingsOf(request)]
+    steps.push({ title: 'Route', details }, ...stepOfOthers(others))
 
     const decided = await decide(exchange, route, target)
     steps.push(...decided.steps)
@@ -167,6 +173,16 @@ export async function createExplainer({
       names.close()
     },
   }
+}
+
+/** The paths that backends may read in place of the one that routes are matched with. */
+function readingsOf({ target, scheme, host }: ExplainedRequest): string[] {
+  const parsed = parseRequestTarget(target, { scheme, host })
+  if (parsed.kind === 'bad' || !parsed.ambiguous) return []
+  return [
+    `matched as ${maskPath(parsed.path)}`,
+    ...otherReadings(parsed.path).map(({ path }) => `some backends read ${maskPath(path)}`),
+  ]
 }
 
 /** Targets that are not checked and never connected to. */

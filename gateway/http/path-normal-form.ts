@@ -7,8 +7,8 @@ export type NormalizedPath =
   | {
       readonly kind: 'ok'
       readonly path: string
-      /** True where `withoutParameters` may return another path. */
-      readonly hasParameters: boolean
+      /** True where some backends may read another path: `otherReadings` has these. */
+      readonly ambiguous: boolean
     }
   | { readonly kind: 'bad'; readonly reason: string }
 
@@ -37,14 +37,15 @@ const DOT_SEGMENT = /\/\.\.?(?:;|%3B|\/|$)/
 
 const PARAMETERS = /(?:;|%3B)[^/]*/g
 const ESCAPED_DELIMITER = /%(?:2[146-9A-C]|3[AD]|40)/g
-const HAS_PARAMETERS = /;|%3B|%(?:2[146-9A-C]|3[AD]|40)/
+const ESCAPED_SLASH = /%2F/g
+const AMBIGUOUS = /;|%3B|%(?:2[146-9A-CF]|3[AD]|40)/
 
 /**
  * @param raw a path that begins with `/`, without query and fragment; each character stands for one byte
  * @returns `bad` where a backend could resolve it to another path than the one that routes are matched against
  */
 export function normalizePath(raw: string): NormalizedPath {
-  if (isNormal(raw)) return { kind: 'ok', path: raw, hasParameters: false }
+  if (isNormal(raw)) return { kind: 'ok', path: raw, ambiguous: false }
   let path = ''
   for (let at = 0; at < raw.length; ) {
     const character = readPathCharacter(raw, at)
@@ -53,7 +54,7 @@ export function normalizePath(raw: string): NormalizedPath {
     at = character.next
   }
   if (DOT_SEGMENT.test(path)) return { kind: 'bad', reason: 'the path holds a dot segment' }
-  return { kind: 'ok', path, hasParameters: HAS_PARAMETERS.test(path) }
+  return { kind: 'ok', path, ambiguous: AMBIGUOUS.test(path) }
 }
 
 /** A quick check by a single scan. True for nearly all requests; false where the path has to be looked at closely. */
@@ -96,13 +97,13 @@ export function readPathCharacter(raw: string, at: number): PathCharacter | null
 }
 
 /**
- * The normal form of an escaped byte; null for a slash, a backslash and NUL, which some backends decode and then read
- * as a separator or as the end of the path.
+ * The normal form of an escaped byte; null for a backslash and NUL, which some backends decode and then read as a
+ * separator or as the end of the path. An escaped slash stays one: what backends make of it, `otherReadings` tells.
  */
 function normalizeEscape(code: number): string | null {
   const kind = CLASSES[code]
   if (kind === PLAIN || kind === DOT) return String.fromCharCode(code)
-  return kind === SLASH || code === 0 || code === 0x5c ? null : percentEncode(code)
+  return code === 0 || code === 0x5c ? null : percentEncode(code)
 }
 
 function percentEncode(code: number): string {
@@ -113,22 +114,65 @@ function describeProblem(raw: string, at: number): string {
   if (raw.charAt(at) === '\\') return 'the path holds a backslash'
   if (raw.charAt(at) !== '%') return 'the path holds an unprintable character'
   return HEX_PAIR.test(raw.slice(at + 1, at + 3))
-    ? 'the path holds an escaped slash, backslash or NUL'
+    ? 'the path holds an escaped backslash or NUL'
     : 'the path holds a malformed escape'
 }
 
+/** A path as some backends read it. */
+export interface PathReading {
+  readonly path: string
+  /** True where an escaped slash was read as a slash. */
+  readonly decodesSlashes: boolean
+}
+
 /**
- * The path as some backends read it: without `;parameters` (also behind `%3B`), as in servlet containers, and with
- * escaped reserved characters decoded, as in most routers. Where this path has another route than the path itself, the
- * gateway cannot know which route's rule applies to the resource that the backend will serve.
+ * The paths that backends may read in place of `path`: without `;parameters` (also behind `%3B`), as in servlet
+ * containers; with escaped reserved characters decoded, as in most routers; with escaped slashes decoded, as in many
+ * servers and in proxies behind this one; and with several of these, in any order. Where one of them has another
+ * route, the gateway cannot know which route's rule applies to the resource that the backend will serve.
  *
  * @param path in normal form
+ * @returns each reading once, without `path` itself
  */
-export function withoutParameters(path: string): string {
-  return path
-    .replace(PARAMETERS, '')
-    .replace(ESCAPED_DELIMITER, (triplet) => String.fromCharCode(Number.parseInt(triplet.slice(1), 16)))
-    .replace(/\/{2,}/g, '/')
+export function otherReadings(path: string): PathReading[] {
+  const readings: PathReading[] = [{ path, decodesSlashes: false }]
+  const seen = new Set([path])
+  // The list grows while it is read. It ends, since no reading brings back what another one has taken away.
+  for (const reading of readings) {
+    for (const read of WAYS) {
+      const other = read(reading.path)
+      if (seen.has(other)) continue
+      seen.add(other)
+      readings.push({ path: other, decodesSlashes: reading.decodesSlashes || read === decodeSlashes })
+    }
+  }
+  return readings.slice(1)
+}
+
+/** Those with slashes come last, so that what they alone bring about is told from the rest. */
+const WAYS = [dropParameters, decodeDelimiters, decodeSlashes]
+
+function dropParameters(path: string): string {
+  return mergeSlashes(path.replace(PARAMETERS, ''))
+}
+
+function decodeDelimiters(path: string): string {
+  return path.replace(ESCAPED_DELIMITER, (triplet) =>
+    String.fromCharCode(Number.parseInt(triplet.slice(1), 16)),
+  )
+}
+
+function decodeSlashes(path: string): string {
+  return mergeSlashes(path.replace(ESCAPED_SLASH, '/'))
+}
+
+/** True where a backend that resolves dots reads another path. @param path in normal form, or a reading of it */
+export function hasDotSegment(path: string): boolean {
+  return DOT_SEGMENT.test(path)
+}
+
+function mergeSlashes(path: string): string {
+  return path.replace(/\/{2,}/g, '/')
 }
 
 function characterClasses(): Uint8Array {

@@ -2,7 +2,7 @@ import { sameAuthority } from './host.ts'
 import { normalizePath, readPathCharacter } from './path-normal-form.ts'
 
 export { type ParsedHost, parseHost } from './host.ts'
-export { withoutParameters } from './path-normal-form.ts'
+export { hasDotSegment, otherReadings } from './path-normal-form.ts'
 
 export type ParsedRequestTarget =
   | {
@@ -13,8 +13,8 @@ export type ParsedRequestTarget =
       readonly path: string
       /** Begins with `?`; empty where there is no query. */
       readonly query: string
-      /** True where some backends read another path, which `withoutParameters` returns. */
-      readonly hasParameters: boolean
+      /** True where some backends may read another path: `otherReadings` has these. */
+      readonly ambiguous: boolean
     }
   | { readonly kind: 'bad'; readonly reason: string }
 
@@ -67,7 +67,7 @@ function parseOriginForm(target: string): ParsedRequestTarget {
   const query = mark === -1 ? '' : raw.slice(mark)
   const normal = normalizePath(rawPath)
   if (normal.kind === 'bad') return normal
-  return { kind: 'ok', raw, path: normal.path, query, hasParameters: normal.hasParameters }
+  return { kind: 'ok', raw, path: normal.path, query, ambiguous: normal.ambiguous }
 }
 
 /**

@@ -62,7 +62,8 @@ export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): Ac
           `,"mandateId":${quotedOrNull(identity?.mandateId)}` +
           `,"bytesIn":${record.bytesIn},"bytesOut":${record.bytesOut}` +
           `,"durationMs":${rounded(durationMs)},"lookupMs":${roundedOrNull(record.lookupMs)}` +
-          `,"upstreamMs":${roundedOrNull(record.upstreamMs)}${END}`,
+          `,"upstreamMs":${roundedOrNull(record.upstreamMs)}` +
+          (record.reason === null ? END : `,"reason":${quoted(record.reason)}${END}`),
       )
     },
     writeUnparsed({ requestId, clientAddress, status, code }) {

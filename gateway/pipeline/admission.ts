@@ -1,6 +1,8 @@
 import type { ErrorCode } from '../core/errors.ts'
 import type { InboundRequest } from '../exchange/inbound.ts'
-import { parseHost, parseRequestTarget, withoutParameters } from '../http/request-target.ts'
+import type { OwnPaths } from '../http/own-paths.ts'
+import { hasDotSegment, otherReadings, parseHost, parseRequestTarget } from '../http/request-target.ts'
+import type { RouteMatch } from '../routing/route-table.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 
 /** Methods that the gateway forwards for a route without `methods`, for `Allow`. */
@@ -13,14 +15,15 @@ export type Admission =
       readonly target: RequestTarget
     }
   | { readonly kind: 'own'; readonly path: string; readonly target: RequestTarget }
-  | {
-      readonly kind: 'refused'
-      readonly code: ErrorCode
-      /** For operators; not sent. */
-      readonly reason: string
-      readonly allow?: readonly string[]
-      readonly route?: Route
-    }
+  | AdmissionRefusal
+
+export interface AdmissionRefusal {
+  readonly kind: 'refused'
+  readonly code: ErrorCode
+  /** Which rule it was, in words that repeat nothing of the request. */
+  readonly reason: string
+  readonly allow?: readonly string[]
+}
 
 /** The target of a request as it was matched: the same bytes go upstream. */
 export interface RequestTarget {
@@ -40,42 +43,61 @@ export type RoutedRequest = Pick<InboundRequest, 'method' | 'target' | 'rawHeade
  * Where a request goes, by its head alone. Routing reads `Host`, the target and the method; no other field has
  * any influence (not `X-Original-URL`, nor `X-HTTP-Method-Override`).
  *
- * @param gatewayPath prefix of the gateway's own endpoints
  */
 export function admit(
   request: RoutedRequest,
   snapshot: Snapshot,
   scheme: 'http' | 'https',
-  gatewayPath: string,
+  own: OwnPaths,
 ): Admission {
-  const read = readTarget(request, scheme, gatewayPath)
+  const read = readTarget(request, scheme, own)
   if (read.kind !== 'forwardable') return read
 
   const { target } = read
   const { hostname, path } = target
   const { method } = request
   const match = snapshot.routes.match({ host: hostname, path, method })
-  if (read.hasParameters) {
-    // Backends disagree on `;parameters`: some drop them before they look at the path. A path whose route
-    // depends on that reading has no right answer (CVE-2025-66490 and similar ones).
-    const bare = withoutParameters(path)
-    const other = snapshot.routes.match({ host: hostname, path: bare, method })
-    const same =
-      match.kind === 'matched'
-        ? other.kind === 'matched' && other.route === match.route
-        : match.kind === other.kind
-    if (!same || isBelow(bare, gatewayPath)) return refusal('bad_request', 'path parameters change the route')
+  if (read.ambiguous) {
+    const problem = problemOfReadings(path, (other) => {
+      return (
+        !own.has(other) && sameRoute(match, snapshot.routes.match({ host: hostname, path: other, method }))
+      )
+    })
+    if (problem !== null) return refusal('bad_request', problem)
   }
   if (match.kind === 'matched') return { kind: 'route', route: match.route, target }
   if (match.kind === 'none') return refusal('route_not_found', 'no route')
   return { ...refusal('method_not_allowed', 'no route for the method'), allow: match.allow }
 }
 
+/**
+ * Backends disagree on `;parameters` and on `%2F`: some drop the one and decode the other before they look at the path.
+ * A path whose route depends on that has no right answer (CVE-2025-66490 and similar ones).
+ *
+ * @param sameRoute whether another reading has the route of the path itself
+ * @returns why it must be refused; null where all readings agree
+ */
+function problemOfReadings(path: string, sameRoute: (path: string) => boolean): string | null {
+  const readings = otherReadings(path)
+  if (readings.some((other) => hasDotSegment(other.path)))
+    return 'the path holds a dot segment where an escaped slash is decoded'
+  const differing = readings.filter((other) => !sameRoute(other.path))
+  if (differing.length === 0) return null
+  return differing.every(({ decodesSlashes }) => decodesSlashes)
+    ? 'the path has another route where an escaped slash is decoded'
+    : 'the path has another route without its parameters'
+}
+
+function sameRoute(match: RouteMatch<Route>, other: RouteMatch<Route>): boolean {
+  if (match.kind !== 'matched') return match.kind === other.kind
+  return other.kind === 'matched' && other.route === match.route
+}
+
 /** Reads and checks the target of a request, whether or not it has a route. */
 export function readTarget(
   request: RoutedRequest,
   scheme: 'http' | 'https',
-  gatewayPath: string,
+  own: OwnPaths,
 ): Exclude<Admission, { kind: 'route' }> | Forwardable {
   const { framingProblem, method } = request
   if (framingProblem !== null) return refusal('bad_request', framingProblem)
@@ -89,20 +111,16 @@ export function readTarget(
   const parsed = parseRequestTarget(request.target, { scheme, host })
   if (parsed.kind === 'bad') return refusal('bad_request', parsed.reason)
 
-  const { raw, path, hasParameters } = parsed
+  const { raw, path, ambiguous } = parsed
   const target: RequestTarget = { host, hostname: parsedHost.hostname, raw, path }
-  if (isBelow(path, gatewayPath)) return { kind: 'own', path: path.slice(gatewayPath.length), target }
-  return { kind: 'forwardable', target, hasParameters }
+  if (own.has(path)) return { kind: 'own', path: path.slice(own.prefix.length), target }
+  return { kind: 'forwardable', target, ambiguous }
 }
 
 interface Forwardable {
   readonly kind: 'forwardable'
   readonly target: RequestTarget
-  readonly hasParameters: boolean
-}
-
-function isBelow(path: string, prefix: string): boolean {
-  return path.startsWith(prefix) && (path.length === prefix.length || path.charCodeAt(prefix.length) === 47)
+  readonly ambiguous: boolean
 }
 
 function onlyHost(rawHeaders: readonly string[]): string | null {

@@ -7,12 +7,13 @@ import { createRecord } from '../exchange/record.ts'
 import type { Tracing } from '../exchange/tracing.ts'
 import type { ConnectionEnds, PeerTrust } from '../http/forwarded.ts'
 import { isNavigation, redirectLocation } from '../http/login-redirect.ts'
+import type { OwnPaths } from '../http/own-paths.ts'
 import { announcedLength } from '../http/request-framing.ts'
 import type { TraceIds } from '../http/traceparent.ts'
 import type { Route, Snapshot } from '../routing/snapshot.ts'
 import type { Metrics, RouteMetrics } from '../telemetry/metrics/metrics.ts'
 import type { AccessLog } from './access-log.ts'
-import { admit, type RequestTarget, readTarget } from './admission.ts'
+import { type AdmissionRefusal, admit, type RequestTarget, readTarget } from './admission.ts'
 import type { UpgradeParts } from './attempts.ts'
 import type { Decider } from './decision.ts'
 import type { OwnEndpoints } from './endpoints.ts'
@@ -26,8 +27,7 @@ export interface GatewayParts {
   readonly endpoints: OwnEndpoints
   readonly peers: PeerTrust
   readonly traceIds: Pick<TraceIds, 'continueOrStart'>
-  /** Prefix of the gateway's own endpoints. */
-  readonly gatewayPath: string
+  readonly ownPaths: OwnPaths
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
   readonly hsts: string | null
   /** @returns the HTTPS URL of a request over plain HTTP */
@@ -90,8 +90,8 @@ export function createGateway(parts: GatewayParts): Gateway {
       if (arrival.refusal !== undefined) return refuse(exchange, arrival.refusal)
       if (arrival.onRedirectListener) return await redirect(exchange)
 
-      const admission = admit(request, snapshot, scheme, parts.gatewayPath)
-      if (admission.kind === 'refused') return refuse(exchange, admission.code, admission.allow)
+      const admission = admit(request, snapshot, scheme, parts.ownPaths)
+      if (admission.kind === 'refused') return refuseAdmission(exchange, admission)
       if (admission.kind === 'own') return await parts.endpoints.handle(exchange, { ...admission, scheme })
 
       const { route, target } = admission
@@ -127,14 +127,19 @@ export function createGateway(parts: GatewayParts): Gateway {
     }
   }
 
-  function refuse(exchange: Exchange, code: ErrorCode, allow?: readonly string[]): void {
-    sendRefusal(exchange, code, { accessCookie, allow })
+  function refuse(exchange: Exchange, code: ErrorCode): void {
+    sendRefusal(exchange, code, { accessCookie })
+  }
+
+  /** Which rule a malformed request broke, its sender has to know; of other refusals the code says all. */
+  function refuseAdmission(exchange: Exchange, { code, reason, allow }: AdmissionRefusal): void {
+    sendRefusal(exchange, code, { accessCookie, allow, reason: code === 'bad_request' ? reason : undefined })
   }
 
   /** Redirects to HTTPS, but for the probes of load balancers. No cookie is read. */
   async function redirect(exchange: Exchange): Promise<void> {
-    const read = readTarget(exchange.request, 'http', parts.gatewayPath)
-    if (read.kind === 'refused') return refuse(exchange, read.code, read.allow)
+    const read = readTarget(exchange.request, 'http', parts.ownPaths)
+    if (read.kind === 'refused') return refuseAdmission(exchange, read)
     if (read.kind === 'own' && PROBES.has(read.path)) {
       return parts.endpoints.handle(exchange, { ...read, scheme: 'http' })
     }

@@ -3,12 +3,12 @@ import { watchFile } from '../core/file-watch.ts'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CookieNames } from '../http/cookies.ts'
+import type { OwnPaths } from '../http/own-paths.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import type { Target } from '../upstreams/target.ts'
 import { tlsFiles } from '../upstreams/transport/target-address.ts'
 import type { Transport } from '../upstreams/transport/transport.ts'
 import { createUpstream, type Upstream } from '../upstreams/upstream.ts'
-import { isBelowGatewayPath } from './file/file-warnings.ts'
 import { loadRoutingFile } from './file/load-file.ts'
 import type { RoutingConfig, UpstreamConfig } from './file/routing-file.ts'
 import { createSnapshot, type Snapshot } from './snapshot.ts'
@@ -56,8 +56,8 @@ export interface LiveRoutingParts {
   readonly cookies: CookieNames
   /** `Strict-Transport-Security` for clients that speak HTTPS; null where it is not set. */
   readonly hsts: string | null
-  /** Prefix of the gateway's own endpoints. Routes below it are never reached. */
-  readonly gatewayPath: string
+  /** Routes for these are never reached. */
+  readonly ownPaths: OwnPaths
   /** True where SESSION_ENDPOINTS is on. */
   readonly sessionEndpoints: boolean
   readonly metrics: Metrics
@@ -135,11 +135,8 @@ export function createLiveRouting(first: FirstReading, parts: LiveRoutingParts):
       // A warning, not an error: the file itself is valid, `check` cannot know the setting, and no request is admitted by it.
       if (refresh === 'auto' && !parts.sessionEndpoints)
         log.warn({ route: label }, 'the route\'s "refresh" does nothing: SESSION_ENDPOINTS is off')
-      if (!isBelowGatewayPath(path, parts.gatewayPath)) continue
-      log.warn(
-        { route: label, gatewayPath: parts.gatewayPath },
-        'the route is never reached: its path is below GATEWAY_PATH',
-      )
+      if (parts.ownPaths.has(path))
+        log.warn({ route: label }, 'the route is never reached: the gateway answers its path itself')
     }
     return createSnapshot(next, { upstreams, cookies: parts.cookies, metrics, hsts: parts.hsts })
   }

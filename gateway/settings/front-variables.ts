@@ -63,7 +63,7 @@ export const listeners = group(
       accepts: 'a path of letters, digits and `-._~`',
       example: '/_gateway',
       description:
-        "Prefix of the gateway's own endpoints on the public listener: `healthz`, `readyz`, `session`, `refresh` and `logout`. Routes below it are never reached.",
+        "Prefix of the gateway's own endpoints on the public listener: `healthz`, `readyz`, `session`, `refresh` and `logout`. All other paths below it are routed.",
     }),
     trustedProxies: variable<readonly string[]>({
       name: 'TRUSTED_PROXIES',

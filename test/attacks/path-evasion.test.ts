@@ -31,6 +31,12 @@ const AMBIGUOUS = [
   '/admin;x/y',
   '/public;x',
   '/admin;/../public',
+  '/admin%2fx',
+  '/%2fadmin',
+  '/%2Fpublic',
+  '/public%2fx',
+  '/public/x;%2f..%2f..%2fadmin',
+  '/public/%2e%2e%2fadmin',
 ]
 
 for (const form of FORMS) {

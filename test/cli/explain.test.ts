@@ -162,6 +162,7 @@ const CASES: readonly Case[] = [
   { line: 'GET /pub/%2e%2e/x' },
   { line: 'GET /pub;a/x' },
   { line: 'GET /pub%2fx' },
+  { line: 'GET /pub/@scope%2fname' },
   { line: 'GET //pub///x' },
   { line: 'GET /%70ub' },
   { line: 'GET /-/healthz' },

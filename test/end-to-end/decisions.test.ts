@@ -28,6 +28,7 @@ const gateway = await startGateway({
     routes: [
       { path: '/app', upstream: 'app' },
       { path: '/open', upstream: 'app', auth: 'none' },
+      { path: '/-/open', upstream: 'app', auth: 'none' },
       { path: '/maybe', upstream: 'app', auth: 'optional' },
       { path: '/maybe/ops', upstream: 'app', auth: 'optional', mandates: ['ops'] },
       { path: '/ops', upstream: 'app', mandates: ['ops', 'audit'] },
@@ -71,7 +72,8 @@ function isProblem(t: Test, answer: Answer, status: number, code: string): void 
     requestId: answer.headers['x-request-id'],
   })
   t.type(problem.title, 'string')
-  t.same(Object.keys(problem).sort(), ['code', 'requestId', 'status', 'title', 'type'])
+  const told = ['code', ...(status === 400 ? ['reason'] : []), 'requestId', 'status', 'title', 'type']
+  t.same(Object.keys(problem).sort(), told.sort())
   if (status === 401) {
     t.equal(answer.headers['www-authenticate'], 'Cookie realm="gateway", cookie-name="auth_token"')
   }
@@ -205,9 +207,44 @@ t.test('TRACE: method_not_allowed, with Allow', async (t) => {
   t.match(answer.headers.allow, /GET/)
 })
 
-t.test('an encoded slash: bad_request', async (t) =>
-  isProblem(t, await get('/open/a%2Fapp'), 400, 'bad_request'),
-)
+t.test('an encoded slash behind which another route begins: bad_request, with the reason', async (t) => {
+  const answer = await get('/app%2Fhunter2')
+  isProblem(t, answer, 400, 'bad_request')
+  const { reason } = JSON.parse(answer.body)
+  t.equal(reason, 'the path has another route where an escaped slash is decoded')
+  const requestId = answer.headers['x-request-id']
+  t.match(await gateway.line((line) => line.requestId === requestId), { code: 'bad_request', reason })
+})
+
+for (const [path, reason] of [
+  ['/app/..%2Fopen', 'the path holds a dot segment where an escaped slash is decoded'],
+  ['/app;x', 'the path has another route without its parameters'],
+  ['/app%5Cx', 'the path holds an escaped backslash or NUL'],
+  ['/app%zz', 'the path holds a malformed escape'],
+]) {
+  t.test(`a 400 for ${path} says which rule it was`, async (t) => {
+    t.equal(JSON.parse((await get(path!)).body).reason, reason)
+  })
+}
+
+t.test('a path below the prefix of the own endpoints that is none of them is routed', async (t) => {
+  t.equal((await get('/-/open/v1/search')).status, 200)
+  t.ok(heard, 'the backend hears of it')
+})
+
+t.test("attack: no spelling of an own endpoint's path is forwarded to a backend", async (t) => {
+  for (const path of [
+    '/-%2Fsession',
+    '/%2D/session',
+    '/-//session',
+    '/-/session;x',
+    '/-/open%2F..%2Fsession',
+  ]) {
+    const answer = await get(path)
+    t.ok(answer.status === 400 || answer.status === 401, `${path} ${answer.status}`)
+    t.equal(heard, null, path)
+  }
+})
 
 t.test('an expectation other than 100-continue: expectation_failed', async (t) => {
   isProblem(t, await get('/app', { expect: 'the-spanish-inquisition' }), 417, 'expectation_failed')

@@ -85,6 +85,8 @@ for (const protocol of PROTOCOLS) {
       "/!$&'()*+,;=:@-._~",
       '/?',
       '/x?a=b&a&%zz&/../..&"<>^`{|}',
+      '/@scope%2fname',
+      '/%24%3A%2Fplugins%2Fx',
     ]) {
       await t.test(`the target ${path} reaches the backend byte for byte`, async (t) => {
         t.equal((await through(t, { path })).got.target, path)
@@ -98,7 +100,8 @@ for (const protocol of PROTOCOLS) {
     for (const path of [
       '/a/../secure',
       '/a/%2e%2e/secure',
-      '/a%2fb',
+      '/secure%2fb',
+      '/a%2f..%2fb',
       '/a%00',
       '/a\\b',
       '/%zz',

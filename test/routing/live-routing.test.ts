@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { fileMark } from '../../gateway/core/file-mark.ts'
 import { SILENT_LOG } from '../../gateway/core/log.ts'
 import { type Scheduler, systemScheduler } from '../../gateway/core/scheduler.ts'
+import { createOwnPaths } from '../../gateway/http/own-paths.ts'
 import { loadRoutingFile } from '../../gateway/routing/file/load-file.ts'
 import { createLiveRouting } from '../../gateway/routing/live-routing.ts'
 import { createMetrics } from '../../gateway/telemetry/metrics/metrics.ts'
@@ -38,7 +39,7 @@ async function liveRouting(t: Test, file: string, scheduler: Scheduler, meanwhil
       file,
       cookies: { access: 'auth_token', refresh: 'refresh_token' },
       hsts: null,
-      gatewayPath: '/-',
+      ownPaths: createOwnPaths('/-', false),
       sessionEndpoints: false,
       metrics: createMetrics({ version: 'test', node: process.version }, Date.now),
       scheduler,

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseRequestTarget, withoutParameters } from '../../gateway/http/request-target.ts'
+import { hasDotSegment, otherReadings, parseRequestTarget } from '../../gateway/http/request-target.ts'
 import { createRouteTable, type RouteMatcher, type RouteTable } from '../../gateway/routing/route-table.ts'
 
 const RUNS = { numRuns: 5000, seed: 20240607 }
@@ -37,6 +37,7 @@ const arbitraryTarget = fc
 interface Backend {
   readonly decodesReserved: boolean
   readonly dropsParameters: boolean
+  readonly decodesSlashes: boolean
   readonly resolvesDots: boolean
 }
 
@@ -45,7 +46,8 @@ function lands(raw: string, backend: Backend): string {
   const bytes = raw.replace(/%([\da-f]{2})/gi, (triplet, hex: string) => {
     const char = String.fromCharCode(Number.parseInt(hex, 16))
     const reserved = /[!$&'()*+,:=@]/.test(char)
-    return reserved && !backend.decodesReserved ? triplet.toUpperCase().replace('%', '\u{100}') : char
+    const kept = (reserved && !backend.decodesReserved) || (char === '/' && !backend.decodesSlashes)
+    return kept ? triplet.toUpperCase().replace('%', '\u{100}') : char
   })
   const segments: string[] = []
   for (const whole of bytes.split(/[/\\]/)) {
@@ -66,12 +68,13 @@ function routeAt(table: RouteTable<RouteMatcher>, path: string): RouteMatcher | 
   return match.kind === 'matched' ? match.route : null
 }
 
-/** The gateway's rule for parameters: a path is refused where its other reading has another route. */
+/** The gateway's rule: a path is refused where another reading of it has another route. */
 function admit(table: RouteTable<RouteMatcher>, target: string) {
   const parsed = parseRequestTarget(target, { scheme: 'http', host: 'x' })
   if (parsed.kind === 'bad') return 'refused'
   const route = routeAt(table, parsed.path)
-  if (parsed.hasParameters && routeAt(table, withoutParameters(parsed.path)) !== route) return 'refused'
+  for (const { path } of parsed.ambiguous ? otherReadings(parsed.path) : [])
+    if (hasDotSegment(path) || routeAt(table, path) !== route) return 'refused'
   return { route, raw: parsed.raw }
 }
 
@@ -80,7 +83,12 @@ t.test('no spelling of a path is read by any backend as the path of another, gua
   const property = fc.property(
     arbitraryRoutes,
     arbitraryTarget,
-    fc.record({ decodesReserved: fc.boolean(), dropsParameters: fc.boolean(), resolvesDots: fc.boolean() }),
+    fc.record({
+      decodesReserved: fc.boolean(),
+      dropsParameters: fc.boolean(),
+      decodesSlashes: fc.boolean(),
+      resolvesDots: fc.boolean(),
+    }),
     (routes, target, backend) => {
       const table = createRouteTable(routes)
       const admitted = admit(table, target)
@@ -111,6 +119,10 @@ const EVASIONS = [
   '/;x/admin',
   '/admin%3bx',
   '/public;x/../admin',
+  '/public%2F..%2Fadmin',
+  '/%2fadmin',
+  '/admin%2fx',
+  '/;x%2fadmin',
 ]
 
 t.test('every known evasion is refused or matches the guarded route (CVE-2019-9901, CVE-2025-66490)', (t) => {
@@ -128,7 +140,15 @@ t.test('a path that has the same route in every reading passes', (t) => {
   const table = createRouteTable<RouteMatcher>(
     ['/', '/@admin'].map((path) => ({ path, exact: false, host: null, methods: null })),
   )
-  for (const target of ['/a;v=1/b', '/a%2Bb', '/%2561dmin', '/@admin/x;y', '/x?a=/../;%2f']) {
+  for (const target of [
+    '/a;v=1/b',
+    '/a%2Bb',
+    '/%2561dmin',
+    '/@admin/x;y',
+    '/x?a=/../;%2f',
+    '/@scope%2fname',
+    '/a%2F%2Fb',
+  ]) {
     t.not(admit(table, target), 'refused', target)
   }
   t.end()

@@ -1,3 +1,4 @@
+import type { OwnPaths } from '../../http/own-paths.ts'
 import { normalizePath } from '../../http/path-normal-form.ts'
 import { createRouteTable, type RouteTable } from '../route-table.ts'
 import type { Finding } from './file-problems.ts'
@@ -17,8 +18,8 @@ interface IndexedRoute {
   readonly config: RouteConfig
 }
 
-/** @param gatewayPath prefix of the gateway's own endpoints; null where it is not known */
-export function findWarnings(config: RoutingConfig, gatewayPath: string | null): Finding[] {
+/** @param ownPaths null where they are not known */
+export function findWarnings(config: RoutingConfig, ownPaths: OwnPaths | null): Finding[] {
   const routes = config.routes.map((route, index): IndexedRoute => {
     const { host = null, path, exact, methods = null } = route
     return { host, path, exact, methods, index, config: route }
@@ -29,7 +30,7 @@ export function findWarnings(config: RoutingConfig, gatewayPath: string | null):
     ...findPatterns(config),
     ...findUnusedUpstreams(config),
     ...findUselessTls(config),
-    ...(gatewayPath === null ? [] : findUnreachedRoutes(config, gatewayPath)),
+    ...(ownPaths === null ? [] : findUnreachedRoutes(config, ownPaths)),
     ...routes.flatMap((route) => [
       ...findUselessKeys(route),
       ...findRedirectLoop(route, table),
@@ -38,20 +39,15 @@ export function findWarnings(config: RoutingConfig, gatewayPath: string | null):
   ]
 }
 
-/** True for the path of a route that is never reached, because the paths below `gatewayPath` are the gateway's own. */
-export function isBelowGatewayPath(path: string, gatewayPath: string): boolean {
-  return path === gatewayPath || path.startsWith(`${gatewayPath}/`)
-}
-
-function findUnreachedRoutes(config: RoutingConfig, gatewayPath: string): Finding[] {
-  return config.routes.flatMap(({ path }, i) =>
-    isBelowGatewayPath(path, gatewayPath)
+function findUnreachedRoutes({ routes }: RoutingConfig, ownPaths: OwnPaths): Finding[] {
+  return routes.flatMap(({ path }, i) =>
+    ownPaths.has(path)
       ? [
           {
             path: ['routes', i, 'path'],
-            found: `a path below ${gatewayPath}`,
+            found: `"${path}"`,
             expected:
-              "another path: these are the gateway's own (GATEWAY_PATH), so the route is never reached",
+              'another path: the gateway answers this one itself (GATEWAY_PATH), so the route is never reached',
           },
         ]
       : [],

@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { didYouMean } from '../../core/message-text.ts'
 import { isHopByHop, spoofForm } from '../../http/field-classes.ts'
 import { parseHost } from '../../http/host.ts'
-import { normalizePath, withoutParameters } from '../../http/path-normal-form.ts'
+import { hasDotSegment, normalizePath, otherReadings } from '../../http/path-normal-form.ts'
 
 /*
  * The formats of strings in the routing file. Each check returns what was expected, or null where the string is valid.
@@ -36,7 +36,9 @@ export function checkRoutePath(path: string): string | null {
     return path.isWellFormed() ? normalFormHint(encodeURI(path)) : 'well-formed Unicode'
   const normal = normalizePath(path)
   if (normal.kind === 'bad') return `a path that every backend reads in the same way; ${normal.reason}`
-  const form = withoutParameters(normal.path)
+  const plainest = otherReadings(normal.path).find((other) => otherReadings(other.path).length === 0)
+  const form = plainest?.path ?? normal.path
+  if (hasDotSegment(form)) return 'a path without dot segments'
   return form === path ? null : normalFormHint(form)
 }
 

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import type { OwnPaths } from '../../http/own-paths.ts'
 import { type FileProblem, formatProblem, formatWarning, problemAt } from './file-problems.ts'
 import { parseRoutingFile, type RoutingConfig } from './routing-file.ts'
 import { positionAt } from './source-positions.ts'
@@ -26,8 +27,8 @@ export interface FileSource {
   readonly path: string
   /** The file's name in problems; `path` by default. */
   readonly shown?: string
-  /** Prefix of the gateway's own endpoints. Routes below it cause a warning. */
-  readonly gatewayPath?: string
+  /** Routes for these cause a warning. */
+  readonly ownPaths?: OwnPaths
 }
 
 /** Ten times as much as fifty thousand routes need. Without a bound reading `/dev/zero` would never end. */

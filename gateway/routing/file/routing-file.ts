@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { quote } from '../../core/message-text.ts'
+import type { OwnPaths } from '../../http/own-paths.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { crossCheck } from './cross-checks.ts'
 import { describeIssue, type FileProblem, locateFindings, problemAt } from './file-problems.ts'
@@ -32,8 +33,8 @@ export interface ReadOptions {
   readonly shown?: string
   /** Whether the TLS files that it names are checked as well; false by default. */
   readonly opensFiles?: boolean
-  /** Prefix of the gateway's own endpoints. Without it there is no warning of routes below it. */
-  readonly gatewayPath?: string
+  /** Routes for these cause a warning; without it there is none. */
+  readonly ownPaths?: OwnPaths
 }
 
 /**
@@ -48,7 +49,7 @@ export interface ReadOptions {
 export function parseRoutingFile(
   text: string,
   path: string,
-  { shown: file = path, opensFiles = false, gatewayPath }: ReadOptions = {},
+  { shown: file = path, opensFiles = false, ownPaths }: ReadOptions = {},
 ): ParsedRoutingFile {
   const json = parseJson(text)
   if (json.kind === 'bad') {
@@ -72,7 +73,7 @@ export function parseRoutingFile(
   const problems = [...locateFindings(file, findings, positions), ...repeated].sort(byPosition)
   if (problems.length > 0 || !parsed.success) return { ok: false, problems }
   const config = fillIn(parsed.data, value, folder)
-  const warnings = locateFindings(file, findWarnings(config, gatewayPath ?? null), positions).sort(byPosition)
+  const warnings = locateFindings(file, findWarnings(config, ownPaths ?? null), positions).sort(byPosition)
   return { ok: true, config, warnings }
 }
 

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { SWITCHED } from '../support/handshake.ts'
 import { bytesOf, cutAt } from './support.ts'
 
 interface Mutation {
@@ -232,7 +233,36 @@ export const connectionBytes = mutated(
     .map((texts) => texts.join('')),
 )
 
-/** One response, at times with informational ones before it. */
+/** Bytes behind a response that could be taken for the next one. */
+const excess = fc.oneof(
+  { weight: 9, arbitrary: fc.constant('') },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison', '\r\n', 'x'),
+  },
+)
+
+/** One response, at times with informational ones before it, or with bytes behind it that are none of it. */
 export const responseBytes = mutated(
-  fc.tuple(informational, message(statusLine)).map((texts) => texts.join('')),
+  fc.tuple(informational, message(statusLine), excess).map((texts) => texts.join('')),
+)
+
+const switched = fc
+  .tuple(fc.array(field, { maxLength: 2 }), fc.constantFrom('', 'frames', 'HTTP/1.1 200 OK\r\n\r\n'))
+  .map(([fields, rest]) => `${SWITCHED.slice(0, -2)}${fields.join('')}\r\n${rest}`)
+
+/** The answer to the handshake with the key of the tests, most often one that switches over. */
+export const handshakeBytes = mutated(
+  fc
+    .tuple(
+      informational,
+      fc.oneof(
+        { weight: 3, arbitrary: switched },
+        {
+          weight: 1,
+          arbitrary: message(statusLine),
+        },
+      ),
+    )
+    .map((texts) => texts.join('')),
 )

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, request, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type RequestOptions, request, type Server } from 'node:http'
 import { Duplex } from 'node:stream'
 
 /** A message as Node read it. */
@@ -12,6 +12,16 @@ export interface NodeMessage {
   complete: boolean
 }
 
+export interface NodeInformation {
+  readonly status: number
+  readonly fields: readonly string[]
+}
+
+export interface NodeResponse extends NodeMessage {
+  /** The interim responses before it. */
+  readonly informational: readonly NodeInformation[]
+}
+
 /** A connection without a network: what is written to it is dropped. */
 class Bytes extends Duplex {
   override _read(): void {}
@@ -21,13 +31,13 @@ class Bytes extends Duplex {
   }
 
   /** Each piece arrives in a turn of its own, as reads of a socket do. */
-  async send(pieces: readonly Buffer[]): Promise<void> {
+  async send(pieces: readonly Buffer[], ends = true): Promise<void> {
     for (const piece of pieces) {
       if (this.destroyed) return
       this.push(piece)
       await turn()
     }
-    if (!this.destroyed) this.push(null)
+    if (ends && !this.destroyed) this.push(null)
     await turn()
     await turn()
     this.destroy()
@@ -56,6 +66,12 @@ function collect(message: IncomingMessage, line: string): NodeMessage {
     found.trailers = message.rawTrailers
   })
   return found
+}
+
+/** What Node made of the answer to a handshake: a switch with what stands behind it, or another answer. */
+export interface NodeHandshake {
+  readonly switched: { readonly fields: readonly string[]; rest: string } | null
+  readonly answer: NodeResponse | null
 }
 
 export const NODE_MAX_HEADER_SIZE = 16 * 1024
@@ -92,25 +108,53 @@ export class NodeOracle {
     return this.#messages
   }
 
-  /** @returns the final response, or null where there was none */
-  async readResponse(method: string, pieces: readonly Buffer[]): Promise<NodeMessage | null> {
+  /**
+   * @param ends whether the connection ends behind the pieces, or is broken
+   * @returns the final response, or null where there was none
+   */
+  async readResponse(method: string, pieces: readonly Buffer[], ends = true): Promise<NodeResponse | null> {
+    const { answer } = await this.#ask({ method }, pieces, ends)
+    return answer
+  }
+
+  /** Reads the answer to a WebSocket handshake. */
+  readHandshake(pieces: readonly Buffer[], ends = true): Promise<NodeHandshake> {
+    const headers = { Connection: 'Upgrade', Upgrade: 'websocket' }
+    return this.#ask({ method: 'GET', headers }, pieces, ends)
+  }
+
+  async #ask(options: RequestOptions, pieces: readonly Buffer[], ends: boolean): Promise<NodeHandshake> {
     const bytes = new Bytes()
     bytes.on('error', () => {})
-    let found: NodeMessage | null = null
+    let answer: NodeResponse | null = null
+    let switched: { readonly fields: readonly string[]; rest: string } | null = null
+    const informational: NodeInformation[] = []
     const outgoing = request({
-      method,
+      ...options,
       host: 'a',
       insecureHTTPParser: false,
       maxHeaderSize: NODE_MAX_HEADER_SIZE,
       createConnection: () => bytes,
     })
     outgoing.on('error', () => {})
-    outgoing.on('response', (incoming) => {
-      found = collect(incoming, `${incoming.statusCode} ${incoming.statusMessage}`)
+    outgoing.on('information', ({ statusCode, rawHeaders }) => {
+      informational.push({ status: statusCode, fields: rawHeaders })
     })
+    outgoing.on('response', (incoming) => {
+      const message = collect(incoming, `${incoming.statusCode} ${incoming.statusMessage}`)
+      answer = Object.assign(message, { informational })
+    })
+    if (options.headers !== undefined)
+      outgoing.on('upgrade', (incoming, socket, head) => {
+        const found = { fields: incoming.rawHeaders, rest: head.toString('latin1') }
+        socket.on('data', (chunk: Buffer) => {
+          found.rest += chunk.toString('latin1')
+        })
+        switched = found
+      })
     outgoing.end()
     await turn()
-    await bytes.send(pieces)
-    return found
+    await bytes.send(pieces, ends)
+    return { switched, answer }
   }
 }

@@ -169,6 +169,7 @@ function findTies(file: Fields, positions: SourcePositions): Finding[] {
 /** Keys of what a route matches, one for each method. Two routes with a common key tie. Empty for an invalid route. */
 function matchKeys({ host, path, exact, methods }: Fields): string[] {
   if (typeof path !== 'string' || (host !== undefined && typeof host !== 'string')) return []
+  if (exact !== undefined && typeof exact !== 'boolean') return []
   const isExact = exact === true
   const matcher = [host?.toLowerCase() ?? '', isExact ? path : path.replace(/(?<=[^/])\/$/, ''), isExact]
   const listed = methods === undefined ? ['every'] : itemsOf(methods)

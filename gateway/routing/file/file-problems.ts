@@ -27,12 +27,20 @@ export interface Finding {
 
 type Issue = z.core.$ZodIssue
 
-const TYPES: Readonly<Record<string, string>> = {
+const TYPES: Readonly<Record<string, string | undefined>> = {
   string: 'a string',
   object: 'an object',
   record: 'an object',
   array: 'an array',
   boolean: 'true or false',
+}
+
+/** What the schema expected, where none of its fields says it in other words. */
+export function expectedType(issue: {
+  readonly code?: string
+  readonly expected?: unknown
+}): string | undefined {
+  return issue.code === 'invalid_type' ? TYPES[String(issue.expected)] : undefined
 }
 
 /** Formats a problem as one line: `FILE:LINE:COLUMN: POINTER: problem`. */
@@ -93,7 +101,7 @@ export function describeIssue(issue: Issue, positions: SourcePositions, within: 
       return [{ path, found: describeValue(path, positions), expected: issue.message }]
     }
     case 'invalid_type': {
-      const expected = TYPES[issue.expected] ?? issue.message
+      const expected = issue.message
       if (positions.textOf(path) !== '') return [{ path, found: describeValue(path, positions), expected }]
       return [{ path: path.slice(0, -1), found: `no ${quote(String(path.at(-1)))}`, expected }]
     }

@@ -4,10 +4,17 @@ import { quote } from '../../core/message-text.ts'
 import type { OwnPaths } from '../../http/own-paths.ts'
 import type { UpstreamConfig } from '../../upstreams/config.ts'
 import { crossCheck } from './cross-checks.ts'
-import { describeIssue, type FileProblem, locateFindings, problemAt } from './file-problems.ts'
+import {
+  describeIssue,
+  expectedType,
+  type FileProblem,
+  type Finding,
+  locateFindings,
+  problemAt,
+} from './file-problems.ts'
 import { defaultIdentity, fileSchema, type RouteConfig, type RoutingConfig } from './file-schema.ts'
 import { findWarnings } from './file-warnings.ts'
-import { parseJson } from './source-positions.ts'
+import { type Duplicate, jsonPointer, parseJson } from './source-positions.ts'
 
 export type { UpstreamConfig } from '../../upstreams/config.ts'
 export { type FileProblem, formatProblem } from './file-problems.ts'
@@ -58,23 +65,35 @@ export function parseRoutingFile(
   }
   const folder = dirname(path)
   const { value, positions, duplicates } = json
-  const parsed = fileSchema.safeParse(value)
+  const parsed = fileSchema.safeParse(value, { error: expectedType })
   const findings = [
     ...(parsed.error?.issues ?? []).flatMap((issue) => describeIssue(issue, positions)),
     ...crossCheck(value, positions, { identity: defaultIdentity, filesIn: opensFiles ? folder : null }),
   ]
-  const repeated = duplicates.map(({ path, position, first }) =>
-    problemAt(file, position, {
-      path,
-      found: `the key ${quote(String(path.at(-1)))} again`,
-      expected: `each key once; it already stands at line ${first.line}`,
-    }),
-  )
-  const problems = [...locateFindings(file, findings, positions), ...repeated].sort(byPosition)
+  const problems = [
+    ...locateFindings(file, withoutRepeated(findings, duplicates), positions),
+    ...duplicates.map((duplicate) => describeDuplicate(duplicate, file)),
+  ].sort(byPosition)
   if (problems.length > 0 || !parsed.success) return { ok: false, problems }
   const config = fillIn(parsed.data, value, folder)
   const warnings = locateFindings(file, findWarnings(config, ownPaths ?? null), positions).sort(byPosition)
   return { ok: true, config, warnings }
+}
+
+/** The value of a repeated key is not known, so nothing is said about it but that its key is repeated. */
+function withoutRepeated(findings: readonly Finding[], duplicates: readonly Duplicate[]): readonly Finding[] {
+  if (duplicates.length === 0) return findings
+  const repeated = new Set(duplicates.map(({ path }) => jsonPointer(path)))
+  return findings.filter(({ path }) => !path.some((_, i) => repeated.has(jsonPointer(path.slice(0, i + 1)))))
+}
+
+function describeDuplicate({ path, position, first, more }: Duplicate, file: string): FileProblem {
+  const others = more === 0 ? '' : `, and ${more} more ${more === 1 ? 'follows' : 'follow'}`
+  return problemAt(file, position, {
+    path,
+    found: `the key ${quote(String(path.at(-1)))} again`,
+    expected: `each key once; it already stands at line ${first.line}${others}`,
+  })
 }
 
 function byPosition(a: FileProblem, b: FileProblem): number {

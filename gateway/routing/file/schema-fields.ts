@@ -27,7 +27,10 @@ const EDITORS_DURATION = '^[1-9]\\d{0,8}(?:ms|s|m)$'
 
 /** A duration, converted to milliseconds. */
 export function duration(byDefault: string, description: string) {
-  return matching(DURATION, 'a duration such as 500ms, 5s or 1m')
+  // Most other proxies take a number here, in a unit of their own.
+  return z
+    .string({ error: 'a duration such as "5s", "500ms" or "1m"' })
+    .regex(DURATION, { error: 'a duration such as 500ms, 5s or 1m', abort: true })
     .refine((value) => milliseconds(value) > 0 && milliseconds(value) <= MAX_DURATION_MS, {
       error: 'a duration from 1ms to 1440m',
     })

@@ -20,16 +20,20 @@ export interface SourcePositions {
   textOf(path: JsonPath): string
 }
 
+/** A key that an object has more than once. */
 export interface Duplicate {
   readonly path: JsonPath
   /** The position of the second key. */
   readonly position: Position
   readonly first: Position
+  /** How many of it follow the second one. */
+  readonly more: number
 }
 
 export type ParsedJson =
   | {
       readonly kind: 'ok'
+      /** With null as the value of each key that occurs twice. */
       readonly value: unknown
       readonly positions: SourcePositions
       /** Keys that occur twice in an object. Parsers differ in which of them counts (RFC 8259, section 4). */
@@ -44,7 +48,18 @@ export function parseJson(text: string): ParsedJson {
   const { body } = parse(text, { mode: 'json' })
   const duplicates: Duplicate[] = []
   collectDuplicates(body, [], duplicates)
-  return { kind: 'ok', value: evaluate(body), positions: createPositions(text, body), duplicates }
+  const value = evaluate(body)
+  for (const { path } of duplicates) blank(value, path)
+  return { kind: 'ok', value, positions: createPositions(text, body), duplicates }
+}
+
+/** Sets a value to null. Does nothing where an object around it was set to null before. */
+function blank(root: unknown, path: JsonPath): void {
+  let object = root
+  for (const step of path.slice(0, -1)) object = (object as Record<string, unknown> | null)?.[step]
+  if (typeof object !== 'object' || object === null) return
+  // An assignment to `__proto__` would set no member.
+  Object.defineProperty(object, path.at(-1)!, { value: null, enumerable: true })
 }
 
 function createPositions(text: string, root: ValueNode): SourcePositions {
@@ -111,15 +126,17 @@ function collectDuplicates(node: ValueNode, path: JsonPath, into: Duplicate[]): 
 }
 
 function duplicatesOf(node: ObjectNode, path: JsonPath): Duplicate[] {
-  const seen = new Map<string, MemberNode>()
-  return node.members.flatMap((member) => {
+  const places = new Map<string, Position[]>()
+  for (const member of node.members) {
     const name = nameOf(member)
-    const first = seen.get(name)
-    if (first === undefined) seen.set(name, member)
-    return first === undefined
-      ? []
-      : [{ path: [...path, name], position: start(member.name), first: start(first.name) }]
-  })
+    const place = start(member.name)
+    const before = places.get(name)
+    if (before === undefined) places.set(name, [place])
+    else before.push(place)
+  }
+  return [...places].flatMap(([name, [first, position, ...others]]) =>
+    position === undefined ? [] : [{ path: [...path, name], position, first: first!, more: others.length }],
+  )
 }
 
 function nameOf(member: MemberNode): string {

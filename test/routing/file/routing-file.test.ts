@@ -291,6 +291,56 @@ t.test('a key that occurs twice is reported at the second one', (t) => {
   t.end()
 })
 
+t.test('a key that occurs many times is one problem', (t) => {
+  const many = '"retries": 1, '.repeat(9)
+  refused(t, withUpstream(`"retries": 1, ¦${many} "balance": "least-requests"`), [
+    '/upstreams/api/retries',
+    /"retries" again.*line 1, and 8 more follow$/,
+  ])
+  t.end()
+})
+
+t.test('a repeated key is the only problem of what depends on its value', (t) => {
+  const routes = Array.from({ length: 8 }, (_, i) => `{"path": "/${i}", "upstream": "api"}`).join(', ')
+  const upstreams = '{"api": {"targets": ["http://a"]}}'
+  refused(t, `{"upstreams": ${upstreams}, "routes": [${routes}], ¦"upstreams": {"x": {"target": 1}}}`, [
+    '/upstreams',
+    /"upstreams" again/,
+  ])
+  refused(t, withRoute('"path": "/a"').replace('"path": "/a"', '¦"path": "/a/../b"'), [
+    '/routes/0/path',
+    /"path" again/,
+  ])
+  for (const repeated of ['"path": "/a", ¦"path": "/a"', '"path": "/a", "exact": true, ¦"exact": false']) {
+    const [first, second] = repeated.split('¦')
+    const file = `{"upstreams": ${upstreams}, "routes": [{"path": "/a", "upstream": "api"}, {"upstream": "api", ${first}¦${second}}]}`
+    refused(t, file, [`/routes/1/${/"(\w+)": [^"]*"?[^"]*"?$/.exec(second!)![1]}`, /again/])
+  }
+  t.end()
+})
+
+t.test('other problems are reported beside a repeated key', (t) => {
+  refused(
+    t,
+    `{"upstreams": {"api": {"targets": ["http://a"], "retries": 1, ¦"retries": 1, "balance": ¦"random"}},
+      "routes": [{"path": "/", "upstream": ¦"apl"}]}`,
+    ['/upstreams/api/retries', /again/],
+    ['/upstreams/api/balance', /round-robin/],
+    ['/routes/0/upstream', /"apl"/],
+  )
+  t.end()
+})
+
+t.test('a number in place of a duration is told that a duration is meant', (t) => {
+  const meant = /^found 5, expected a duration such as "5s"/
+  for (const key of ['connect', 'response', 'idle'])
+    refused(t, withUpstream(`"timeouts": {"${key}": ¦5}`), [`/upstreams/api/timeouts/${key}`, meant])
+  for (const key of ['interval', 'timeout'])
+    refused(t, withUpstream(`"health": {"path": "/", "${key}": ¦5}`), [`/upstreams/api/health/${key}`, meant])
+  refused(t, withUpstream('"ejection": {"duration": ¦5}'), ['/upstreams/api/ejection/duration', meant])
+  t.end()
+})
+
 t.test('all problems are reported at once, in the order of the text', (t) => {
   refused(
     t,

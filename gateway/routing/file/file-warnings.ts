@@ -3,20 +3,12 @@ import { normalizePath } from '../../http/path-normal-form.ts'
 import { createRouteTable, type RouteTable } from '../route-table.ts'
 import type { Finding } from './file-problems.ts'
 import type { RouteConfig, RoutingConfig } from './file-schema.ts'
+import { findMethodGaps, type IndexedRoute } from './method-gaps.ts'
 
 /*
  * Warnings: settings in a valid routing file that have no effect or are probably a mistake. The file is used all the
  * same, since they do no harm to requests.
  */
-
-interface IndexedRoute {
-  readonly host: string | null
-  readonly path: string
-  readonly exact: boolean
-  readonly methods: readonly string[] | null
-  readonly index: number
-  readonly config: RouteConfig
-}
 
 /** @param ownPaths null where they are not known */
 export function findWarnings(config: RoutingConfig, ownPaths: OwnPaths | null): Finding[] {
@@ -35,6 +27,7 @@ export function findWarnings(config: RoutingConfig, ownPaths: OwnPaths | null): 
       ...findUselessKeys(route),
       ...findRedirectLoop(route, table),
       ...findLostPreflights(route, table),
+      ...findMethodGaps(route, table),
     ]),
   ]
 }

@@ -7,13 +7,11 @@ import type { Environment } from './environment.ts'
 import { paintFor } from './terminal.ts'
 
 /** `check [FILE]`: one line for each problem of a routing file; `-` is standard input. @returns the exit code */
-export async function checkRoutingFile(
-  { positionals }: Arguments,
-  environment: Environment,
-): Promise<number> {
+export async function checkRoutingFile(args: Arguments, environment: Environment): Promise<number> {
   const { env, stdout, stderr } = environment
+  const { positionals } = args
   const shown = positionals[0] ?? (env.UPSTREAMS_FILE || VARIABLES.upstreamsFile.byDefault)
-  const loaded = await loadFile(shown, environment)
+  const loaded = await loadFile(shown, args.has('strict'), environment)
   const paint = paintFor(stdout, env)
   if (!loaded.ok) {
     stdout.write(loaded.problems.map((line) => `${highlightPlace(line, shown, paint.bold)}\n`).join(''))
@@ -28,11 +26,11 @@ export async function checkRoutingFile(
   return 0
 }
 
-function loadFile(shown: string, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
+function loadFile(shown: string, strict: boolean, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
   const prefix = env.GATEWAY_PATH || VARIABLES.gatewayPath.byDefault
   const ownPaths = createOwnPaths(prefix, env.SESSION_ENDPOINTS === 'on')
   // Files that standard input names are relative to the working folder, as if it lay there.
-  const source = { path: resolve(cwd, shown), shown, ownPaths }
+  const source = { path: resolve(cwd, shown), shown, ownPaths, strict }
   return shown === '-' ? loadRoutingStream(stdin, source) : loadRoutingFile(source)
 }
 

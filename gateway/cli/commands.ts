@@ -33,17 +33,18 @@ SIGTERM and SIGINT drain and end it, SIGHUP reads the routing file again.`,
   },
   {
     name: 'check',
-    usage: '[FILE]',
+    usage: '[--strict] [FILE]',
     summary: 'check a routing file before it is used',
     about: `Prints one line for each problem, all of them at once:
 
   FILE:LINE:COLUMN: POINTER: found …, expected …
 
 Lines and columns count from 1, the pointer is a JSON pointer (RFC 6901). What is
-unusual but does no harm is a warning on stderr; it does not change the exit code.
+valid but probably a mistake is a warning on stderr; it does not change the exit
+code, but with --strict it is a problem like the others.
 Without FILE it checks UPSTREAMS_FILE, or upstreams.json; - is standard input.
 Certificates and keys that the file names are read too.`,
-    options: [],
+    options: [{ name: 'strict', description: 'count warnings as problems' }],
     positional: { name: 'FILE' },
     examples: [
       { line: 'poweron-gateway check upstreams.json', meaning: 'check a file before it is deployed' },
@@ -51,6 +52,10 @@ Certificates and keys that the file names are read too.`,
       {
         line: 'poweron-gateway check new.json && mv new.json upstreams.json',
         meaning: 'replace the file in use only if the new one is good',
+      },
+      {
+        line: 'poweron-gateway check --strict upstreams.json',
+        meaning: 'in CI, where nobody reads warnings',
       },
     ],
     exits: { 0: 'the file is good', 1: 'the file has problems', 2: 'wrong usage' },

@@ -91,7 +91,7 @@ t.test('every problem of a file is reported at once, each at its key or value', 
     ['7:18', '/upstreams/app/balance', '"least-request"', 'did you mean "least-requests"?'],
     ['8:18', '/upstreams/app/retries', '11', 'a whole number from 0 to 10'],
     ['9:32', '/upstreams/app/timeouts/connect', '"5 s"', 'a duration such as 500ms, 5s or 1m'],
-    ['9:47', '/upstreams/app/timeouts/idle', '5', 'a string'],
+    ['9:47', '/upstreams/app/timeouts/idle', '5', 'a duration such as "5s"'],
     ['9:50', '/upstreams/app/timeouts/respons', 'did you mean "response"?'],
     ['10:17', '/upstreams/app/health', 'no "path"'],
     ['11:14', '/upstreams/app/tls', 'no "keyFile"'],
@@ -232,6 +232,13 @@ const ODD: readonly [what: string, upstream: object, route: object, place: strin
   ['a pattern of another proxy', {}, { path: '/a/*' }, '', 'matched literally'],
   ['a parameter of another router', {}, { path: '/a/:id' }, '', 'matched literally'],
   ['a route for an own endpoint', {}, { path: '/-/healthz' }, '', 'never reached'],
+  [
+    'a rule for some methods above a looser route for all',
+    {},
+    { path: '/b/c', methods: ['POST'] },
+    '',
+    'GET goes by the route "/b", which needs no token',
+  ],
 ]
 for (const [what, upstream, route, place, piece] of ODD) {
   t.test(`${what} is a warning on stderr, and the file is good`, async (t) => {
@@ -247,6 +254,17 @@ for (const [what, upstream, route, place, piece] of ODD) {
     t.match(stderr, piece)
   })
 }
+
+t.test('with --strict a warning is a problem on stdout, and the exit code is 1', async (t) => {
+  const odd = JSON.stringify({ ...JSON.parse(GOOD), routes: [] })
+  t.match(await runCommand(['check', '--strict', '-'], { input: GOOD }), { code: 0, stdout: /^-: good/ })
+  const { code, stdout } = await runCommand(['check', '--strict', '-'], { input: odd })
+  t.equal(code, 1)
+  t.match(
+    stdout,
+    /^-:1:15: \/upstreams\/app: found an upstream that no route names, expected [^\n]+\n-:1:\d+: \/routes: found no route, expected [^\n]+\n$/,
+  )
+})
 
 t.test('a file without routes is good, with a warning', async (t) => {
   const { code, stderr } = await checkHere(['-'], { input: '{"upstreams": {}, "routes": []}' })

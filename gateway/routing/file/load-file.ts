@@ -29,6 +29,8 @@ export interface FileSource {
   readonly shown?: string
   /** Routes for these cause a warning. */
   readonly ownPaths?: OwnPaths
+  /** True where a warning is a problem like the others. */
+  readonly strict?: boolean
 }
 
 /** Ten times as much as fifty thousand routes need. Without a bound reading `/dev/zero` would never end. */
@@ -105,7 +107,8 @@ function checkRoutingBytes(bytes: Buffer, source: FileSource): LoadedFile {
 export function loadRoutingText(text: string, source: FileSource): LoadedFile {
   const { path } = source
   const read = parseRoutingFile(text, path, { ...source, opensFiles: true })
-  if (!read.ok) return { ok: false, problems: read.problems.map(formatProblem) }
+  const problems = !read.ok ? read.problems : source.strict === true ? read.warnings : []
+  if (!read.ok || problems.length > 0) return { ok: false, problems: problems.map(formatProblem) }
   return { ok: true, config: read.config, text, warnings: read.warnings.map(formatWarning) }
 }
 

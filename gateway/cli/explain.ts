@@ -11,6 +11,7 @@ import { loadRoutingFile } from '../routing/file/load-file.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
+import { exampleRoutingFile } from './example-routing.ts'
 import { loadSettings, withResources } from './resources.ts'
 import { type Paint, paintFor } from './terminal.ts'
 import { UsageError } from './usage.ts'
@@ -97,7 +98,7 @@ async function loadRouting(settings: Settings, { cwd }: Environment): Promise<Lo
     shown: settings.upstreamsFile,
   })
   if (loaded.ok || settings.production || settings.upstreamsFileGiven) return loaded
-  const example = await loadRoutingFile({ path: resolve(cwd, 'upstreams.example.json') })
+  const example = await loadRoutingFile({ path: exampleRoutingFile(cwd) })
   return example.ok ? example : loaded
 }
 

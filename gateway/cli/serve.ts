@@ -13,10 +13,10 @@ import { readSettings } from '../settings/settings.ts'
 import type { Settings } from '../settings/values.ts'
 import { createLineWriter } from '../telemetry/logging/line-writer.ts'
 import { createLogger, type Logger } from '../telemetry/logging/logger.ts'
+import { exampleRoutingFile } from './example-routing.ts'
 import type { ServeEnvironment } from './serve-environment.ts'
 import { StartError, serveAlone, serveAsWorker, serveWithWorkers } from './serving.ts'
 
-const EXAMPLE = 'upstreams.example.json'
 const ECHO = { host: '127.0.0.1', port: 8001 }
 
 interface Resources {
@@ -82,7 +82,7 @@ function routingFile(
 ): { readonly path: string; readonly isExample: boolean } {
   const path = resolve(cwd, settings.upstreamsFile)
   const isExample = !settings.production && !settings.upstreamsFileGiven && !existsSync(path)
-  return isExample ? { path: resolve(cwd, EXAMPLE), isExample } : { path, isExample }
+  return isExample ? { path: exampleRoutingFile(cwd), isExample } : { path, isExample }
 }
 
 /**
@@ -121,7 +121,7 @@ async function startEcho(): Promise<EchoUpstream> {
     return await startEchoUpstream(ECHO)
   } catch (error) {
     throw new StartError([
-      `the echo backend of ${EXAMPLE} cannot listen on ${ECHO.host}:${ECHO.port} (${codeOf(error)}); expected a free port, or an upstreams.json of your own`,
+      `the echo backend of the first try cannot listen on ${ECHO.host}:${ECHO.port} (${codeOf(error)}); expected a free port, or an upstreams.json of your own`,
     ])
   }
 }

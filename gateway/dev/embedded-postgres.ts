@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chown, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { UnusableError } from '../core/unusable-error.ts'
 import { choosePort } from './ports.ts'
@@ -44,8 +44,10 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   const dataDir = resolve(options.dataDir)
   const native = nativeFolder()
   await mkdir(dataDir, { recursive: true })
-  const account = await chooseAccount(dataDir)
-  await linkLibraries(native)
+  const chosen = await chooseAccount(dataDir)
+  const account = (await linkLibraries(native))
+    ? chosen
+    : await withLinksIn(join(dataDir, 'lib'), native, chosen)
   const cluster = join(dataDir, 'cluster')
   await initialise({ native, dataDir, cluster, account })
 
@@ -121,16 +123,34 @@ async function canRead(as: { uid: number; gid: number }, ...folders: string[]): 
   return checks.every(({ code }) => code === 0)
 }
 
-/** The libraries' short names are links that a package cannot carry; its install script may not have run. */
-async function linkLibraries(native: string): Promise<void> {
-  const list = await readText(join(native, 'pg-symlinks.json'))
-  if (list === null) return
-  for (const { source, target } of JSON.parse(list) as { source: string; target: string }[]) {
+/**
+ * The libraries' short names are links that a package cannot carry; its install script may not have run.
+ *
+ * @returns false where links are missing and may not be made there
+ */
+async function linkLibraries(native: string): Promise<boolean> {
+  const links = await libraryLinks(native)
+  for (const { source, target } of links) {
     const at = join(native, '..', target)
-    if (existsSync(at)) continue
     // Another process may make the same link at the same time.
-    await symlink(source.slice(source.lastIndexOf('/') + 1), at).catch(() => {})
+    if (!existsSync(at)) await symlink(basename(source), at).catch(() => {})
   }
+  return links.every(({ target }) => existsSync(join(native, '..', target)))
+}
+
+/** For a package that somebody else installed. @returns an account whose commands find the libraries by these links */
+async function withLinksIn(folder: string, native: string, account: Account): Promise<Account> {
+  await mkdir(folder, { recursive: true })
+  for (const { source, target } of await libraryLinks(native)) {
+    const at = join(folder, basename(target))
+    if (!existsSync(at)) await symlink(join(native, '..', source), at).catch(() => {})
+  }
+  return { ...account, prefix: [...account.prefix, 'env', `LD_LIBRARY_PATH=${folder}`] }
+}
+
+async function libraryLinks(native: string): Promise<{ source: string; target: string }[]> {
+  const list = await readText(join(native, 'pg-symlinks.json'))
+  return list === null ? [] : JSON.parse(list)
 }
 
 /** Made beside its place and moved there when whole: an attempt that was killed leaves nothing that looks done. */

@@ -1,3 +1,6 @@
+/** An installed package has no npm scripts, and is compiled. */
+const TOKEN_COMMAND = import.meta.url.endsWith('.ts') ? 'npm run --silent token --' : 'poweron-gateway token'
+
 /** What a first start prints: what to try, and what one then sees. */
 export function welcomeText(options: {
   readonly port: number
@@ -15,7 +18,7 @@ The gateway runs in front of a small echo backend. Try, in another terminal:
 
   2. Revoke the token:
 
-     npm run --silent token -- revoke --id ${tokenId}
+     ${TOKEN_COMMAND} revoke --id ${tokenId}
 
   3. The request of step 1 again: 401, "code":"token_revoked", at once.
 

@@ -6,6 +6,7 @@ import type { BodyReader, InboundRequest } from '../../exchange/inbound.ts'
 import type { NamedFields } from '../../http/request-head.ts'
 import type { Http2Head } from './http2-head.ts'
 import { discardBodyOf, readBodyOf } from './readable-body.ts'
+import type { UploadWindows } from './upload-windows.ts'
 
 /** Bytes that are read of a request whose response is whole. */
 const DISCARDED_BYTES = 65_536
@@ -14,6 +15,7 @@ const DISCARDED_BYTES = 65_536
 export interface StreamConnection {
   readonly socket: TLSSocket
   readonly holdings: Holdings
+  readonly windows: UploadWindows
 }
 
 /** A request of HTTP/2: one stream of a connection. */
@@ -32,7 +34,7 @@ export class Http2Request extends Readable implements InboundRequest {
   complete: boolean
   readonly #stream: ServerHttp2Stream
 
-  constructor(stream: ServerHttp2Stream, head: Http2Head, { socket, holdings }: StreamConnection) {
+  constructor(stream: ServerHttp2Stream, head: Http2Head, { socket, holdings, windows }: StreamConnection) {
     super({ highWaterMark: 16_384 })
     this.method = head.method
     this.target = head.target
@@ -44,7 +46,7 @@ export class Http2Request extends Readable implements InboundRequest {
     this.complete = !this.hasBody
     this.#stream = stream
     this.on('error', () => {})
-    if (this.hasBody) this.#listen(stream)
+    if (this.hasBody) this.#listen(stream, windows)
     else this.push(null)
   }
 
@@ -64,11 +66,14 @@ export class Http2Request extends Readable implements InboundRequest {
     discardBodyOf(this)
   }
 
-  #listen(stream: ServerHttp2Stream): void {
+  #listen(stream: ServerHttp2Stream, windows: UploadWindows): void {
+    windows.onOpened()
     stream.pause()
     stream.on('data', (chunk: Buffer) => {
+      windows.onTaken(chunk.length)
       if (!this.push(chunk)) stream.pause()
     })
+    stream.once('close', () => windows.onClosed())
     stream.on('end', () => {
       if (stream.aborted) return
       this.complete = true

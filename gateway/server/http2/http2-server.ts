@@ -14,6 +14,7 @@ import { readHttp2Head } from './http2-head.ts'
 import { Http2Request, type StreamConnection } from './http2-request.ts'
 import { Http2Response } from './http2-response.ts'
 import { createSessionEnding } from './session-ending.ts'
+import { LEAST_WINDOW, UploadWindows } from './upload-windows.ts'
 
 export interface Http2Limits {
   readonly maxHeaderBytes: number
@@ -45,7 +46,7 @@ export function createHttp2Server(
 
   function serve(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
-    const connection = { socket, holdings: new Holdings() }
+    const connection = { socket, holdings: new Holdings(), windows: new UploadWindows(session) }
     const ending = createSessionEnding(session, socket, limits)
     // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
     const deregister = registry.register({
@@ -122,6 +123,7 @@ function sessionOptions(limits: Http2Limits): ServerOptions {
     settings: {
       enablePush: false,
       maxConcurrentStreams: limits.http2MaxStreams,
+      initialWindowSize: LEAST_WINDOW,
       // Once the client has confirmed it, a stream past it is refused with ENHANCE_YOUR_CALM. Header bombs by HPACK count
       // at their full size.
       maxHeaderListSize: limits.maxHeaderBytes,

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { didYouMean, escapeInvisible, quote, shorten } from '../../core/message-text.ts'
-import { type JsonPath, jsonPointer, type Position, type SourcePositions } from './source-positions.ts'
+import type { Position } from '../../core/text-position.ts'
+import { type JsonPath, jsonPointer, type SourcePositions } from './source-positions.ts'
 
 /** A problem of a file and its position. */
 export interface FileProblem {

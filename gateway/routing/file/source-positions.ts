@@ -1,14 +1,9 @@
 import { evaluate, type MemberNode, type ObjectNode, parse, type ValueNode } from '@humanwhocodes/momoa'
+import { type Position, positionAt } from '../../core/text-position.ts'
 import { findSyntaxProblem, type SyntaxProblem } from './json-syntax.ts'
 
 /** Names of members and indexes of elements, from the outermost to the innermost. */
 export type JsonPath = readonly (string | number)[]
-
-/** Counted from 1. Columns count UTF-16 code units, as editors do. */
-export interface Position {
-  readonly line: number
-  readonly column: number
-}
 
 /** The positions of keys and values in a JSON text. */
 export interface SourcePositions {
@@ -146,12 +141,6 @@ function nameOf(member: MemberNode): string {
 function start(node: { readonly loc: { readonly start: Position } }): Position {
   const { line, column } = node.loc.start
   return { line, column }
-}
-
-/** The position of the character at an index in the text. */
-export function positionAt(text: string, offset: number): Position {
-  const lines = text.slice(0, offset).split(/\r\n|\r|\n/)
-  return { line: lines.length, column: lines.at(-1)!.length + 1 }
 }
 
 /** The JSON pointer of a path (RFC 6901, section 3). */

@@ -1,3 +1,4 @@
+import type { PagesInForce } from '../core/error-pages/live-error-pages.ts'
 import type { Readiness } from '../core/readiness.ts'
 import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
@@ -11,6 +12,8 @@ export interface Reports {
   readonly status: ProcessStatus
   readonly totals: Totals
   readonly routing: RoutingInForce
+  /** Null where ERROR_PAGES_DIR is not set. */
+  readonly errorPages: PagesInForce | null
 }
 
 export type Reporter = { readonly [Part in keyof Reports]: () => Promise<Reports[Part]> | Reports[Part] }

@@ -1,7 +1,12 @@
 import type { Reporter } from '../admin/reports.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
-import { systemScheduler } from '../core/scheduler.ts'
+import {
+  createLiveErrorPages,
+  type FirstPages,
+  type LiveErrorPages,
+} from '../core/error-pages/live-error-pages.ts'
+import { type Scheduler, systemScheduler } from '../core/scheduler.ts'
 import { interruptExchange } from '../exchange/answers.ts'
 import { createPeerTrust } from '../http/forwarded.ts'
 import { createOwnPaths } from '../http/own-paths.ts'
@@ -14,7 +19,7 @@ import { createOwnEndpoints } from '../pipeline/endpoints.ts'
 import { createForwarder } from '../pipeline/forwarding.ts'
 import { createGateway } from '../pipeline/gateway.ts'
 import { createIdentification } from '../pipeline/identification.ts'
-import { createLiveRouting, type FirstReading, type LiveRouting } from '../routing/live-routing.ts'
+import { createLiveRouting, type FirstReading } from '../routing/live-routing.ts'
 import { createConnectionRegistry } from '../server/connection-registry.ts'
 import { createDrain, type DrainState } from '../server/drain.ts'
 import type { Ports } from '../server/ports.ts'
@@ -24,7 +29,7 @@ import type { Logger } from '../telemetry/logging/logger.ts'
 import type { SendEvent } from '../telemetry/logging/token-store-events.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
-import { createMetrics } from '../telemetry/metrics/metrics.ts'
+import { createMetrics, type Metrics } from '../telemetry/metrics/metrics.ts'
 import { createTransport } from '../upstreams/transport/transport.ts'
 import { createAuthentication } from './authentication.ts'
 import { createSecureUrl, hstsOf, type PublicPort } from './https-policy.ts'
@@ -43,6 +48,8 @@ export interface AppParts {
   readonly upstreamsFile: string
   /** The last good content of `upstreamsFile`. */
   readonly firstReading: FirstReading
+  /** The last good content of ERROR_PAGES_DIR; null where it is not set. */
+  readonly firstPages: FirstPages | null
   readonly log: Logger
   /** Receives the events of this process's token store. */
   readonly sendStoreEvent: SendEvent
@@ -53,8 +60,9 @@ export interface AppParts {
 
 /** One instance of the gateway. */
 export interface App {
-  readonly routing: LiveRouting
   readonly store: TokenStoreMonitor
+  /** Reads the routing file and the error pages again, even if they are unchanged. Never rejects. */
+  reload(): Promise<void>
   /** Opens the listeners towards clients. @throws a listener's error, such as EADDRINUSE */
   listen(): Promise<Ports>
   /** This process's metrics. */
@@ -103,6 +111,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const identification = createIdentification({ authenticator, accessCookie: cookies.access, metrics, now })
   const { identify } = identification
+  const pages = createErrorPages(parts, metrics, scheduler)
   const sessions = settings.sessionEndpoints
     ? createSessions({
         settings,
@@ -130,7 +139,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     attempts: createAttempts(),
     log,
     guard,
-    interrupt: (exchange, code) => interruptExchange(exchange, code, { accessCookie: cookies.access }),
+    interrupt: (exchange, code) => interruptExchange(exchange, code, { accessCookie: cookies.access, pages }),
     now,
   })
   const traceIds = createTraceIds()
@@ -158,6 +167,7 @@ export async function createApp(parts: AppParts): Promise<App> {
       readiness,
       sessions: sessions?.endpoints ?? null,
       accessCookie: cookies.access,
+      pages,
     }),
     peers,
     traceIds,
@@ -166,6 +176,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     hsts,
     secureUrl: createSecureUrl(settings, port),
     accessCookie: cookies.access,
+    pages,
     metrics,
     log,
     accessLog:
@@ -203,20 +214,24 @@ export async function createApp(parts: AppParts): Promise<App> {
     refusals,
     lines: parts.lines,
     routing,
+    pages,
     store,
     readiness,
     now,
   })
 
   return {
-    routing,
     store,
+    async reload() {
+      await Promise.all([routing.reload(), pages.reload()])
+    },
     listen: listeners.listen,
     expose: reports.expose,
     reporter: reports.reporter,
     async shutDown() {
       await drain.start()
       listeners.stop()
+      pages.close()
       await Promise.all([
         routing.close(),
         authentication.close(),
@@ -228,4 +243,20 @@ export async function createApp(parts: AppParts): Promise<App> {
       names.close()
     },
   }
+}
+
+function createErrorPages(
+  { firstPages, log }: AppParts,
+  metrics: Metrics,
+  scheduler: Scheduler,
+): LiveErrorPages {
+  const current = firstPages === null ? null : metrics.errorPagesCurrent()
+  return createLiveErrorPages(firstPages, {
+    scheduler,
+    wallClock: Date.now,
+    log,
+    onReading(good) {
+      if (current !== null) current.value = good ? 1 : 0
+    },
+  })
 }

@@ -3,6 +3,7 @@ import { describeStatus } from '../admin/status.ts'
 import type { KeyRing } from '../auth/jwt/key-ring.ts'
 import type { NegativeCache } from '../auth/token-store/negative-cache.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
+import type { LiveErrorPages } from '../core/error-pages/live-error-pages.ts'
 import type { Readiness } from '../core/readiness.ts'
 import type { LiveRouting } from '../routing/live-routing.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
@@ -19,6 +20,7 @@ export interface ProcessReportsParts {
   readonly refusals: Pick<NegativeCache, 'size'>
   readonly lines: Pick<LineWriter, 'dropped'>
   readonly routing: Pick<LiveRouting, 'current' | 'status' | 'inForce'>
+  readonly pages: Pick<LiveErrorPages, 'inForce'>
   readonly store: Pick<TokenStoreMonitor, 'fault'>
   readonly readiness: () => Readiness
   /** Milliseconds, monotonic. */
@@ -58,6 +60,7 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
     reporter: {
       readiness: parts.readiness,
       routing: () => routing.inForce,
+      errorPages: () => parts.pages.inForce,
       totals: () => totalsOf(metrics),
       metrics() {
         refreshGauges()

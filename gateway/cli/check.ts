@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { loadErrorPages } from '../core/error-pages/pages-folder.ts'
 import { createOwnPaths } from '../http/own-paths.ts'
 import { type LoadedFile, loadRoutingFile, loadRoutingStream } from '../routing/file/load-file.ts'
 import { VARIABLES } from '../settings/table.ts'
@@ -6,24 +7,58 @@ import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
 import { paintFor } from './terminal.ts'
 
-/** `check [FILE]`: one line for each problem of a routing file; `-` is standard input. @returns the exit code */
+/**
+ * `check [FILE]`: one line for each problem of a routing file, and of the error pages where ERROR_PAGES_DIR is set; `-` is
+ * standard input. @returns the exit code
+ */
 export async function checkRoutingFile(args: Arguments, environment: Environment): Promise<number> {
-  const { env, stdout, stderr } = environment
+  const { env, stdout } = environment
   const { positionals } = args
+  const strict = args.has('strict')
   const shown = positionals[0] ?? (env.UPSTREAMS_FILE || VARIABLES.upstreamsFile.byDefault)
-  const loaded = await loadFile(shown, args.has('strict'), environment)
-  const paint = paintFor(stdout, env)
-  if (!loaded.ok) {
-    stdout.write(loaded.problems.map((line) => `${highlightPlace(line, shown, paint.bold)}\n`).join(''))
+  const results = [await checkFile(shown, strict, environment)]
+  if (env.ERROR_PAGES_DIR) results.push(await checkPages(env.ERROR_PAGES_DIR, strict, environment))
+  const problems = results.flatMap((result) => (result.ok ? [] : result.problems))
+  if (problems.length > 0) {
+    const paint = paintFor(stdout, env)
+    stdout.write(problems.map((line) => `${highlightPlace(line, paint.bold)}\n`).join(''))
     return 1
   }
-  const warned = paintFor(stderr, env)
-  stderr.write(loaded.warnings.map((line) => `${highlightPlace(line, shown, warned.warning)}\n`).join(''))
-  const { upstreams, routes } = loaded.config
-  stdout.write(
-    `${shown}: ${paint.good('good')}, ${plural(upstreams.size, 'upstream')}, ${plural(routes.length, 'route')}\n`,
-  )
+  for (const result of results) if (result.ok) writeGood(result, environment)
   return 0
+}
+
+type Checked =
+  | {
+      readonly ok: true
+      readonly shown: string
+      readonly contents: string
+      readonly warnings: readonly string[]
+    }
+  | { readonly ok: false; readonly problems: readonly string[] }
+
+async function checkFile(shown: string, strict: boolean, environment: Environment): Promise<Checked> {
+  const loaded = await loadFile(shown, strict, environment)
+  if (!loaded.ok) return loaded
+  const { upstreams, routes } = loaded.config
+  const contents = `${plural(upstreams.size, 'upstream')}, ${plural(routes.length, 'route')}`
+  return { ok: true, shown, contents, warnings: loaded.warnings }
+}
+
+async function checkPages(shown: string, strict: boolean, { cwd }: Environment): Promise<Checked> {
+  const loaded = await loadErrorPages(resolve(cwd, shown), { shown, strict })
+  if (!loaded.ok) return loaded
+  const contents = plural(loaded.templates.size, 'error page')
+  return { ok: true, shown, contents, warnings: loaded.warnings }
+}
+
+function writeGood(
+  { shown, contents, warnings }: Extract<Checked, { ok: true }>,
+  { env, stdout, stderr }: Environment,
+): void {
+  const warned = paintFor(stderr, env)
+  stderr.write(warnings.map((line) => `${highlightPlace(line, warned.warning)}\n`).join(''))
+  stdout.write(`${shown}: ${paintFor(stdout, env).good('good')}, ${contents}\n`)
 }
 
 function loadFile(shown: string, strict: boolean, { cwd, env, stdin }: Environment): Promise<LoadedFile> {
@@ -35,9 +70,9 @@ function loadFile(shown: string, strict: boolean, { cwd, env, stdin }: Environme
 }
 
 /** Paints the place (file, line and column) of a problem. */
-function highlightPlace(line: string, file: string, paint: (text: string) => string): string {
-  const end = /^:\d+:\d+:/.exec(line.slice(file.length))?.[0].length ?? 0
-  return paint(line.slice(0, file.length + end)) + line.slice(file.length + end)
+function highlightPlace(line: string, paint: (text: string) => string): string {
+  const [place = ''] = /^.*?:\d+:\d+:(?= )/.exec(line) ?? []
+  return paint(place) + line.slice(place.length)
 }
 
 function plural(count: number, noun: string): string {

@@ -16,7 +16,8 @@ export const COMMANDS: readonly Command[] = [
 one is named at once. Without NODE_ENV=production, an embedded PostgreSQL and a
 generated key stand in for those that are not set.
 
-SIGTERM and SIGINT drain and end it, SIGHUP reads the routing file again.`,
+SIGTERM and SIGINT drain and end it, SIGHUP reads the routing file and the error pages
+again.`,
     options: [],
     examples: [
       { line: 'npm start', meaning: 'try the gateway: embedded database, generated key, echo backend' },
@@ -43,11 +44,16 @@ Lines and columns count from 1, the pointer is a JSON pointer (RFC 6901). What i
 valid but probably a mistake is a warning on stderr; it does not change the exit
 code, but with --strict it is a problem like the others.
 Without FILE it checks UPSTREAMS_FILE, or upstreams.json; - is standard input.
-Certificates and keys that the file names are read too.`,
+Certificates and keys that the file names are read too, and so are the error pages of
+ERROR_PAGES_DIR, where it is set.`,
     options: [{ name: 'strict', description: 'count warnings as problems' }],
     positional: { name: 'FILE' },
     examples: [
       { line: 'poweron-gateway check upstreams.json', meaning: 'check a file before it is deployed' },
+      {
+        line: 'ERROR_PAGES_DIR=./pages poweron-gateway check',
+        meaning: 'check the error pages as well',
+      },
       { line: 'poweron-gateway check - < new.json', meaning: 'check what comes from standard input' },
       {
         line: 'poweron-gateway check new.json && mv new.json upstreams.json',
@@ -58,7 +64,7 @@ Certificates and keys that the file names are read too.`,
         meaning: 'in CI, where nobody reads warnings',
       },
     ],
-    exits: { 0: 'the file is good', 1: 'the file has problems', 2: 'wrong usage' },
+    exits: { 0: 'all files are good', 1: 'a file has problems', 2: 'wrong usage' },
   },
   {
     name: 'explain',

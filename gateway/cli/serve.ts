@@ -1,7 +1,9 @@
 import cluster from 'node:cluster'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { reportCannotStart, requestRouting } from '../cluster/worker.ts'
+import { reportCannotStart, requestInForce } from '../cluster/worker.ts'
+import type { FirstPages } from '../core/error-pages/live-error-pages.ts'
+import { loadErrorPages, pagesMark } from '../core/error-pages/pages-folder.ts'
 import { fileMark } from '../core/file-mark.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
@@ -49,7 +51,9 @@ export async function serve(environment: ServeEnvironment): Promise<number> {
 async function runGateway(environment: ServeEnvironment, resources: Resources): Promise<number> {
   const { signals } = environment
   const read = readSettings(environment.env)
-  if (!read.ok) throw new StartError(read.problems)
+  const pages = await readErrorPages(environment)
+  const problems = [...(read.ok ? [] : read.problems), ...(pages.ok ? [] : pages.problems)]
+  if (!read.ok || !pages.ok) throw new StartError(problems)
   const { settings } = read
   const lines = createLineWriter({
     stdout: environment.stdout,
@@ -57,7 +61,10 @@ async function runGateway(environment: ServeEnvironment, resources: Resources): 
     onResume: (dropped) => log.warn({ dropped }, 'log lines were dropped because stdout was not read'),
   })
   const log = createLogger(settings.logLevel, lines)
-  if (cluster.isPrimary) for (const warning of read.warnings) log.warn(warning)
+  if (cluster.isPrimary) {
+    for (const warning of read.warnings) log.warn(warning)
+    for (const warning of pages.warnings) log.warn({ warning }, 'error pages have warnings')
+  }
   const file = routingFile(settings, environment.cwd)
   const firstReading = await readRouting(file.path, log)
 
@@ -65,7 +72,8 @@ async function runGateway(environment: ServeEnvironment, resources: Resources): 
   for (const notice of notices) log.warn(notice)
   const embedded = resources.postgres !== null
   if (file.isExample) resources.echo = await startEcho()
-  const start = { settings, databaseUrl, keySource, file, firstReading, log, lines, signals }
+  const { firstPages } = pages
+  const start = { settings, databaseUrl, keySource, file, firstReading, firstPages, log, lines, signals }
   const code = await (cluster.isWorker
     ? serveAsWorker(start, environment)
     : settings.workers > 1
@@ -99,10 +107,29 @@ async function readRouting(path: string, log: Logger): Promise<FirstReading> {
       for (const warning of loaded.warnings) log.warn({ file: path, warning }, 'routing file has warnings')
     return { ...loaded, mark, loadedAt: Date.now(), problems: [] }
   }
-  const others = cluster.isWorker ? await requestRouting() : null
+  const others = cluster.isWorker ? await requestInForce('routing') : null
   const kept = others === null ? null : loadRoutingText(others.text, { path })
   if (others === null || !kept?.ok) throw new StartError(loaded.problems)
   return { ...kept, mark, loadedAt: others.loadedAt, problems: loaded.problems }
+}
+
+type ReadPages =
+  | { readonly ok: true; readonly firstPages: FirstPages | null; readonly warnings: readonly string[] }
+  | { readonly ok: false; readonly problems: readonly string[] }
+
+/** Reads ERROR_PAGES_DIR, where it is set. A worker that replaces a dead one gets the pages of the others as well. */
+async function readErrorPages({ env, cwd }: ServeEnvironment): Promise<ReadPages> {
+  if (!env.ERROR_PAGES_DIR) return { ok: true, firstPages: null, warnings: [] }
+  const folder = resolve(cwd, env.ERROR_PAGES_DIR)
+  const mark = await pagesMark(folder)
+  const loaded = await loadErrorPages(folder)
+  if (loaded.ok) {
+    const firstPages = { folder, mark, texts: loaded.texts, loadedAt: Date.now(), problems: [] }
+    return { ok: true, firstPages, warnings: loaded.warnings }
+  }
+  const others = cluster.isWorker ? await requestInForce('errorPages') : null
+  if (others === null) return loaded
+  return { ok: true, firstPages: { folder, mark, ...others, problems: loaded.problems }, warnings: [] }
 }
 
 async function provideMissing(settings: Settings, cwd: string, resources: Resources) {

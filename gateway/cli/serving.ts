@@ -5,6 +5,7 @@ import { createOperations } from '../app/operations.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { answerPrimary, reportListening, reportTokenStoreEvent } from '../cluster/worker.ts'
 import { startWorkers } from '../cluster/workers.ts'
+import type { FirstPages } from '../core/error-pages/live-error-pages.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
@@ -36,25 +37,21 @@ export interface Start {
   readonly keySource: KeySource
   readonly file: { readonly path: string; readonly isExample: boolean }
   readonly firstReading: FirstReading
+  readonly firstPages: FirstPages | null
   readonly log: Logger
   readonly lines: LineWriter
   readonly signals: Signals
 }
 
 function createAppFor(
-  { settings, databaseUrl, keySource, file, firstReading, log, lines }: Start,
+  { file, ...start }: Start,
   environment: ServeEnvironment,
   sendStoreEvent: SendEvent,
 ): Promise<App> {
   return createApp({
-    settings,
-    databaseUrl,
-    keySource,
+    ...start,
     upstreamsFile: file.path,
-    firstReading,
-    log,
     sendStoreEvent,
-    lines,
     version: environment.version,
   })
 }
@@ -67,7 +64,7 @@ export async function serveAlone(
   const { log, signals } = start
   const storeLog = createTokenStoreLog(log, systemScheduler)
   const app = await createAppFor(start, environment, (event) => storeLog.record(0, event))
-  signals.onHangUp(() => void app.routing.reload())
+  signals.onHangUp(() => void app.reload())
   await awaitFirstProbe(app)
   const operations = createOperations({
     collect: async (part) => [await app.reporter[part]()],
@@ -90,7 +87,7 @@ export async function serveAlone(
 /** Serves as one of several workers: the primary sends it requests and signals. */
 export async function serveAsWorker(start: Start, environment: ServeEnvironment): Promise<number> {
   const app = await createAppFor(start, environment, reportTokenStoreEvent)
-  start.signals.onHangUp(() => void app.routing.reload())
+  start.signals.onHangUp(() => void app.reload())
   await awaitFirstProbe(app)
   const stopRequested = Promise.withResolvers<void>()
   answerPrimary(app.reporter, stopRequested.resolve)

@@ -1,5 +1,4 @@
 import type { Reports } from '../admin/reports.ts'
-import type { RoutingInForce } from '../routing/live-routing.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
 
@@ -23,14 +22,18 @@ export interface WorkerMessage {
   readonly listening?: Ports
   /** Why it cannot start. */
   readonly cannotStart?: readonly string[]
-  /** It needs the routing that the other workers have in force. */
-  readonly needs?: 'routing'
+  /** It needs what the other workers have in force. */
+  readonly needs?: InForcePart
   readonly tokenStore?: TokenStoreEvent
 }
 
-/** The primary's response to `needs: 'routing'`; null where no other worker has any. */
-export interface Routing {
-  readonly routing: RoutingInForce | null
+/** What a worker can take over from the others where the files on disk are no longer usable. */
+export type InForcePart = 'routing' | 'errorPages'
+
+/** The primary's response to `needs`; null where no other worker has any. */
+export interface InForce {
+  readonly needed: InForcePart
+  readonly inForce: Reports[InForcePart] | null
 }
 
 /** The worker's response to a `ReportRequest` of the same id. */

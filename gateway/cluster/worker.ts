@@ -1,12 +1,12 @@
-import type { Reporter } from '../admin/reports.ts'
-import type { RoutingInForce } from '../routing/live-routing.ts'
+import type { Reporter, Reports } from '../admin/reports.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
 import type {
   DrainRequest,
+  InForce,
+  InForcePart,
   ReportRequest,
   ReportResponse,
-  Routing,
   WorkerMessage,
 } from './worker-messages.ts'
 
@@ -43,15 +43,15 @@ export async function reportCannotStart(reasons: readonly string[]): Promise<voi
   await new Promise((resolve) => process.send?.({ cannotStart: reasons } satisfies WorkerMessage, resolve))
 }
 
-/** Asks the primary for the routing of the other workers. @returns null where no other worker has any */
-export function requestRouting(): Promise<RoutingInForce | null> {
+/** Asks the primary for what the other workers have in force. @returns null where no other worker has any */
+export function requestInForce<Part extends InForcePart>(part: Part): Promise<Reports[Part] | null> {
   return new Promise((resolve) => {
-    const onMessage = (message: Partial<Routing>) => {
-      if (message.routing === undefined) return
+    const onMessage = (message: Partial<InForce>) => {
+      if (message.needed !== part) return
       process.off('message', onMessage)
-      resolve(message.routing)
+      resolve((message.inForce ?? null) as Reports[Part] | null)
     }
     process.on('message', onMessage)
-    process.send?.({ needs: 'routing' } satisfies WorkerMessage)
+    process.send?.({ needs: part } satisfies WorkerMessage)
   })
 }

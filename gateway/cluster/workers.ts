@@ -8,7 +8,7 @@ import type { TokenStoreLog } from '../telemetry/logging/token-store-log.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/exposition.ts'
 import { watchHandovers } from './handovers.ts'
 import { createReportRequests } from './report-requests.ts'
-import type { DrainRequest, ReportResponse, Routing, WorkerMessage } from './worker-messages.ts'
+import type { DrainRequest, InForce, InForcePart, ReportResponse, WorkerMessage } from './worker-messages.ts'
 
 /** A worker cannot start because of the settings or the machine. */
 export class WorkerStartError extends UnusableError {
@@ -80,7 +80,7 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
     let listens = false
     let reasons: readonly string[] | null = null
     worker.on('message', (message: Partial<ReportResponse> & WorkerMessage) => {
-      if (message.needs === 'routing') void sendRouting(worker)
+      if (message.needs !== undefined) void sendInForce(worker, message.needs)
       if (message.tokenStore !== undefined) storeLog.record(worker.id, message.tokenStore)
       if (message.cannotStart !== undefined) reasons = message.cannotStart
       if (message.listening !== undefined) {
@@ -112,12 +112,14 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
     })
   }
 
-  async function sendRouting(worker: Worker): Promise<void> {
+  async function sendInForce(worker: Worker, needed: InForcePart): Promise<void> {
     const others = connectedWorkers().filter((other) => other !== worker)
-    const known = await reportRequests.requestFromAll(others, 'routing')
+    const reports = await reportRequests.requestFromAll(others, needed)
     // Others may not have read the newest file yet.
-    const [newest = null] = known.toSorted((a, b) => b.loadedAt - a.loadedAt)
-    if (worker.isConnected()) worker.send({ routing: newest } satisfies Routing, () => {})
+    const [newest = null] = reports
+      .filter((report) => report !== null)
+      .toSorted((a, b) => b.loadedAt - a.loadedAt)
+    if (worker.isConnected()) worker.send({ needed, inForce: newest } satisfies InForce, () => {})
   }
 
   function replace({ pid, listened, how, reasons }: Death): void {

@@ -55,6 +55,11 @@ export function statusOf(code: ErrorCode): number {
   return CODES[code][0]
 }
 
+/** One short sentence about what is wrong, for programs and their developers. */
+export function titleOf(code: ErrorCode): string {
+  return CODES[code][1]
+}
+
 /** A fault: something broke. A refusal is no error but a value. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError'

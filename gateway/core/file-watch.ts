@@ -1,39 +1,48 @@
 import { fileMark } from './file-mark.ts'
 import { repeat, type Scheduler } from './scheduler.ts'
 
-/** A file that is read again when it has changed. */
+/** Files that are read again when they have changed. */
 export interface FileWatch {
-  /** Reads the file now, changed or not, after the reading that is under way. */
+  /** Reads now, changed or not, after the reading that is under way. */
   reload(): Promise<void>
   /** No reading begins on its own any more. */
   stop(): void
 }
 
-export interface FileWatchParts {
-  readonly path: string
+export interface WatchParts {
+  /** @returns a text that differs after a change of what is watched */
+  readonly markOf: () => Promise<string>
   /**
-   * `fileMark` from before the file was read for the first time: what was written during that reading or after it must
-   * not be missed.
+   * The mark from before the first reading: what was written during that reading or after it must not be missed.
    */
   readonly mark: string
-  /** From the end of one look at the file to the next one. */
+  /** From the end of one look to the next one. */
   readonly intervalMs: number
-  /** True: a changed file is read at the second look that finds it the same, so that no half-written one is read. */
+  /** True: what has changed is read at the second look that finds it the same, so that nothing half-written is read. */
   readonly waitUntilStable: boolean
   readonly scheduler: Scheduler
-  /** Reads the file and puts it in force. It may not reject. */
+  /** Reads what is watched and puts it in force. It may not reject. */
   readonly read: () => Promise<void>
 }
 
+export interface FileWatchParts extends Omit<WatchParts, 'markOf'> {
+  readonly path: string
+}
+
+/** Watches one file. */
+export function watchFile({ path, ...parts }: FileWatchParts): FileWatch {
+  return watchMark({ ...parts, markOf: () => fileMark(path) })
+}
+
 /** Watches by polling, which also works for swapped links and on network file systems, unlike events of the system. */
-export function watchFile({ path, intervalMs, waitUntilStable, ...parts }: FileWatchParts): FileWatch {
+export function watchMark({ markOf, intervalMs, waitUntilStable, ...parts }: WatchParts): FileWatch {
   let { mark } = parts
   let lastSeen = mark
   let reading: Promise<void> = Promise.resolve()
 
-  /** The mark comes first: a file that changes while it is read is read again. */
+  /** The mark comes first: what changes while it is read is read again. */
   async function read(): Promise<void> {
-    mark = await fileMark(path)
+    mark = await markOf()
     await parts.read()
   }
 
@@ -44,7 +53,7 @@ export function watchFile({ path, intervalMs, waitUntilStable, ...parts }: FileW
 
   async function look(): Promise<void> {
     await reading
-    const seen = await fileMark(path)
+    const seen = await markOf()
     const isStable = seen === lastSeen
     lastSeen = seen
     if (seen !== mark && (isStable || !waitUntilStable)) await reload()

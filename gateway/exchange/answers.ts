@@ -1,6 +1,8 @@
+import type { ErrorPages } from '../core/error-pages/error-pages.ts'
 import type { ErrorCode } from '../core/errors.ts'
+import { wantsPage } from '../http/page-preference.ts'
 import type { Exchange } from './exchange.ts'
-import { problemFor } from './problem.ts'
+import { pageFor, problemFor } from './problem.ts'
 
 export interface RefusalDetails {
   /** Methods for `Allow`; every 405 carries it (RFC 9110, section 15.5.6). */
@@ -9,16 +11,25 @@ export interface RefusalDetails {
   readonly accessCookie: string
   /** Which rule the request broke, in words that repeat nothing of it. */
   readonly reason?: string | undefined
+  /** What a person is shown; null where nobody is, since the request could not be read. */
+  readonly pages: ErrorPages | null
 }
 
-/** Answers with the gateway's own problem+json (RFC 9457). Does nothing where an answer has already begun. */
+/**
+ * Answers with an error of the gateway's own: a page to a browser that navigates, problem+json (RFC 9457) to all others.
+ * Does nothing where an answer has already begun.
+ */
 export function sendRefusal(exchange: Exchange, code: ErrorCode, details: RefusalDetails): void {
-  const { response, record } = exchange
+  const { request, response, record } = exchange
   if (response.headersSent) return
   record.code = code
   record.reason = details.reason ?? null
   if (response.destroyed) return
-  const { status, fields, body } = problemFor(code, record.requestId, details.reason)
+  const { pages } = details
+  const { status, fields, body } =
+    pages !== null && wantsPage(request)
+      ? pageFor(code, record.requestId, pages)
+      : problemFor(code, record.requestId, details.reason)
   if (status === 401) {
     fields.push('WWW-Authenticate', `Cookie realm="gateway", cookie-name="${details.accessCookie}"`)
   }

@@ -1,14 +1,9 @@
+import { wantsPage } from './page-preference.ts'
 import type { RequestHead } from './request-head.ts'
 
-/**
- * True for a browser's navigation, whose answer is shown to a person, so that a login page helps. Browsers show this by
- * Fetch Metadata (`Sec-Fetch-Mode`); for those that do not send it, `Accept` has to name HTML.
- */
-export function isNavigation({ method, headers }: Pick<RequestHead, 'method' | 'headers'>): boolean {
-  if (method !== 'GET' && method !== 'HEAD') return false
-  const mode = headers['sec-fetch-mode']
-  if (mode !== undefined) return mode === 'navigate'
-  return headers.accept?.includes('text/html') ?? false
+/** True for a browser's navigation to a page, so that a login page helps; not for a form that it sends. */
+export function isNavigation(head: Pick<RequestHead, 'method' | 'headers'>): boolean {
+  return (head.method === 'GET' || head.method === 'HEAD') && wantsPage(head)
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { ErrorPages } from '../core/error-pages/error-pages.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import { isoTime } from '../core/iso-time.ts'
 import type { Readiness } from '../core/readiness.ts'
@@ -26,6 +27,7 @@ export interface EndpointParts {
   /** Null where SESSION_ENDPOINTS is off. */
   readonly sessions: SessionEndpoints | null
   readonly accessCookie: string
+  readonly pages: ErrorPages
 }
 
 interface Endpoint {
@@ -37,10 +39,10 @@ const JSON_TYPE = ['Content-Type', 'application/json']
 
 /** The gateway's own endpoints on the public listener. */
 export function createOwnEndpoints(parts: EndpointParts): OwnEndpoints {
-  const { accessCookie } = parts
+  const { accessCookie, pages } = parts
   const read = ['GET', 'HEAD']
   const refuse = (exchange: Exchange, code: ErrorCode, allow?: readonly string[]) =>
-    sendRefusal(exchange, code, { accessCookie, allow })
+    sendRefusal(exchange, code, { accessCookie, pages, allow })
 
   const endpoints = new Map<string, Endpoint>([
     ['/healthz', { methods: read, run: (exchange) => json(exchange, 200, { status: 'ok' }) }],

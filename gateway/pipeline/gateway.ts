@@ -1,3 +1,4 @@
+import type { ErrorPages } from '../core/error-pages/error-pages.ts'
 import { type ErrorCode, statusOf } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { answerDirectly, interruptExchange, sendRefusal } from '../exchange/answers.ts'
@@ -33,6 +34,7 @@ export interface GatewayParts {
   /** @returns the HTTPS URL of a request over plain HTTP */
   readonly secureUrl: (target: RequestTarget) => string
   readonly accessCookie: string
+  readonly pages: ErrorPages
   /** Null where spans are not exported. */
   readonly tracing: Tracing | null
   readonly metrics: Metrics
@@ -73,7 +75,7 @@ const PROBES = new Set(['/healthz', '/readyz'])
 
 /** The whole request path. All state it needs is passed in; it keeps none between requests. */
 export function createGateway(parts: GatewayParts): Gateway {
-  const { metrics, peers, tracing, accessCookie } = parts
+  const { metrics, peers, tracing, accessCookie, pages } = parts
   const unmatched = metrics.route('none')
 
   async function handle(
@@ -87,7 +89,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       const snapshot = parts.snapshot()
       const scheme = peers.clientScheme(exchange.record.peer, request)
       if (scheme === 'https' && arrival.onRedirectListener !== true) exchange.hsts = parts.hsts
-      if (arrival.refusal !== undefined) return refuse(exchange, arrival.refusal)
+      if (arrival.refusal !== undefined) return refuseUnread(exchange, arrival.refusal)
       if (arrival.onRedirectListener) return await redirect(exchange)
 
       const admission = admit(request, snapshot, scheme, parts.ownPaths)
@@ -128,12 +130,22 @@ export function createGateway(parts: GatewayParts): Gateway {
   }
 
   function refuse(exchange: Exchange, code: ErrorCode): void {
-    sendRefusal(exchange, code, { accessCookie })
+    sendRefusal(exchange, code, { accessCookie, pages })
   }
 
   /** Which rule a malformed request broke, its sender has to know; of other refusals the code says all. */
   function refuseAdmission(exchange: Exchange, { code, reason, allow }: AdmissionRefusal): void {
-    sendRefusal(exchange, code, { accessCookie, allow, reason: code === 'bad_request' ? reason : undefined })
+    sendRefusal(exchange, code, {
+      accessCookie,
+      pages,
+      allow,
+      reason: code === 'bad_request' ? reason : undefined,
+    })
+  }
+
+  /** As what could not even be parsed: with JSON. */
+  function refuseUnread(exchange: Exchange, code: ErrorCode): void {
+    sendRefusal(exchange, code, { accessCookie, pages: null })
   }
 
   /** Redirects to HTTPS, but for the probes of load balancers. No cookie is read. */
@@ -184,7 +196,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     }
 
     onUnreadable(code: ErrorCode): boolean {
-      return interruptExchange(this.#exchange, code, { accessCookie })
+      return interruptExchange(this.#exchange, code, { accessCookie, pages })
     }
   }
 

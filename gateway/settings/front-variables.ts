@@ -22,6 +22,14 @@ export const surroundings = group('Surroundings', 'Whether this is production, a
     example: '/etc/poweron-gateway/upstreams.json',
     description: 'The routing file. It is watched, and read again when it changes and on SIGHUP.',
   }),
+  errorPagesDir: optional({
+    name: 'ERROR_PAGES_DIR',
+    parse: parse.text,
+    accepts: 'the name of a folder',
+    example: '/etc/poweron-gateway/pages',
+    description:
+      "Folder of pages that browsers get for errors, in place of the gateway's own: `CODE.html`, `STATUS.html` or `error.html`, with `{{status}}`, `{{code}}`, `{{title}}` and `{{requestId}}`. It is watched, and read again on SIGHUP ([error-pages.md](error-pages.md)).",
+  }),
 })
 
 export const listeners = group(

@@ -2,6 +2,7 @@ import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { Status } from '../../gateway/admin/status.ts'
 import { chromiumIsInstalled, startChromium } from '../support/chromium.ts'
+import { judgeContrast } from '../support/contrast.ts'
 import { goodStatus, startStatusStage, targetStatus } from '../support/status-stage.ts'
 
 const skip = chromiumIsInstalled()
@@ -145,34 +146,6 @@ async function steady(t: Test, browser: Browser): Promise<void> {
   }
 }
 
-/** Texts whose contrast with their background is below 4.5 (WCAG 2.2, 1.4.3). */
-const LOW_CONTRAST = `(() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number)
-  const light = (colour) => {
-    const [r, g, b] = colour.slice(0, 3).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-  }
-  const ground = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = rgb(getComputedStyle(at).backgroundColor)
-      if (colour.length === 3 || colour[3] === 1) return colour
-    }
-    return [255, 255, 255]
-  }
-  const low = []
-  let count = 0
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
-  while (walker.nextNode()) {
-    const { parentElement: of, data } = walker.currentNode
-    if (data.trim() === '' || of.closest('script, style, noscript')) continue
-    count++
-    const [a, b] = [light(rgb(getComputedStyle(of).color)), light(ground(of))].sort((x, y) => y - x)
-    const ratio = (a + 0.05) / (b + 0.05)
-    if (ratio < 4.5) low.push(data.trim() + ' ' + ratio.toFixed(2))
-  }
-  return { count, low }
-})()`
-
 async function contrast(t: Test, browser: Browser): Promise<void> {
   const bad = targetStatus({ url: 'http://b', state: 'unhealthy', upIn: 0, reason: 'answered with 500' })
   const eased = targetStatus({ url: 'http://c', easedTo: 40 })
@@ -181,7 +154,7 @@ async function contrast(t: Test, browser: Browser): Promise<void> {
   })
   for (const colorScheme of ['light', 'dark'] as const) {
     const { stage, page } = await open(t, browser, status, { colorScheme })
-    const judge = async () => (await page.evaluate(LOW_CONTRAST)) as { count: number; low: string[] }
+    const judge = () => judgeContrast(page)
     t.same((await judge()).low, [], colorScheme)
     t.ok((await judge()).count > 60, 'all text is looked at')
     stage.status = { ...status, ready: false, reasons: ['draining'] }

@@ -315,3 +315,39 @@ t.test('a file in another folder is named as given, with files relative to that 
   t.match(stdout, './conf/u.json:2:')
   t.match(stdout, join(cwd, 'conf/ca.pem'))
 })
+
+t.test('check reads the error pages too where ERROR_PAGES_DIR is set', async (t) => {
+  const cwd = t.testdir({ 'upstreams.json': GOOD, pages: { '503.html': '{{status}}', 'error.html': '' } })
+  const env = { ERROR_PAGES_DIR: 'pages' }
+  writeFileSync(join(cwd, 'pages/error.html'), '<p>{{requestId}}\n {{reqestId}}')
+  t.same(await checkHere([], { cwd, env }), {
+    code: 1,
+    stdout:
+      'pages/error.html:2:2: : found the unknown placeholder "{{reqestId}}", expected {{status}}, {{code}}, {{title}} or {{requestId}}; did you mean "requestId"?\n',
+    stderr: '',
+  })
+  writeFileSync(join(cwd, 'pages/error.html'), '<p>{{requestId}}')
+  writeFileSync(join(cwd, 'pages/500.html'), 'x')
+  const good = 'upstreams.json: good, 1 upstream, 1 route\npages: good, 2 error pages\n'
+  t.match(await checkHere([], { cwd, env }), {
+    code: 0,
+    stdout: good,
+    stderr:
+      'pages/500.html:1:1: : warning: found a name that no error has, expected CODE.html, STATUS.html or error.html',
+  })
+  t.match(await checkHere(['--strict'], { cwd, env }), {
+    code: 1,
+    stdout: /^pages\/500\.html:1:1: : found a name that no error has, expected [^\n]*\n$/,
+    stderr: '',
+  })
+})
+
+t.test('check names the problems of the routing file and of the error pages at once', async (t) => {
+  const cwd = t.testdir({ 'upstreams.json': '{' })
+  const { code, stdout } = await checkHere([], { cwd, env: { ERROR_PAGES_DIR: 'none' } })
+  t.equal(code, 1)
+  t.match(
+    stdout,
+    /^upstreams\.json:1:2: : found .*\nnone:1:1: : found no such folder \(ENOENT\), expected .*\n$/,
+  )
+})

@@ -57,7 +57,12 @@ async function busyGateway(t: Test): Promise<TestGateway> {
         { path: '/gone', upstream: 'gone', auth: 'none' },
       ],
     },
-    env: { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, ACCESS_LOG: 'off' },
+    env: {
+      TLS_CERT_FILE: certFile,
+      TLS_KEY_FILE: keyFile,
+      ERROR_PAGES_DIR: t.testdir({ 'error.html': '{{title}}' }),
+      ACCESS_LOG: 'off',
+    },
   })
   t.teardown(async () => {
     await gateway.stop()

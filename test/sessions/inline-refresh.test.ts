@@ -83,7 +83,8 @@ type Headers = Readonly<Record<string, string>>
 const visit = (path: string, cookie: string, headers: Headers = NAVIGATION, instance = gateway) =>
   ask({ url: instance.url + path, headers: { cookie, ...headers } })
 const setCookies = ({ headers }: Answer) => headers['set-cookie'] ?? []
-const codeOf = ({ body }: Answer) => (JSON.parse(body) as { code: string }).code
+/** Of the page that a browser gets. */
+const codeOf = ({ body }: Answer) => /<dt>Code<\/dt><dd>(\w+)<\/dd>/.exec(body)?.[1]
 const activeIds = async (sessionId: string) =>
   (await sql`select id from "Token" where "sessionId" = ${sessionId} and status = 'ACTIVE'`).map(
     ({ id }) => id,

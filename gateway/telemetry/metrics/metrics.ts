@@ -176,6 +176,13 @@ export function createMetrics(
       'When the routing file in force was read, seconds since the epoch.',
       'max',
     ),
+    /** To be called once, and only where an operator has error pages. */
+    errorPagesCurrent: () =>
+      gauge(
+        'gateway_error_pages_last_load_successful',
+        '1 where the last reading of ERROR_PAGES_DIR was good, 0 where the last good pages are still in force.',
+        'min',
+      ),
     /** To be called once, and only with TLS, because without a certificate there is no expiry to report. */
     certificates: () => createCertificateMetrics(register),
     /** To be called once, and only where spans are exported. */

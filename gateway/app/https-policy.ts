@@ -1,4 +1,5 @@
 import { parseHost } from '../http/host.ts'
+import { asciiTarget } from '../http/request-target.ts'
 import type { RequestTarget } from '../pipeline/admission.ts'
 import type { Settings } from '../settings/values.ts'
 
@@ -17,7 +18,7 @@ export function createSecureUrl(
     // A client that names no port has come by 80, so that 443 leads here too, whatever the ports are behind it.
     const direct = parsed.kind === 'ok' && parsed.port !== '' ? port.current : 443
     const to = httpRedirectToPort ?? direct
-    return `https://${hostname}${to === 443 ? '' : `:${to}`}${raw}`
+    return `https://${hostname}${to === 443 ? '' : `:${to}`}${asciiTarget(raw)}`
   }
 }
 

@@ -27,10 +27,11 @@ export interface RequestTargetContext {
 const SLASH = 47
 
 /**
- * Some servers end or fold the request line at such a character (RFC 9112, section 3.2), and bytes above ASCII are
- * decoded differently by each backend.
+ * Some servers end or fold the request line at another character (RFC 9112, section 3.2). Bytes above ASCII are decoded
+ * differently by each backend, which matters where they name a resource: in the path.
  */
-const UNPRINTABLE = /[^!-~]/
+const PRINTABLE = /^[!->@-~]*(?:\?[!-~\x80-\xff]*)?$/
+const ABOVE_ASCII = /[\x80-\xff]/g
 
 const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
 
@@ -38,8 +39,8 @@ const ABSOLUTE = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)/i
  * Reads a request target (RFC 9112, section 3.2): which bytes to forward, and which path to match.
  *
  * Absolute-form must name this request's own scheme and host, and is forwarded in origin-form. A fragment, which
- * clients must not send, is cut off before matching and forwarding. The query passes unchanged. Bytes above ASCII are
- * refused, since a URI cannot contain them (RFC 3986, section 2).
+ * clients must not send, is cut off before matching and forwarding. The query passes unchanged, also with bytes above
+ * ASCII. A URI cannot contain them (RFC 3986, section 2), so that they are refused in a path.
  *
  * @param target the target of the request line, one character a byte
  */
@@ -59,7 +60,7 @@ export function parseRequestTarget(target: string, context: RequestTargetContext
 }
 
 function parseOriginForm(target: string): ParsedRequestTarget {
-  if (UNPRINTABLE.test(target)) return { kind: 'bad', reason: 'the target holds an unprintable character' }
+  if (!PRINTABLE.test(target)) return { kind: 'bad', reason: 'the target holds an unprintable character' }
   const fragment = target.indexOf('#')
   const raw = fragment === -1 ? target : target.slice(0, fragment)
   const mark = raw.indexOf('?')
@@ -68,6 +69,11 @@ function parseOriginForm(target: string): ParsedRequestTarget {
   const normal = normalizePath(rawPath)
   if (normal.kind === 'bad') return normal
   return { kind: 'ok', raw, path: normal.path, query, ambiguous: normal.ambiguous }
+}
+
+/** The target with bytes above ASCII percent-encoded, for what is read as text: logs, traces, `Location`. */
+export function asciiTarget(target: string): string {
+  return target.replace(ABOVE_ASCII, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
 /**

@@ -36,6 +36,7 @@ export const RESPONSE = 2
 
 /** `llhttp_errno_t`, where the parser goes by it. The self-test compares them with the build's own names. */
 export const OK = 0
+export const INVALID_URL = 7
 export const PAUSED = 21
 export const STOPPED_BY_CALLBACK = 24
 

@@ -1,6 +1,7 @@
 import { ChunkedBody } from './chunked-body.ts'
 import { type Engine, HEAD_PIECE } from './engine.ts'
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts'
+import { HeadPieces } from './head-pieces.ts'
 import type { RequestHead, ResponseHead } from './heads.ts'
 import { OK, PAUSED, RESPONSE } from './llhttp.ts'
 import {
@@ -46,6 +47,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   readonly #handler: MessageHandler<H>
   readonly #limits: ParserLimits
   readonly #parser: number
+  readonly #pieces: HeadPieces
   #state = HEAD
   /** Bytes to come of a body whose length is known. */
   #remaining = 0
@@ -61,6 +63,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     this.#handler = handler
     this.#limits = limits
     this.#parser = engine.allocate(kind.type)
+    this.#pieces = new HeadPieces(engine, this.#parser, kind.type)
   }
 
   /** Reads `chunk` from `from` on. A message that ended is followed by the next. */
@@ -150,8 +153,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     spans.maxOverhead = UNBOUNDED
     spans.bodyEnd = 0
     spans.begin(this.#seen - engine.address, this.#saved)
-    const code = engine.execute(this.#parser, chunk, from, to)
-    const end = code === OK ? to : from + engine.parsed(this.#parser)
+    const code = this.#pieces.execute(chunk, from, to, this.#text)
+    const end = this.#pieces.position
     this.position = end
     if (code !== OK && code !== PAUSED) return this.#fail(describeRefusal(engine, this.#parser, code))
     this.#seen += end - from
@@ -258,6 +261,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   }
 
   #forget(): void {
+    this.#pieces.reset()
     this.#seen = 0
     this.#text = ''
     this.#saved = null

@@ -1,6 +1,6 @@
 import type { Engine } from './engine.ts'
 import type { RequestHead, ResponseHead } from './heads.ts'
-import { LlhttpError, OK, PAUSED, STOPPED_BY_CALLBACK } from './llhttp.ts'
+import { INVALID_URL, LlhttpError, OK, PAUSED, STOPPED_BY_CALLBACK } from './llhttp.ts'
 import type { MessageParser } from './message-parser.ts'
 import type { MessageHandler } from './messages.ts'
 import type { Wire } from './parsers.ts'
@@ -87,6 +87,7 @@ function expectRefusal(reader: Reader, text: string, reason: string): void {
 
 const CODES: readonly (readonly [number, string])[] = [
   [OK, 'HPE_OK'],
+  [INVALID_URL, 'HPE_INVALID_URL'],
   [PAUSED, 'HPE_PAUSED'],
   [STOPPED_BY_CALLBACK, 'HPE_USER'],
 ]
@@ -95,6 +96,7 @@ type Known = readonly (readonly [bytes: string, calls: readonly string[]])[]
 
 const REQUESTS: Known = [
   ['GET /a?b HTTP/1.1\r\nHost: x\r\nA:\r\nB:  v \t\r\n\r\n', ['GET /a?b 1.1 [Host|x|A||B|v] 0 true', ' []']],
+  ['GET /?\xe9 HTTP/1.1\r\nHost: x\r\n\r\n', ['GET /?\xe9 1.1 [Host|x] 0 true', ' []']],
   ['M-SEARCH * HTTP/1.1\r\nConnection: x\r\n\r\n', ['M-SEARCH * 1.1 [Connection|x] 0 true', ' []']],
   [
     'POST / HTTP/1.1\r\nContent-Length: 3 \r\n\r\nabcPUT / HTTP/1.1\r\n\r\n',

@@ -4,7 +4,7 @@ import type { ExchangeRecord } from '../exchange/record.ts'
 import type { PeerTrust } from '../http/forwarded.ts'
 import { traceIdOf } from '../http/traceparent.ts'
 import type { LineWriter } from '../telemetry/logging/line-writer.ts'
-import { maskPath } from '../telemetry/logging/masking.ts'
+import { loggedTarget } from '../telemetry/logging/masking.ts'
 
 export interface AccessLog {
   /** Writes one line for one finished exchange. */
@@ -53,7 +53,7 @@ export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): Ac
           `,"clientAddress":${quoted(peers.clientAddress(record.peer, head))}` +
           `,"method":${quoted(head.method)}` +
           `,"host":${quotedOrNull(head.headers.host)}` +
-          `,"path":${quoted(maskPath(head.target))}` +
+          `,"path":${quoted(loggedTarget(head.target))}` +
           `,"route":${quotedOrNull(route?.label)}` +
           `,"upstream":${quotedOrNull(route?.upstream.name)}` +
           `,"target":${quotedOrNull(record.target)}` +

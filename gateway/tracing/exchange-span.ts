@@ -12,7 +12,7 @@ import type { AuthDecision } from '../auth/authenticator.ts'
 import type { ExchangeRecord } from '../exchange/record.ts'
 import type { AttemptResult, ExchangeSpan } from '../exchange/span.ts'
 import type { UpstreamTrace } from '../http/headers.ts'
-import { maskPath } from '../telemetry/logging/masking.ts'
+import { loggedTarget } from '../telemetry/logging/masking.ts'
 
 export interface ExchangeSpanParts {
   readonly record: ExchangeRecord
@@ -98,7 +98,7 @@ function methodAttributes({ head }: ExchangeRecord): Attributes {
 
 function exchangeAttributes(record: ExchangeRecord, status: number): Attributes {
   const { head, peer, route, code } = record
-  const [path = '', query] = maskPath(head.target).split(/\?(.*)/s, 2)
+  const [path = '', query] = loggedTarget(head.target).split(/\?(.*)/s, 2)
   const answered = status !== 499
   return {
     ...methodAttributes(record),
@@ -131,14 +131,14 @@ function attemptAttributes(record: ExchangeRecord, target: string, path: string)
     ...(retries === 0 ? {} : { 'http.request.resend_count': retries }),
   }
   if (target.startsWith('unix:')) {
-    return { ...attributes, 'server.address': target.slice('unix:'.length), 'url.path': maskPath(path) }
+    return { ...attributes, 'server.address': target.slice('unix:'.length), 'url.path': loggedTarget(path) }
   }
   const { hostname, port, protocol, origin } = new URL(target)
   return {
     ...attributes,
     'server.address': hostname,
     'server.port': port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
-    'url.full': `${origin}${maskPath(path)}`,
+    'url.full': `${origin}${loggedTarget(path)}`,
   }
 }
 

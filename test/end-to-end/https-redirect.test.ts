@@ -38,6 +38,7 @@ for (const [what, host, line, location] of [
     'GET /a%2Db//c;x?y=1&z=%00',
     'app.example.com/a%2Db//c;x?y=1&z=%00',
   ],
+  ['a query with bytes above ASCII', 'app.example.com', 'GET /a?b=\xc3\xa9', 'app.example.com/a?b=%C3%A9'],
   ['a host in upper case', 'APP.Example.com', 'GET /', 'app.example.com/'],
   ['an IPv6 address', '[::1]', 'GET /', '[::1]/'],
   ['a POST', 'app.example.com', 'POST /form', 'app.example.com/form'],
@@ -47,7 +48,7 @@ for (const [what, host, line, location] of [
 ] as const) {
   t.test(`${what}: to HTTPS with 308, and nothing reaches an upstream`, async (t) => {
     const before = stage.upstream.requests.length
-    const text = await ask(asking(host, line))
+    const text = await ask(Buffer.from(asking(host, line), 'latin1'))
     t.match(text, /^HTTP\/1\.1 308 /)
     t.match(text, `\r\nLocation: https://${location}\r\n`)
     t.notMatch(text, /strict-transport-security/i, 'that is for TLS alone (RFC 6797, section 7.2)')

@@ -38,3 +38,8 @@ export function batch<T>(one: fc.Arbitrary<T>, size: number): fc.Arbitrary<reado
     return Object.defineProperty(all, fc.toStringMethod, { value: () => `${size} at once` })
   })
 }
+
+/** True for a target with bytes above ASCII in its query. */
+export function hasRawQuery(target: string): boolean {
+  return /\?.*[\x80-\xff]/.test(target)
+}

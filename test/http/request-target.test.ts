@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import {
+  asciiTarget,
   otherReadings,
   parseHost,
   parseRequestTarget,
@@ -58,6 +59,20 @@ t.test('the query begins at the first question mark and passes unchanged', (t) =
   t.match(parsed('/a?b=/../%2f%zz?\\;c'), { path: '/a', query: '?b=/../%2f%zz?\\;c' })
   t.match(parsed('/a?'), { raw: '/a?', query: '?' })
   t.match(parsed('/a'), { query: '' })
+  t.end()
+})
+
+t.test('bytes above ASCII pass in a query and are refused in a path', (t) => {
+  t.match(parsed('/a?b=\xc3\xa9&c=\xff'), {
+    raw: '/a?b=\xc3\xa9&c=\xff',
+    path: '/a',
+    query: '?b=\xc3\xa9&c=\xff',
+  })
+  for (const target of ['/\xc3\xa9', '/\xe9?b', '/a#\xe9', '/\xc0\xae\xc0\xae/admin'])
+    t.equal(kind(target), 'bad', target)
+  for (const target of ['/a?\u0141', '/a?\xe9\u{1f600}', '/a?\xe9\n', '/a?\xe9 b'])
+    t.equal(kind(target), 'bad', target)
+  t.equal(asciiTarget('/a%20?b=\xc3\xa9&\x80'), '/a%20?b=%C3%A9&%80')
   t.end()
 })
 

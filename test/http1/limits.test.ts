@@ -37,6 +37,8 @@ for (const bytes of [MAX - 1, MAX, MAX + 1]) {
     const accepted = bytes <= MAX
     expectEnds(t, headOf(bytes, 'GET / HTTP/1.1\r\n'), (p) => readRequests(p, { limits }), accepted)
     expectEnds(t, headOf(bytes, '\r\n\r\nGET / HTTP/1.1\r\n'), (p) => readRequests(p, { limits }), accepted)
+    const raw = `GET /?${'\xe9'.repeat(bytes - 19)} HTTP/1.1\r\n\r\n`
+    expectEnds(t, raw, (p) => readRequests(p, { limits }), accepted)
     const target = `GET /${'t'.repeat(bytes - 18)} HTTP/1.1\r\n\r\n`
     t.equal(target.length, bytes)
     expectEnds(t, target, (p) => readRequests(p, { limits }), accepted)
@@ -120,4 +122,16 @@ t.test('chunk extensions are bounded though heads may be long (CVE-2024-22019)',
   t.match(end(16_400, '0'), TOO_LARGE)
   const trailer = readRequests(`${chunked}0;${'e'.repeat(17_000)}\r\nA: b\r\n\r\n`, { limits: allowed })
   t.match(trailer.end, TOO_LARGE)
+})
+
+t.test('attack: a long query of bytes above ASCII that comes byte by byte is read in time', async (t) => {
+  const text = `GET /?${'\xe9'.repeat(16_000)} HTTP/1.1\r\n\r\n`
+  const pieces = cutAt(
+    bytesOf(text),
+    Array.from({ length: text.length - 1 }, (_, i) => i + 1),
+  )
+  const began = performance.now()
+  t.equal(readRequests(pieces).messages[0]?.head.target.length, 16_002)
+  // Each byte has the head read again. That it came in a packet of its own costs more.
+  t.ok(performance.now() - began < 5000, `${performance.now() - began} ms`)
 })

@@ -327,6 +327,16 @@ t.test('names keep their spelling, and values are latin1', async (t) => {
   t.same(messages[0]?.head.fields, ['hOST', 'a', 'X-Odd!', '\xe9\xff', 'cookie', 'b', 'Cookie', 'c'])
 })
 
+t.test('a target is as it was sent, with bytes above ASCII in its query', async (t) => {
+  const target = 'http://a/b?c=\xc3\xa9&\x80=\xff?/\xe9'
+  const bytes = bytesOf(`\r\nPUT ${target} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n?\xe9 `)
+  const before = Buffer.from(bytes)
+  const { messages } = readRequests([bytes])
+  t.match(messages, [{ head: { method: 'PUT', target, fields: ['Host', 'a', 'Content-Length', '3'] } }])
+  t.equal(messages[0]?.body, '?\xe9 ')
+  t.ok(bytes.equals(before), 'the bytes that came are not changed')
+})
+
 t.test('thousands of parsers grow the memory, and none of them loses its place', async (t) => {
   const parsers = Array.from({ length: 5000 }, () => wire.createRequestParser(handler({}), LIMITS))
   const begun = parsers.filter((parser) => parser.execute(bytesOf('GET / HTTP/1.1\r\nHo')) === 'more')

@@ -9,6 +9,11 @@ const REQUESTS: Readonly<Record<string, string>> = {
   'empty lines before a request': '\r\n\r\nGET / HTTP/1.1\r\n\r\n',
   'a chunked request with extensions and trailers':
     'POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\nB;q="1 2"\r\n01234567890\r\n0\r\nT: v\r\nU:\r\n\r\nGET / HTTP/1.1\r\n\r\n',
+  'a query with bytes above ASCII, and a body with them':
+    'POST /a?b=\xc3\xa9&c=\xff? HTTP/1.1\r\nHost: a\r\nX: \xe9\r\nContent-Length: 2\r\n\r\n\xc3?\r\n\r\nGET /?\x80\xfe HTTP/1.1\r\n\r\n',
+  'a request that is refused behind bytes above ASCII in its query': 'GET /?a\xe9b\x01 HTTP/1.1\r\n\r\n',
+  'a request that is refused in its fields behind such a query': 'GET /?\xe9 HTTP/1.1\r\nA\xe9: b\r\n\r\n',
+  'a request that is refused in its path': 'GET /\xe9?b HTTP/1.1\r\nHost: a\r\n\r\n',
   'a request that is refused in its fields': 'GET / HTTP/1.1\r\nHost: a\r\nBad : b\r\n\r\n',
   'a request that is refused in its chunks':
     'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0x1\r\na\r\n',

@@ -5,6 +5,24 @@ const CHUNKED = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\
 
 /** Each with the reason's beginning, so that none passes for the sake of another rule. */
 const REFUSED: Readonly<Record<string, readonly [bytes: string, reason: string]>> = {
+  'a byte above ASCII in a path': ['GET /\xe9?a HTTP/1.1\r\n\r\n', 'HPE_INVALID_URL'],
+  'a control character behind a byte above ASCII in a query': [
+    'GET /?\xe9\x01 HTTP/1.1\r\n\r\n',
+    'HPE_INVALID_URL',
+  ],
+  'a control character before a byte above ASCII in a query': [
+    'GET /?\x01\xe9 HTTP/1.1\r\n\r\n',
+    'HPE_INVALID_URL',
+  ],
+  'a byte above ASCII in a host': ['GET http://\xe9/?a HTTP/1.1\r\n\r\n', 'HPE_INVALID_URL'],
+  'a byte above ASCII in a method': ['G\xc9T /?a HTTP/1.1\r\n\r\n', 'HPE_INVALID_METHOD'],
+  'a byte above ASCII in a version': ['GET /?a HTTP\xb91.1\r\n\r\n', ''],
+  'a no-break space in front of a query': ['GET\xa0/?\xe9 HTTP/1.1\r\n\r\n', 'HPE_INVALID_METHOD'],
+  'a control character of latin1 in a name behind such a query': [
+    'GET /?\xe9 HTTP/1.1\r\nA\x85B: c\r\n\r\n',
+    'HPE_INVALID_HEADER_TOKEN',
+  ],
+  'a byte above ASCII behind several spaces': ['GET  /?\xe9 HTTP/1.1\r\n\r\n', 'HPE_INVALID_URL'],
   'CL.TE: Content-Length before Transfer-Encoding': [
     'POST / HTTP/1.1\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG',
     'HPE_INVALID_TRANSFER_ENCODING',

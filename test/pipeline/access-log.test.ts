@@ -1,5 +1,5 @@
 import t from 'tap'
-import { maskPath } from '../../gateway/telemetry/logging/masking.ts'
+import { loggedTarget, maskPath } from '../../gateway/telemetry/logging/masking.ts'
 import { until } from '../support/plain-gateway.ts'
 import { request, startStage } from '../support/stage.ts'
 import { answerOk } from '../support/upstream.ts'
@@ -94,6 +94,10 @@ t.test('a secret in the return URL of a login is masked as in the URL itself', a
   ] as const) {
     t.equal(maskPath(path), masked)
   }
+})
+
+t.test('attack: bytes of a query that control terminals (C1) are escaped in the log', async (t) => {
+  t.equal(loggedTarget('/a?b=\x9b31m\xc3\xa9&token=x'), '/a?b=%9B31m%C3%A9&token=***')
 })
 
 t.test('attack: masking a path of many token beginnings takes linear time (ReDoS)', async (t) => {

@@ -1,3 +1,5 @@
+import { asciiTarget } from '../../http/request-target.ts'
+
 /** Names of query parameters whose values are probably secrets. */
 export const SECRET_NAME =
   /token|secret|passw|pwd|auth(?!or(?!i[sz]))|session|credential|signature|assertion|bearer|api[-_]?key|^saml|^(key|sig|code|jwt|sid|otp|ticket)$/i
@@ -36,6 +38,11 @@ function maskRun(run: string): string {
     if (isJwt) i += follow >= 4 && !parts.slice(i + 3, i + 5).some((next) => next.includes('eyJ')) ? 4 : 2
   }
   return kept.join('.')
+}
+
+/** A request's target as logs and traces show it. Bytes above ASCII are escaped, since some control terminals. */
+export function loggedTarget(target: string): string {
+  return asciiTarget(maskPath(target))
 }
 
 /** The path with all values masked that look like secrets. */

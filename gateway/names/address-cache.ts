@@ -1,6 +1,15 @@
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import { type Address, type Answers, FAMILIES, type Family, NameError, type Resolve } from './address.ts'
+import {
+  type Address,
+  type Answers,
+  FAMILIES,
+  type Family,
+  type FamilyAnswer,
+  type FindAddresses,
+  NameError,
+  type Resolve,
+} from './address.ts'
 
 /** The addresses of names. Callers that need the same name at the same time share one look-up. */
 export interface AddressCache {
@@ -11,6 +20,8 @@ export interface AddressCache {
    * @throws NameError where no address is known
    */
   addressesOf(name: string, family: 0 | Family): Promise<readonly Address[]>
+  /** The same for both families, with those that are still awaited. */
+  readonly find: FindAddresses
 }
 
 export interface AddressCacheParts {
@@ -25,6 +36,13 @@ export interface AddressCacheParts {
  */
 const MIN_ADDRESSES_MS = 1000
 export const MAX_ADDRESSES_MS = 30_000
+
+/**
+ * Addresses are used for this long while no name server confirms them. RFC 8767, section 5, recommends one to three days:
+ * an outage of name servers that lasts longer is rare, and an address that belongs to somebody else by now must not get
+ * requests for ever.
+ */
+const MAX_UNCONFIRMED_MS = 86_400_000
 
 /**
  * Addresses that expired longer ago than `UNUSED_MS` have not been in use since and may be wrong by now. The new answer
@@ -44,7 +62,7 @@ const MAX_RETRY_MS = 10_000
 const GONE_MS = 60_000
 
 /** When a new name is added, names that were not used for this long are dropped. */
-const FORGET_MS = 600_000
+const FORGET_MS = MAX_UNCONFIRMED_MS
 
 interface PendingLookup {
   readonly since: number
@@ -52,10 +70,16 @@ interface PendingLookup {
   readonly answered: Promise<void>
   /** Resolves once both families have been answered. */
   readonly complete: Promise<void>
+  /** One family has been answered, and the other one is awaited. */
+  partial: boolean
 }
 
 interface Entry {
   known: Readonly<Record<Family, readonly Address[]>>
+  /** When each family was answered last. */
+  confirmedAt: Record<Family, number>
+  /** In the last look-up one family was answered, and the other one was not. */
+  lacksFamily: boolean
   freshUntil: number
   lookup: PendingLookup | null
   /** Failed look-ups since the last good answer. */
@@ -96,28 +120,40 @@ export function createAddressCache({ resolve, scheduler, log }: AddressCachePart
     const complete = resolve(name).then(async (resolution) => {
       if (resolution.kind === 'found') {
         storeAnswers(name, entry, resolution.answers)
+        lookup.partial = resolution.late !== null
         answered.resolve()
-        if (resolution.late !== null) storeAnswers(name, entry, await resolution.late)
+        if (resolution.late !== null) storeLateAnswers(entry, resolution.answers, await resolution.late)
       } else if (resolution.kind === 'none') storeDenial(name, entry)
       else storeFailure(name, entry, new NameError('EAI_AGAIN', name, { cause: resolution.cause }))
       entry.lookup = null
       answered.resolve()
     })
-    entry.lookup = { since: now(), answered: answered.promise, complete }
+    const lookup: PendingLookup = { since: now(), answered: answered.promise, complete, partial: false }
+    entry.lookup = lookup
   }
 
   function storeAnswers(name: string, entry: Entry, answers: Answers): void {
-    const known = { ...entry.known }
-    let ttlMs = MAX_ADDRESSES_MS
-    for (const family of FAMILIES) {
-      const answer = answers[family]
-      if (answer === null || answer.kind === 'failed') continue
-      known[family] = answer.kind === 'none' ? [] : answer.addresses.map((address) => ({ address, family }))
-      if (answer.kind === 'addresses') ttlMs = Math.min(ttlMs, answer.ttlMs)
-    }
     if (entry.failures > 0) log.info({ name }, 'name resolved again')
-    Object.assign(entry, { known, failures: 0, failure: null, deniedAt: null })
-    entry.freshUntil = now() + Math.max(ttlMs, MIN_ADDRESSES_MS)
+    Object.assign(entry, { failures: 0, failure: null, deniedAt: null })
+    entry.freshUntil = now() + MAX_ADDRESSES_MS
+    for (const family of FAMILIES) storeAnswer(entry, family, answers[family])
+  }
+
+  function storeLateAnswers(entry: Entry, before: Answers, answers: Answers): void {
+    const late = FAMILIES.filter((family) => before[family] === null)
+    for (const family of late) storeAnswer(entry, family, answers[family])
+    entry.lacksFamily = late.some((family) => answers[family]?.kind === 'failed')
+  }
+
+  /** Without an answer the addresses of this family stay as they are. */
+  function storeAnswer(entry: Entry, family: Family, answer: FamilyAnswer | null): void {
+    if (answer === null || answer.kind === 'failed') return
+    const addresses =
+      answer.kind === 'none' ? [] : answer.addresses.map((address): Address => ({ address, family }))
+    entry.known = { ...entry.known, [family]: addresses }
+    entry.confirmedAt[family] = now()
+    if (answer.kind === 'none') return
+    entry.freshUntil = Math.min(entry.freshUntil, now() + Math.max(answer.ttlMs, MIN_ADDRESSES_MS))
   }
 
   function storeDenial(name: string, entry: Entry): void {
@@ -138,33 +174,64 @@ export function createAddressCache({ resolve, scheduler, log }: AddressCachePart
     entry.failure = failure
   }
 
-  /**
-   * Gives a pending look-up a moment where the known addresses may be wrong (see `UNUSED_MS`). Does not wait where the
-   * resolver is known to fail.
-   */
-  async function waitBriefly(entry: Entry, { since, answered }: PendingLookup): Promise<void> {
-    const leftMs = since + REFRESH_WAIT_MS - now()
-    if (entry.failures > 0 || leftMs <= 0 || now() - entry.freshUntil <= UNUSED_MS) return
+  function dropUnconfirmed(entry: Entry): void {
+    for (const family of FAMILIES)
+      if (entry.known[family].length > 0 && now() - entry.confirmedAt[family] > MAX_UNCONFIRMED_MS)
+        entry.known = { ...entry.known, [family]: [] }
+  }
+
+  /** How much longer the new answer is waited for where there are addresses; 0 where the resolver is known to fail. */
+  function waitMs(entry: Entry, { since }: PendingLookup): number {
+    return entry.failures > 0 ? 0 : Math.max(0, since + REFRESH_WAIT_MS - now())
+  }
+
+  async function waitForAnswer({ answered }: PendingLookup, ms: number): Promise<void> {
+    if (ms === 0) return
     const late = Promise.withResolvers<void>()
-    const cancel = scheduler.after(leftMs, late.resolve)
+    const cancel = scheduler.after(ms, late.resolve)
     await Promise.race([answered, late.promise])
     cancel()
   }
 
+  /** @returns what brings further addresses; null where that has failed before */
+  function moreAddresses(entry: Entry): Promise<void> | null {
+    const { lookup } = entry
+    if (lookup === null) return null
+    if (lookup.partial) return entry.lacksFamily ? null : lookup.complete
+    const ms = waitMs(entry, lookup)
+    return ms === 0 ? null : waitForAnswer(lookup, ms)
+  }
+
+  /** The name's entry, once it has addresses or its look-up has ended. A look-up begins where one is due. */
+  async function prepareEntry(name: string, family: 0 | Family): Promise<Entry> {
+    const entry = findEntry(name)
+    dropUnconfirmed(entry)
+    const isDue = now() >= entry.freshUntil && now() >= entry.retryAt
+    if (entry.lookup === null && isDue) startLookup(name, entry)
+    const { lookup } = entry
+    if (lookup === null) return entry
+    if (addressesIn(entry, family).length === 0) await (family === 0 ? lookup.answered : lookup.complete)
+    else if (now() - entry.freshUntil > UNUSED_MS) await waitForAnswer(lookup, waitMs(entry, lookup))
+    return entry
+  }
+
+  /** @throws NameError */
+  function nextAddresses(name: string, entry: Entry, family: 0 | Family): readonly Address[] {
+    const usable = addressesIn(entry, family)
+    if (usable.length === 0) throw copyError(entry.failure) ?? new NameError('ENOTFOUND', name)
+    const first = entry.nextIndex++ % usable.length
+    return [...usable.slice(first), ...usable.slice(0, first)]
+  }
+
   return {
     async addressesOf(name, family) {
-      const entry = findEntry(name)
-      const isDue = now() >= entry.freshUntil && now() >= entry.retryAt
-      if (entry.lookup === null && isDue) startLookup(name, entry)
-      const { lookup } = entry
-      if (lookup !== null) {
-        if (addressesIn(entry, family).length > 0) await waitBriefly(entry, lookup)
-        else await (family === 0 ? lookup.answered : lookup.complete)
-      }
-      const usable = addressesIn(entry, family)
-      if (usable.length === 0) throw copyError(entry.failure) ?? new NameError('ENOTFOUND', name)
-      const first = entry.nextIndex++ % usable.length
-      return [...usable.slice(first), ...usable.slice(0, first)]
+      return nextAddresses(name, await prepareEntry(name, family), family)
+    },
+    async find(name) {
+      const entry = await prepareEntry(name, 0)
+      const addresses = nextAddresses(name, entry, 0)
+      const more = moreAddresses(entry)
+      return { addresses, later: more === null ? null : more.then(() => addressesIn(entry, 0)) }
     },
   }
 }
@@ -172,6 +239,8 @@ export function createAddressCache({ resolve, scheduler, log }: AddressCachePart
 function createEntry(): Entry {
   return {
     known: NOTHING,
+    confirmedAt: { 4: 0, 6: 0 },
+    lacksFamily: false,
     freshUntil: Number.NEGATIVE_INFINITY,
     lookup: null,
     failures: 0,

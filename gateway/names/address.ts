@@ -55,3 +55,17 @@ export class NameError extends Error {
     this.hostname = hostname
   }
 }
+
+/** The addresses of a name that are known by now. */
+export interface FoundAddresses {
+  /** At least one. */
+  readonly addresses: readonly Address[]
+  /**
+   * Where others may be known in a moment, because a look-up is under way: resolves with all addresses then. Never
+   * rejects. Null where nothing is worth waiting for.
+   */
+  readonly later: Promise<readonly Address[]> | null
+}
+
+/** @param host a name, or an address without brackets. @throws NameError where no address is known */
+export type FindAddresses = (host: string) => Promise<FoundAddresses>

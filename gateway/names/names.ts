@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { domainToASCII } from 'node:url'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import type { Address, Family, Resolve } from './address.ts'
+import type { Address, Family, FindAddresses, FoundAddresses, Resolve } from './address.ts'
 import { createAddressCache } from './address-cache.ts'
 import { hostsAddresses, parseHosts } from './hosts-file.ts'
 import { createNameServers } from './name-servers.ts'
@@ -16,6 +16,8 @@ import { createWatchedFile } from './watched-file.ts'
 export interface Names {
   /** To be passed to `net.connect`, `tls.connect`, an `Agent` of `node:http`, or a connector of undici. */
   readonly lookup: LookupFunction
+  /** For who tries the addresses of a name himself. */
+  readonly findAddresses: FindAddresses
   /** Cancels the queries under way, which would keep the process alive. */
   close(): void
 }
@@ -81,13 +83,24 @@ export function createNames(parts: NamesParts): Names {
     return bySystem.kind === 'none' ? byServers : bySystem
   }
 
+  /** Those of an address itself, or of a name in the hosts file. */
+  function localAddresses(name: string, family: 0 | Family): readonly Address[] {
+    const literal = isIP(name)
+    if (literal !== 0) return [{ address: name, family: literal as Family }]
+    const listed = hostsAddresses(hosts.current(), name.replace(/\.$/, '')) ?? []
+    return listed.filter((each) => family === 0 || each.family === family)
+  }
+
   async function addressesOf(host: string, family: 0 | Family): Promise<readonly Address[]> {
-    const literal = isIP(host)
-    if (literal !== 0) return [{ address: host, family: literal as Family }]
     const name = asciiName(host)
-    const listed = hostsAddresses(hosts.current(), name.replace(/\.$/, ''))
-    const usable = listed?.filter((each) => family === 0 || each.family === family) ?? []
-    return usable.length > 0 ? usable : cache.addressesOf(name, family)
+    const local = localAddresses(name, family)
+    return local.length > 0 ? local : cache.addressesOf(name, family)
+  }
+
+  async function findAddresses(host: string): Promise<FoundAddresses> {
+    const name = asciiName(host)
+    const local = localAddresses(name, 0)
+    return local.length > 0 ? { addresses: local, later: null } : cache.find(name)
   }
 
   return {
@@ -100,6 +113,7 @@ export function createNames(parts: NamesParts): Names {
         (error: NodeJS.ErrnoException) => callback(error, '', 0),
       )
     },
+    findAddresses,
     close() {
       closed = true
       servers.close()

@@ -5,6 +5,7 @@ import { createFakeScheduler } from '../support/fake-scheduler.ts'
 
 const NONE: FamilyAnswer = { kind: 'none', nameExists: true }
 const v4 = (addresses: string[], ttlMs = 30_000): FamilyAnswer => ({ kind: 'addresses', addresses, ttlMs })
+const DAY_MS = 86_400_000
 const SILENT: Resolution = { kind: 'failed', silent: true, cause: new Error('queryA ETIMEOUT api.test') }
 
 function found(answer: FamilyAnswer, six: FamilyAnswer | null = NONE, late: Promise<Answers> | null = null) {
@@ -234,10 +235,94 @@ t.test('a thousand calls for a name that no server answers make one look-up', as
   t.equal(asked.length, 1)
 })
 
-t.test('a name that was not used for ten minutes is dropped when another one is added', async (t) => {
+t.test('addresses that no name server has confirmed for a day are not used any more', async (t) => {
+  const { get, state, scheduler } = setUp(t, found(v4(['10.0.0.1']), v4(['fd00::1'])))
+  await get()
+  state.answer = found(v4(['10.0.0.1']), { kind: 'failed', silent: true, cause: new Error('no answer') })
+  await scheduler.advance(3_600_000)
+  await get()
+  state.answer = SILENT
+  await scheduler.advance(DAY_MS - 3_600_000)
+  t.same((await get()).split(' ').toSorted(), ['10.0.0.1', 'fd00::1'])
+  await settle()
+  await scheduler.advance(1)
+  t.equal(await get(), '10.0.0.1', 'one family was confirmed an hour later')
+  await scheduler.advance(3_600_000)
+  await t.rejects(get(), { code: 'EAI_AGAIN' })
+})
+
+t.test(
+  'a name that nobody has asked for keeps its addresses for a day, whatever is asked for meanwhile',
+  async (t) => {
+    const { get, state, scheduler } = setUp(t)
+    await get('quiet.test')
+    await scheduler.advance(DAY_MS)
+    await get('new.test')
+    state.answer = SILENT
+    t.equal(await get('quiet.test'), '10.0.0.1')
+  },
+)
+
+t.test('an answer of one family that is awaited is told of, and brings the addresses of both', async (t) => {
+  const late = Promise.withResolvers<Answers>()
+  const { cache } = setUp(t, found(v4(['10.0.0.1']), null, late.promise))
+  const { addresses, later } = await cache.find('api.test')
+  t.equal(listed(addresses), '10.0.0.1')
+  late.resolve({ 4: v4(['10.0.0.1']), 6: v4(['fd00::1']) })
+  t.equal(listed((await later) ?? []), 'fd00::1 10.0.0.1')
+  t.equal((await cache.find('api.test')).later, null)
+})
+
+t.test('a family whose answer has failed to come once is not worth waiting for the next time', async (t) => {
+  const failed: FamilyAnswer = { kind: 'failed', silent: true, cause: new Error('no answer') }
+  const { cache, state, scheduler } = setUp(
+    t,
+    found(v4(['10.0.0.1']), null, Promise.resolve({ 4: v4(['10.0.0.1']), 6: failed })),
+  )
+  await (await cache.find('api.test')).later
+  await scheduler.advance(30_000)
+  state.answer = found(v4(['10.0.0.1']), null, new Promise(() => {}))
+  await cache.find('api.test')
+  await settle()
+  t.equal((await cache.find('api.test')).later, null)
+})
+
+t.test(
+  'new addresses that are asked for are told of for 250 ms, unless the resolver is known to fail',
+  async (t) => {
+    const { cache, state, scheduler } = setUp(t)
+    await cache.find('api.test')
+    const answer = Promise.withResolvers<Resolution>()
+    state.answer = answer.promise
+    await scheduler.advance(30_000)
+    const first = (await cache.find('api.test')).later
+    await scheduler.advance(250)
+    t.equal(listed((await first) ?? []), '10.0.0.1')
+    t.equal((await cache.find('api.test')).later, null)
+    answer.resolve(SILENT)
+    await settle()
+    state.answer = found(v4(['10.0.0.9']))
+    await scheduler.advance(1000)
+    t.equal((await cache.find('api.test')).later, null)
+  },
+)
+
+t.test('the family that comes later does not make the addresses of the first one last longer', async (t) => {
+  const late = Promise.withResolvers<Answers>()
+  const { get, asked, scheduler } = setUp(t, found(v4(['10.0.0.1'], 5000), null, late.promise))
+  await get()
+  await scheduler.advance(4000)
+  late.resolve({ 4: v4(['10.0.0.1'], 5000), 6: NONE })
+  await settle()
+  await scheduler.advance(1000)
+  await get()
+  t.equal(asked.length, 2)
+})
+
+t.test('a name that was not used for a day is dropped when another one is added', async (t) => {
   const { get, asked, scheduler } = setUp(t)
   await get('old.test')
-  await scheduler.advance(600_001)
+  await scheduler.advance(DAY_MS + 1)
   await get('new.test')
   t.same(asked, ['old.test', 'new.test'])
   await get('old.test')

@@ -85,6 +85,22 @@ t.test('no name server is asked for addresses and for names in the hosts file', 
   t.same(server.questions, [])
 })
 
+t.test(
+  'addresses in the hosts file are all that there are; those of name servers may become more',
+  async (t) => {
+    const { names } = await setUp(
+      t,
+      { 'api.test': { addresses: ['10.0.0.2'], silent: 'AAAA' } },
+      { hosts: '10.0.0.1 db\n' },
+    )
+    t.same(await names.findAddresses('DB'), { addresses: [{ address: '10.0.0.1', family: 4 }], later: null })
+    t.same(await names.findAddresses('::1'), { addresses: [{ address: '::1', family: 6 }], later: null })
+    const { addresses, later } = await names.findAddresses('api.test')
+    t.same(addresses, [{ address: '10.0.0.2', family: 4 }])
+    t.ok(later instanceof Promise)
+  },
+)
+
 t.test('a caller that asks for one family gets no address of the other', async (t) => {
   const { get } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1', 'fd00::1'] } })
   t.equal(await get('api.test', { family: 4 }), '10.0.0.1')

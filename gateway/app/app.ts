@@ -95,7 +95,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const ownPaths = createOwnPaths(settings.gatewayPath, settings.sessionEndpoints)
-  const transport = createTransport({ lookup: resolveName, scheduler })
+  const transport = createTransport({ findAddresses: names.findAddresses, scheduler })
   const routing = createLiveRouting(parts.firstReading, {
     file: parts.upstreamsFile,
     cookies,

@@ -186,10 +186,10 @@ function readingsOf({ target, scheme, host }: ExplainedRequest): string[] {
 }
 
 /** Targets that are not checked and never connected to. */
-function unwatchedUpstreams(config: RoutingConfig, { lookup }: Names): Map<string, Upstream> {
+function unwatchedUpstreams(config: RoutingConfig, { findAddresses }: Names): Map<string, Upstream> {
   const metrics = createMetrics({ version: '', node: process.version }, Date.now)
   const scheduler = systemScheduler
-  const transport = createTransport({ lookup, scheduler })
+  const transport = createTransport({ findAddresses, scheduler })
   const upstreams = new Map<string, Upstream>()
   for (const [name, { health: _health, ejection: _ejection, ...upstream }] of config.upstreams) {
     const parts = { random: Math.random, scheduler, transport, metrics, onTargetChange: () => {} }

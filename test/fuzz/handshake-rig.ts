@@ -6,7 +6,7 @@ import type { UpgradeAttempts, UpgradeOutcome } from '../../gateway/upstreams/tr
 import { createUpgradeAttempts } from '../../gateway/upstreams/transport/upgrade-factory.ts'
 import { createFakeScheduler, type FakeScheduler } from '../support/fake-scheduler.ts'
 import { WEBSOCKET_KEY } from '../support/handshake.ts'
-import { nothingToLookUp } from '../support/name-server.ts'
+import { nothingToFind } from '../support/name-server.ts'
 import { onHeads, startTarget } from '../support/raw-target.ts'
 import { TestClient } from '../support/target-client.ts'
 import { turn } from './manners.ts'
@@ -32,7 +32,7 @@ const LIMIT_MS = 5000
 /** Attempts to switch clients' connections over to a target, over real sockets and with a clock of their own. */
 export async function startHandshakeRig(t: Test): Promise<HandshakeRig> {
   const clock = createFakeScheduler()
-  const transport = createTransport({ lookup: nothingToLookUp, scheduler: clock })
+  const transport = createTransport({ findAddresses: nothingToFind, scheduler: clock })
   const running: Handshake[] = []
   const sockets = await startSocketPairs(t)
   const target = await startTarget(t, { name: 'tcp', authority: null }, (socket) => {

@@ -5,7 +5,7 @@ import type { TargetConnections } from '../../gateway/upstreams/transport/target
 import { createTransport } from '../../gateway/upstreams/transport/transport.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { createFakeScheduler, type FakeScheduler } from '../support/fake-scheduler.ts'
-import { nothingToLookUp } from '../support/name-server.ts'
+import { nothingToFind } from '../support/name-server.ts'
 import { onHeads, startTarget } from '../support/raw-target.ts'
 import { connectionsTo, type Exchange, exchange, type TestClient } from '../support/target-client.ts'
 import { turn } from './manners.ts'
@@ -49,7 +49,7 @@ export const ALL_LIMITS_MS = 20_000
 /** A target over real sockets, and connections of the gateway's to it that have a clock of their own. */
 export async function startTargetRig(t: Test, kind: 'tcp' | 'tls'): Promise<TargetRig> {
   const clock = createFakeScheduler()
-  const transport = createTransport({ lookup: nothingToLookUp, scheduler: clock })
+  const transport = createTransport({ findAddresses: nothingToFind, scheduler: clock })
   const running: Running[] = []
   const authority = kind === 'tcp' ? null : createAuthority(t, 'the test authority')
   const target = await startTarget(t, { name: kind, authority }, (socket) => {

@@ -1,6 +1,7 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { isIPv6, type LookupFunction } from 'node:net'
+import { isIPv6 } from 'node:net'
+import type { FindAddresses } from '../../gateway/names/address.ts'
 
 /** What a name server of the test's own answers for one name. */
 export interface NameRecord {
@@ -107,6 +108,6 @@ function expanded(address: string): string {
 }
 
 /** For targets that are addresses. */
-export const nothingToLookUp: LookupFunction = (hostname) => {
-  throw new Error(`the test has no names, and was asked for ${hostname}`)
+export const nothingToFind: FindAddresses = (host) => {
+  throw new Error(`the test has no names, and was asked for ${host}`)
 }

@@ -1,5 +1,5 @@
-import type { LookupFunction } from 'node:net'
 import { systemScheduler } from '../../gateway/core/scheduler.ts'
+import type { FindAddresses } from '../../gateway/names/address.ts'
 import type { HttpOutcome } from '../../gateway/upstreams/transport/attempt-outcome.ts'
 import type {
   AttemptClient,
@@ -15,10 +15,10 @@ import type {
   TargetOptions,
 } from '../../gateway/upstreams/transport/target-connections.ts'
 import { createTransport, type Transport } from '../../gateway/upstreams/transport/transport.ts'
-import { nothingToLookUp } from './name-server.ts'
+import { nothingToFind } from './name-server.ts'
 
-export function testTransport(lookup: LookupFunction = nothingToLookUp): Transport {
-  return createTransport({ lookup, scheduler: systemScheduler })
+export function testTransport(findAddresses: FindAddresses = nothingToFind): Transport {
+  return createTransport({ findAddresses, scheduler: systemScheduler })
 }
 
 export function connectionsTo(

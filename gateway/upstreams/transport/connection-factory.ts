@@ -13,12 +13,8 @@ import type { Transport } from './transport.ts'
  */
 export function createTargetConnections(options: TargetOptions, transport: Transport): TargetConnections {
   const address = parseTargetAddress(options.url)
-  const connector = createConnector({
-    address,
-    tls: options.tls,
-    lookup: transport.lookup,
-    protocols: options.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
-  })
+  const protocols = options.http2 ? ['h2', 'http/1.1'] : ['http/1.1']
+  const connector = createConnector({ address, tls: options.tls, protocols }, transport)
   // A name's connections are made anew as often as its addresses are, or they would stay with the old ones.
   const maxAgeMs = hasName(address) ? MAX_ADDRESSES_MS : Number.POSITIVE_INFINITY
   if (options.http2)

@@ -1,92 +1,158 @@
-import { connect as connectTcp, type LookupFunction, Socket } from 'node:net'
-import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls'
-import { serverNameOf, type TargetAddress, type TlsOptions, tlsFiles } from './target-address.ts'
+import { connect, type Socket } from 'node:net'
+import { ConnectionRace } from './connection-race.ts'
+import { SOCKET_OPTIONS, type SocketReads } from './socket-options.ts'
+import { hasName, type TargetAddress, type TlsOptions } from './target-address.ts'
+import { createTargetTls, type TargetTls } from './target-tls.ts'
+import { TimeLimit } from './time-limit.ts'
+import type { Transport } from './transport.ts'
+import { faultOf, TransportError } from './transport-errors.ts'
 
 export interface ConnectorOptions {
   readonly address: TargetAddress
   readonly tls: TlsOptions | null
-  /** How names become addresses. */
-  readonly lookup: LookupFunction
   /** What is offered over TLS (RFC 7301). */
   readonly protocols: readonly string[]
 }
 
 /** Opens connections to one target. */
 export interface Connector {
-  /** The socket's event for an open connection whose certificate was checked. */
-  readonly readyEvent: 'connect' | 'secureConnect'
+  /** @param handler not called before this has returned */
+  connect(options: ConnectOptions, handler: ConnectHandler): PendingConnection
+}
+
+export interface ConnectOptions {
+  /** For all that comes before the connection can be used: its name, TCP, TLS. */
+  readonly connectMs: number
+  /** Gets what is read, in place of `data` events; null for `data` events. */
+  readonly reads: SocketReads | null
+}
+
+export interface ConnectHandler {
   /**
-   * Failures are the socket's `error` events.
-   *
-   * @param reads gets what is read, in place of `data` events; null for `data` events
+   * The connection is open, and its certificate was checked. From here on its events are the handler's, `error` first of
+   * all: without a listener it would end the process.
    */
-  connect(reads: SocketReads | null): Socket
+  onConnected(socket: Socket): void
+  onFailed(error: TransportError): void
 }
 
-export interface SocketReads {
-  /** May be the same for all connections, because none reads before `callback` has returned. */
-  readonly buffer: Buffer
-  /** @returns true: goes on reading */
-  readonly callback: (bytes: number, buffer: Uint8Array) => boolean
+export interface PendingConnection {
+  /** Gives up. The handler is not called after that. Does nothing where the handler has been called. */
+  close(): void
 }
-
-/** After this long without a byte the system probes whether the other side is still there (RFC 9293, section 3.8.4). */
-export const TCP_KEEP_ALIVE_MS = 30_000
-
-/** Bytes that wait to be written, from which on a writer is asked to wait. */
-const HIGH_WATER_MARK = 65_536
 
 /** @throws the file system's error where a TLS file cannot be read */
-export function createConnector(options: ConnectorOptions): Connector {
+export function createConnector(options: ConnectorOptions, transport: Transport): Connector {
   const { address } = options
-  const { socketPath, hostname, port } = address
-  const to = {
-    ...(socketPath === null ? { host: hostname!, port, lookup: options.lookup } : { path: socketPath }),
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
-    highWaterMark: HIGH_WATER_MARK,
-  }
-  if (!address.secure) {
-    return {
-      readyEvent: 'connect',
-      connect: (reads) => connectTcp(reads === null ? to : { ...to, onread: reads }),
-    }
-  }
-  const files = tlsFiles(options.tls)
-  const servername = serverNameOf(address, options.tls)
-  let secureContext: SecureContext | null = null
-  let session: Buffer | undefined
+  const tls = address.secure ? createTargetTls(options) : null
   return {
-    readyEvent: 'secureConnect',
-    connect(reads) {
-      try {
-        secureContext ??= createSecureContext(files)
-      } catch (error) {
-        // A file without a usable certificate or key is a failure of each connection, like a fault of the target.
-        return new Socket().destroy(error as Error)
-      }
-      const socket = connectTls({
-        ...to,
-        ...(reads === null ? {} : { onread: reads }),
-        secureContext,
-        servername,
-        // Written out, because NODE_TLS_REJECT_UNAUTHORIZED=0 would else switch the check of the certificate off.
-        rejectUnauthorized: true,
-        ALPNProtocols: [...options.protocols],
-        session,
-      })
-      // The name in the certificate is not checked where a session is resumed, so only a session of a connection that
-      // was checked is kept. With TLS 1.2 the session is there before the check.
-      let unchecked: Buffer | undefined
-      socket.on('session', (made) => {
-        if (socket.authorized) session = made
-        else unchecked = made
-      })
-      socket.once('secureConnect', () => {
-        session = unchecked ?? session
-      })
-      return socket
-    },
+    connect: (connectOptions, handler) =>
+      new OpeningConnection({ address, tls, transport, ...connectOptions, handler }),
+  }
+}
+
+interface OpeningParts extends ConnectOptions {
+  readonly address: TargetAddress
+  readonly tls: TargetTls | null
+  readonly transport: Transport
+  readonly handler: ConnectHandler
+}
+
+class OpeningConnection implements PendingConnection {
+  readonly #parts: OpeningParts
+  readonly #limit: TimeLimit
+  #race: ConnectionRace | null = null
+  #socket: Socket | null = null
+  #over = false
+
+  constructor(parts: OpeningParts) {
+    const { address, tls, transport, connectMs } = parts
+    this.#parts = parts
+    this.#limit = new TimeLimit(transport.deadlines, () => this.#onLimit())
+    this.#limit.start(connectMs)
+    try {
+      tls?.prepare()
+    } catch (error) {
+      // A file without a usable certificate or key is a failure of each connection, like a fault of the target.
+      queueMicrotask(() => this.#fail(error as Error))
+      return
+    }
+    if (hasName(address)) this.#race = this.#startRace()
+    else this.#connect()
+  }
+
+  close(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#limit.close()
+    this.#race?.close()
+    this.#socket?.destroy()
+  }
+
+  #startRace(): ConnectionRace {
+    const { address, connectMs, transport } = this.#parts
+    const { findAddresses, addressHistory: history, deadlines } = transport
+    return new ConnectionRace({
+      hostname: address.hostname!,
+      port: address.port,
+      open: (host) => this.#open({ host, port: address.port }),
+      connectMs,
+      findAddresses,
+      history,
+      deadlines,
+      onConnected: (socket) => this.#onConnected(socket),
+      onFailed: (error) => this.#fail(error),
+    })
+  }
+
+  #connect(): void {
+    const { socketPath, hostname, port } = this.#parts.address
+    const socket = this.#open(socketPath === null ? { host: hostname!, port } : { path: socketPath })
+    this.#await(socket, 'connect', () => this.#onConnected(socket))
+  }
+
+  #open(to: { host: string; port: number } | { path: string }): Socket {
+    const { reads, tls } = this.#parts
+    const destination = { ...SOCKET_OPTIONS, ...to, ...(reads === null ? {} : { onread: reads }) }
+    return tls === null ? connect(destination) : tls.open(destination)
+  }
+
+  #onConnected(socket: Socket): void {
+    if (this.#parts.tls === null) this.#conclude(socket)
+    else this.#await(socket, 'secureConnect', () => this.#conclude(socket))
+  }
+
+  #await(socket: Socket, event: 'connect' | 'secureConnect', onOpen: () => void): void {
+    const onError = (error: Error) => this.#fail(error)
+    const onClose = () => this.#fail(undefined)
+    this.#socket = socket
+    socket.on('error', onError).on('close', onClose)
+    socket.once(event, () => {
+      if (this.#over) return
+      socket.off('error', onError).off('close', onClose)
+      onOpen()
+    })
+  }
+
+  #onLimit(): void {
+    this.#race?.expire()
+    this.#failBy(new TransportError('connect_timeout'))
+  }
+
+  #conclude(socket: Socket): void {
+    this.#over = true
+    this.#limit.close()
+    this.#parts.handler.onConnected(socket)
+  }
+
+  /** @param error what the socket said; undefined where it said nothing */
+  #fail(error: Error | undefined): void {
+    this.#failBy(faultOf(error, 'connect_failed'))
+  }
+
+  #failBy(error: TransportError): void {
+    if (this.#over) return
+    this.close()
+    this.#parts.handler.onFailed(error)
   }
 }

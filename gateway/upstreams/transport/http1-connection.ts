@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { AnswerReader } from './answer-reader.ts'
 import type { HttpOutcome } from './attempt-outcome.ts'
 import type { AttemptClient } from './client-side.ts'
-import type { Connector } from './connector.ts'
+import type { ConnectHandler, Connector, PendingConnection } from './connector.ts'
 import type { Deferred } from './end-of-tick.ts'
 import { type AttemptRequest, HttpAttempt } from './http-attempt.ts'
 import { RequestWriter } from './request-writer.ts'
@@ -36,24 +36,26 @@ const CLOSED = 3
  * A connection to a target over HTTP/1.1. It is opened for one exchange and may carry others one after the other, for
  * which nothing is created anew.
  */
-export class Http1Connection implements TargetStream, Deferred {
+export class Http1Connection implements TargetStream, ConnectHandler, Deferred {
   nextDeferred: Deferred | null = null
   readonly reusesBuffers = true
   /** When it was begun, by the transport's clock. */
   readonly since: number
   readonly #parts: ConnectionParts
   readonly #owner: ConnectionOwner
-  readonly #socket: Socket
+  readonly #pending: PendingConnection
+  /** Null until it is connected, like the writer. */
+  #socket: Socket | null = null
+  #writer: RequestWriter | null = null
   readonly #attempt: HttpAttempt
   readonly #reader: AnswerReader
-  readonly #writer: RequestWriter
   readonly #limit: TimeLimit
   #state = CONNECTING
   /** It has carried an exchange before. */
   #used = false
   #awaitsEndOfTick = false
   /** What it means for the exchange under way when the deadline passes. */
-  #fault: 'connect_timeout' | 'response_timeout' | 'idle_timeout' = 'connect_timeout'
+  #fault: 'response_timeout' | 'idle_timeout' = 'response_timeout'
   #requestSent = false
   #writeFailed = false
   /** The target takes no more of the request at present. */
@@ -62,28 +64,36 @@ export class Http1Connection implements TargetStream, Deferred {
   #paused = false
 
   constructor(parts: ConnectionParts, owner: ConnectionOwner) {
-    const { transport, connector, limits, keepAlive } = parts
+    const { transport, connector, limits } = parts
     const { readBuffer } = transport
     this.since = transport.now()
     this.#parts = parts
     this.#owner = owner
     this.#attempt = new HttpAttempt(this, transport.endOfTick)
     this.#reader = new AnswerReader(transport.wire, this.#attempt)
+    this.#limit = new TimeLimit(transport.deadlines, () => this.#onLimit())
     const callback = (bytes: number) => {
       this.#read(readBuffer.subarray(0, bytes))
       return true
     }
-    const socket = connector.connect({ buffer: readBuffer, callback })
+    const options = { connectMs: limits.connectMs, reads: { buffer: readBuffer, callback } }
+    this.#pending = connector.connect(options, this)
+  }
+
+  onConnected(socket: Socket): void {
+    const { transport, keepAlive } = this.#parts
     this.#socket = socket
     this.#writer = new RequestWriter(transport.heads, socket, !keepAlive)
     keepReadingAfterFailedWrite(socket, () => this.#onWriteFailed())
-    socket.on(connector.readyEvent, () => this.#onConnected())
     socket.on('drain', () => this.#onDrained())
     socket.on('end', () => this.#onEnded())
     socket.on('error', (error) => this.#onBroken(error))
     socket.on('close', () => this.#onBroken(undefined))
-    this.#limit = new TimeLimit(transport.deadlines, () => this.#onLimit())
-    this.#limit.start(limits.connectMs)
+    this.#start()
+  }
+
+  onFailed(error: TransportError): void {
+    this.#fail(error)
   }
 
   /** Begins an exchange. Called after the connection was created, and again each time it is free. */
@@ -100,7 +110,7 @@ export class Http1Connection implements TargetStream, Deferred {
    * less when they follow each other (`end-of-tick.ts`). That saved 7 to 12% of the CPU of a request.
    */
   sendHead(method: string, head: RequestHead): void {
-    this.#writer.setHead(method, head)
+    this.#writer!.setHead(method, head)
     if (!head.hasBody) this.#startWaiting()
     if (this.#awaitsEndOfTick) return
     this.#awaitsEndOfTick = true
@@ -109,13 +119,13 @@ export class Http1Connection implements TargetStream, Deferred {
 
   onEndOfTick(): void {
     this.#awaitsEndOfTick = false
-    if (this.#state === BUSY) this.#writer.flushHead()
+    if (this.#state === BUSY) this.#writer!.flushHead()
   }
 
   write(chunk: Buffer): boolean {
     if (this.#writeFailed) return true
     try {
-      if (this.#writer.writeBody(chunk)) return true
+      if (this.#writer!.writeBody(chunk)) return true
     } catch (error) {
       this.#giveUpRequest(error)
       return true
@@ -128,7 +138,7 @@ export class Http1Connection implements TargetStream, Deferred {
   endRequest(): void {
     if (this.#writeFailed) return
     try {
-      this.#writer.end()
+      this.#writer!.end()
       this.#startWaiting()
     } catch (error) {
       this.#giveUpRequest(error)
@@ -138,14 +148,14 @@ export class Http1Connection implements TargetStream, Deferred {
   pause(): void {
     this.#paused = true
     this.#limit.stop()
-    this.#socket.pause()
+    this.#socket!.pause()
   }
 
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
     if (this.#state === BUSY && !this.#reader.complete) this.#startLimit('idle_timeout')
-    this.#socket.resume()
+    this.#socket!.resume()
   }
 
   release(): void {
@@ -166,23 +176,20 @@ export class Http1Connection implements TargetStream, Deferred {
     this.#state = CLOSED
     this.#limit.close()
     this.#reader.close()
-    this.#socket.destroy()
+    this.#pending.close()
+    this.#socket?.destroy()
     this.#owner.onClosed(this)
   }
 
   #onLimit(): void {
     if (this.#state === IDLE) this.close()
-    else if (this.#state === CONNECTING || !this.#reader.complete) this.#fail(new TransportError(this.#fault))
+    else if (!this.#reader.complete) this.#fail(new TransportError(this.#fault))
   }
 
   #startLimit(fault: 'response_timeout' | 'idle_timeout'): void {
     const { responseMs, idleMs } = this.#parts.limits
     this.#fault = fault
     this.#limit.start(fault === 'idle_timeout' ? idleMs : responseMs)
-  }
-
-  #onConnected(): void {
-    if (this.#state === CONNECTING) this.#start()
   }
 
   #start(): void {
@@ -194,7 +201,7 @@ export class Http1Connection implements TargetStream, Deferred {
   #startWaiting(): void {
     this.#requestSent = true
     if (this.#state !== BUSY || this.#reader.headSeen) return
-    this.#blocked = this.#socket.writableNeedDrain
+    this.#blocked = this.#socket!.writableNeedDrain
     this.#startLimit(this.#blocked ? 'idle_timeout' : 'response_timeout')
   }
 
@@ -224,7 +231,7 @@ export class Http1Connection implements TargetStream, Deferred {
       this.close()
       return
     }
-    if (this.#writer.holdsHead) {
+    if (this.#writer!.holdsHead) {
       this.#fail(new TransportError('reset', { detail: 'an answer came before its request' }))
       return
     }
@@ -255,10 +262,7 @@ export class Http1Connection implements TargetStream, Deferred {
   }
 
   #onBroken(error: Error | undefined): void {
-    if (this.#state === CONNECTING) {
-      // An end of the connection during its handshake is followed by the error.
-      if (error !== undefined || this.#socket.destroyed) this.#fail(faultOf(error, 'connect_failed'))
-    } else if (this.#state === IDLE) this.close()
+    if (this.#state === IDLE) this.close()
     else if (this.#state === BUSY) {
       if (this.#reader.complete) this.#reader.finish()
       else this.#fail(faultOf(error, 'reset'))

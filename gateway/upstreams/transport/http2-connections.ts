@@ -4,8 +4,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Connector } from './connector.ts'
 import { Http2Exchange, type Http2ExchangeOptions } from './http2-exchange.ts'
 import type { TargetConnections } from './target-connections.ts'
-import { TimeLimit } from './time-limit.ts'
-import { faultOf, TransportError } from './transport-errors.ts'
+import { TransportError } from './transport-errors.ts'
 
 export interface Http2Options extends Http2ExchangeOptions {
   readonly connectMs: number
@@ -75,24 +74,16 @@ export function createHttp2Connections(options: Http2Options): TargetConnections
 }
 
 /** @returns a connection that speaks HTTP/2. Rejects with a TransportError */
-function connectInTime({ connector, transport, connectMs, origin }: Http2Options): Promise<Socket> {
+function connectInTime({ connector, connectMs, origin }: Http2Options): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connector.connect(null)
-    const fail = (error: TransportError) => {
-      limit.close()
-      socket.destroy()
-      reject(error)
-    }
-    const limit = new TimeLimit(transport.deadlines, () => fail(new TransportError('connect_timeout')))
-    const onError = (error: Error) => fail(faultOf(error, 'connect_failed'))
-    limit.start(connectMs)
-    // Not removed, because an `error` event without a listener would end the process.
-    socket.on('error', onError)
-    socket.once(connector.readyEvent, () => {
-      limit.close()
+    const onConnected = (socket: Socket) => {
+      // Not removed, because an `error` event without a listener would end the process.
+      socket.on('error', () => {})
       if (origin.startsWith('https:') && (socket as TLSSocket).alpnProtocol !== 'h2') {
-        fail(new TransportError('connect_failed', { detail: 'it does not offer HTTP/2' }))
+        socket.destroy()
+        reject(new TransportError('connect_failed', { detail: 'it does not offer HTTP/2' }))
       } else resolve(socket)
-    })
+    }
+    connector.connect({ connectMs, reads: null }, { onConnected, onFailed: reject })
   })
 }

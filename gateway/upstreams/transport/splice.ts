@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Deadlines } from '../../core/deadlines.ts'
-import { TCP_KEEP_ALIVE_MS } from './connector.ts'
+import { TCP_KEEP_ALIVE_MS } from './socket-options.ts'
 import { TimeLimit } from './time-limit.ts'
 
 export interface SplicedSockets {

@@ -1,14 +1,16 @@
-import type { LookupFunction } from 'node:net'
 import { Deadlines } from '../../core/deadlines.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
 import { createHeadWriter, type HeadWriter } from '../../http1/head-writer.ts'
 import { createWire, type Wire } from '../../http1/wire.ts'
+import type { FindAddresses } from '../../names/address.ts'
+import { type AddressHistory, createAddressHistory } from './address-history.ts'
 import { createEndOfTick, type EndOfTick } from './end-of-tick.ts'
 
 /** What the connections to all targets of a process share. */
 export interface Transport {
   /** How names become addresses. */
-  readonly lookup: LookupFunction
+  readonly findAddresses: FindAddresses
+  readonly addressHistory: AddressHistory
   readonly wire: Wire
   readonly heads: HeadWriter
   readonly deadlines: Deadlines
@@ -23,11 +25,12 @@ const READ_BYTES = 65_536
 
 /** @throws LlhttpError where the installed llhttp is not the one this code was written for */
 export function createTransport(parts: {
-  readonly lookup: LookupFunction
+  readonly findAddresses: FindAddresses
   readonly scheduler: Scheduler
 }): Transport {
   return {
-    lookup: parts.lookup,
+    findAddresses: parts.findAddresses,
+    addressHistory: createAddressHistory(parts.scheduler.now),
     wire: createWire(),
     // None of its heads gets a `Date`.
     heads: createHeadWriter(() => ''),

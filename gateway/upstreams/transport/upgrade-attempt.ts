@@ -4,7 +4,7 @@ import { readReasonPhrase } from '../../http/status-line.ts'
 import type { ResponseHead } from '../../http1/heads.ts'
 import { type AnswerHandler, AnswerReader } from './answer-reader.ts'
 import { AnswerRelay, type AnswerSource } from './answer-relay.ts'
-import type { Connector } from './connector.ts'
+import type { ConnectHandler, Connector, PendingConnection } from './connector.ts'
 import { spliceSockets, watchForEnd } from './splice.ts'
 import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
@@ -23,10 +23,12 @@ export interface UpgradeParts {
 }
 
 /** One WebSocket handshake on a connection of its own. */
-export class UpgradeAttempt implements AnswerHandler, AnswerSource {
+export class UpgradeAttempt implements AnswerHandler, AnswerSource, ConnectHandler {
   readonly reusesBuffers = false
   readonly #parts: UpgradeParts
-  readonly #target: Socket
+  readonly #pending: PendingConnection
+  /** Null until it is connected. */
+  #target: Socket | null = null
   readonly #reader: AnswerReader
   readonly #relay: AnswerRelay
   readonly #limit: TimeLimit
@@ -36,7 +38,6 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
   readonly #onEnd = () => this.#onTargetEnd()
   readonly #onError = (error?: Error) => this.#onTargetBroken(error)
   readonly #onClose = () => this.#onTargetBroken(undefined)
-  #connected = false
   #switched: ResponseHead | null = null
   #concluded = false
 
@@ -46,7 +47,6 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
     this.#reader = new AnswerReader(transport.wire, this)
     this.#relay = new AnswerRelay(this, transport.endOfTick)
     this.#limit = new TimeLimit(transport.deadlines, () => this.#onLimit())
-    this.#target = connector.connect(null)
     this.#stopWatching = watchForEnd(request.socket)
     this.#reader.begin('GET')
     this.#relay.begin(
@@ -59,19 +59,34 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
       },
       request.responseEdits,
     )
-    this.#limit.start(target.connectMs)
     request.socket.once('close', this.#onClientClose)
-    this.#target.once(connector.readyEvent, () => this.#onConnected())
-    this.#target.on('data', this.#onData)
-    this.#target.on('end', this.#onEnd)
-    this.#target.on('error', this.#onError)
-    this.#target.on('close', this.#onClose)
+    this.#pending = connector.connect({ connectMs: target.connectMs, reads: null }, this)
     if (request.socket.destroyed) this.#onClientClose()
   }
 
   #onLimit(): void {
-    if (!this.#connected) this.#fail(new TransportError('connect_timeout'))
-    else this.#fail(new TransportError(this.#reader.headSeen ? 'idle_timeout' : 'response_timeout'))
+    this.#fail(new TransportError(this.#reader.headSeen ? 'idle_timeout' : 'response_timeout'))
+  }
+
+  onConnected(socket: Socket): void {
+    const { request, target, transport } = this.#parts
+    this.#target = socket
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('error', this.#onError)
+    socket.on('close', this.#onClose)
+    const fields = [...request.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
+    try {
+      socket.write(transport.heads.formatRequest('GET', request.path, fields), 'latin1')
+    } catch (error) {
+      this.#conclude({ kind: 'unsendable', cause: error })
+      return
+    }
+    this.#limit.start(target.responseMs)
+  }
+
+  onFailed(error: TransportError): void {
+    this.#fail(error)
   }
 
   onSwitch(head: ResponseHead): void {
@@ -101,12 +116,12 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
 
   pauseAnswer(): void {
     this.#limit.stop()
-    this.#target.pause()
+    this.#target!.pause()
   }
 
   resumeAnswer(): void {
     this.#startIdleLimit()
-    this.#target.resume()
+    this.#target!.resume()
   }
 
   onPassed(status: number): void {
@@ -115,20 +130,6 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
 
   onUnpassable(error: unknown): void {
     this.#fail(new TransportError('invalid', { cause: error }))
-  }
-
-  #onConnected(): void {
-    const { request, target, transport } = this.#parts
-    if (this.#concluded) return
-    this.#connected = true
-    const fields = [...request.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
-    try {
-      this.#target.write(transport.heads.formatRequest('GET', request.path, fields), 'latin1')
-    } catch (error) {
-      this.#conclude({ kind: 'unsendable', cause: error })
-      return
-    }
-    this.#limit.start(target.responseMs)
   }
 
   #read(bytes: Buffer): void {
@@ -140,7 +141,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
       if (fault !== null) this.#fail(fault)
       else if (reader.early !== null) this.#open(reader.early)
       else if (reader.complete) this.#passEnd()
-      else if (reader.headSeen && !this.#target.isPaused()) this.#startIdleLimit()
+      else if (reader.headSeen && !this.#target!.isPaused()) this.#startIdleLimit()
     } catch (error) {
       this.onUnpassable(error)
     }
@@ -151,7 +152,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
     const { request, target: options, transport, onOpen, onOutcome } = this.#parts
     const { socket: client, record, head } = request
     const answer = this.#formatSwitch(this.#switched!)
-    const target = this.#target
+    const target = this.#target!
     this.#finish()
     client.once('close', () => onOutcome({ kind: 'closed' }))
     onOpen(() => {
@@ -189,7 +190,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
 
   #onTargetEnd(): void {
     if (this.#concluded || this.#reader.complete) return
-    if (!this.#connected || !this.#reader.finish()) {
+    if (!this.#reader.finish()) {
       this.#onTargetBroken(undefined)
       return
     }
@@ -202,9 +203,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
 
   #onTargetBroken(error: Error | undefined): void {
     if (this.#concluded || this.#reader.complete) return
-    if (this.#connected) this.#fail(faultOf(error, 'reset'))
-    // An end of the connection during its handshake is followed by the error.
-    else if (error !== undefined || this.#target.destroyed) this.#fail(faultOf(error, 'connect_failed'))
+    this.#fail(faultOf(error, 'reset'))
   }
 
   #fail(error: TransportError): void {
@@ -216,7 +215,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
       kind: 'failed',
       code: upstreamErrorCode(error),
       cause: error,
-      unconnected: !this.#connected,
+      unconnected: this.#target === null,
       unprocessed: false,
       answerBegan: this.#reader.begun,
       bodyTouched: false,
@@ -227,8 +226,8 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
   #conclude(outcome: UpgradeOutcome): void {
     if (this.#concluded) return
     this.#finish()
-    this.#target.on('error', () => {})
-    this.#target.destroy()
+    this.#pending.close()
+    this.#target?.on('error', () => {}).destroy()
     this.#parts.onOutcome(outcome)
   }
 
@@ -240,9 +239,9 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource {
     this.#reader.close()
     this.#stopWatching()
     this.#parts.request.socket.off('close', this.#onClientClose)
-    this.#target.off('data', this.#onData)
-    this.#target.off('end', this.#onEnd)
-    this.#target.off('error', this.#onError)
-    this.#target.off('close', this.#onClose)
+    this.#target?.off('data', this.#onData)
+    this.#target?.off('end', this.#onEnd)
+    this.#target?.off('error', this.#onError)
+    this.#target?.off('close', this.#onClose)
   }
 }

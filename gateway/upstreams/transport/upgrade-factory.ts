@@ -10,12 +10,8 @@ import type { UpgradeAttempts, UpgradeTarget } from './upgrade-attempts.ts'
  * @throws the file system's error where a TLS file cannot be read
  */
 export function createUpgradeAttempts(target: UpgradeTarget, transport: Transport): UpgradeAttempts {
-  const connector = createConnector({
-    address: parseTargetAddress(target.url),
-    tls: target.tls,
-    lookup: transport.lookup,
-    protocols: ['http/1.1'],
-  })
+  const address = parseTargetAddress(target.url)
+  const connector = createConnector({ address, tls: target.tls, protocols: ['http/1.1'] }, transport)
   return {
     forward: (request, onOpen) =>
       new Promise((resolve) => {

@@ -27,9 +27,7 @@ t.test('connections to a name are spread over its addresses; one that is dead is
       late: null,
     }),
   })
-  const transport = testTransport(
-    (name, _options, callback) => void book.addressesOf(name, 0).then((found) => callback(null, [...found])),
-  )
+  const transport = testTransport(book.find)
   const connections = connectionsTo({ url: `http://api.internal:${port}` }, transport)
   t.teardown(() => connections.close())
   const seen = new Set<string>()

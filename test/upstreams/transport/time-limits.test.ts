@@ -155,7 +155,7 @@ t.test('a connection that does not come about is over after its limit: TLS, name
     silent.close()
   })
   const { port } = silent.address() as { port: number }
-  const unanswered = testTransport(() => {})
+  const unanswered = testTransport(() => new Promise(() => {}))
   for (const url of [`https://127.0.0.1:${port}`, 'http://nobody.internal:80', 'https://nobody.internal']) {
     for (const connectMs of [150, 1200]) {
       const connections = connectionsTo({ url, connectMs }, unanswered)

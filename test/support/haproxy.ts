@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { accepts } from './accepts.ts'
+import type { Certificate } from './certificates.ts'
 import { until } from './plain-gateway.ts'
 import { freePort } from './raw-backend.ts'
 import type { Instance } from './round-robin.ts'
@@ -57,6 +58,25 @@ ${lines.map((line) => `  ${line}`).join('\n')}
   default_backend gateway
 backend gateway
   server g ${server}
+`,
+  )
+  await until(() => accepts(balancer.port))
+  return balancer
+}
+
+/** HAProxy over TLS, for whoever asks for a name that the certificate has; it answers every request with 200. */
+export async function startStrictHaproxy({ certFile, cert, key }: Certificate): Promise<Balancer> {
+  const both = `${certFile}.both`
+  await writeFile(both, Buffer.concat([cert, key]))
+  const balancer = await start(
+    (port) => `defaults
+  mode http
+  timeout connect 1s
+  timeout client 30s
+  timeout server 30s
+frontend in
+  bind 127.0.0.1:${port} ssl crt ${both} strict-sni alpn h2,http/1.1
+  http-request return status 200
 `,
   )
   await until(() => accepts(balancer.port))

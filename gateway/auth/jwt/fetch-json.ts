@@ -34,7 +34,7 @@ function sendRequest(url: string, signal: AbortSignal, { lookup }: FetchParts): 
   const isHttps = url.toLowerCase().startsWith('https:')
   return new Promise((resolve, reject) => {
     const request = isHttps
-      ? requestByHttps(url, { headers, signal, lookup, rejectUnauthorized: true })
+      ? requestByHttps(url, { headers, signal, lookup, rejectUnauthorized: true, ...serverNameOf(url) })
       : requestByHttp(url, { headers, signal, lookup })
     // Errors behind the head of the answer are events of the request too, so the listener stays.
     request.on('error', reject).on('response', resolve)
@@ -42,6 +42,12 @@ function sendRequest(url: string, signal: AbortSignal, { lookup }: FetchParts): 
     request.on('close', () => reject(new Error('the connection was closed without an answer')))
     request.end()
   })
+}
+
+/** Names have no dot at their end in TLS (RFC 6066, section 3), and Node would send it. Addresses are not sent. */
+function serverNameOf(url: string): { readonly servername?: string } {
+  const { hostname } = new URL(url)
+  return hostname.endsWith('.') ? { servername: hostname.slice(0, -1) } : {}
 }
 
 async function readText(answer: IncomingMessage): Promise<string> {

@@ -59,10 +59,13 @@ export function checkHostname(host: string): string | null {
   return parsed.kind === 'ok' && parsed.hostname === host.toLowerCase() ? null : 'a host name without a port'
 }
 
-/** The name in a certificate. It cannot be an address, since that is always checked against the target's URL. */
+/**
+ * The name in a certificate; a dot at its end is left out when it is used. It cannot be an address, since that is always
+ * checked against the target's URL.
+ */
 export function checkServerName(name: string): string | null {
   return isIP(name.replace(/^\[|\]$/g, '')) === 0
-    ? checkHostname(name)
+    ? checkHostname(name.replace(/\.$/, ''))
     : "a host name; a certificate for an address is checked against the target's URL, without serverName"
 }
 

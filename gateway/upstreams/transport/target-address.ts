@@ -54,11 +54,12 @@ export function hasName({ hostname }: TargetAddress): boolean {
 }
 
 /**
- * The name that a target's certificate must be for; empty where its address has to stand in it. Never the request's
- * `Host`, which the client chooses.
+ * The name that a target's certificate must be for, and that TLS asks for: without a dot at the end (RFC 6066, section
+ * 3). Empty where its address has to stand in the certificate. Never the request's `Host`, which the client chooses.
  */
 export function serverNameOf(address: TargetAddress, tls: TlsOptions | null): string {
-  return tls?.serverName ?? (hasName(address) ? address.hostname! : '')
+  const name = tls?.serverName ?? (hasName(address) ? address.hostname! : '')
+  return name.replace(/\.$/, '')
 }
 
 /** @throws the file system's error where a file cannot be read */

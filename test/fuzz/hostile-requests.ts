@@ -3,7 +3,7 @@ import fc from 'fast-check'
 /** Bytes for one connection, in the pieces in which they are written. */
 export type Volley = readonly string[]
 
-const rarely = <T>(usual: fc.Arbitrary<T>, odd: fc.Arbitrary<T>, weight = 12) =>
+export const rarely = <T>(usual: fc.Arbitrary<T>, odd: fc.Arbitrary<T>, weight = 12) =>
   fc.oneof({ weight, arbitrary: usual }, { weight: 1, arbitrary: odd })
 
 const method = rarely(
@@ -64,7 +64,7 @@ const SPOOFS = [
   'X-Gateway-Role: admin',
 ]
 
-const FIELDS = [
+export const FIELDS = [
   ...SPOOFS,
   'Connection: close, X-User-Id, Cookie, Host',
   'Connection: keep-alive',
@@ -85,7 +85,7 @@ const FIELDS = [
   'Keep-Alive: timeout=5',
 ]
 
-const ODD_FIELDS = [
+export const ODD_FIELDS = [
   ' X-Folded: a',
   '\tX-User-Id: admin',
   'X-A: b\r\n X-User-Id: admin',
@@ -109,7 +109,7 @@ const field = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(...ODD_FIELDS) },
 )
 
-const SMUGGLED = 'GET /admin HTTP/1.1\r\nHost: app.example.com\r\nX-User-Id: admin\r\n\r\n'
+export const SMUGGLED = 'GET /admin HTTP/1.1\r\nHost: app.example.com\r\nX-User-Id: admin\r\n\r\n'
 
 const content = fc.constantFrom('', 'a', 'hello', SMUGGLED, '0\r\n\r\n', '\r\n\r\n', 'a'.repeat(3000))
 

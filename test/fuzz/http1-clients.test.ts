@@ -6,7 +6,7 @@ import { readRequests } from '../http1/support.ts'
 import { ByteReader, CutShortError, type RawResponse, readResponse } from '../support/http-message.ts'
 import { makeVisits, type Plan, startClientRig, type Visit } from './client-rig.ts'
 import { MANNERS, type Seen } from './manners.ts'
-import { batch, check, FUZZ_RUNS, hasRawQuery } from './support.ts'
+import { batch, check, FUZZ_RUNS, type NodeRequests, requestsForNode } from './support.ts'
 
 /** Connections that are under way at once. */
 const WIDTH = 20
@@ -40,9 +40,10 @@ for (const [transport, share, part] of [
     const tally = { connections: 0, whole: 0, refused: 0, nodeAlone: 0 }
     const property = fc.asyncProperty(batch(plan, WIDTH), async (plans) => {
       for (const visit of await makeVisits(rig, plans)) {
-        const theirs = await oracle.readRequests(visit.plan.pieces)
+        const forNode = requestsForNode(visit.plan.pieces)
+        const theirs = await oracle.readRequests(forNode.pieces)
         try {
-          judgeRequests(visit, theirs)
+          judgeRequests(visit, theirs, forNode.isSame)
           await judgeAnswers(visit)
         } catch (error) {
           throw new Error(`${(error as Error).message}: ${describe(visit, theirs)}`, { cause: error })
@@ -60,7 +61,7 @@ for (const [transport, share, part] of [
   })
 }
 
-function judgeRequests(visit: Visit, theirs: readonly NodeMessage[]): void {
+function judgeRequests(visit: Visit, theirs: readonly NodeMessage[], isSame: NodeRequests['isSame']): void {
   if (visit.faults.length > 0) throw new Error(visit.faults.join(', '))
   for (const seen of visit.seen) {
     if (seen.closed !== 1) throw new Error(`an exchange was closed ${seen.closed} times`)
@@ -68,23 +69,22 @@ function judgeRequests(visit: Visit, theirs: readonly NodeMessage[]): void {
       judgeTunnel(visit, seen.tunnelled)
       return
     }
-    // Node takes none, and reads nothing behind it.
-    if (theirs[seen.nth] === undefined && hasRawQuery(seen.request.target)) return
-    judgeRequest(seen, theirs[seen.nth])
+    judgeRequest(seen, theirs[seen.nth], isSame)
     // Node drops what came in one piece with a request whose Upgrade it does not take.
     if (seen.request.headers.upgrade !== undefined) return
   }
   if (isNodeAlone(visit, theirs)) judgeRefusal(visit)
 }
 
-function judgeRequest({ request, body, bodyEnd }: Seen, theirs: NodeMessage | undefined): void {
+function judgeRequest(seen: Seen, theirs: NodeMessage | undefined, isSame: NodeRequests['isSame']): void {
+  const { request, body, bodyEnd } = seen
   if (theirs === undefined) throw new Error('Node refuses what was accepted')
-  if (theirs.line !== `${request.method} ${request.target}`) throw new Error('the request lines differ')
+  if (!isSame(`${request.method} ${request.target}`, theirs.line)) throw new Error('the request lines differ')
   if (theirs.version !== request.httpVersion) throw new Error('the versions differ')
-  if (JSON.stringify(theirs.fields) !== JSON.stringify(request.rawHeaders))
+  if (!isSame(JSON.stringify(request.rawHeaders), JSON.stringify(theirs.fields)))
     throw new Error('the fields differ')
   if (request.complete && !theirs.complete) throw new Error('Node does not take for complete what was')
-  if (bodyEnd === 'end' ? theirs.body !== body : !theirs.body.startsWith(body))
+  if (!isSame(body, bodyEnd === 'end' ? theirs.body : theirs.body.slice(0, body.length)))
     throw new Error('the bodies differ')
 }
 

@@ -39,7 +39,29 @@ export function batch<T>(one: fc.Arbitrary<T>, size: number): fc.Arbitrary<reado
   })
 }
 
-/** True for a target with bytes above ASCII in its query. */
-export function hasRawQuery(target: string): boolean {
-  return /\?.*[\x80-\xff]/.test(target)
+/** Bytes of requests as Node takes them. */
+export interface NodeRequests {
+  readonly pieces: readonly Buffer[]
+  /** Whether what was read of both is the same, but for what was changed. */
+  isSame(ours: string, theirs: string): boolean
 }
+
+/** Of a query Node takes no bytes above ASCII, which pass here: it gets others in their place. */
+export function requestsForNode(pieces: readonly Buffer[]): NodeRequests {
+  const text = Buffer.concat(pieces).toString('latin1')
+  const plain = text.replace(QUERY, asPlain)
+  if (plain === text) return { pieces, isSame: (ours, theirs) => ours === theirs }
+  const bytes = Buffer.from(plain, 'latin1')
+  let at = 0
+  return {
+    pieces: pieces.map(({ length }) => {
+      at += length
+      return bytes.subarray(at - length, at)
+    }),
+    // What looks like a request may be a part of a body or a field.
+    isSame: (ours, theirs) => asPlain(ours) === asPlain(theirs),
+  }
+}
+
+const QUERY = /(?<=[A-Z] [^ ?\r\n]*\?)[^ \r\n]*(?= HTTP\/)/g
+const asPlain = (text: string) => text.replace(/[\x80-\xff]/g, 'x')

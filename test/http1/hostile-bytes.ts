@@ -163,7 +163,7 @@ function message(line: fc.Arbitrary<string>): fc.Arbitrary<string> {
 const requestLine = fc
   .tuple(
     fc.constantFrom('GET', 'POST', 'PUT', 'HEAD', 'OPTIONS', 'M-SEARCH'),
-    fc.constantFrom('/', '/a?b', '*', 'http://a/b'),
+    fc.constantFrom('/', '/a?b', '/a?\xe9b', '*', 'http://a/b'),
     version,
   )
   .map((words) => words.join(' '))

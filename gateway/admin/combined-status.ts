@@ -1,5 +1,7 @@
 import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
 import { sumTotals } from '../telemetry/metrics/totals.ts'
+import type { Sample } from './history.ts'
+import { findProblems } from './problems.ts'
 import type {
   ProcessStatus,
   RouteStatus,
@@ -14,6 +16,8 @@ import type {
 export interface GatewayFacts
   extends Pick<Status, 'instance' | 'version' | 'node' | 'uptimeS' | 'workers' | 'history'> {
   readonly readiness: Readiness
+  /** Samples of the last minute. */
+  readonly recent: readonly Sample[]
 }
 
 /**
@@ -21,16 +25,21 @@ export interface GatewayFacts
  * where none answers.
  */
 export function combineStatus(gateway: GatewayFacts, each: readonly ProcessStatus[]): Status {
-  const { readiness, history, ...about } = gateway
+  const { readiness, history, recent, ...about } = gateway
   // While a file is being put in force some processes route by the new one already.
   const newest = each.reduce<ProcessStatus | null>(
     (best, status) => (best !== null && best.routing.loadedAt >= status.routing.loadedAt ? best : status),
     null,
   )
-  const { durations: _, ...totals } = sumTotals(each.map((status) => status.totals))
+  const {
+    durations: _,
+    answers: __,
+    failures: ___,
+    ...totals
+  } = sumTotals(each.map((status) => status.totals))
   const streams = (kind: keyof Status['openStreams']) =>
     each.reduce((sum, { openStreams }) => sum + openStreams[kind], 0)
-  return {
+  const status = {
     ready: readiness.ready,
     reasons: readiness.reasons,
     causes: readiness.causes,
@@ -48,6 +57,7 @@ export function combineStatus(gateway: GatewayFacts, each: readonly ProcessStatu
     totals,
     history,
   }
+  return { ...status, problems: findProblems({ ...status, recent }) }
 }
 
 function tokenStoreOf(each: readonly ProcessStatus[]): TokenStoreStatus {

@@ -1,5 +1,5 @@
 import { quantile } from '../telemetry/metrics/quantile.ts'
-import { addCounts, type Totals } from '../telemetry/metrics/totals.ts'
+import { addCounts, addRecords, type Totals } from '../telemetry/metrics/totals.ts'
 import { DURATION_BUCKETS } from '../telemetry/metrics/traffic-metrics.ts'
 
 /** What the plots of the status page show for one interval. Null means no value: no request, or no answer of a process. */
@@ -17,6 +17,10 @@ export interface Sample {
   readonly inFlight: number | null
   /** How many of each decision were made. */
   readonly decisions: Readonly<Record<string, number>>
+  /** Requests that were answered, by upstream. */
+  readonly answers: Readonly<Record<string, number>>
+  /** Requests that got no answer, by upstream. */
+  readonly failures: Readonly<Record<string, number>>
 }
 
 /** A part of the history, as `status.json` has it. */
@@ -35,6 +39,8 @@ export interface History {
   addSample(each: readonly Totals[]): void
   /** What came after the cursor; everything where it is none of this history's. */
   since(cursor: string | null): HistoryPart
+  /** The samples of the last minute. */
+  lastMinute(): Sample[]
 }
 
 export interface HistoryParts {
@@ -73,7 +79,14 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
     }
   }
 
+  function dated(samples: readonly KeptSample[]): Sample[] {
+    // The wall clock may be set while the samples lie here: their age is what is known for sure.
+    const offset = wallClock() - now()
+    return samples.map(({ takenAt, ...sample }) => ({ at: Math.round(takenAt + offset), ...sample }))
+  }
+
   return {
+    lastMinute: () => dated(kept.filter(({ takenAt }) => now() - takenAt < 60_000)),
     addSample(each) {
       const takenAt = now()
       const growths = each.map((totals) => countsSince(totals, before.get(totals.pid), { takenAt, lastAt }))
@@ -89,16 +102,11 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
       const from = of === id && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
       const first = count - kept.length
       const whole = !(from >= first && from <= count)
-      // The wall clock may be set while the samples lie here: their age is what is known for sure.
-      const offset = wallClock() - now()
       return {
         intervalS: SAMPLE_MS / 1000,
         cursor: `${id}.${count}`,
         whole,
-        samples: (whole ? kept : kept.slice(from - first)).map(({ takenAt, ...sample }) => ({
-          at: Math.round(takenAt + offset),
-          ...sample,
-        })),
+        samples: dated(whole ? kept : kept.slice(from - first)),
       }
     },
   }
@@ -117,11 +125,6 @@ function countsSince(
   // Another process with the same number: its counters are behind.
   const known = before !== undefined && before.totals.requests <= totals.requests ? before : undefined
   const from = known?.totals
-  const decisions: Record<string, number> = {}
-  for (const [name, value] of Object.entries(totals.decisions)) {
-    const grown = value - (from?.decisions[name] ?? 0)
-    if (grown > 0) decisions[name] = grown
-  }
   return {
     seconds: (takenAt - (known?.takenAt ?? lastAt)) / 1000,
     requests: totals.requests - (from?.requests ?? 0),
@@ -129,9 +132,21 @@ function countsSince(
     durations: totals.durations.map((value, i) => value - (from?.durations[i] ?? 0)),
     lookups: totals.lookups - (from?.lookups ?? 0),
     queries: totals.queries - (from?.queries ?? 0),
-    decisions,
+    decisions: growthOf(totals.decisions, from?.decisions),
+    answers: growthOf(totals.answers, from?.answers),
+    failures: growthOf(totals.failures, from?.failures),
     inFlight: totals.inFlight,
   }
+}
+
+/** What has grown alone. */
+function growthOf(now: Totals['decisions'], before: Totals['decisions'] = {}): Record<string, number> {
+  const growth: Record<string, number> = {}
+  for (const [name, value] of Object.entries(now)) {
+    const grown = value - (before[name] ?? 0)
+    if (grown > 0) growth[name] = grown
+  }
+  return growth
 }
 
 function toSample(growths: readonly Growth[]): Omit<Sample, 'at'> {
@@ -141,10 +156,6 @@ function toSample(growths: readonly Growth[]): Omit<Sample, 'at'> {
   const [requests, queries] = [sum('requests'), sum('queries')]
   const durations = addCounts(growths.map((each) => each.durations))
   const ms = (q: number) => rounded(quantile(q, DURATION_BUCKETS, durations), 1000)
-  const decisions: Record<string, number> = {}
-  for (const each of growths)
-    for (const [name, value] of Object.entries(each.decisions))
-      decisions[name] = (decisions[name] ?? 0) + value
   return {
     requestsPerSecond: hasReports
       ? rounded(growths.reduce((total, each) => total + each.requests / each.seconds, 0))
@@ -154,7 +165,9 @@ function toSample(growths: readonly Growth[]): Omit<Sample, 'at'> {
     p99Ms: ms(0.99),
     lookupsPerQuery: queries > 0 ? rounded(sum('lookups') / queries) : null,
     inFlight: hasReports ? sum('inFlight') : null,
-    decisions,
+    decisions: addRecords(growths.map(({ decisions }) => decisions)),
+    answers: addRecords(growths.map(({ answers }) => answers)),
+    failures: addRecords(growths.map(({ failures }) => failures)),
   }
 }
 

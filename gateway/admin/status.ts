@@ -23,6 +23,8 @@ export interface Status {
   readonly workers: number
   /** Those that answer, the oldest first. */
   readonly processes: readonly ProcessNumbers[]
+  /** What is wrong now, what affects users first; empty where nothing is. */
+  readonly problems: readonly Problem[]
   readonly tokenStore: TokenStoreStatus
   /** Null where no process answers. */
   readonly routing: RoutingFileStatus | null
@@ -30,8 +32,18 @@ export interface Status {
   readonly upstreams: readonly UpstreamStatus[]
   readonly openStreams: OpenStreams
   /** Counters of the processes that answer, since each started. */
-  readonly totals: Omit<Totals, 'pid' | 'durations'>
+  readonly totals: Omit<Totals, 'pid' | 'durations' | 'answers' | 'failures'>
   readonly history: HistoryPart
+}
+
+/** Something that an operator has to do something about. */
+export interface Problem {
+  /** `red` where users are affected now, `amber` where they will be, or where it cannot be told. */
+  readonly severity: 'red' | 'amber'
+  readonly what: string
+  readonly detail: string
+  /** The section of docs/operating.md that says what to do. */
+  readonly section: string
 }
 
 /** The status of one process. */

@@ -68,6 +68,7 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
           uptimeS: Math.round((scheduler.now() - startedAt) / 1000),
           workers: count,
           history: history.since(since),
+          recent: history.lastMinute(),
         }
         return combineStatus(gateway, each)
       },

@@ -11,6 +11,7 @@ const GATEWAY = {
   uptimeS: 10,
   workers: 2,
   history: { intervalS: 2, cursor: 'a.0', whole: true, samples: [] },
+  recent: [],
 }
 
 const TARGET: TargetStatus = {
@@ -53,6 +54,8 @@ function processStatus({ pid, loadedAt = '2026-01-01', problems = [], targets, r
       lookups: 5,
       queries: 4,
       decisions: { anonymous: 3, [`only_${pid}`]: 1 },
+      answers: {},
+      failures: {},
       inFlight: 2,
     },
   }

@@ -31,6 +31,8 @@ function totals(pid: number, requests: number, more: Partial<Totals> = {}): Tota
     lookups: 0,
     queries: 0,
     decisions: {},
+    answers: {},
+    failures: {},
     inFlight: 0,
     ...more,
   }

@@ -15,6 +15,9 @@ t.test('the status page in Chromium', { skip }, async (t) => {
   t.teardown(() => browser.close())
   t.test('markup in names, reasons and problems is shown as text and does not run', (t) => markup(t, browser))
   t.test('the layout of the page does not shift, in whatever state the gateway is', (t) => steady(t, browser))
+  t.test('what is wrong now is the first thing on the page, with where to read what to do', (t) =>
+    problems(t, browser),
+  )
   t.test('the contrast of all text meets WCAG AA, in the light and the dark scheme', (t) =>
     contrast(t, browser),
   )
@@ -55,6 +58,25 @@ async function open(t: Test, browser: Browser, status: Status, options: Options 
     await stage.goAway()
   })
   return { stage, page, faults }
+}
+
+async function problems(t: Test, browser: Browser): Promise<void> {
+  const problem = {
+    severity: 'red',
+    what: 'The token table cannot be queried',
+    detail: 'Routes that authenticate answer 503. The server shuts down.',
+    section: 'GatewayTokenStoreDown',
+  } as const
+  const { page, stage } = await open(t, browser, goodStatus({ problems: [problem] }))
+  const first = page.locator('main > *:visible').first()
+  t.equal(await first.getAttribute('id'), 'now')
+  t.equal(await first.getAttribute('data-state'), 'bad')
+  const text = await first.innerText()
+  for (const part of [problem.what, problem.detail, 'docs/operating.md, GatewayTokenStoreDown'])
+    t.ok(text.includes(part), part)
+  stage.status = goodStatus()
+  await page.waitForSelector('#now[data-state="good"]')
+  t.match(await first.innerText(), /Nothing is wrong\./)
 }
 
 /** Waits until an answer is shown. A page that becomes visible sends its request at once. */

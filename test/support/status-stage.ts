@@ -82,6 +82,7 @@ export function goodStatus(more: Partial<Status> = {}): Status {
     uptimeS: 4000,
     workers: 1,
     processes: [{ pid: 4711, uptimeS: 4000, residentBytes: 130_000_000, inFlight: 3 }],
+    problems: [],
     tokenStore: { up: true, code: null, reason: null },
     routing: {
       file: '/etc/poweron-gateway/upstreams.json',
@@ -115,5 +116,7 @@ function samples(): Sample[] {
     lookupsPerQuery: 1.5,
     inFlight: i % 5,
     decisions: { authenticated: 90, token_revoked: i % 2, overloaded: i % 60 === 0 ? 1 : 0 },
+    answers: {},
+    failures: {},
   }))
 }

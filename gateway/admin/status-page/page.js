@@ -5,6 +5,7 @@ import { createPlots } from './plots.js'
 import {
   showBuild,
   showDecisions,
+  showProblems,
   showProcesses,
   showReadiness,
   showRoutes,
@@ -44,6 +45,7 @@ function show(status) {
   setText(byId('instance'), status.instance)
   byId('instance').title = status.instance
   setText(byId('freshness'), `as of ${formatTime(answeredAt)}`)
+  showProblems(status.problems)
   showReadiness(status)
   showRoutingFile(status.routing)
   showBuild(status)
@@ -62,6 +64,7 @@ function show(status) {
 function showLost() {
   document.body.setAttribute('data-lost', '')
   const since = formatTime(answeredAt ?? openedAt)
+  showProblems(known?.problems ?? [], since)
   showReadiness(known ?? { ready: false, reasons: [], tokenStore: { reason: null } }, since)
   mark('lost', 'No answer: ', known?.instance ?? location.host)
 }

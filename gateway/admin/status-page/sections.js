@@ -18,6 +18,35 @@ export function showReadiness({ ready, causes }, lost = null) {
   followLines(byId('reasons'), lost === null ? lines : then)
 }
 
+/** The first thing to look at. @param lost when the last answer came, as text, where none comes now */
+export function showProblems(problems, lost = null) {
+  const worst = problems.some(({ severity }) => severity === 'red') ? 'bad' : 'warn'
+  const state = lost !== null ? 'lost' : problems.length === 0 ? 'good' : worst
+  setAttribute(byId('now'), 'data-state', state)
+  const none = { severity: 'good', what: 'Nothing is wrong.', detail: '', section: null }
+  follow(byId('now-list'), lost === null && problems.length === 0 ? [none] : problems, {
+    key: ({ severity, what }) => `${severity} ${what}`,
+    make: ({ severity, what, section }) =>
+      element(
+        'li',
+        { 'data-severity': severity },
+        element('strong', {}, what),
+        element('span', { class: 'note' }),
+        ...(section === null
+          ? []
+          : [
+              element(
+                'span',
+                { class: 'soft' },
+                'What to do: ',
+                element('code', {}, `docs/operating.md, ${section}`),
+              ),
+            ]),
+      ),
+    update: (item, { detail }) => setText(item.children[1], detail),
+  })
+}
+
 export function showRoutingFile(routing) {
   const bad = routing !== null && routing.problems.length > 0
   setAttribute(byId('routing'), 'data-state', routing === null ? 'unknown' : bad ? 'bad' : 'good')

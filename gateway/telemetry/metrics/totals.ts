@@ -14,6 +14,10 @@ export interface Totals {
   readonly queries: number
   /** Counts by decision, as in `gateway_auth_decisions_total`. */
   readonly decisions: Readonly<Record<string, number>>
+  /** Requests that a target of an upstream answered, by upstream. */
+  readonly answers: Readonly<Record<string, number>>
+  /** Requests that got no answer, by upstream. */
+  readonly failures: Readonly<Record<string, number>>
   /** Now, not since the start. */
   readonly inFlight: number
 }
@@ -28,6 +32,14 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
     list.reduce((total, { value }) => total + value, 0)
   const requests = await values('gateway_requests_total')
   const decisions = await values('gateway_auth_decisions_total')
+  const attempts = await values('gateway_upstream_requests_total')
+  const byUpstream = (wanted: (outcome: unknown) => boolean) => {
+    const counts: Record<string, number> = {}
+    for (const { labels, value } of attempts) {
+      if (wanted(labels.outcome)) counts[labels.upstream!] = (counts[labels.upstream!] ?? 0) + value
+    }
+    return counts
+  }
   const { active, refused, failed } = metrics.lookups
   return {
     pid: process.pid,
@@ -37,16 +49,14 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
     lookups: active.value + refused.value + failed.value,
     queries: metrics.tokenQueries.value,
     decisions: Object.fromEntries(decisions.map(({ labels, value }) => [labels.decision, value])),
+    answers: byUpstream((outcome) => outcome !== 'failed'),
+    failures: byUpstream((outcome) => outcome === 'failed'),
     inFlight: metrics.requestsInFlight.value,
   }
 }
 
 /** Adds up the totals of several processes. */
 export function sumTotals(each: readonly Totals[]): Omit<Totals, 'pid'> {
-  const decisions: Record<string, number> = {}
-  for (const totals of each)
-    for (const [name, count] of Object.entries(totals.decisions))
-      decisions[name] = (decisions[name] ?? 0) + count
   const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight') =>
     each.reduce((total, totals) => total + totals[name], 0)
   return {
@@ -55,9 +65,19 @@ export function sumTotals(each: readonly Totals[]): Omit<Totals, 'pid'> {
     durations: addCounts(each.map(({ durations }) => durations)),
     lookups: sum('lookups'),
     queries: sum('queries'),
-    decisions,
+    decisions: addRecords(each.map(({ decisions }) => decisions)),
+    answers: addRecords(each.map(({ answers }) => answers)),
+    failures: addRecords(each.map(({ failures }) => failures)),
     inFlight: sum('inFlight'),
   }
+}
+
+/** Adds counts by name. */
+export function addRecords(each: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const record of each)
+    for (const [name, count] of Object.entries(record)) sums[name] = (sums[name] ?? 0) + count
+  return sums
 }
 
 /** Adds lists of counts, place by place. */

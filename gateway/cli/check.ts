@@ -1,10 +1,12 @@
 import { resolve } from 'node:path'
 import { loadErrorPages } from '../core/error-pages/pages-folder.ts'
+import { escapeInvisible } from '../core/message-text.ts'
 import { createOwnPaths } from '../http/own-paths.ts'
 import { type LoadedFile, loadRoutingFile, loadRoutingStream } from '../routing/file/load-file.ts'
 import { VARIABLES } from '../settings/table.ts'
 import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
+import { reportSource } from './resources.ts'
 import { paintFor } from './terminal.ts'
 
 /**
@@ -38,6 +40,8 @@ type Checked =
   | { readonly ok: false; readonly problems: readonly string[] }
 
 async function checkFile(shown: string, strict: boolean, environment: Environment): Promise<Checked> {
+  const file = shown === '-' ? 'from standard input' : escapeInvisible(resolve(environment.cwd, shown))
+  reportSource(environment, `routing file ${file}`)
   const loaded = await loadFile(shown, strict, environment)
   if (!loaded.ok) return loaded
   const { upstreams, routes } = loaded.config
@@ -45,8 +49,10 @@ async function checkFile(shown: string, strict: boolean, environment: Environmen
   return { ok: true, shown, contents, warnings: loaded.warnings }
 }
 
-async function checkPages(shown: string, strict: boolean, { cwd }: Environment): Promise<Checked> {
-  const loaded = await loadErrorPages(resolve(cwd, shown), { shown, strict })
+async function checkPages(shown: string, strict: boolean, environment: Environment): Promise<Checked> {
+  const path = resolve(environment.cwd, shown)
+  reportSource(environment, `error pages ${escapeInvisible(path)}`)
+  const loaded = await loadErrorPages(path, { shown, strict })
   if (!loaded.ok) return loaded
   const contents = plural(loaded.templates.size, 'error page')
   return { ok: true, shown, contents, warnings: loaded.warnings }

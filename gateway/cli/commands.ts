@@ -73,7 +73,8 @@ ERROR_PAGES_DIR, where it is set.`,
     about: `Runs the request through the gateway's own code, up to where it would be sent, and
 prints each step: the route and why it was chosen, the token, its row as it is now,
 the decision, the targets, the headers. Nothing is sent, nothing is changed, no secret
-is printed. It reads the same settings and routing file as the gateway.
+is printed. It reads the same settings and routing file as the gateway, and says on
+stderr which database, key and routing file these are.
 
 URL is http:, https:, ws: or wss: (a WebSocket handshake), or only a path.`,
     options: [
@@ -117,8 +118,9 @@ URL is http:, https:, ws: or wss: (a WebSocket handshake), or only a path.`,
     name: 'token issue',
     usage: '--user U [--mandate M] [--session S] [--ttl 1h] [--refresh]',
     summary: 'sign a token and write its row',
-    about: `Prints only the JWT, so that a script can use it. It needs the signing secret
-(JWT_SECRET or JWT_SECRET_FILE), and INSERT on the token table.`,
+    about: `Prints only the JWT on stdout, so that a script can use it; stderr names the database
+and the key. It needs the signing secret (JWT_SECRET or JWT_SECRET_FILE), and INSERT
+on the token table.`,
     options: [
       user("the user's id"),
       { name: 'mandate', value: 'M', description: "the tenant's id; none by default" },

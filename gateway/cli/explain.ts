@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs'
 import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { resolve } from 'node:path'
+import { escapeInvisible } from '../core/message-text.ts'
 import {
   createExplainer,
   type ExplainedRequest,
@@ -12,7 +14,7 @@ import type { Settings } from '../settings/values.ts'
 import type { Arguments } from './arguments.ts'
 import type { Environment } from './environment.ts'
 import { exampleRoutingFile } from './example-routing.ts'
-import { loadSettings, withResources } from './resources.ts'
+import { loadSettings, reportSource, withResources } from './resources.ts'
 import { type Paint, paintFor } from './terminal.ts'
 import { UsageError } from './usage.ts'
 
@@ -42,20 +44,14 @@ export async function explainRequest(args: Arguments, environment: Environment):
     ...headersGiven,
     ...(cookie === null ? [] : ['Cookie', cookie]),
   ]
-  const loaded = await loadRouting(settings, environment)
-  if (!loaded.ok) {
-    environment.stderr.write(loaded.problems.map((problem) => `${problem}\n`).join(''))
-    return 1
-  }
-  const explanation = await withResources(environment, settings, (resources) =>
-    explainOnce(createExplainer({ ...resources, config: loaded.config }), {
-      scheme,
-      host,
-      target,
-      method,
-      headers,
-    }),
-  )
+  const explanation = await withResources(environment, { settings, needsKey: true }, async (resources) => {
+    const config = await loadRouting(settings, environment)
+    if (config === null) return null
+    const keySource = resources.keySource!
+    const request = { scheme, host, target, method, headers }
+    return explainOnce(createExplainer({ ...resources, keySource, config }), request)
+  })
+  if (explanation === null) return 1
   const { stdout, env } = environment
   stdout.write(
     args.has('json')
@@ -87,19 +83,26 @@ async function readCookie(args: Arguments, name: string, { stdin }: Environment)
   return checkHeaderValue('Cookie', `${name}=${Buffer.concat(chunks).toString('utf8').trim()}`)
 }
 
-type Loaded =
-  | { readonly ok: true; readonly config: RoutingConfig }
-  | { readonly ok: false; readonly problems: readonly string[] }
+/** @returns null where the file is not usable; stderr has its problems */
+async function loadRouting(settings: Settings, environment: Environment): Promise<RoutingConfig | null> {
+  const { cwd, stderr } = environment
+  const { upstreamsFile } = settings
+  const own = resolve(cwd, upstreamsFile)
+  const path = servesExample(own, settings, cwd) ? exampleRoutingFile(cwd) : own
+  reportSource(environment, `routing file ${escapeInvisible(path)}`)
+  const loaded = await loadRoutingFile(path === own ? { path, shown: upstreamsFile } : { path })
+  if (loaded.ok) return loaded.config
+  stderr.write(loaded.problems.map((problem) => `${problem}\n`).join(''))
+  return null
+}
 
-/** Outside production the example is used if the file does not exist, as in `serve`. */
-async function loadRouting(settings: Settings, { cwd }: Environment): Promise<Loaded> {
-  const loaded = await loadRoutingFile({
-    path: resolve(cwd, settings.upstreamsFile),
-    shown: settings.upstreamsFile,
-  })
-  if (loaded.ok || settings.production || settings.upstreamsFileGiven) return loaded
-  const example = await loadRoutingFile({ path: exampleRoutingFile(cwd) })
-  return example.ok ? example : loaded
+/**
+ * Whether `serve` uses the example in this folder: outside production, without a routing file. In a folder where it
+ * has never run, this is rather a forgotten UPSTREAMS_FILE.
+ */
+function servesExample(path: string, { production, upstreamsFileGiven }: Settings, cwd: string): boolean {
+  if (production || upstreamsFileGiven || existsSync(path)) return false
+  return existsSync(resolve(cwd, 'upstreams.example.json')) || existsSync(resolve(cwd, '.data'))
 }
 
 type RequestUrl = Pick<ExplainedRequest, 'scheme' | 'host' | 'target'> & { readonly isHandshake: boolean }

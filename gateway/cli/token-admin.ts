@@ -83,7 +83,8 @@ export interface ListedToken {
 export interface TokenAdminParts {
   readonly settings: Settings
   readonly databaseUrl: string
-  readonly keySource: KeySource
+  /** Null where no token is issued. */
+  readonly keySource: KeySource | null
 }
 
 /** Long enough for a slow network, and short enough for a person who waits for the command. */
@@ -192,7 +193,8 @@ function listText(
           order by ${expiresAt.sql} desc, ${id.sql} limit ${limit}`
 }
 
-async function openSigner(settings: Settings, keySource: KeySource): Promise<TokenSigner> {
+async function openSigner(settings: Settings, keySource: KeySource | null): Promise<TokenSigner> {
+  if (keySource === null) throw new Error('tokens cannot be issued without a key')
   const keys = await createKeyRing(keySource, {
     scheduler: systemScheduler,
     fetchJson: () => Promise.reject(new Error('not fetched here')),

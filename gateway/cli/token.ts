@@ -23,7 +23,7 @@ export function issueToken(args: Arguments, environment: Environment): Promise<n
     sessionId: args.text('session'),
     ttlS: parseTtl(args.text('ttl') ?? DEFAULT_TTL),
   }
-  return withAdmin(environment, async (admin) => {
+  return withAdmin(environment, { needsKey: true }, async (admin) => {
     const issued = await admin.issue(token, args.has('refresh') ? ['access', 'refresh'] : ['access'])
     environment.stdout.write(issued.map(({ jwt }) => `${jwt}\n`).join(''))
     return 0
@@ -41,7 +41,7 @@ export function revokeTokens(args: Arguments, environment: Environment): Promise
   if (selection === undefined || given.length > 1)
     throw new UsageError('expected exactly one of --id, --session and --user')
   if (selection.by === 'id') refuseJwt(selection.value)
-  return withAdmin(environment, async (admin) => {
+  return withAdmin(environment, { needsKey: false }, async (admin) => {
     const count = await admin.revoke(selection)
     environment.stdout.write(`${count} ${count === 1 ? 'token' : 'tokens'} revoked\n`)
     if (count === 0) environment.stderr.write('poweron-gateway: no active token was found\n')
@@ -60,7 +60,7 @@ export function listTokens(args: Arguments, environment: Environment): Promise<n
     limit: limit + 1,
   }
   const { stdout, stderr, env } = environment
-  return withAdmin(environment, async (admin) => {
+  return withAdmin(environment, { needsKey: false }, async (admin) => {
     const found = await admin.list(which)
     const rows = found.slice(0, limit)
     if (args.has('json')) stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
@@ -74,9 +74,11 @@ export function listTokens(args: Arguments, environment: Environment): Promise<n
 
 async function withAdmin(
   environment: Environment,
+  { needsKey }: { readonly needsKey: boolean },
   work: (admin: TokenAdmin) => Promise<number>,
 ): Promise<number> {
-  return withResources(environment, loadSettings(environment), async (resources) => {
+  const settings = loadSettings(environment)
+  return withResources(environment, { settings, needsKey }, async (resources) => {
     const admin = openTokenAdmin(resources)
     try {
       return await work(admin)

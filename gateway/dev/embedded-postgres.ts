@@ -48,7 +48,7 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   const account = (await linkLibraries(native))
     ? chosen
     : await withLinksIn(join(dataDir, 'lib'), native, chosen)
-  const cluster = join(dataDir, 'cluster')
+  const cluster = clusterOf(dataDir)
   await initialise({ native, dataDir, cluster, account })
 
   const running = await runningServer(cluster)
@@ -65,6 +65,19 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
       await stopServer(found.pid)
     },
   }
+}
+
+/** True where a start has made its data there. */
+export function hasData(dataDir: string): boolean {
+  return isInitialised(clusterOf(resolve(dataDir)))
+}
+
+function clusterOf(dataDir: string): string {
+  return join(dataDir, 'cluster')
+}
+
+function isInitialised(cluster: string): boolean {
+  return existsSync(join(cluster, 'PG_VERSION'))
 }
 
 interface Place {
@@ -155,7 +168,7 @@ async function libraryLinks(native: string): Promise<{ source: string; target: s
 
 /** Made beside its place and moved there when whole: an attempt that was killed leaves nothing that looks done. */
 async function initialise({ native, dataDir, cluster, account }: Place): Promise<void> {
-  if (existsSync(join(cluster, 'PG_VERSION'))) return
+  if (isInitialised(cluster)) return
   const fresh = join(dataDir, `new-${process.pid}`)
   await rm(fresh, { recursive: true, force: true })
   const { code, output } = await runCommand(
@@ -182,7 +195,7 @@ async function initialise({ native, dataDir, cluster, account }: Place): Promise
     ])
   await rename(fresh, cluster).catch(async (error) => {
     // Another process was first; its data are as good.
-    if (!existsSync(join(cluster, 'PG_VERSION'))) throw error
+    if (!isInitialised(cluster)) throw error
     await rm(fresh, { recursive: true, force: true })
   })
 }

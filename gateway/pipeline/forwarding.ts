@@ -126,11 +126,12 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
           } finally {
             endAttempt(request, lease, outcome)
           }
-          if (left <= 0 || !mayRetry(exchange, outcome) || !retryBudget.withdraw()) {
-            return forwardedBy(exchange, outcome)
-          }
+          if (left <= 0 || !mayRetry(exchange, outcome)) return forwardedBy(exchange, outcome)
           tried ??= new Set()
           tried.add(lease.target)
+          // A target that has just failed gets the same request not again.
+          if (!route.upstream.hasOther(tried) || !retryBudget.withdraw())
+            return forwardedBy(exchange, outcome)
           countRetry(exchange, route)
         }
       } finally {

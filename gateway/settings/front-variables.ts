@@ -12,7 +12,7 @@ export const surroundings = group('Surroundings', 'Whether this is production, a
     accepts: '`production`; anything else is not',
     example: 'production',
     description:
-      'With `production` a database and a key have to be named. Otherwise an embedded database and a generated key stand in for those that are not; both live in `.data/` of the working folder.',
+      'With `production` a database and a key have to be named. Otherwise an embedded database and a generated key stand in for those that are not; both live in `.data/` of the working folder. Only `serve` makes them; other commands find them there.',
   }),
   upstreamsFile: variable({
     name: 'UPSTREAMS_FILE',

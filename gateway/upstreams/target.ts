@@ -52,6 +52,10 @@ export interface TargetHealth {
   ejections: number
   /** When the last ejection ended, by the scheduler's clock. */
   reinstatedAt: number
+  /** When it went down last, by the scheduler's clock. */
+  downSince: number
+  /** It is up again and has had no exchange since. */
+  returning: boolean
 }
 
 export interface TargetParts {
@@ -95,6 +99,8 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
       ejectedUntil: 0,
       ejections: 0,
       reinstatedAt: 0,
+      downSince: 0,
+      returning: false,
     },
     weight,
     inFlight: 0,

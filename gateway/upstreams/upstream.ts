@@ -52,6 +52,8 @@ export interface Upstream {
   /** Leases that are not released yet, and exchanges that wait for one. */
   readonly open: number
   acquire(options?: AcquireOptions): AcquireResult
+  /** True where a target that is up is not among `tried`. */
+  hasOther(tried: ReadonlySet<Target>): boolean
   /** Ends checks and timers. The caller closes the targets, which the next routing file may use further. */
   stop(): void
 }
@@ -90,6 +92,8 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
   const balance: Balancer = config.balance === 'round-robin' ? roundRobin() : leastRequests(parts.random)
   const slowStart = createSlowStart((target) => weights.get(target.url) ?? 1, parts.scheduler)
   let up = targets.filter(isUp)
+  /** Some target is up again and waits for its first exchange. */
+  let returning = up.some(({ health }) => health.returning)
   let leases = 0
   const queue = createPendingQueue<Acquisition>({
     max: config.maxPending,
@@ -110,7 +114,12 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     const isNowUp = up.includes(target)
     target.metrics.up.value = isNowUp ? 1 : 0
     if (isNowUp === wasUp) return
-    if (isNowUp) slowStart.start(target)
+    const { health } = target
+    const now = parts.scheduler.now()
+    if (isNowUp) slowStart.start(target, now - health.downSince)
+    else health.downSince = now
+    health.returning = isNowUp
+    returning = up.some((each) => each.health.returning)
     parts.onTargetChange(name, target, isNowUp, reason)
     if (up.length === 0) ejection?.reinstateAll()
     queue.serve()
@@ -141,12 +150,17 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     if (up.length === 0) return { kind: 'refused', code: 'upstream_unavailable' }
     const untried = tried === undefined ? up : up.filter((target) => !tried.has(target))
     const eligible = untried.length === 0 ? up : untried
-    const target = balance(eligible)
+    const target = (returning ? firstOf(eligible) : undefined) ?? balance(eligible)
     if (upgrade) return leased(target, true, null)
     if (hasPlace(target, holdings)) return leased(target, false, holdings)
     // The balancer picked a full target. No request may wait or be refused while another target has a place for it.
     const free = eligible.filter((each) => hasPlace(each, holdings))
     return free.length === 0 ? null : leased(balance(free), false, holdings)
+  }
+
+  /** A target that is back gets the next request: with a tenth of its weight it could wait for one for long. */
+  function firstOf(eligible: readonly Target[]): Target | undefined {
+    return eligible.find(({ health }) => health.returning)
   }
 
   function leased(target: Target, upgrade: boolean, holdings: Holdings | null): Acquisition {
@@ -155,6 +169,10 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
 
   function lease(target: Target, upgrade: boolean, holdings: Holdings | null): Lease {
     let released = false
+    if (target.health.returning) {
+      target.health.returning = false
+      returning = up.some(({ health }) => health.returning)
+    }
     leases++
     target.inFlight++
     if (upgrade) target.upgraded++
@@ -180,6 +198,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     config,
     targets,
     retryBudget: createRetryBudget(),
+    hasOther: (tried) => up.some((target) => !tried.has(target)),
     get open() {
       return leases + queue.length
     },

@@ -18,13 +18,16 @@ const GOOD = `{
 const checkHere = (args: readonly string[], options: RunOptions = {}) =>
   runHere('check', checkRoutingFile, args, options)
 
+/** What stderr says of the file that is checked. */
+const usesFile = (path: string) => `poweron-gateway: routing file ${path}\n`
+
 /** Checks a file, and asserts exactly these problems in this order, one on each line. */
 async function refuses(t: Test, content: string | Uint8Array, ...expected: Expected[]): Promise<void> {
   const cwd = t.testdir({})
   writeFileSync(join(cwd, 'f.json'), content)
   const { code, stdout, stderr } = await checkHere(['f.json'], { cwd })
   t.equal(code, 1)
-  t.equal(stderr, '')
+  t.equal(stderr, usesFile(join(cwd, 'f.json')))
   const lines = stdout.trimEnd().split('\n')
   const beginnings = expected.map(([place, pointer]) => `f.json:${place}: ${pointer}: found `)
   t.same(
@@ -38,7 +41,11 @@ async function refuses(t: Test, content: string | Uint8Array, ...expected: Expec
 t.test('check of a good file prints one line and exits with 0', async (t) => {
   const cwd = t.testdir({ 'upstreams.json': GOOD, 'other.json': GOOD })
   const good = 'good, 1 upstream, 1 route\n'
-  t.same(await runCommand(['check'], { cwd }), { code: 0, stdout: `upstreams.json: ${good}`, stderr: '' })
+  t.same(await runCommand(['check'], { cwd }), {
+    code: 0,
+    stdout: `upstreams.json: ${good}`,
+    stderr: usesFile(join(cwd, 'upstreams.json')),
+  })
   t.match(await runCommand(['check', 'other.json'], { cwd }), { code: 0, stdout: `other.json: ${good}` })
   const env = { UPSTREAMS_FILE: 'other.json' }
   t.match(await runCommand(['check'], { cwd, env }), { stdout: `other.json: ${good}` })
@@ -250,7 +257,12 @@ for (const [what, upstream, route, place, piece] of ODD) {
     const { code, stdout, stderr } = await checkHere(['-'], { input: JSON.stringify(file) })
     t.equal(code, 0)
     t.match(stdout, /^-: good, 2 upstreams, 2 routes\n$/)
-    t.match(stderr, new RegExp(`^-:${place === '' ? '1:\\d+' : place}: /\\S+: warning: found [^\\n]*\\n$`))
+    t.match(
+      stderr,
+      new RegExp(
+        `^poweron-gateway: routing file from standard input\\n-:${place === '' ? '1:\\d+' : place}: /\\S+: warning: found [^\\n]*\\n$`,
+      ),
+    )
     t.match(stderr, piece)
   })
 }
@@ -271,7 +283,7 @@ t.test('a file without routes is good, with a warning', async (t) => {
   t.equal(code, 0)
   t.match(
     stderr,
-    /^-:1:29: \/routes: warning: found no route, expected at least one; without it every request gets 404\n$/,
+    /\n-:1:29: \/routes: warning: found no route, expected at least one; without it every request gets 404\n$/,
   )
 })
 
@@ -284,7 +296,8 @@ t.test('a login page with a route of its own is no redirect loop', async (t) => 
       { host: 'b.example', path: '/', upstream: 'a', loginRedirect: 'https://login.example/?next={path}' },
     ],
   }
-  t.match(await checkHere(['-'], { input: JSON.stringify(file) }), { code: 0, stderr: '' })
+  const { code, stderr } = await checkHere(['-'], { input: JSON.stringify(file) })
+  t.same([code, stderr], [0, usesFile('from standard input')])
 })
 
 t.test('the problems of a file repeat none of its secrets', async (t) => {
@@ -319,12 +332,13 @@ t.test('a file in another folder is named as given, with files relative to that 
 t.test('check reads the error pages too where ERROR_PAGES_DIR is set', async (t) => {
   const cwd = t.testdir({ 'upstreams.json': GOOD, pages: { '503.html': '{{status}}', 'error.html': '' } })
   const env = { ERROR_PAGES_DIR: 'pages' }
+  const uses = `${usesFile(join(cwd, 'upstreams.json'))}poweron-gateway: error pages ${join(cwd, 'pages')}\n`
   writeFileSync(join(cwd, 'pages/error.html'), '<p>{{requestId}}\n {{reqestId}}')
   t.same(await checkHere([], { cwd, env }), {
     code: 1,
     stdout:
       'pages/error.html:2:2: : found the unknown placeholder "{{reqestId}}", expected {{status}}, {{code}}, {{title}} or {{requestId}}; did you mean "requestId"?\n',
-    stderr: '',
+    stderr: uses,
   })
   writeFileSync(join(cwd, 'pages/error.html'), '<p>{{requestId}}')
   writeFileSync(join(cwd, 'pages/500.html'), 'x')
@@ -338,7 +352,7 @@ t.test('check reads the error pages too where ERROR_PAGES_DIR is set', async (t)
   t.match(await checkHere(['--strict'], { cwd, env }), {
     code: 1,
     stdout: /^pages\/500\.html:1:1: : found a name that no error has, expected [^\n]*\n$/,
-    stderr: '',
+    stderr: uses,
   })
 })
 

@@ -280,7 +280,13 @@ t.test('the command prints the explanation, and exits with 0 if it forwards, els
   t.match(forwarded.stdout, /^Request +GET http:\/\/app\.example\.com\/x\nRoute +\/ -> app, auth required\n/)
   t.match(forwarded.stdout, / +X-User-Id: alice\n/)
   t.match(forwarded.stdout, /\nAnswer +the target's\n$/)
-  t.equal(forwarded.stderr, '')
+  t.equal(
+    forwarded.stderr,
+    `poweron-gateway: database ${databaseUrl.replace(/^.*@/, '')} (DATABASE_URL)
+poweron-gateway: key from JWT_SECRET
+poweron-gateway: routing file ${file}
+`,
+  )
   const refused = await command(['--cookie', COOKIES.revoked!, '--method', 'post', '/x'])
   t.equal(refused.code, 1)
   t.match(refused.stdout, /\nAnswer +401 token_revoked\n$/)

@@ -20,6 +20,11 @@ t.teardown(async () => {
 })
 const env = { NODE_ENV: 'production', DATABASE_URL: databaseUrl, JWT_SECRET: TEST_SECRET }
 
+/** What stderr says of these settings. */
+const SOURCES = `poweron-gateway: database ${databaseUrl.replace(/^.*@/, '')} (DATABASE_URL)
+poweron-gateway: key from JWT_SECRET
+`
+
 const COMMAND_FUNCTIONS = { issue: issueToken, list: listTokens, revoke: revokeTokens }
 const token = (action: keyof typeof COMMAND_FUNCTIONS, args: string[] = [], options: RunOptions = {}) =>
   runHere(`token ${action}`, COMMAND_FUNCTIONS[action], args, { ...options, env: { ...env, ...options.env } })
@@ -30,7 +35,7 @@ t.test('token issue prints only the JWT, and inserts its row', async (t) => {
   const { code, stdout, stderr } = await runCommand(['token', 'issue', '--user', 'alice', '--ttl', '15m'], {
     env,
   })
-  t.same([code, stderr], [0, ''])
+  t.same([code, stderr], [0, SOURCES])
   t.match(stdout, /^eyJ[\w-]+\.[\w-]+\.[\w-]+\n$/)
   const claims = decodeJwt(stdout.trim())
   t.match(claims, { userId: 'alice', mandateId: null, type: 'access', jti: String, sessionId: String })
@@ -125,7 +130,7 @@ t.test('token list prints a table, the latest expiry first, with one line for ea
   await insertToken(sql, { id: 'newer', userId: 'a\nb', expiresAt: at + 1000 })
   await insertToken(sql, { id: 'over', expiresAt: Date.parse('2020-01-01T00:00:00Z') })
   const { code, stdout, stderr } = await token('list')
-  t.same([code, stderr], [0, ''])
+  t.same([code, stderr], [0, SOURCES])
   t.equal(
     stdout,
     `id     userId   mandateId  sessionId  status           expiresAt
@@ -275,7 +280,7 @@ t.test('a closed output pipe is no error', async (t) => {
   })
   child.stdout.once('data', () => child.stdout.destroy())
   const [code] = await once(child, 'close')
-  t.same([code, stderr], [0, ''])
+  t.same([code, stderr], [0, SOURCES])
 })
 
 t.test('an option in the place of a value is not taken as the value', async (t) => {

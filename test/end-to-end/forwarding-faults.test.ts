@@ -7,7 +7,7 @@ import { answerOk } from '../support/upstream.ts'
 const timeouts = { connect: '500ms', response: '300ms', idle: '300ms' }
 const stage = await startStage({
   upstream: { timeouts, retries: 0 },
-  upstreams: { gone: { targets: ['http://127.0.0.1:1'] } },
+  upstreams: { gone: { targets: ['http://127.0.0.1:1'], retries: 3 } },
   routes: [{ path: '/gone', auth: 'none', upstream: 'gone' }],
 })
 t.teardown(() => stage.close())
@@ -43,6 +43,13 @@ async function refused(
 
 t.test('a target that refuses connections: 502 upstream_unreachable', async (t) => {
   await refused(t, 'GET /gone', 502, 'upstream_unreachable')
+})
+
+t.test('a sole target is asked once, whatever "retries" says', async (t) => {
+  const { responses } = await stage.ask(request('GET /gone'))
+  const requestId = responses[0]!.header('x-request-id')
+  const line = await stage.gateway.line((each) => each.msg === 'request' && each.requestId === requestId)
+  t.match(line, { code: 'upstream_unreachable', retries: 0 })
 })
 
 for (const method of ['GET', 'POST']) {

@@ -68,6 +68,7 @@ t.test('HTTP/2 is chosen by ALPN; clients that do not offer it get HTTP/1.1 on t
   for (const [offered, chosen] of [
     [['h2', 'http/1.1'], 'h2'],
     [['http/1.1'], 'http/1.1'],
+    [['http/1.0', 'http/1.1'], 'http/1.1'],
     [undefined, false],
   ] as const) {
     const socket = connectTls({

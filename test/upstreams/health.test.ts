@@ -212,6 +212,31 @@ t.test(
   },
 )
 
+t.test('slow start: the ramp is no longer than the time that the target was away', async (t) => {
+  const { scheduler, upstream } = setUp({ config: { ejection: { ...EJECTION, duration: '1s' } } })
+  const target = upstream.targets[1]!
+  exchanges(upstream, 2, { failed: true, count: 5 })
+  await scheduler.advance(1000)
+  t.equal(target.weight, 0.1)
+  await scheduler.advance(899)
+  t.equal(target.weight, 0.9)
+  await scheduler.advance(1)
+  t.equal(target.weight, 1)
+})
+
+t.test('the first request after an ejection goes to the target that is back', async (t) => {
+  const { scheduler, upstream } = setUp({ config: { ejection: EJECTION }, random: () => 0 })
+  exchanges(upstream, 2, { failed: true, count: 5 })
+  await scheduler.advance(10_000)
+  const urls = [1, 2, 3].map(() => {
+    const acquired = upstream.acquire()
+    if (acquired.kind !== 'leased') throw new Error(acquired.kind)
+    acquired.lease.release('success')
+    return acquired.lease.target.url
+  })
+  t.same(urls, [URLS[1], URLS[0], URLS[0]])
+})
+
 t.test('a reload keeps the health of targets that stay', async (t) => {
   const config = { health: HEALTH, ejection: EJECTION }
   const { scheduler, upstream, up, setCheckResult, reload } = setUp({ targets: 4, config })

@@ -48,7 +48,8 @@ export function createTlsTermination(handshakeTimeout: number): TlsTermination {
   const server = createServer({
     ...COMMON,
     handshakeTimeout,
-    ALPNProtocols: ['h2', 'http/1.1'],
+    // One that offers none of them is refused (RFC 7301, section 3.2).
+    ALPNProtocols: ['h2', 'http/1.1', 'http/1.0'],
     SNICallback: (host, done) => done(null, inForce?.contextFor(host)),
   })
   return {

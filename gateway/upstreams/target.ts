@@ -83,7 +83,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
   const http2 = config.protocol === 'http2'
   const connections = createTargetConnections({ url, connectMs, responseMs, idleMs, http2, tls }, transport)
   const upgrades = createUpgradeAttempts({ url, connectMs, responseMs, idleMs, silenceMs, tls }, transport)
-  const probe = createHealthProbe({ url, connectMs, http2, tls }, transport)
+  const probe = createHealthProbe({ url, http2, tls }, transport)
   return {
     url,
     host: parseTargetAddress(url).host,
@@ -107,8 +107,9 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     upgraded: 0,
     releaseListeners: new Set(),
     probe: probe.check,
-    async close() {
-      await Promise.all([probe.close(), connections.close()])
+    close() {
+      probe.close()
+      return connections.close()
     },
   }
 }

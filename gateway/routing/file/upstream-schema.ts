@@ -38,10 +38,12 @@ const timeouts = strict({
 
 const health = strict({
   path: matching(REQUEST_PATH, 'a path that begins with "/"')
-    .describe('Path (and query) to ask for. An answer of 2xx or 3xx is a good one.')
+    .describe(
+      'Path (and query) to ask for, each time on a connection of its own. A status of 2xx or 3xx is good; the body is not waited for.',
+    )
     .meta({ examples: ['/healthz'] }),
   interval: duration('5s', 'Between two checks of a target.'),
-  timeout: duration('2s', 'For the answer.'),
+  timeout: duration('2s', 'Until the status of the answer, the connection included.'),
   healthyAfter: integer(1, 100)
     .default(2)
     .describe('Good checks in a row that bring a target back; the default is 2.'),

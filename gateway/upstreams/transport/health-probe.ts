@@ -1,61 +1,120 @@
-import type { AttemptClient, ClientRequest, ClientResponse, ClientWatcher } from './client-side.ts'
-import { createTargetConnections } from './connection-factory.ts'
-import { parseTargetAddress, type TlsOptions } from './target-address.ts'
+import type { Socket } from 'node:net'
+import type { HttpOutcome } from './attempt-outcome.ts'
+import { CheckClient } from './check-client.ts'
+import { createTargetConnections, createTargetConnector } from './connection-factory.ts'
+import type { ConnectHandler, ConnectOptions, Connector, PendingConnection } from './connector.ts'
+import { parseTargetAddress } from './target-address.ts'
+import type { TargetConnections, TargetOptions } from './target-connections.ts'
+import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
 import type { TransportError } from './transport-errors.ts'
 
 export interface HealthProbe {
-  /** @returns null where the answer is 2xx or 3xx in time, else what is wrong; never rejects */
+  /** @returns null where the status is 2xx or 3xx and came in time, else what is wrong; never rejects */
   readonly check: (path: string, timeoutMs: number) => Promise<string | null>
-  close(): Promise<void>
+  /** Gives up the checks under way, which have no result then. */
+  close(): void
 }
 
-/**
- * Checks on connections of their own, each on a new one: a target whose connections are all busy is not
- * unhealthy because of that, nor is one that has closed an idle connection.
- */
-export function createHealthProbe(
-  target: {
-    readonly url: string
-    readonly connectMs: number
-    readonly http2: boolean
-    readonly tls: TlsOptions | null
-  },
-  transport: Transport,
-): HealthProbe {
-  const { host } = parseTargetAddress(target.url)
-  // The check's own deadline is the one that counts; these only bound what is left behind.
-  const bounds = { responseMs: 60_000, idleMs: 60_000 }
-  const connections = createTargetConnections({ ...target, ...bounds, keepAlive: false }, transport)
-  const checks = new Set<ProbeClient>()
+type CheckedTarget = Pick<TargetOptions, 'url' | 'http2' | 'tls'>
 
-  function check(path: string, timeoutMs: number): Promise<string | null> {
-    return new Promise((resolve) => {
-      const client = new ProbeClient((problem) => {
-        clearTimeout(deadline)
-        resolve(problem)
-      })
-      const deadline = setTimeout(() => {
-        resolve(`no answer to the check within ${timeoutMs} ms`)
-        client.leave()
-      }, timeoutMs)
-      checks.add(client)
-      const headers = ['Host', host, 'User-Agent', 'poweron-gateway-health']
-      const request = { path, headers, hasBody: false, maxBodyBytes: 0, responseEdits: null }
-      connections.begin(client, request, (outcome) => {
-        checks.delete(client)
-        if (outcome.kind === 'failed') client.onProblem(`the check failed: ${reasonOf(outcome.cause)}`)
-      })
+/**
+ * Checks a target, each time on a new connection that nothing else uses: a target whose connections are all busy is not
+ * unhealthy because of that, nor is one that has closed an idle connection, and a connection that is stuck makes no
+ * other check fail.
+ *
+ * @throws the file system's error where a TLS file cannot be read
+ */
+export function createHealthProbe(target: CheckedTarget, transport: Transport): HealthProbe {
+  const connector = createTargetConnector(target, transport)
+  const checks = new Set<Check>()
+  return {
+    check: (path, timeoutMs) =>
+      new Promise((resolve) => {
+        const check = new Check({
+          target,
+          transport,
+          connector: new CheckConnector(connector),
+          timeoutMs,
+          onResult(problem) {
+            checks.delete(check)
+            resolve(problem)
+          },
+        })
+        checks.add(check)
+        check.begin(path)
+      }),
+    close() {
+      for (const check of checks) check.end()
+    },
+  }
+}
+
+interface CheckParts {
+  readonly target: CheckedTarget
+  readonly transport: Transport
+  readonly connector: CheckConnector
+  readonly timeoutMs: number
+  /** Called once, unless the check is ended before. */
+  readonly onResult: (problem: string | null) => void
+}
+
+class Check {
+  readonly #parts: CheckParts
+  readonly #limit: TimeLimit
+  readonly #client: CheckClient
+  readonly #connections: TargetConnections
+  #over = false
+
+  constructor(parts: CheckParts) {
+    const { target, transport, connector, timeoutMs } = parts
+    this.#parts = parts
+    this.#limit = new TimeLimit(transport.deadlines, () =>
+      this.#conclude(`no answer to the check within ${timeoutMs} ms`),
+    )
+    this.#client = new CheckClient((status) =>
+      this.#conclude(status < 400 ? null : `the check was answered with ${status}`),
+    )
+    const limits = { connectMs: timeoutMs, responseMs: timeoutMs, idleMs: timeoutMs }
+    this.#connections = createTargetConnections(
+      { ...target, ...limits, keepAlive: false },
+      transport,
+      connector,
+    )
+  }
+
+  begin(path: string): void {
+    const { target, timeoutMs } = this.#parts
+    // Begins before those of the connection, which are as long, and so is the one that counts.
+    this.#limit.start(timeoutMs)
+    const headers = ['Host', parseTargetAddress(target.url).host, 'User-Agent', 'poweron-gateway-health']
+    const request = { path, headers, hasBody: false, maxBodyBytes: 0, responseEdits: null }
+    this.#connections.begin(this.#client, request, (outcome) => this.#conclude(problemOf(outcome)))
+  }
+
+  end(): void {
+    this.#over = true
+    this.#limit.close()
+    // Not amid the answer that it ends.
+    setImmediate(() => {
+      this.#client.leave()
+      void this.#connections.close()
+      this.#parts.connector.close()
     })
   }
 
-  return {
-    check,
-    close() {
-      for (const client of checks) client.leave()
-      return connections.close()
-    },
+  #conclude(problem: string | null): void {
+    if (this.#over) return
+    this.end()
+    this.#parts.onResult(problem)
   }
+}
+
+/** What is wrong where a check ends before there is a status. */
+function problemOf(outcome: HttpOutcome): string {
+  return outcome.kind === 'failed' || outcome.kind === 'unsendable'
+    ? `the check failed: ${reasonOf(outcome.cause)}`
+    : 'the check was broken off'
 }
 
 /** What the system said, where it said something. */
@@ -65,57 +124,28 @@ function reasonOf(error: unknown): string {
   return (error as TransportError).message
 }
 
-const NO_REQUEST: ClientRequest = {
-  method: 'GET',
-  complete: true,
-  bodyRead: true,
-  brokenOff: false,
-  readBody: () => () => {},
-  pause() {},
-  resume() {},
-}
+/** Knows the connections of one check, to close them at its end whatever the target does with them. */
+class CheckConnector implements Connector {
+  readonly #connector: Connector
+  readonly #open: (() => void)[] = []
 
-/** A client that wants the status of an answer and nothing else. */
-class ProbeClient implements AttemptClient, ClientResponse {
-  readonly request = NO_REQUEST
-  readonly response = this
-  readonly record = { requestId: '', bytesIn: 0, bytesOut: 0, eventStream: false }
-  readonly isLast = () => false
-  watcher: ClientWatcher | null = null
-  headersSent = false
-  destroyed = false
-  readonly writableFinished = false
-  readonly carriesTrailers = false
-  readonly onProblem: (problem: string | null) => void
-
-  /** @param onProblem called once with what is wrong, or null; calls that follow mean nothing */
-  constructor(onProblem: (problem: string | null) => void) {
-    this.onProblem = onProblem
+  constructor(connector: Connector) {
+    this.#connector = connector
   }
 
-  /** Ends the check. */
-  leave(): void {
-    this.watcher?.clientClosed()
+  connect(options: ConnectOptions, handler: ConnectHandler): PendingConnection {
+    const pending = this.#connector.connect(options, {
+      onConnected: (socket: Socket) => {
+        this.#open.push(() => socket.destroy())
+        handler.onConnected(socket)
+      },
+      onFailed: (error) => handler.onFailed(error),
+    })
+    this.#open.push(() => pending.close())
+    return pending
   }
 
-  writeHead(status: number): void {
-    this.headersSent = true
-    this.onProblem(status < 400 ? null : `the check was answered with ${status}`)
+  close(): void {
+    for (const close of this.#open) close()
   }
-
-  /** The rest of the answer is not waited for. */
-  flushHeaders(): void {
-    this.leave()
-  }
-
-  write(): boolean {
-    return true
-  }
-
-  onDrain(): void {}
-  end(): void {}
-  endConnection(): void {}
-  inform(): void {}
-  addTrailers(): void {}
-  abort(): void {}
 }

@@ -3,6 +3,7 @@ import type { Readiness } from '../core/readiness.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import { type ExpositionFormat, formatFor } from '../telemetry/metrics/exposition-format.ts'
 import type { AdminGuard } from './admin-guard.ts'
+import { answerQuestion, type Explain } from './explain-endpoint.ts'
 import type { Status } from './status.ts'
 import type { StatusPage } from './status-page.ts'
 
@@ -12,13 +13,17 @@ export interface AdminServerParts {
   readonly scrape: (format: ExpositionFormat) => Promise<Exposition>
   /** @param since cursor of the history's part that the asker has */
   readonly status: (since: string | null) => Promise<Status>
+  readonly explain: Explain
   readonly page: StatusPage
   readonly guard: AdminGuard
 }
 
+/** The only page that takes a body, and so a method of its own. */
+const EXPLAIN = '/explain'
+
 type Page = (url: URL, res: ServerResponse, req: IncomingMessage) => Promise<void> | void
 
-/** Requests to this listener have a small head and no body. */
+/** Requests to this listener have a small head and, but for questions to `explain`, no body. */
 const LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 }
 
 /**
@@ -63,6 +68,15 @@ export function createAdminServer(parts: AdminServerParts): Server {
     ],
     ['/status.json', status],
     [
+      EXPLAIN,
+      async (_url, res, req) => {
+        const { status, body } = await answerQuestion(req, parts.explain)
+        // The rest of a question that is too long is not read.
+        if (!req.complete) res.setHeader('Connection', 'close')
+        json(res, status, body)
+      },
+    ],
+    [
       '/',
       (url, res, { headers }) => {
         res.setHeader('Vary', 'Accept')
@@ -88,9 +102,10 @@ export function createAdminServer(parts: AdminServerParts): Server {
     const found = url === null ? undefined : pages.get(url.pathname)
     if (url === null || found === undefined)
       return json(res, 404, { error: 'no such page', pages: [...pages.keys()] })
-    if (req.method !== 'GET' && req.method !== 'HEAD') {
-      res.setHeader('Allow', 'GET, HEAD')
-      return json(res, 405, { error: 'GET or HEAD only' })
+    const allowed = url.pathname === EXPLAIN ? ['POST'] : ['GET', 'HEAD']
+    if (!allowed.includes(req.method ?? '')) {
+      res.setHeader('Allow', allowed.join(', '))
+      return json(res, 405, { error: `${allowed.join(' or ')} only` })
     }
     Promise.resolve(found(url, res, req)).catch(() => {
       if (!res.headersSent) json(res, 500, { error: 'the page could not be made' })

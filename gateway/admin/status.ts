@@ -180,7 +180,8 @@ export function describeStatus(parts: StatusParts): ProcessStatus {
   }
 }
 
-function describeTarget(target: Target, { config }: Upstream, now: number): TargetStatus {
+/** @param now by the clock of the target's ejections */
+export function describeTarget(target: Target, { config }: Upstream, now: number): TargetStatus {
   const { health, metrics } = target
   const weight = config.targets.find(({ url }) => url === target.url)?.weight ?? target.weight
   return {

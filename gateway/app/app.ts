@@ -35,6 +35,7 @@ import { createAuthentication } from './authentication.ts'
 import { createSecureUrl, hstsOf, type PublicPort } from './https-policy.ts'
 import { instanceReadiness } from './instance-readiness.ts'
 import { createListeners } from './listeners.ts'
+import type { LiveParts } from './live-parts.ts'
 import { loadTracing } from './load-tracing.ts'
 import { createOpenExchanges } from './open-exchanges.ts'
 import { createProcessReports } from './process-reports.ts'
@@ -69,6 +70,8 @@ export interface App {
   expose(format: ExpositionFormat): Promise<Exposition>
   /** What the admin listener shows of this process. */
   readonly reporter: Reporter
+  /** What an explanation of a request reads. */
+  readonly live: LiveParts
   /** Drains, then closes everything. */
   shutDown(): Promise<void>
 }
@@ -228,6 +231,19 @@ export async function createApp(parts: AppParts): Promise<App> {
     listen: listeners.listen,
     expose: reports.expose,
     reporter: reports.reporter,
+    live: {
+      settings,
+      databaseUrl: parts.databaseUrl,
+      keySource: parts.keySource,
+      keys,
+      verifier,
+      table,
+      routing,
+      ownPaths,
+      readiness,
+      scheduler,
+      onQuery: () => metrics.tokenQueries.value++,
+    },
     async shutDown() {
       await drain.start()
       listeners.stop()

@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import { createAdminGuard } from '../admin/admin-guard.ts'
 import { createAdminServer } from '../admin/admin-server.ts'
 import { combinedReadiness, combineStatus } from '../admin/combined-status.ts'
+import type { Explain } from '../admin/explain-endpoint.ts'
 import { createHistory, SAMPLE_MS } from '../admin/history.ts'
 import type { Reports } from '../admin/reports.ts'
 import { loadStatusPage } from '../admin/status-page.ts'
@@ -18,6 +19,7 @@ export interface OperationsParts {
   /** How many there should be. */
   readonly count: number
   readonly expose: (format: ExpositionFormat) => Promise<Exposition>
+  readonly explain: Explain
   readonly version: string
   readonly settings: Pick<Settings, 'adminHost' | 'adminAllowedHosts'>
   readonly scheduler: Scheduler
@@ -72,6 +74,7 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
         }
         return combineStatus(gateway, each)
       },
+      explain: parts.explain,
       page: loadStatusPage(),
       guard: createAdminGuard({
         adminHost: settings.adminHost,

@@ -15,8 +15,14 @@ export function describeDatabase(url: string): string {
   return escapeInvisible(`${places.join(',')}/${database ?? user ?? ''}`)
 }
 
-/** The variable that names the key, and the file or the host that it comes from. */
-export function describeKey(source: KeySource): string {
+/**
+ * The variable that names the key, and the file or the host that it comes from.
+ *
+ * @param given what the settings name; null where `serve` has generated the key
+ */
+export function describeKey(source: KeySource, given: KeySource | null): string {
+  if (given === null && source.kind === 'secret-file')
+    return escapeInvisible(`a generated secret, ${source.path}`)
   switch (source.kind) {
     case 'secret':
       return 'JWT_SECRET'

@@ -68,13 +68,14 @@ ERROR_PAGES_DIR, where it is set.`,
   },
   {
     name: 'explain',
-    usage: '[--method M] [--header LINE]… [--cookie HEADER | --token JWT] [--json] URL',
+    usage: '[--method M] [--header LINE]… [--cookie HEADER | --token JWT] [--admin URL] [--json] URL',
     summary: 'show what the gateway would do with a request, and why',
     about: `Runs the request through the gateway's own code, up to where it would be sent, and
 prints each step: the route and why it was chosen, the token, its row as it is now,
 the decision, the targets, the headers. Nothing is sent, nothing is changed, no secret
 is printed. It reads the same settings and routing file as the gateway, and says on
-stderr which database, key and routing file these are.
+stderr which database, key and routing file these are. With --admin it asks a running
+gateway instead, which needs no settings here, and shows which targets are up.
 
 URL is http:, https:, ws: or wss: (a WebSocket handshake), or only a path.`,
     options: [
@@ -87,6 +88,11 @@ URL is http:, https:, ws: or wss: (a WebSocket handshake), or only a path.`,
       },
       { name: 'cookie', value: 'HEADER', description: "the client's Cookie header" },
       { name: 'token', value: 'JWT', description: 'the access token; - reads it from standard input' },
+      {
+        name: 'admin',
+        value: 'URL',
+        description: 'ask the running gateway with this admin listener, such as http://127.0.0.1:9090',
+      },
       { name: 'json', description: 'print JSON' },
     ],
     positional: { name: 'URL' },
@@ -107,10 +113,14 @@ URL is http:, https:, ws: or wss: (a WebSocket handshake), or only a path.`,
         line: 'poweron-gateway explain --header "Accept: text/html" /admin',
         meaning: "is a browser's navigation redirected to the login?",
       },
+      {
+        line: 'poweron-gateway explain --admin http://127.0.0.1:9090 --token - /admin < token',
+        meaning: 'what does the running gateway do with it, and which targets are up?',
+      },
     ],
     exits: {
       0: 'the request would be forwarded',
-      1: 'the request would not be forwarded, or the routing file is not usable',
+      1: 'the request would not be forwarded, the routing file is not usable, or the gateway does not answer',
       2: WRONG_USAGE,
     },
   },

@@ -42,7 +42,7 @@ export async function withResources<T>(
   const { databaseUrl, keySource } = settings
   if (databaseUrl !== null && (keySource !== null || !needsKey)) {
     reportDatabase(environment, databaseUrl, null)
-    if (keySource !== null) reportSource(environment, `key from ${describeKey(keySource)}`)
+    reportKey(environment, keySource, keySource)
     return work({ settings, databaseUrl, keySource })
   }
   const { findProvisions } = await import('../dev/provision.ts')
@@ -60,7 +60,7 @@ export async function withResources<T>(
       keySource: keySource ?? found.keySource,
     }
     reportDatabase(environment, resources.databaseUrl, embedded === null ? null : found.folder)
-    reportKey(environment, keySource, found.keySource)
+    reportKey(environment, resources.keySource, keySource)
     return await work(resources)
   } finally {
     await embedded?.stop()
@@ -77,10 +77,8 @@ function reportDatabase(environment: Environment, url: string, folder: string | 
   reportSource(environment, `database ${describeDatabase(url)} (${from})`)
 }
 
-function reportKey(environment: Environment, given: KeySource | null, generated: KeySource | null): void {
-  if (given !== null) reportSource(environment, `key from ${describeKey(given)}`)
-  else if (generated?.kind === 'secret-file')
-    reportSource(environment, `key generated, in ${escapeInvisible(generated.path)}`)
+function reportKey(environment: Environment, used: KeySource | null, given: KeySource | null): void {
+  if (used !== null) reportSource(environment, `key from ${describeKey(used, given)}`)
 }
 
 function missingSettings(

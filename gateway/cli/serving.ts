@@ -8,6 +8,7 @@ import { startWorkers } from '../cluster/workers.ts'
 import type { FirstPages } from '../core/error-pages/live-error-pages.ts'
 import { systemScheduler } from '../core/scheduler.ts'
 import { UnusableError } from '../core/unusable-error.ts'
+import { createLiveExplainer } from '../explain/live-explainer.ts'
 import type { FirstReading } from '../routing/live-routing.ts'
 import { listening } from '../server/listening.ts'
 import type { Ports } from '../server/ports.ts'
@@ -70,6 +71,7 @@ export async function serveAlone(
     collect: async (part) => [await app.reporter[part]()],
     count: 1,
     expose: app.expose,
+    explain: createLiveExplainer(app.live),
     version: environment.version,
     settings: start.settings,
     scheduler: systemScheduler,
@@ -90,7 +92,11 @@ export async function serveAsWorker(start: Start, environment: ServeEnvironment)
   start.signals.onHangUp(() => void app.reload())
   await awaitFirstProbe(app)
   const stopRequested = Promise.withResolvers<void>()
-  answerPrimary(app.reporter, stopRequested.resolve)
+  answerPrimary({
+    reporter: app.reporter,
+    explain: createLiveExplainer(app.live),
+    onDrain: stopRequested.resolve,
+  })
   reportListening(await app.listen())
   await stopRequested.promise
   await app.shutDown()
@@ -115,6 +121,7 @@ export async function serveWithWorkers(
     collect: workers.collect,
     count: settings.workers,
     expose: async (format) => exposeAggregated(await workers.metrics(), format),
+    explain: (question) => workers.explain(question, explainTimeoutMs(settings)),
     version: environment.version,
     settings,
     scheduler: systemScheduler,
@@ -130,6 +137,11 @@ export async function serveWithWorkers(
   workers.kill()
   storeLog.close()
   return code
+}
+
+/** Of the access token, of the refresh token, and a key set that is fetched first. */
+function explainTimeoutMs({ lookupTimeoutMs }: Settings): number {
+  return 2 * lookupTimeoutMs + 5000
 }
 
 /** Passes what the primary generated to the workers as settings, so that all of them use the same. */

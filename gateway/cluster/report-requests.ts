@@ -1,8 +1,9 @@
 import type { Worker } from 'node:cluster'
+import type { ExplainAnswer, ExplainQuestion } from '../admin/explain-question.ts'
 import type { Reports } from '../admin/reports.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { aggregateGrowing, type ProcessMetrics } from '../telemetry/metrics/exposition.ts'
-import type { ReportRequest, ReportResponse } from './worker-messages.ts'
+import type { ExplainRequest, ReportRequest, ReportResponse } from './worker-messages.ts'
 
 /** A worker that is stuck must not hold up a scrape. */
 const REPORT_MS = 1000
@@ -14,6 +15,12 @@ export interface ReportRequests {
     workers: readonly Worker[],
     part: Part,
   ): Promise<readonly Reports[Part][]>
+  /** Asks one worker after the other, each for so long. @returns null where none answers */
+  requestExplanation(
+    workers: readonly Worker[],
+    question: ExplainQuestion,
+    timeoutMs: number,
+  ): Promise<ExplainAnswer | null>
   /** Takes in a worker's response. */
   onResponse(worker: Worker, response: ReportResponse): void
   /** The worker has ended: its open requests resolve with null, and its counters are kept. */
@@ -28,27 +35,36 @@ export function createReportRequests(scheduler: Scheduler): ReportRequests {
   let retired: Promise<ProcessMetrics> = Promise.resolve([])
   let lastId = 0
 
-  function requestFrom<Part extends keyof Reports>(
+  /** @returns null where the worker does not respond in time */
+  function send(
     worker: Worker,
-    part: Part,
-  ): Promise<Reports[Part] | null> {
+    message: Omit<ReportRequest, 'id'> | Omit<ExplainRequest, 'id'>,
+    timeoutMs: number,
+  ): Promise<ReportResponse['report']> {
     const id = ++lastId
     return new Promise((resolve) => {
       const done = (report: ReportResponse['report']) => {
         waiting.delete(id)
         cancel()
-        resolve(report as Reports[Part] | null)
+        resolve(report)
       }
-      const cancel = scheduler.after(REPORT_MS, () => done(null))
+      const cancel = scheduler.after(timeoutMs, () => done(null))
       waiting.set(id, { worker, done })
-      worker.send({ request: part, id } satisfies ReportRequest, (error) => error !== null && done(null))
+      worker.send({ ...message, id }, (error) => error !== null && done(null))
     })
   }
 
   return {
     async requestFromAll(workers, part) {
-      const reports = await Promise.all(workers.map((worker) => requestFrom(worker, part)))
-      return reports.filter((report) => report !== null)
+      const reports = await Promise.all(workers.map((worker) => send(worker, { request: part }, REPORT_MS)))
+      return reports.filter((report) => report !== null) as Reports[typeof part][]
+    },
+    async requestExplanation(workers, question, timeoutMs) {
+      for (const worker of workers) {
+        const answer = await send(worker, { request: 'explain', question }, timeoutMs)
+        if (answer !== null) return answer as ExplainAnswer
+      }
+      return null
     },
     onResponse(worker, { request, id, report }) {
       if (request === 'metrics' && report !== null) latest.set(worker.id, report as ProcessMetrics)

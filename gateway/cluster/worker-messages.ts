@@ -1,3 +1,4 @@
+import type { ExplainAnswer, ExplainQuestion } from '../admin/explain-question.ts'
 import type { Reports } from '../admin/reports.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
@@ -5,6 +6,13 @@ import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts
 /** The primary wants a part of a worker's report. */
 export interface ReportRequest {
   readonly request: keyof Reports
+  readonly id: number
+}
+
+/** Asks a worker what it would do with a request. */
+export interface ExplainRequest {
+  readonly request: 'explain'
+  readonly question: ExplainQuestion
   readonly id: number
 }
 
@@ -36,10 +44,10 @@ export interface InForce {
   readonly inForce: Reports[InForcePart] | null
 }
 
-/** The worker's response to a `ReportRequest` of the same id. */
+/** The worker's response to a `ReportRequest` or an `ExplainRequest` of the same id. */
 export interface ReportResponse {
-  readonly request: keyof Reports
+  readonly request: keyof Reports | 'explain'
   /** Null where it could not be made. */
-  readonly report: Reports[keyof Reports] | null
+  readonly report: Reports[keyof Reports] | ExplainAnswer | null
   readonly id: number
 }

@@ -1,8 +1,10 @@
+import type { ExplainAnswer, ExplainQuestion } from '../admin/explain-question.ts'
 import type { Reporter, Reports } from '../admin/reports.ts'
 import type { Ports } from '../server/ports.ts'
 import type { TokenStoreEvent } from '../telemetry/logging/token-store-events.ts'
 import type {
   DrainRequest,
+  ExplainRequest,
   InForce,
   InForcePart,
   ReportRequest,
@@ -10,17 +12,27 @@ import type {
   WorkerMessage,
 } from './worker-messages.ts'
 
-/** Sends the primary the reports that it requests. @param onDrain called when the worker is to drain and end */
-export function answerPrimary(reporter: Reporter, onDrain: () => void): void {
-  async function sendReport({ request, id }: ReportRequest): Promise<void> {
-    const report = await reporter[request]()
+export interface PrimaryRequests {
+  readonly reporter: Reporter
+  readonly explain: (question: ExplainQuestion) => Promise<ExplainAnswer>
+  /** The worker is to drain and end. */
+  readonly onDrain: () => void
+}
+
+/** Answers what the primary requests. */
+export function answerPrimary({ reporter, explain, onDrain }: PrimaryRequests): void {
+  async function respond(message: ReportRequest | ExplainRequest): Promise<void> {
+    const { request, id } = message
+    const report = await (message.request === 'explain'
+      ? explain(message.question)
+      : reporter[message.request]())
     if (process.connected) process.send?.({ request, report, id } satisfies ReportResponse)
   }
-  process.on('message', (message: ReportRequest | DrainRequest) => {
+  process.on('message', (message: ReportRequest | ExplainRequest | DrainRequest) => {
     if (message.request === 'drain') return onDrain()
-    if (!Object.hasOwn(reporter, message.request)) return
-    // A report that fails is sent as null: it must not end the worker.
-    void sendReport(message).catch(() =>
+    if (message.request !== 'explain' && !Object.hasOwn(reporter, message.request)) return
+    // A response that fails is sent as null: it must not end the worker.
+    void respond(message).catch(() =>
       process.send?.({ request: message.request, report: null, id: message.id } satisfies ReportResponse),
     )
   })

@@ -1,4 +1,5 @@
 import cluster, { type Worker } from 'node:cluster'
+import type { ExplainAnswer, ExplainQuestion } from '../admin/explain-question.ts'
 import type { Reports } from '../admin/reports.ts'
 import type { Log } from '../core/log.ts'
 import type { Scheduler } from '../core/scheduler.ts'
@@ -35,6 +36,8 @@ export interface Workers {
    * has died with what it had counted: a sum that fell would look like a restart of everything.
    */
   metrics(): Promise<readonly ProcessMetrics[]>
+  /** Any of them answers, from its own state. @returns null where none answers, each within the time */
+  explain(question: ExplainQuestion, timeoutMs: number): Promise<ExplainAnswer | null>
   signal(name: NodeJS.Signals): void
   /** Asks all workers to drain and end. @returns the greatest exit code */
   drain(): Promise<number>
@@ -153,6 +156,8 @@ export function startWorkers({ count, env, scheduler, storeLog, log }: WorkersPa
       await reportRequests.requestFromAll(connectedWorkers(), 'metrics')
       return reportRequests.metrics()
     },
+    explain: (question, timeoutMs) =>
+      reportRequests.requestExplanation(connectedWorkers(), question, timeoutMs),
     signal(name) {
       for (const worker of connectedWorkers()) worker.process.kill(name)
     },

@@ -1,10 +1,12 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
+import { describeTarget, type TargetStatus } from '../admin/status.ts'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
 import { isoTime } from '../core/iso-time.ts'
 import { escapeInvisible } from '../core/message-text.ts'
 import type { CookieValue } from '../http/cookies.ts'
 import { MASK, maskJwts, SECRET_NAME } from '../telemetry/logging/masking.ts'
 import type { UpstreamConfig } from '../upstreams/config.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
 
 const CLAIMS = ['jti', 'userId', 'mandateId', 'sessionId', 'type', 'iss', 'aud'] as const
 const TIMES = ['nbf', 'exp'] as const
@@ -38,11 +40,45 @@ export function describeRow(row: TokenRow): string[] {
   ]
 }
 
+/** The targets of an upstream, of whose state nothing is known outside a running gateway. */
 export function describeTargets(name: string, upstream: UpstreamConfig): string[] {
-  const { targets, balance, retries, health, ejection } = upstream
+  const { health, ejection } = upstream
+  const watchedBy = [health === undefined ? '' : 'health checks', ejection === undefined ? '' : 'ejection']
+    .filter((each) => each !== '')
+    .join(' and ')
+  const note = `which of them are up, by ${watchedBy}, only the running gateway knows: explain --admin`
+  return [...describeChoice(name, upstream, () => ''), ...(watchedBy === '' ? [] : [note])]
+}
+
+/** The targets of an upstream of this process, each with its state. */
+export function describeLiveTargets(upstream: Upstream, now: number): string[] {
+  const states = new Map(
+    upstream.targets.map((target) => [target.url, describeState(describeTarget(target, upstream, now))]),
+  )
+  return describeChoice(upstream.name, upstream.config, (url) => `: ${states.get(url)}`)
+}
+
+function describeState({ state, reason, ejectedForS, easedTo, inFlight }: TargetStatus): string {
+  const how =
+    state === 'ejected'
+      ? `ejected for ${Math.ceil(ejectedForS ?? 0)} s more after ${reason}`
+      : state === 'unhealthy'
+        ? `unhealthy, ${escapeInvisible(reason ?? '')}`
+        : easedTo < 100
+          ? `up, at ${easedTo} % of its weight (slow start)`
+          : 'up'
+  return `${how}; ${inFlight} in flight`
+}
+
+function describeChoice(
+  name: string,
+  { targets, balance, retries }: UpstreamConfig,
+  stateOf: (url: string) => string,
+): string[] {
   const total = targets.reduce((sum, { weight }) => sum + weight, 0)
-  const lines = targets.map(({ url, weight }) =>
-    targets.length === 1 ? url : `${url} (weight ${weight} of ${total})`,
+  const lines = targets.map(
+    ({ url, weight }) =>
+      `${targets.length === 1 ? url : `${url} (weight ${weight} of ${total})`}${stateOf(url)}`,
   )
   const how =
     targets.length === 1
@@ -50,16 +86,8 @@ export function describeTargets(name: string, upstream: UpstreamConfig): string[
       : balance === 'round-robin'
         ? `${name}, in turn by weight`
         : `${name}, of two drawn by weight the one with fewer requests in flight`
-  const watchedBy = [health === undefined ? '' : 'health checks', ejection === undefined ? '' : 'ejection']
-    .filter((each) => each !== '')
-    .join(' and ')
-  const notes = [
-    ...(targets.length > 1 && retries > 0 ? [`up to ${retries} more where one fails`] : []),
-    ...(watchedBy === ''
-      ? []
-      : [`which of them are up, by ${watchedBy}, only the running gateway knows: status.json`]),
-  ]
-  return [how, ...lines, ...notes]
+  const more = targets.length > 1 && retries > 0 ? [`up to ${retries} more where one fails`] : []
+  return [how, ...lines, ...more]
 }
 
 /** @param flat name, value pairs. Cookies that pass, credentials and keys may be secrets of the backend's. */

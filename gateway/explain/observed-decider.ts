@@ -27,12 +27,14 @@ export interface ObservedDeciderParts {
   readonly cookies: CookieNames
   readonly verifier: TokenVerifier
   readonly table: TokenTable
-  readonly metrics: Metrics
   readonly scheduler: Scheduler
+  readonly lookupTimeoutMs: number
+  /** Called for each query for tokens. */
+  readonly onQuery: () => void
 }
 
-/** A first connection, with TLS and the catalogue, may take longer than a look-up on one that is open. */
-const LEAST_TIMEOUT_MS = 3000
+/** What is only explained is not counted among the requests. */
+const UNCOUNTED: Pick<Metrics, 'decision'> = { decision: () => ({ value: 0 }) }
 
 /** The gateway's decider for one request, and what it finds out meanwhile. */
 export function createObservedDecider(parts: ObservedDeciderParts): {
@@ -54,10 +56,10 @@ export function createObservedDecider(parts: ObservedDeciderParts): {
     },
     hosts: parts.table.hosts,
     connections: 1,
-    timeoutMs: Math.max(settings.lookupTimeoutMs, LEAST_TIMEOUT_MS),
+    timeoutMs: parts.lookupTimeoutMs,
     queueMax: settings.lookupQueueMax,
     scheduler,
-    onQuery: () => {},
+    onQuery: parts.onQuery,
   })
   const authenticator = createAuthenticator({
     verifier,
@@ -78,7 +80,7 @@ export function createObservedDecider(parts: ObservedDeciderParts): {
       },
     },
     accessCookie: cookies.access,
-    metrics: parts.metrics,
+    metrics: UNCOUNTED,
     now: scheduler.now,
   })
   const decider = createDecider({
@@ -91,7 +93,7 @@ export function createObservedDecider(parts: ObservedDeciderParts): {
         observed.auth = decision
         return decision
       }),
-    metrics: parts.metrics,
+    metrics: UNCOUNTED,
     log: SILENT_LOG,
     now: scheduler.now,
   })

@@ -34,7 +34,7 @@ export const surroundings = group('Surroundings', 'Whether this is production, a
 
 export const listeners = group(
   'Listeners',
-  'The public listener serves clients. The admin listener serves `/metrics`, `/healthz`, `/readyz`, `/status.json` and the status page at `/`; keep it private.',
+  'The public listener serves clients. The admin listener serves `/metrics`, `/healthz`, `/readyz`, `/status.json`, the status page at `/`, and `POST /explain` for the command `explain --admin`; keep it private.',
   {
     host: variable({
       name: 'HOST',

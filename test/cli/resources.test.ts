@@ -82,7 +82,7 @@ t.test('commands find the embedded database and the key that serve has made', as
   t.match(stdout, /^eyJ\S+\n$/)
   t.match(stderr.split('\n'), [
     new RegExp(`^poweron-gateway: database 127\\.0\\.0\\.1:\\d+/postgres \\(embedded, in ${data}\\)$`),
-    `poweron-gateway: key generated, in ${join(data, 'jwt-secret')}`,
+    `poweron-gateway: key from a generated secret, ${join(data, 'jwt-secret')}`,
     '',
   ])
   t.match(await run(COMMANDS.list), { code: 0, stdout: /alice/ })
@@ -101,7 +101,7 @@ t.test('a key that serve has made beside a database of the settings is found', a
   const { code, stdout, stderr } = await runCommand(COMMANDS.explain, { cwd, env })
   t.equal(code, 1)
   t.match(stdout, /credentials_missing/)
-  t.match(stderr, /key generated, in \S+\.data\/jwt-secret\n/)
+  t.match(stderr, /key from a generated secret, \S+\.data\/jwt-secret\n/)
   t.match((await runCommand(COMMANDS.list, { cwd })).stderr, DATABASE_MISSING)
   t.same(readdirSync(join(cwd, '.data')), ['jwt-secret'])
 })

@@ -31,6 +31,7 @@ export async function startStatusStage(status: Status): Promise<StatusStage> {
       }),
       scrape: async () => ({ contentType: 'text/plain', body: '' }),
       status: async () => stage.status,
+      explain: async () => null,
       page,
       guard,
     })

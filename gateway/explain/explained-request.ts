@@ -28,7 +28,13 @@ export function exchangeOf(explained: ExplainedRequest): Exchange {
     response: NO_RESPONSE,
     record: createRecord({
       head: request,
-      peer: { address: ASSUMED_CLIENT, trusted: false, scheme: explained.scheme, isProxy: () => false },
+      peer: {
+        address: ASSUMED_CLIENT,
+        trusted: false,
+        scheme: explained.scheme,
+        serverName: null,
+        isProxy: () => false,
+      },
       requestId: '(made for each request)',
       trace: { traceparent: '(begun where the client has none)', isNew: true },
       startedAt: 0,

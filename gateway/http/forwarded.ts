@@ -4,18 +4,21 @@ import { addressOfHop, clientOf, plainAddress, readForwarded, schemeOf } from '.
 import type { Peer } from './headers.ts'
 import type { RequestHead } from './request-head.ts'
 
-/** The two ends of a connection, as `node:net` names them; `encrypted` as `node:tls` does. */
+/** A connection, as `node:net` names its other end; `encrypted` as `node:tls` does. */
 export interface ConnectionEnds {
   readonly remoteAddress?: string | undefined
   readonly remotePort?: number | undefined
-  readonly localAddress?: string | undefined
-  readonly localPort?: number | undefined
   readonly encrypted?: boolean
 }
 
-/** A connection that emits `close` when it has closed. */
-export interface ClosingConnection extends ConnectionEnds {
-  once(event: 'close', listener: () => void): unknown
+/** What a load balancer says of the client of a connection by the PROXY protocol. */
+export interface ProxiedClient {
+  /** Null where the balancer itself is the peer. */
+  readonly address: string | null
+  /** True where the client speaks TLS, which the balancer ends. */
+  readonly encrypted: boolean
+  /** The name that the client has asked the balancer for (SNI); null where it is not told. */
+  readonly serverName: string | null
 }
 
 type NamedFields = Pick<RequestHead, 'headers'>
@@ -26,11 +29,10 @@ export interface PeerTrust {
   peerOf(socket: ConnectionEnds): Peer
   /** True where the connection comes from a trusted proxy. */
   isTrusted(socket: ConnectionEnds): boolean
-  /**
-   * Treats `address` as the peer of this connection from now on. Called with the client's address from the PROXY
-   * protocol header of a trusted load balancer.
-   */
-  assignClient(socket: ClosingConnection, address: string): void
+  /** Treats this client as the peer of the connection. Called with what a trusted load balancer says. */
+  assignClient(socket: ConnectionEnds, client: ProxiedClient): void
+  /** Treats a connection that was made by a TLS handshake as one of the peer that `carrier` is from. */
+  adoptClient(secure: ConnectionEnds, carrier: ConnectionEnds): void
   /**
    * The scheme that the client used: `X-Forwarded-Proto` of a trusted proxy, or its `Forwarded` where it sends none of
    * `X-Forwarded-For`, `-Proto` and `-Host`; otherwise the connection's scheme.
@@ -49,31 +51,33 @@ const USABLE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/
 export function createPeerTrust(trusted: readonly string[]): PeerTrust {
   const list = blockList(trusted)
   const peers = new WeakMap<ConnectionEnds, Peer>()
-  const assignedClients = new Map<string, string>()
+  // By connection: addresses and ports may be those of an earlier one whose end was not noticed yet.
+  const clients = new WeakMap<ConnectionEnds, ProxiedClient>()
   const isTrusted = (address: string) => {
     const family = isIP(address)
     return family !== 0 && list.check(address, family === 6 ? 'ipv6' : 'ipv4')
   }
-  const remoteAddress = (socket: ConnectionEnds) => plainAddress(socket.remoteAddress ?? '')
 
   return {
     peerOf(socket) {
       let peer = peers.get(socket)
       if (peer === undefined) {
-        const client = assignedClients.size === 0 ? undefined : assignedClients.get(connectionKey(socket))
-        const address = client ?? remoteAddress(socket)
-        const scheme = socket.encrypted === true ? 'https' : 'http'
-        peer = { address, scheme, trusted: isTrusted(address), isProxy: isTrusted }
+        const client = clients.get(socket)
+        const address = plainAddress(client?.address ?? socket.remoteAddress ?? '')
+        const scheme = socket.encrypted === true || client?.encrypted === true ? 'https' : 'http'
+        const serverName = client?.serverName ?? null
+        peer = { address, scheme, serverName, trusted: isTrusted(address), isProxy: isTrusted }
         peers.set(socket, peer)
       }
       return peer
     },
-    isTrusted: (socket) => isTrusted(remoteAddress(socket)),
-    assignClient(socket, address) {
-      // Kept by addresses and ports, since a TLS handshake will wrap this socket in another object.
-      const key = connectionKey(socket)
-      assignedClients.set(key, plainAddress(address))
-      socket.once('close', () => assignedClients.delete(key))
+    isTrusted: (socket) => isTrusted(plainAddress(socket.remoteAddress ?? '')),
+    assignClient(socket, client) {
+      clients.set(socket, client)
+    },
+    adoptClient(secure, carrier) {
+      const client = clients.get(carrier)
+      if (client !== undefined) clients.set(secure, client)
     },
     clientScheme(peer, head) {
       if (!peer.trusted) return peer.scheme
@@ -120,11 +124,6 @@ function hopsOf(chain: string | undefined): (string | null)[] {
 
 function textOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === 'object' ? value.join(', ') : value
-}
-
-/** Unique among open connections. */
-function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): string {
-  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
 function blockList(cidrs: readonly string[]): BlockList {

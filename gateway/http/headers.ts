@@ -32,6 +32,8 @@ export interface Peer {
   readonly trusted: boolean
   readonly isProxy: IsProxy
   readonly scheme: 'http' | 'https'
+  /** The name that the client has asked a load balancer in front for, which ends TLS; null where it is not told. */
+  readonly serverName: string | null
 }
 
 /** The trace context to send upstream in place of the client's `traceparent`. */

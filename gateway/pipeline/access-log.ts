@@ -52,7 +52,7 @@ export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): Ac
           `,"traceId":${quoted(traceIdOf(record.trace.traceparent))}` +
           `,"clientAddress":${quoted(peers.clientAddress(record.peer, head))}` +
           `,"method":${quoted(head.method)}` +
-          `,"host":${quotedOrNull(head.headers.host)}` +
+          `,"host":${quotedOrNull(head.headers.host)}${serverNameOf(record)}` +
           `,"path":${quoted(loggedTarget(head.target))}` +
           `,"route":${quotedOrNull(route?.label)}` +
           `,"upstream":${quotedOrNull(route?.upstream.name)}` +
@@ -80,6 +80,11 @@ export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): Ac
 const END = ',"msg":"request"}\n'
 
 const quoted: (text: string) => string = JSON.stringify
+
+/** Only behind a load balancer that tells it. */
+function serverNameOf({ peer }: ExchangeRecord): string {
+  return peer.serverName === null ? '' : `,"serverName":${quoted(peer.serverName)}`
+}
 
 function quotedOrNull(text: string | null | undefined): string {
   return text === null || text === undefined ? 'null' : quoted(text)

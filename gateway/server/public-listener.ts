@@ -95,8 +95,11 @@ function stagesOf(options: PublicListenerOptions): ConnectionStage[] {
   }
   if (tls !== null) {
     stages.push(
-      terminateTls(tls, () => {
-        counts.handshakesFailed.value++
+      terminateTls(tls, {
+        onSecured: (secure, carrier) => proxyProtocol?.peers.adoptClient(secure, carrier),
+        onFailed() {
+          counts.handshakesFailed.value++
+        },
       }),
     )
   }

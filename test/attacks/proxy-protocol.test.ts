@@ -6,8 +6,10 @@ import {
   ADDRESSES6,
   allOf,
   balanced,
+  SSL,
   TCP4,
   TCP6,
+  tlv,
   VERSION1,
   version2,
 } from '../support/proxy-protocol.ts'
@@ -27,6 +29,10 @@ t.teardown(() => stage.close())
 
 function withRequest(header: Buffer | string): Buffer {
   return Buffer.concat([Buffer.from(header), GET])
+}
+
+function withTlvs(tlvs: Buffer): Buffer {
+  return Buffer.concat([ADDRESSES4, tlvs])
 }
 
 for (const [what, header] of [
@@ -98,6 +104,13 @@ for (const [what, bytes] of [
   ['an oversized length in version 2', version2({ family: TCP4, payload: ADDRESSES4, length: 65_535 })],
   ['an oversized LOCAL', version2({ command: 0, family: 0, payload: Buffer.alloc(0), length: 65_535 })],
   ['addresses cut short', withRequest(version2({ family: TCP4, payload: ADDRESSES4.subarray(0, 11) }))],
+  ['a TLV without a length', withRequest(version2({ family: TCP4, payload: withTlvs(Buffer.from([4, 0])) }))],
+  ['a TLV that is cut short', withRequest(version2({ family: TCP4, payload: withTlvs(tlv(4, 'abc', 4)) }))],
+  ['a TLV of TLS without flags', withRequest(version2({ family: TCP4, payload: withTlvs(tlv(SSL, '')) }))],
+  [
+    'a TLV of TLS that is cut short',
+    withRequest(version2({ family: TCP4, payload: withTlvs(tlv(SSL, '\x01\0\0\0')) })),
+  ],
   ['an IPv4 address said to be IPv6', withRequest(version2({ family: TCP6, payload: ADDRESSES4 }))],
 ] as const) {
   t.test(`a trusted peer that sends ${what} is closed without an answer`, async (t) => {

@@ -146,3 +146,31 @@ t.test('attack: a Forwarded field of many quotes and commas is read in time (ReD
     t.ok(performance.now() - began < 500, `${piece}: ${performance.now() - began} ms`)
   }
 })
+
+const BY_BALANCER = { encrypted: false, serverName: null }
+
+t.test('attack: a connection from a source port used again is not that of the client before', async (t) => {
+  const again = createPeerTrust(['10.0.0.0/8'])
+  const ends = () => ({
+    remoteAddress: '10.0.0.2',
+    remotePort: 4711,
+    localAddress: '10.0.0.1',
+    localPort: 80,
+  })
+  const before = ends()
+  again.assignClient(before, { ...BY_BALANCER, address: '10.0.0.9' })
+  const unnamed = ends()
+  t.match(again.peerOf(unnamed), { address: '10.0.0.2' })
+  const next = ends()
+  again.assignClient(next, { ...BY_BALANCER, address: '203.0.113.9' })
+  const secure = { ...ends(), encrypted: true }
+  again.adoptClient(secure, next)
+  t.match(again.peerOf(secure), { address: '203.0.113.9', trusted: false, scheme: 'https' })
+  t.match(again.peerOf(before), { address: '10.0.0.9', trusted: true })
+})
+
+t.test('the scheme is https where the balancer ends TLS', async (t) => {
+  const socket = { remoteAddress: '10.0.0.2' }
+  trust.assignClient(socket, { address: '203.0.113.9', encrypted: true, serverName: 'app.example.com' })
+  t.match(trust.peerOf(socket), { scheme: 'https', serverName: 'app.example.com', trusted: false })
+})

@@ -22,7 +22,7 @@ function head(rawHeaders: string[], more: Partial<InboundHead> = {}): InboundHea
     rawHeaders,
     host: 'app.example.com',
     upstreamHost: 'app.example.com',
-    peer: { address: '192.0.2.7', trusted: false, scheme: 'http', isProxy: () => false },
+    peer: { address: '192.0.2.7', trusted: false, scheme: 'http', serverName: null, isProxy: () => false },
     requestId: 'r1',
     identity: ['X-User-Id', 'alice'],
     trace: null,
@@ -35,6 +35,7 @@ const PROXY: Peer = {
   address: '10.0.0.2',
   trusted: true,
   scheme: 'http',
+  serverName: null,
   isProxy: (address) => address.startsWith('10.'),
 }
 

@@ -1,4 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net'
+import type { ProxiedClient } from '../../http/forwarded.ts'
+import { readTlvs } from './proxy-tlvs.ts'
 
 /** The header that a load balancer puts before a client's bytes, as far as it was read. */
 export type ProxyHeader =
@@ -9,14 +11,13 @@ export type ProxyHeader =
       readonly kind: 'whole'
       /** Bytes of it; what follows is the client's. */
       readonly length: number
-      /**
-       * The client's address; null where the balancer connects on its own behalf, or for a client without an Internet
-       * address.
-       */
-      readonly address: string | null
+      readonly client: ProxiedClient
     }
 
 const INCOMPLETE: ProxyHeader = { kind: 'incomplete' }
+
+/** The balancer connects on its own behalf, or for a client that it does not name. */
+const UNNAMED: ProxiedClient = { address: null, encrypted: false, serverName: null }
 
 const V1_BEGIN = Buffer.from('PROXY ')
 /** With its CRLF (section 2.1). */
@@ -24,7 +25,7 @@ const V1_MAX = 107
 
 const V2_BEGIN = Buffer.from('\r\n\r\n\0\r\nQUIT\n')
 const V2_FIXED = 16
-/** Addresses have 216 bytes at most; some room for TLVs, which are skipped. */
+/** Addresses have 216 bytes at most; the rest is room for TLVs. */
 const V2_MAX = 4096
 
 /**
@@ -49,13 +50,13 @@ function readVersion1(bytes: Buffer): ProxyHeader {
   const length = end + 2
   const line = bytes.toString('latin1', V1_BEGIN.length, end)
   // What follows UNKNOWN has no meaning.
-  if (line === 'UNKNOWN' || line.startsWith('UNKNOWN ')) return { kind: 'whole', length, address: null }
+  if (line === 'UNKNOWN' || line.startsWith('UNKNOWN ')) return { kind: 'whole', length, client: UNNAMED }
   const [family, source = '', destination = '', ...ports] = line.split(' ')
   const isAddress = family === 'TCP4' ? isIPv4 : family === 'TCP6' ? isPlainIPv6 : null
   if (isAddress === null) return bad('a family that is not known')
   if (!isAddress(source) || !isAddress(destination)) return bad('an address that is none')
   if (ports.length !== 2 || !ports.every(isPort)) return bad('a port that is none')
-  return { kind: 'whole', length, address: source }
+  return { kind: 'whole', length, client: { ...UNNAMED, address: source } }
 }
 
 /** A zone (`fe80::1%eth0`) would name an interface of the balancer, which means nothing here. */
@@ -91,12 +92,14 @@ function readVersion2(bytes: Buffer): ProxyHeader {
   if (version !== 2 || command > 1) return bad('a version or command that is not known')
   if (length > V2_MAX) return bad(`a header of ${length} bytes`)
   const needed = V2_ADDRESSES[family]
-  // LOCAL: a health check by the balancer itself, whatever addresses it fills in (section 2.2).
-  if (command === 0) return bytes.length < length ? INCOMPLETE : { kind: 'whole', length, address: null }
+  // LOCAL: a health check by the balancer itself, whatever it fills in (section 2.2).
+  if (command === 0) return bytes.length < length ? INCOMPLETE : { kind: 'whole', length, client: UNNAMED }
   if (needed === undefined) return bad('a family or transport that is not known')
   if (rest < needed) return bad('addresses that are cut short')
   if (bytes.length < length) return INCOMPLETE
-  return { kind: 'whole', length, address: version2Address(bytes, family) }
+  const told = readTlvs(bytes.subarray(V2_FIXED + needed, length))
+  if (told === null) return bad('a TLV that is cut short')
+  return { kind: 'whole', length, client: { address: version2Address(bytes, family), ...told } }
 }
 
 function version2Address(bytes: Buffer, family: number): string | null {

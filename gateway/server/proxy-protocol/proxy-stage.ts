@@ -6,7 +6,7 @@ import type { ConnectionHandler, ConnectionStage } from '../connection-stages.ts
 import { type ProxyHeader, readProxyHeader } from './proxy-header.ts'
 
 export interface ProxyProtocolOptions {
-  readonly peers: Pick<PeerTrust, 'isTrusted' | 'assignClient'>
+  readonly peers: Pick<PeerTrust, 'isTrusted' | 'assignClient' | 'adoptClient'>
   /** Until then the header has to be whole. */
   readonly timeoutMs: number
   readonly scheduler: Scheduler
@@ -46,11 +46,11 @@ function takeHeader(socket: Socket, next: ConnectionHandler, options: ProxyProto
     else if (header.kind === 'whole') handOver(header)
   }
 
-  function handOver({ length, address }: Extract<ProxyHeader, { kind: 'whole' }>): void {
+  function handOver({ length, client }: Extract<ProxyHeader, { kind: 'whole' }>): void {
     stopWaiting()
     socket.pause()
     if (bytes.length > length) socket.unshift(bytes.subarray(length))
-    if (address !== null) options.peers.assignClient(socket, address)
+    options.peers.assignClient(socket, client)
     next(socket)
     if (!options.beforeTls) socket.resume()
   }

@@ -1,5 +1,12 @@
 import { constants, hkdfSync, randomBytes } from 'node:crypto'
-import { createServer, type SecureContextOptions, type TlsOptions, type Server as TlsServer } from 'node:tls'
+import type { Socket } from 'node:net'
+import {
+  createServer,
+  type SecureContextOptions,
+  type TLSSocket,
+  type TlsOptions,
+  type Server as TlsServer,
+} from 'node:tls'
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { ConnectionStage } from '../connection-stages.ts'
 import type { CertificateStore } from './certificate-store.ts'
@@ -64,10 +71,27 @@ export function createTlsTermination(handshakeTimeout: number): TlsTermination {
   }
 }
 
-/** The stage that does the handshake. @param onFailed called for each handshake that fails */
-export function terminateTls({ server }: TlsTermination, onFailed: () => void): ConnectionStage {
+export interface HandshakeEvents {
+  /** A handshake has made a secure connection of another, the carrier. */
+  readonly onSecured: (secure: TLSSocket, carrier: Socket) => void
+  readonly onFailed: () => void
+}
+
+/** The stage that does the handshake. */
+export function terminateTls(
+  { server }: TlsTermination,
+  { onSecured, onFailed }: HandshakeEvents,
+): ConnectionStage {
   return (next) => {
-    server.on('secureConnection', next)
+    server.on('secureConnection', (secure) => {
+      const carrier = carrierOf(secure)
+      // Whoever it is from: without the carrier nobody knows.
+      if (carrier === null) secure.destroy()
+      else {
+        onSecured(secure, carrier)
+        next(secure)
+      }
+    })
     server.on('tlsClientError', (_error, socket) => {
       onFailed()
       // A client whose handshake is not done cannot be sent an answer.
@@ -75,6 +99,11 @@ export function terminateTls({ server }: TlsTermination, onFailed: () => void): 
     })
     return (socket) => server.emit('connection', socket)
   }
+}
+
+/** The connection that a secure one is carried by. Node documents no way to learn it. */
+function carrierOf(secure: TLSSocket): Socket | null {
+  return (secure as { readonly _parent?: Socket })._parent ?? null
 }
 
 export interface TicketParts {

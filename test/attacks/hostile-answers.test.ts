@@ -1,6 +1,5 @@
 import t from 'tap'
-import { openConnection } from '../support/raw-http.ts'
-import { AUTHS, answerAll, shot, startRange } from './support.ts'
+import { AUTHS, answerAll, shot, startRange, testOverHttp1 } from './support.ts'
 
 const range = await startRange(t)
 
@@ -55,7 +54,7 @@ t.test('response smuggling: bytes behind an answer are never delivered to the ne
   }
 })
 
-t.test('a malformed answer to an upgrade opens no tunnel', async (t) => {
+testOverHttp1('a malformed answer to an upgrade opens no tunnel', async (t) => {
   for (const bytes of [
     ANSWERS['a bad status line']!,
     ANSWERS['two lengths']!,
@@ -75,11 +74,11 @@ t.test('an unrequested 101: 502, and no protocol is switched', async (t) => {
         'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nsecret bytes',
       ),
   )
-  const client = await openConnection(range.port)
-  client.write(shot('request', '/public', []))
-  const response = await client.response()
-  t.equal(response.status, 502)
-  t.notMatch(client.raw().toString(), /secret bytes/)
-  client.destroy()
+  const { responses, raw } = await range.ask(shot('request', '/public', []))
+  t.same(
+    responses.map(({ status }) => status),
+    [502],
+  )
+  t.notMatch(raw.toString(), /secret bytes/)
   range.upstream.respond(answerAll)
 })

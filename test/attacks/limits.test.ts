@@ -2,7 +2,17 @@ import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { until } from '../support/plain-gateway.ts'
 import { openConnection } from '../support/raw-http.ts'
-import { AUTHS, answerAll, shot, startRange, valuesOf } from './support.ts'
+import {
+  AUTHS,
+  answerAll,
+  expectMalformed,
+  FORMS,
+  shot,
+  startRange,
+  TRANSPORT,
+  testOverHttp1,
+  valuesOf,
+} from './support.ts'
 
 const MAX_CONNECTIONS = 40
 
@@ -24,21 +34,21 @@ t.test('headers over the limit of bytes: 431, never a silent cut', async (t) => 
     const hit = await range.fire(shot('request', `/${auth}`, [`X-Big: ${'a'.repeat(17_000)}`]), {
       until: 2,
     })
-    t.same([hit.status, hit.code, hit.closed], [431, 'headers_too_large', true])
-    t.same(hit.arrived, [])
+    expectMalformed(t, hit, 'headers_too_large', auth)
+    t.ok(hit.closed || TRANSPORT === 'http2')
   }
   const many = Array.from({ length: 1500 }, (_, n) => `X-${n}: aaaaaaaaaa`)
   const hit = await range.fire(shot('request', '/public', many))
-  t.same([hit.status, hit.arrived], [431, []])
+  expectMalformed(t, hit, 'headers_too_large', 'many small fields')
   const line = await range.fire(shot('request', `/public/${'a'.repeat(17_000)}`, []))
-  t.same([line.status, line.arrived], [431, []])
+  expectMalformed(t, line, 'headers_too_large', 'a long target')
   const fits = await range.fire(shot('request', '/public', [`X-Big: ${'a'.repeat(15_000)}`]))
   t.equal(valuesOf(fits.arrived[0]!, 'x-big')[0]!.length, 15_000)
 })
 
 t.test('headers named __proto__ and constructor pass like any other', async (t) => {
   const names = ['__proto__', 'constructor', 'hasOwnProperty', 'toString', '__defineGetter__']
-  for (const form of ['request', 'upgrade'] as const) {
+  for (const form of FORMS) {
     const hit = await range.fire(
       shot(
         form,
@@ -51,7 +61,7 @@ t.test('headers named __proto__ and constructor pass like any other', async (t) 
   }
 })
 
-t.test(
+testOverHttp1(
   'slow headers (slowloris): 408 at HEADERS_TIMEOUT_MS and closed, even if bytes keep coming',
   async (t) => {
     const before = arrivals()
@@ -67,7 +77,7 @@ t.test(
   },
 )
 
-t.test('a slow body: the request and the upstream’s exchange end at REQUEST_TIMEOUT_MS', async (t) => {
+testOverHttp1('a slow body: the request and the upstream’s exchange end at REQUEST_TIMEOUT_MS', async (t) => {
   const before = range.upstream.connections.length
   const client = await openConnection(range.port)
   client.write('POST /public HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 1000\r\n\r\n')
@@ -86,28 +96,31 @@ t.test('a slow body: the request and the upstream’s exchange end at REQUEST_TI
   t.notOk(range.upstream.requests.some(({ method, target }) => method === 'POST' && target === '/public'))
 })
 
-t.test('a whole request is answered though garbage follows it, and then the garbage with 400', async (t) => {
-  let finish = () => {}
-  range.upstream.respond((request, socket) => {
-    finish = () => answerAll(request, socket)
-  })
-  const before = arrivals()
-  const client = await openConnection(range.port)
-  client.write(`${shot('request', '/public', [])}GARBAGE\r\n\r\n`)
-  await until(() => arrivals() === before + 1)
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  t.equal(client.raw().length, 0, 'nothing is answered ahead of the request')
-  finish()
-  t.equal((await client.response()).status, 200)
-  const response = await client.response()
-  await client.closed
-  t.equal(response.status, 400)
-  t.equal(response.header('connection'), 'close')
-  t.equal(await client.maybeResponse(), null, 'nothing else was asked')
-  range.upstream.respond(answerAll)
-})
+testOverHttp1(
+  'a whole request is answered though garbage follows it, and then the garbage with 400',
+  async (t) => {
+    let finish = () => {}
+    range.upstream.respond((request, socket) => {
+      finish = () => answerAll(request, socket)
+    })
+    const before = arrivals()
+    const client = await openConnection(range.port)
+    client.write(`${shot('request', '/public', [])}GARBAGE\r\n\r\n`)
+    await until(() => arrivals() === before + 1)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    t.equal(client.raw().length, 0, 'nothing is answered ahead of the request')
+    finish()
+    t.equal((await client.response()).status, 200)
+    const response = await client.response()
+    await client.closed
+    t.equal(response.status, 400)
+    t.equal(response.header('connection'), 'close')
+    t.equal(await client.maybeResponse(), null, 'nothing else was asked')
+    range.upstream.respond(answerAll)
+  },
+)
 
-t.test(
+testOverHttp1(
   'bytes that a client sends behind a request with Connection: close do not cut the answer off',
   async (t) => {
     let finish = () => {}
@@ -129,18 +142,21 @@ t.test(
   },
 )
 
-t.test('a request behind a refused upload whose answer ends the connection is not handled', async (t) => {
-  const handled = () => range.gateway.metric('gateway_request_duration_seconds_count{route="/public"}')
-  const before = await handled()
-  const client = await openConnection(range.port)
-  client.write('POST /small HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 101\r\n\r\n')
-  t.equal((await client.response()).status, 413)
-  client.write(`${'a'.repeat(101)}${shot('request', '/public/next', [])}`)
-  await client.closed
-  t.equal(await handled(), before)
-})
+testOverHttp1(
+  'a request behind a refused upload whose answer ends the connection is not handled',
+  async (t) => {
+    const handled = () => range.gateway.metric('gateway_request_duration_seconds_count{route="/public"}')
+    const before = await handled()
+    const client = await openConnection(range.port)
+    client.write('POST /small HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 101\r\n\r\n')
+    t.equal((await client.response()).status, 413)
+    client.write(`${'a'.repeat(101)}${shot('request', '/public/next', [])}`)
+    await client.closed
+    t.equal(await handled(), before)
+  },
+)
 
-t.test('an idle connection is closed at KEEP_ALIVE_TIMEOUT_MS', async (t) => {
+testOverHttp1('an idle connection is closed at KEEP_ALIVE_TIMEOUT_MS', async (t) => {
   const client = await openConnection(range.port)
   client.write(shot('request', '/public', []))
   await client.response()
@@ -150,7 +166,7 @@ t.test('an idle connection is closed at KEEP_ALIVE_TIMEOUT_MS', async (t) => {
   t.ok(took > 200 && took < 3000, `${took} ms`)
 })
 
-t.test('a connection that never sends a byte is closed', async () => {
+testOverHttp1('a connection that never sends a byte is closed', async () => {
   const client = await openConnection(range.port)
   await client.closed
 })
@@ -166,7 +182,7 @@ t.test('a chunked body past maxBodyBytes: 413, and the upstream gets no whole re
   t.same([chunked.status, chunked.code, chunked.arrived], [413, 'body_too_large', []])
 })
 
-t.test(
+testOverHttp1(
   'a client that does not read its answer is disconnected, and its upstream connection is freed',
   async (t) => {
     const size = 64 * 1024 * 1024
@@ -188,7 +204,7 @@ t.test(
   },
 )
 
-t.test('a client that reads slowly but steadily gets all of its answer', async (t) => {
+testOverHttp1('a client that reads slowly but steadily gets all of its answer', async (t) => {
   const size = 24 * 1024 * 1024
   range.upstream.respond((_request, socket) => {
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\nConnection: close\r\n\r\n`)

@@ -1,26 +1,44 @@
 import t from 'tap'
+import { ask } from '../support/either-client.ts'
 import { openConnection } from '../support/raw-http.ts'
-import { shot, startRange } from './support.ts'
+import { shot, startRange, TRANSPORT, testOverHttp1 } from './support.ts'
 
 const range = await startRange(t, {
   routes: [{ path: '/pages', loginRedirect: '/login?next={path}' }],
 })
 
-t.test('Expect: 100-continue without a good token: 401, no 100, and the body stays unread', async (t) => {
-  for (const cookie of ['', 'Cookie: auth_token=a.b.c\r\n']) {
-    const before = range.upstream.requests.length
-    const client = await openConnection(range.port)
-    client.write(
-      `POST /required HTTP/1.1\r\nHost: app.example.com\r\n${cookie}Expect: 100-continue\r\nContent-Length: 50\r\n\r\n`,
-    )
-    const response = await client.response('POST')
-    t.equal(response.status, 401, 'the first answer is the refusal')
-    client.write('GET /public/smuggled HTTP/1.1\r\nHost: app.example.com\r\n\r\n')
-    await client.closed
-    t.notMatch(client.raw().toString(), /100 Continue|200 OK/)
-    t.equal(range.upstream.requests.length, before, 'nothing arrives')
-  }
-})
+testOverHttp1(
+  'Expect: 100-continue without a good token: 401, no 100, and the body stays unread',
+  async (t) => {
+    for (const cookie of ['', 'Cookie: auth_token=a.b.c\r\n']) {
+      const before = range.upstream.requests.length
+      const client = await openConnection(range.port)
+      client.write(
+        `POST /required HTTP/1.1\r\nHost: app.example.com\r\n${cookie}Expect: 100-continue\r\nContent-Length: 50\r\n\r\n`,
+      )
+      const response = await client.response('POST')
+      t.equal(response.status, 401, 'the first answer is the refusal')
+      client.write('GET /public/smuggled HTTP/1.1\r\nHost: app.example.com\r\n\r\n')
+      await client.closed
+      t.notMatch(client.raw().toString(), /100 Continue|200 OK/)
+      t.equal(range.upstream.requests.length, before, 'nothing arrives')
+    }
+  },
+)
+
+if (TRANSPORT === 'http2')
+  t.test('Expect: 100-continue without a good token over HTTP/2: 401 and no 100', async (t) => {
+    for (const cookie of [[], [['cookie', 'auth_token=a.b.c']]] as const) {
+      const before = range.upstream.requests.length
+      const fields = [['expect', '100-continue'], ...cookie] as const
+      const asked = ask(t, range.gateway.port, 'HTTP/2', { method: 'POST', path: '/required', fields })
+      t.equal((await asked.head).status, 401)
+      asked.end('GET /public/smuggled HTTP/1.1\r\nHost: app.example.com\r\n\r\n')
+      await asked.answer
+      t.same(asked.interim, [], 'nothing else is answered')
+      t.equal(range.upstream.requests.length, before, 'nothing arrives')
+    }
+  })
 
 const OPEN_REDIRECTS = [
   '/pages//evil.example',

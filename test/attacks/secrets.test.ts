@@ -7,7 +7,7 @@ import { freePort } from '../support/raw-backend.ts'
 import { rawRequest } from '../support/raw-http.ts'
 import { forgeToken, inSeconds, signToken, TEST_SECRET } from '../support/tokens.ts'
 import { startRecordingUpstream } from '../support/upstream.ts'
-import { answerAll, FORMS, shot } from './support.ts'
+import { answerAll, askerOverHttp2, certificateFor, FORMS, type Form, shot, TRANSPORT } from './support.ts'
 
 const DATABASE_PASSWORD = 'the-password-of-the-database'
 
@@ -32,6 +32,7 @@ t.test(
     ])
     await sql.end()
     const dead = await freePort()
+    const certificate = certificateFor(t)
     const gateway = await startGateway({
       databaseUrl: url.href,
       routing: {
@@ -49,9 +50,16 @@ t.test(
         SESSION_ENDPOINTS: 'on',
         OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
         OTEL_BSP_MAX_QUEUE_SIZE: '100000',
+        ...(certificate === null
+          ? {}
+          : { TLS_CERT_FILE: certificate.certFile, TLS_KEY_FILE: certificate.keyFile }),
       },
     })
     t.teardown(() => gateway.stop())
+    const send =
+      TRANSPORT === 'http2'
+        ? askerOverHttp2(t, gateway.port)
+        : (bytes: string) => rawRequest(gateway.port, bytes)
 
     const tokens = await Promise.all([
       ...rows.map(({ id }) => signToken({ claims: { jti: id, exp: inSeconds(600) } })),
@@ -72,7 +80,7 @@ t.test(
     ]
     const answers: string[] = []
 
-    async function ask(path: string, token: string, form: (typeof FORMS)[number]): Promise<void> {
+    async function ask(path: string, token: string, form: Form): Promise<void> {
       const fields = [
         `Cookie: auth_token=${token}; refresh_token=${opaque[1]}; session=${opaque[0]}`,
         `Authorization: Bearer ${opaque[3]}`,
@@ -80,7 +88,7 @@ t.test(
         'Sec-Fetch-Mode: navigate',
       ]
       const query = `access_token=${opaque[2]}&token=${token}${token.includes('.') ? `&x=${token}` : ''}`
-      const { raw } = await rawRequest(gateway.port, shot(form, `${path}?${query}`, fields))
+      const { raw } = await send(shot(form, `${path}?${query}`, fields))
       const text = raw.toString('latin1')
       // The redirect to the login repeats the path of the request to the client that sent it, and to nobody else.
       answers.push(path === '/page' ? text.replace(/^location:.*$/im, '') : text)
@@ -100,12 +108,10 @@ t.test(
           for (const token of [...tokens, opaque[0]!]) await ask(path, token, form)
         }
       }
-      await rawRequest(
-        gateway.port,
-        `POST /-/refresh HTTP/1.1\r\nHost: app.example.com\r\nOrigin: http://app.example.com\r\nCookie: refresh_token=${tokens[0]}\r\nContent-Length: 0\r\n\r\n`,
+      await send(
+        `POST /-/refresh HTTP/1.1\r\nHost: app.example.com\r\nOrigin: ${certificate === null ? 'http' : 'https'}://app.example.com\r\nCookie: refresh_token=${tokens[0]}\r\nContent-Length: 0\r\n\r\n`,
       ).then(({ raw }) => answers.push(raw.toString('latin1').replace(/^set-cookie:.*$/gim, '')))
-      const { raw } = await rawRequest(
-        gateway.port,
+      const { raw } = await send(
         `GET /required HTTP/1.1\r\nHost : a\r\nCookie: auth_token=${tokens[0]}\r\n\r\n`,
       )
       answers.push(raw.toString('latin1'))

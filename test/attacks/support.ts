@@ -1,6 +1,7 @@
-import type { Test } from 'tap'
-import { createAuthority } from '../support/certificates.ts'
+import t, { type Test } from 'tap'
+import { type Certificate, createAuthority } from '../support/certificates.ts'
 import { SWITCHED } from '../support/handshake.ts'
+import { startHttp2Asker } from '../support/http2-raw-request.ts'
 import type { RawExchange, RawRequestOptions } from '../support/raw-http.ts'
 import { type Stage, type StageOptions, startStage } from '../support/stage.ts'
 import { readWire, type StrictRequest, valuesOf } from '../support/strict-http.ts'
@@ -20,8 +21,23 @@ export const ROUTES = [
 
 export const AUTHS = ['required', 'optional', 'anonymous'] as const
 
-/** The two forms of a request: a plain one and a handshake. */
-export const FORMS = ['request', 'upgrade'] as const
+/**
+ * How the attacks of this process travel. Files in `over-tls/` and `over-http2/` set it, and run those of the file of their
+ * name once more.
+ */
+export const TRANSPORT = (process.env.ATTACK_TRANSPORT ?? 'tcp') as Transport
+
+export type Transport = 'tcp' | 'tls' | 'http2'
+
+/** A plain request or a handshake, of which HTTP/2 has none here. */
+export type Form = 'request' | 'upgrade'
+
+export const FORMS: readonly Form[] = TRANSPORT === 'http2' ? ['request'] : ['request', 'upgrade']
+
+/** An attack by what only HTTP/1.1 has: its bytes, its connections, its handshakes. */
+export function testOverHttp1(title: string, attack: (t: Test) => Promise<void>): void {
+  if (TRANSPORT !== 'http2') t.test(title, attack)
+}
 
 export const IDENTITY = ['x-user-id', 'x-mandate-id', 'x-session-id', 'x-token-id']
 
@@ -37,6 +53,13 @@ export interface Range extends Stage {
    * bytes by the strict parser, whatever the answer was.
    */
   fire(bytes: Buffer | string, options?: RawRequestOptions): Promise<Hit>
+  /** The same for what is sent in another way. */
+  fireBy(send: () => Promise<RawExchange>): Promise<Hit>
+}
+
+export interface RangeOptions extends StageOptions {
+  /** What `fire` and `ask` speak; that of the process where absent. */
+  readonly transport?: Transport
 }
 
 export interface Hit extends RawExchange {
@@ -50,23 +73,21 @@ export interface Hit extends RawExchange {
 }
 
 /** A gateway for the attacks of one test, which is stopped when the test ends. */
-export async function startRange(t: Test, options: StageOptions = {}): Promise<Range> {
-  // Files in `over-tls/` set it, and run the attacks of the file of their name once more.
-  const overTls = process.env.ATTACK_TRANSPORT === 'tls'
-  const certificate = overTls
-    ? createAuthority(t, 'attacks').issue('app.example.com', ['DNS:app.example.com'])
-    : null
+export async function startRange(t: Test, options: RangeOptions = {}): Promise<Range> {
+  const { transport = TRANSPORT } = options
+  const certificate = certificateFor(t, transport)
   const stage = await startStage({ ...options, certificate, routes: [...ROUTES, ...(options.routes ?? [])] })
   t.teardown(() => stage.close())
+  const ask = transport === 'http2' ? askerOverHttp2(t, stage.gateway.port) : stage.ask
   stage.upstream.respond(answerAll)
   let shots = 0
 
-  async function fire(bytes: Buffer | string, how?: RawRequestOptions): Promise<Hit> {
+  async function fireBy(send: () => Promise<RawExchange>): Promise<Hit> {
     const before = stage.upstream.connections.map((each) => each.bytes().length)
-    const exchange = await stage.ask(bytes, how)
+    const exchange = await send()
     // A request that is answered shows that whatever came before it has arrived.
     const sentinel = `/public/sentinel-${++shots}`
-    await stage.ask(`GET ${sentinel} HTTP/1.1\r\nHost: app.example.com\r\n\r\n`)
+    await ask(`GET ${sentinel} HTTP/1.1\r\nHost: app.example.com\r\n\r\n`)
     const arrived: StrictRequest[] = []
     const tunnels: Buffer[] = []
     stage.upstream.connections.forEach((connection, n) => {
@@ -83,7 +104,29 @@ export async function startRange(t: Test, options: StageOptions = {}): Promise<R
       tunnelled: Buffer.concat(tunnels),
     }
   }
-  return { ...stage, fire }
+  return { ...stage, ask, fireBy, fire: (bytes, how) => fireBy(() => ask(bytes, how)) }
+}
+
+/** What the gateway needs for this transport; null for plain TCP. */
+export function certificateFor(t: Test, transport = TRANSPORT): Certificate | null {
+  if (transport === 'tcp') return null
+  return createAuthority(t, 'attacks').issue('app.example.com', ['DNS:app.example.com'])
+}
+
+/** Sends requests, given as HTTP/1.1 has them, over HTTP/2 to a gateway's own port. */
+export function askerOverHttp2(t: Test, port: number): Stage['ask'] {
+  const { ask, close } = startHttp2Asker(port)
+  t.teardown(close)
+  return ask
+}
+
+/** Nothing arrives, and the client is told, by this answer or, where HTTP/2 calls it malformed, by a reset. */
+export function expectMalformed(t: Test, hit: Hit, code: 'bad_request' | 'headers_too_large', what: string) {
+  t.same(hit.arrived, [], what)
+  if (hit.reset) return
+  t.equal(hit.status, code === 'bad_request' ? 400 : 431, what)
+  // Of what no client in Node would send, only the status is read.
+  if (TRANSPORT !== 'http2' || hit.code !== null) t.equal(hit.code, code, what)
 }
 
 function codeOf(body: string): string | null {
@@ -91,7 +134,7 @@ function codeOf(body: string): string | null {
 }
 
 /** A request of the given form, with the fields inserted unchanged. */
-export function shot(form: (typeof FORMS)[number], target: string, fields: readonly string[]): string {
+export function shot(form: Form, target: string, fields: readonly string[]): string {
   const upgrade =
     form === 'upgrade'
       ? [

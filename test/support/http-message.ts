@@ -152,7 +152,7 @@ interface Content {
 
 const EMPTY: Content = { body: Buffer.alloc(0), trailers: [] }
 
-function fieldsOf(headers: Pairs, content: Content = EMPTY): RawFields {
+export function fieldsOf(headers: Pairs, content: Content = EMPTY): RawFields {
   const all = (name: string) =>
     headers.filter(([each]) => each.toLowerCase() === name.toLowerCase()).map(([, value]) => value)
   return { headers, all, header: (name) => all(name)[0] ?? null, ...content }

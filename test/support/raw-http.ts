@@ -19,6 +19,8 @@ export interface RawExchange {
   readonly closed: boolean
   /** True where it ended inside an answer. */
   readonly cut: boolean
+  /** True where HTTP/2 refused it by a reset in place of an answer. */
+  readonly reset: boolean
   /** All that came. */
   readonly raw: Buffer
 }
@@ -49,7 +51,7 @@ export async function rawRequest(
   clearTimeout(late)
   const closed = connection.ended()
   connection.destroy()
-  return { responses, closed, cut, raw: connection.raw() }
+  return { responses, closed, cut, reset: false, raw: connection.raw() }
 }
 
 export interface RawConnection {

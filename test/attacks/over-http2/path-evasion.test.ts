@@ -1,0 +1,2 @@
+process.env.ATTACK_TRANSPORT = 'http2'
+await import('../path-evasion.test.ts')

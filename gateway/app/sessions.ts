@@ -14,6 +14,7 @@ import { createSessionEndpoints, type SessionEndpoints } from '../sessions/sessi
 import { createSessionRows } from '../sessions/session-rows.ts'
 import { createSessionStore, type SessionStore } from '../sessions/session-store.ts'
 import { sessionTimeoutMs } from '../sessions/session-timeout.ts'
+import { createTokenCookies } from '../sessions/token-cookies.ts'
 import type { Settings } from '../settings/values.ts'
 
 export interface SessionParts {
@@ -66,12 +67,30 @@ export function createSessions(parts: SessionParts): {
     now: scheduler.now,
   })
   const { cookies, verifier, identify, onFault } = parts
+  const tokenCookies = createTokenCookies({
+    names: cookies,
+    attributes: {
+      sameSite: settings.cookieSameSite,
+      domain: settings.cookieDomain,
+      persistent: settings.cookiePersistent,
+    },
+    accessTtlS: settings.accessTokenTtlS,
+    refreshTtlS: settings.refreshTokenTtlS,
+  })
   const refresh = createRefresh({
     cookies,
+    setCookies: tokenCookies.set,
     verifier,
     store,
     signer: createTokenSigner({ keys, issuer: settings.jwtIssuer, audience: settings.jwtAudience }),
   })
-  const endpoints = createSessionEndpoints({ cookies, refresh, store, onFault, identify })
+  const endpoints = createSessionEndpoints({
+    cookies,
+    clearCookies: tokenCookies.clear,
+    refresh,
+    store,
+    onFault,
+    identify,
+  })
   return { store, endpoints, inlineRefresh: createInlineRefresh(refresh, onFault) }
 }

@@ -34,9 +34,10 @@ export function createDryRefresh({ cookies, verifier, lookup }: DryRefreshParts)
   return createInlineRefresh(
     createRefresh({
       cookies,
+      // The cookies are thrown away.
+      setCookies: () => [],
       verifier,
       store: { rotate },
-      // The cookies are thrown away.
       signer: { sign: async () => '(not signed)' },
     }),
     () => {},

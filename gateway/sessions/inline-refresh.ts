@@ -50,9 +50,8 @@ function isExpired({ code }: Refusal): boolean {
 /**
  * A refresh uses its token up, and a second use long after ends the session. So only a navigation within the site may
  * refresh, because a browser then keeps the new cookies. Otherwise another site could log the user out by a frame or a
- * prefetch whose answer is thrown away (cross-site request forgery). The gateway's cookies are SameSite=Strict, so that
- * browsers do not send them from other sites; the cookies of a backend's login may be sent.
- * Browsers without Fetch Metadata send none of these fields.
+ * prefetch whose answer is thrown away (cross-site request forgery): unless the cookies are SameSite=Strict, browsers may
+ * send them with such a request. Browsers without Fetch Metadata send none of these fields.
  */
 function mayRefresh(head: Pick<RequestHead, 'method' | 'headers'>): boolean {
   const { headers } = head

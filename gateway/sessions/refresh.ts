@@ -6,6 +6,7 @@ import { clientIsGone, type Exchange } from '../exchange/exchange.ts'
 import { type CookieNames, type CookieValue, readCookies } from '../http/cookies.ts'
 import type { SessionToken } from './session-rows.ts'
 import type { SessionStore } from './session-store.ts'
+import type { TokenCookies } from './token-cookies.ts'
 
 export type Refreshed =
   | {
@@ -34,6 +35,7 @@ export interface Refresh {
 
 export interface RefreshParts {
   readonly cookies: CookieNames
+  readonly setCookies: TokenCookies['set']
   readonly verifier: TokenVerifier
   readonly store: Pick<SessionStore, 'rotate'>
   readonly signer: TokenSigner
@@ -66,10 +68,8 @@ export function createRefresh(parts: RefreshParts): Refresh {
       const rotation = await parts.store.rotate(verified.token, () => !clientIsGone(exchange))
       if (rotation.kind !== 'rotated') return rotation
       const { access, refresh, isAccessGood } = rotation
-      const fields = [
-        ...setCookie(cookies.access, await sign(access, 'access'), origin),
-        ...setCookie(cookies.refresh, await sign(refresh, 'refresh'), origin),
-      ]
+      const tokens = { access: await sign(access, 'access'), refresh: await sign(refresh, 'refresh') }
+      const fields = parts.setCookies(tokens, origin.scheme)
       return { kind: 'refreshed', access, isAccessGood, fields }
     },
   }
@@ -87,16 +87,4 @@ async function isClientGone(exchange: Exchange): Promise<boolean> {
 /** A request that changes a session has to pass the Origin rule for writes, whatever its method. */
 export function isSameOrigin(exchange: Exchange, origin: Origin): boolean {
   return originAllowed(exchange.request, { ...origin, upgrade: true }, null)
-}
-
-function setCookie(name: string, value: string, origin: Origin): [string, string] {
-  return ['Set-Cookie', `${name}=${value}; ${cookieAttributes(origin)}`]
-}
-
-export function clearCookie(name: string, origin: Origin): [string, string] {
-  return ['Set-Cookie', `${name}=; ${cookieAttributes(origin)}; Max-Age=0`]
-}
-
-function cookieAttributes(origin: Origin): string {
-  return `Path=/; HttpOnly; SameSite=Strict${origin.scheme === 'https' ? '; Secure' : ''}`
 }

@@ -4,8 +4,9 @@ import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import { answerDirectly } from '../exchange/answers.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { type CookieNames, readCookies } from '../http/cookies.ts'
-import { clearCookie, isSameOrigin, type Refresh } from './refresh.ts'
+import { isSameOrigin, type Refresh } from './refresh.ts'
 import type { SessionStore } from './session-store.ts'
+import type { TokenCookies } from './token-cookies.ts'
 
 export interface SessionEndpoints {
   /**
@@ -18,6 +19,7 @@ export interface SessionEndpoints {
 
 export interface SessionEndpointParts {
   readonly cookies: CookieNames
+  readonly clearCookies: TokenCookies['clear']
   readonly refresh: Refresh
   readonly store: Pick<SessionStore, 'end' | 'endByRefresh'>
   /** The session could not be read or changed. */
@@ -40,12 +42,7 @@ export function createSessionEndpoints(parts: SessionEndpointParts): SessionEndp
   async function logout(exchange: Exchange, origin: Origin): Promise<ErrorCode | null> {
     const refusal = await endSession(exchange, origin)
     if (refusal !== null) return refusal
-    answerDirectly(
-      exchange,
-      204,
-      [...clearCookie(cookies.access, origin), ...clearCookie(cookies.refresh, origin)],
-      null,
-    )
+    answerDirectly(exchange, 204, parts.clearCookies(origin.scheme), null)
     return null
   }
 

@@ -23,6 +23,7 @@ export function checkCombinations(settings: Settings, reader: Reader): void {
       `ACCESS_COOKIE and REFRESH_COOKIE are both "${settings.accessCookie}"; expected different names`,
     )
   }
+  checkCookieDomain(settings, addProblem)
   if (settings.proxyProtocol && settings.trustedProxies.length === 0) {
     addProblem(
       'PROXY_PROTOCOL: found "on", but no peer may send its header; expected the balancers\' addresses in TRUSTED_PROXIES',
@@ -34,6 +35,22 @@ export function checkCombinations(settings: Settings, reader: Reader): void {
   if (settings.sessionEndpoints && !signs) {
     addProblem(
       'SESSION_ENDPOINTS: found "on", but the gateway holds no signing secret; expected JWT_SECRET or JWT_SECRET_FILE',
+    )
+  }
+}
+
+/** Browsers refuse a cookie with this prefix that has a `Domain` (RFC 6265bis, section 4.1.3.2), whatever its case. */
+const HOST_PREFIX = /^__Host-/i
+
+function checkCookieDomain(
+  { accessCookie, refreshCookie, cookieDomain }: Settings,
+  addProblem: (text: string) => void,
+): void {
+  if (cookieDomain === null) return
+  const bound = [accessCookie, refreshCookie].filter((name) => HOST_PREFIX.test(name))
+  if (bound.length > 0) {
+    addProblem(
+      `COOKIE_DOMAIN: found ${JSON.stringify(cookieDomain)}, but browsers refuse a domain for ${bound.join(' and ')}; expected no COOKIE_DOMAIN, or other names in ACCESS_COOKIE and REFRESH_COOKIE`,
     )
   }
 }

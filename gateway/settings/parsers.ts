@@ -92,6 +92,18 @@ export const cookieName: Parser<string> = (input) =>
     ? accept(input)
     : reject("a cookie name: letters, digits and !#$%&'*+-.^_`|~")
 
+/** `SameSite` of a cookie, in any case. */
+export const sameSite: Parser<'strict' | 'lax' | 'none'> = (input) =>
+  oneOf('strict', 'lax', 'none')(input.toLowerCase())
+
+/** A `Domain` for cookies. A dot before it has no meaning (RFC 6265, section 5.2.3) and is dropped. */
+export const cookieDomain: Parser<string> = (input) => {
+  const domain = input.toLowerCase().replace(/^\./, '')
+  return domain.split('.').every((label) => /^[a-z0-9_-]+$/.test(label) && !/^-|-$/.test(label))
+    ? accept(domain)
+    : reject('a domain such as example.com, without scheme, port and path')
+}
+
 /** A path prefix for the gateway's own endpoints. */
 export const pathPrefix: Parser<string> = (input) => {
   const trimmed = input.replace(/\/+$/, '')

@@ -146,24 +146,50 @@ export const keys = group(
   },
 )
 
-export const cookies = group('Cookies', 'Where browsers keep the tokens.', {
-  accessCookie: variable({
-    name: 'ACCESS_COOKIE',
-    parse: parse.cookieName,
-    byDefault: 'auth_token',
-    accepts: 'a cookie name',
-    example: '__Host-auth',
-    description: 'Name of the cookie with the access token.',
-  }),
-  refreshCookie: variable({
-    name: 'REFRESH_COOKIE',
-    parse: parse.cookieName,
-    byDefault: 'refresh_token',
-    accepts: 'a cookie name',
-    example: '__Host-refresh',
-    description: 'Name of the cookie with the refresh token; another one than `ACCESS_COOKIE`.',
-  }),
-})
+const AS_THE_LOGIN = 'As the login sets it.'
+
+export const cookies = group(
+  'Cookies',
+  'Where browsers keep the tokens. The attributes are those of the cookies that refresh sets and logout clears; they have to be those with which the login sets them ([login.md](login.md)).',
+  {
+    accessCookie: variable({
+      name: 'ACCESS_COOKIE',
+      parse: parse.cookieName,
+      byDefault: 'auth_token',
+      accepts: 'a cookie name',
+      example: '__Host-auth',
+      description: 'Name of the cookie with the access token.',
+    }),
+    refreshCookie: variable({
+      name: 'REFRESH_COOKIE',
+      parse: parse.cookieName,
+      byDefault: 'refresh_token',
+      accepts: 'a cookie name',
+      example: '__Host-refresh',
+      description: 'Name of the cookie with the refresh token; another one than `ACCESS_COOKIE`.',
+    }),
+    cookieSameSite: variable({
+      name: 'COOKIE_SAME_SITE',
+      parse: parse.sameSite,
+      byDefault: 'strict',
+      accepts: '`strict`, `lax` or `none`',
+      example: 'lax',
+      description: `\`SameSite\` of the cookies. With \`strict\` a link on another site, or in a mail, opens the page without them; with \`none\`, which adds \`Secure\`, other sites can send them from frames and scripts too. ${AS_THE_LOGIN}`,
+    }),
+    cookieDomain: optional({
+      name: 'COOKIE_DOMAIN',
+      parse: parse.cookieDomain,
+      accepts: 'a domain, without scheme, port and path',
+      example: 'example.com',
+      description: `\`Domain\` of the cookies: the host names to which browsers send them are this one and all below it. Without it, only the one that set them. ${AS_THE_LOGIN}`,
+    }),
+    cookiePersistent: onOrOff(
+      'COOKIE_PERSISTENT',
+      false,
+      `With \`on\` the cookies have a \`Max-Age\`, \`ACCESS_TOKEN_TTL_S\` and \`REFRESH_TOKEN_TTL_S\`, and so outlive a browser that is closed. ${AS_THE_LOGIN}`,
+    ),
+  },
+)
 
 export const refusals = group(
   'Cache of refusals',

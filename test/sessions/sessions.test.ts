@@ -89,6 +89,28 @@ t.test(
   },
 )
 
+t.test('refresh and logout use the attributes of the settings, byte for byte the same', async (t) => {
+  const gateway = await start({
+    COOKIE_SAME_SITE: 'none',
+    COOKIE_DOMAIN: 'example.com',
+    COOKIE_PERSISTENT: 'on',
+    ACCESS_TOKEN_TTL_S: '60',
+  })
+  t.teardown(() => gateway.stop())
+  const { jwt } = await newToken(randomUUID(), 'refresh')
+  const refreshed = await post(gateway, '/-/refresh', `refresh_token=${jwt}`)
+  const attributes = 'Path=/; HttpOnly; SameSite=None; Secure; Domain=example.com'
+  t.same(
+    refreshed.headers.getSetCookie().map((cookie) => cookie.replace(/=[\w-]+\.[\w-]+\.[\w-]+/, '=JWT')),
+    [`auth_token=JWT; ${attributes}; Max-Age=60`, `refresh_token=JWT; ${attributes}; Max-Age=604800`],
+  )
+  const left = await post(gateway, '/-/logout', cookiesOf(refreshed).join('; '))
+  t.same(left.headers.getSetCookie(), [
+    `auth_token=; ${attributes}; Max-Age=0`,
+    `refresh_token=; ${attributes}; Max-Age=0`,
+  ])
+})
+
 t.test('attack: a refresh token that was used long ago ends the whole session', async (t) => {
   const session = randomUUID()
   const stolen = await newToken(session, 'refresh')

@@ -51,6 +51,10 @@ t.test('an empty environment gives the documented defaults', async (t) => {
     jwtClockToleranceS: 0,
     accessCookie: 'auth_token',
     refreshCookie: 'refresh_token',
+    cookieSameSite: 'strict',
+    cookieDomain: null,
+    cookiePersistent: false,
+    errorPagesDir: null,
     negativeCacheTtlUs: 0,
     negativeCacheMax: 100_000,
     gatewayPath: '/-',
@@ -494,4 +498,40 @@ t.test('without a file reader of the caller, files are read from the disk', asyn
   const folder = t.testdir({ secret: SECRET })
   t.equal(readSettings({ JWT_SECRET_FILE: `${folder}/secret` }).ok, true)
   t.equal(readSettings({ JWT_SECRET_FILE: `${folder}/other` }).ok, false)
+})
+
+t.test(
+  'the attributes of the cookies are read, in any case, and a dot before the domain is dropped',
+  async (t) => {
+    const env = { COOKIE_SAME_SITE: 'Lax', COOKIE_DOMAIN: '.Example.com', COOKIE_PERSISTENT: 'on' }
+    t.match(good(env), { cookieSameSite: 'lax', cookieDomain: 'example.com', cookiePersistent: true })
+    t.same(problems({ COOKIE_SAME_SITE: 'relaxed' }), [
+      'COOKIE_SAME_SITE: found "relaxed"; expected one of strict, lax, none',
+    ])
+    t.same(problems({ COOKIE_PERSISTENT: 'always' }), [
+      'COOKIE_PERSISTENT: found "always"; expected "on" or "off"',
+    ])
+  },
+)
+
+t.test('attack by a setting: a domain cannot end the attribute and begin another one', async (t) => {
+  for (const domain of [
+    'a.example; Path=/x',
+    'https://a.example',
+    'a.example:443',
+    'a..b',
+    '-a.b',
+    'a\r\nX: y',
+    '.',
+  ])
+    t.match(problems({ COOKIE_DOMAIN: domain }), [
+      /^COOKIE_DOMAIN: found .*; expected a domain such as example\.com/,
+    ])
+})
+
+t.test('a domain for a cookie that is bound to its host by its name is refused', async (t) => {
+  t.match(problems({ COOKIE_DOMAIN: 'example.com', ACCESS_COOKIE: '__host-auth' }), [
+    /^COOKIE_DOMAIN: found "example\.com", but browsers refuse a domain for __host-auth; expected no COOKIE_DOMAIN/,
+  ])
+  good({ COOKIE_DOMAIN: 'example.com', ACCESS_COOKIE: '__Secure-auth' })
 })

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { type Browser, chromium } from 'playwright-core'
+import { type Browser, type BrowserContext, chromium } from 'playwright-core'
 
 const CHROMIUM = '/usr/bin/chromium'
 
@@ -7,9 +7,22 @@ export function chromiumIsInstalled(): boolean {
   return existsSync(CHROMIUM)
 }
 
+/** It refuses to sandbox itself for root, as which containers run tests. */
+const ROOT = process.getuid?.() === 0 ? ['--no-sandbox'] : []
+
 /** Debian's Chromium without a window. @param args further switches of its own */
 export function startChromium(args: readonly string[] = []): Promise<Browser> {
-  // It refuses to sandbox itself for root, as which containers run tests.
-  const root = process.getuid?.() === 0 ? ['--no-sandbox'] : []
-  return chromium.launch({ executablePath: CHROMIUM, args: [...root, ...args] })
+  return chromium.launch({ executablePath: CHROMIUM, args: [...ROOT, ...args] })
+}
+
+/** One that keeps what it knows in a folder, as a person's does. Certificates are not checked. */
+export function startPersistentChromium(
+  folder: string,
+  args: readonly string[] = [],
+): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(folder, {
+    executablePath: CHROMIUM,
+    args: [...ROOT, ...args],
+    ignoreHTTPSErrors: true,
+  })
 }

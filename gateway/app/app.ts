@@ -98,7 +98,11 @@ export async function createApp(parts: AppParts): Promise<App> {
   const { authenticator, keys, verifier, table, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const ownPaths = createOwnPaths(settings.gatewayPath, settings.sessionEndpoints)
-  const transport = createTransport({ findAddresses: names.findAddresses, scheduler })
+  const transport = createTransport({
+    findAddresses: names.findAddresses,
+    prepareName: names.prepare,
+    scheduler,
+  })
   const routing = createLiveRouting(parts.firstReading, {
     file: parts.upstreamsFile,
     cookies,

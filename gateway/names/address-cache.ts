@@ -22,6 +22,8 @@ export interface AddressCache {
   addressesOf(name: string, family: 0 | Family): Promise<readonly Address[]>
   /** The same for both families, with those that are still awaited. */
   readonly find: FindAddresses
+  /** Begins a look-up where one is due, for who will need the name. */
+  prepare(name: string): void
 }
 
 export interface AddressCacheParts {
@@ -226,6 +228,9 @@ export function createAddressCache({ resolve, scheduler, log }: AddressCachePart
   return {
     async addressesOf(name, family) {
       return nextAddresses(name, await prepareEntry(name, family), family)
+    },
+    prepare(name) {
+      void prepareEntry(name, 0)
     },
     async find(name) {
       const entry = await prepareEntry(name, 0)

@@ -18,6 +18,8 @@ export interface Names {
   readonly lookup: LookupFunction
   /** For who tries the addresses of a name himself. */
   readonly findAddresses: FindAddresses
+  /** Looks a name up that will be needed, so that its addresses are known by then. */
+  prepare(host: string): void
   /** Cancels the queries under way, which would keep the process alive. */
   close(): void
 }
@@ -49,7 +51,7 @@ export function createSystemNames({ scheduler, log }: Pick<NamesParts, 'schedule
       resolverSettings: '/etc/resolv.conf',
       nameServiceSwitch: '/etc/nsswitch.conf',
     },
-    resolveBySystem: createSystemLookup(),
+    resolveBySystem: createSystemLookup(scheduler),
   })
 }
 
@@ -114,6 +116,10 @@ export function createNames(parts: NamesParts): Names {
       )
     },
     findAddresses,
+    prepare(host) {
+      const name = asciiName(host)
+      if (localAddresses(name, 0).length === 0) cache.prepare(name)
+    },
     close() {
       closed = true
       servers.close()

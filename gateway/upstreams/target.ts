@@ -2,7 +2,7 @@ import type { TargetMetrics } from '../telemetry/metrics/metrics.ts'
 import type { UpstreamConfig } from './config.ts'
 import { createTargetConnections } from './transport/connection-factory.ts'
 import { createHealthProbe } from './transport/health-probe.ts'
-import { parseTargetAddress } from './transport/target-address.ts'
+import { hasName, parseTargetAddress } from './transport/target-address.ts'
 import type { TargetConnections } from './transport/target-connections.ts'
 import type { Transport } from './transport/transport.ts'
 import type { UpgradeAttempts } from './transport/upgrade-attempts.ts'
@@ -80,28 +80,20 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
   const { url, weight, metrics, transport } = from
   const { connectMs, responseMs, idleMs, silenceMs } = config.timeouts
   const tls = config.tls ?? null
+  const address = parseTargetAddress(url)
   const http2 = config.protocol === 'http2'
   const connections = createTargetConnections({ url, connectMs, responseMs, idleMs, http2, tls }, transport)
   const upgrades = createUpgradeAttempts({ url, connectMs, responseMs, idleMs, silenceMs, tls }, transport)
   const probe = createHealthProbe({ url, http2, tls }, transport)
+  // Each worker then knows the addresses that serve on where the resolver falls silent before its first request.
+  if (hasName(address)) transport.prepareName(address.hostname!)
   return {
     url,
-    host: parseTargetAddress(url).host,
+    host: address.host,
     metrics,
     connections,
     upgrades,
-    health: from.health ?? {
-      passing: true,
-      problem: null,
-      streak: 0,
-      failures: 0,
-      ejected: false,
-      ejectedUntil: 0,
-      ejections: 0,
-      reinstatedAt: 0,
-      downSince: 0,
-      returning: false,
-    },
+    health: from.health ?? newHealth(),
     weight,
     inFlight: 0,
     upgraded: 0,
@@ -111,5 +103,20 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
       probe.close()
       return connections.close()
     },
+  }
+}
+
+function newHealth(): TargetHealth {
+  return {
+    passing: true,
+    problem: null,
+    streak: 0,
+    failures: 0,
+    ejected: false,
+    ejectedUntil: 0,
+    ejections: 0,
+    reinstatedAt: 0,
+    downSince: 0,
+    returning: false,
   }
 }

@@ -1,8 +1,11 @@
 import t from 'tap'
+import { startGateway } from '../support/gateway.ts'
+import { ask } from '../support/http-client.ts'
 import type { NameRecord } from '../support/name-server.ts'
 import { KINDS, type NamedTarget, SUCCESS, startNamedTargets } from '../support/named-targets.ts'
-import { until } from '../support/plain-gateway.ts'
-import { whyNoDnsmasq } from '../support/resolver-stage.ts'
+import { NO_DATABASE, plainRouting, until } from '../support/plain-gateway.ts'
+import { OK, startRawBackend } from '../support/raw-backend.ts'
+import { startResolverStage, whyNoDnsmasq } from '../support/resolver-stage.ts'
 
 /* A resolver (dnsmasq) that has no more answers for a name whose addresses it has given before. */
 
@@ -76,3 +79,29 @@ t.test(
     t.ok(asked < 6, `${asked} questions, those that are repeated included`)
   },
 )
+
+t.test(`each worker knows the addresses before its first request needs them${unlessThere}`, async (t) => {
+  if (reason !== null) {
+    t.pass(reason)
+    return
+  }
+  const backend = await startRawBackend(({ socket }) => void socket.write(OK))
+  const stage = await startResolverStage(t, { records: { [NAME]: KNOWN } })
+  const gateway = await startGateway({
+    databaseUrl: NO_DATABASE,
+    program: stage.program,
+    env: { ACCESS_LOG: 'off', WORKERS: '2' },
+    routing: plainRouting([`http://${NAME}:${backend.port}`], { retries: 0 }),
+  })
+  t.teardown(async () => {
+    await gateway.stop()
+    await backend.close()
+  })
+  await until(() => stage.server.asked(`${NAME} A`) >= 2)
+  stage.server.records.set(NAME, { silent: 'all' })
+  for (let n = 0; n < 20; n++) {
+    const began = performance.now()
+    t.equal((await ask({ url: gateway.url })).status, 200)
+    t.ok(performance.now() - began < USUAL_MS, 'in its usual time')
+  }
+})

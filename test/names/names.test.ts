@@ -200,16 +200,68 @@ t.test(
   },
 )
 
-t.test('getaddrinfo is asked for one name at a time, so it holds one thread at most', async (t) => {
-  const answers = [Promise.withResolvers<Address[]>(), Promise.withResolvers<Address[]>()]
-  const asked: string[] = []
-  const resolve = createSystemLookup((name) => answers[asked.push(name) - 1]!.promise)
-  const first = resolve('a.local')
-  const second = resolve('b.local')
-  await new Promise((resolve) => setImmediate(resolve))
-  t.same(asked, ['a.local'])
-  answers[0]!.reject(Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' }))
-  t.same(await first, { kind: 'none' })
-  answers[1]!.resolve([{ address: '10.0.0.1', family: 4 }])
-  t.match(await second, { kind: 'found', answers: { 4: { addresses: ['10.0.0.1'] }, 6: { kind: 'none' } } })
+/** A getaddrinfo that the test answers. */
+function setUpSystem() {
+  const calls: { readonly name: string; readonly answer: PromiseWithResolvers<Address[]> }[] = []
+  const state = { now: 0 }
+  const resolve = createSystemLookup({
+    now: () => state.now,
+    lookup(name) {
+      const answer = Promise.withResolvers<Address[]>()
+      calls.push({ name, answer })
+      return answer.promise
+    },
+  })
+  return {
+    resolve,
+    asked: () => calls.map(({ name }) => name).join(' '),
+    answer: (n: number) => calls[n]!.answer.resolve([{ address: '10.0.0.1', family: 4 }]),
+    deny: (n: number) =>
+      calls[n]!.answer.reject(Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' })),
+    skip: (ms: number) => {
+      state.now += ms
+    },
+  }
+}
+
+t.test('getaddrinfo is asked for two names at a time, so it holds two threads at most', async (t) => {
+  const { resolve, asked, answer, deny } = setUpSystem()
+  const results = ['a.local', 'b.local', 'c.local'].map(resolve)
+  t.equal(asked(), 'a.local b.local')
+  deny(0)
+  t.same(await results[0], { kind: 'none' })
+  t.equal(asked(), 'a.local b.local c.local')
+  answer(2)
+  t.match(await results[2], {
+    kind: 'found',
+    answers: { 4: { addresses: ['10.0.0.1'] }, 6: { kind: 'none' } },
+  })
+})
+
+t.test('names that getaddrinfo has been slow for hold up each other, and no other name', async (t) => {
+  const { resolve, asked, answer, deny, skip } = setUpSystem()
+  const slow = ['x.local', 'y.local'].map(resolve)
+  skip(5000)
+  deny(0)
+  deny(1)
+  await Promise.all(slow)
+  const again = ['x.local', 'y.local'].map(resolve)
+  for (const [n, name] of ['a.local', 'b.local', 'c.local'].entries()) {
+    const result = resolve(name)
+    answer(3 + n)
+    t.match(await result, { kind: 'found' })
+  }
+  t.equal(asked(), 'x.local y.local x.local a.local b.local c.local')
+  answer(2)
+  await again[0]
+  t.equal(asked(), 'x.local y.local x.local a.local b.local c.local y.local')
+})
+
+t.test('a name that is prepared is looked up once, and known when it is needed', async (t) => {
+  const { names, server, get } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1', '10.0.0.2'] } })
+  names.prepare('API.test')
+  names.prepare('10.0.0.9')
+  names.prepare('localhost')
+  t.equal(await get('api.test'), '10.0.0.1 10.0.0.2', 'and begins with the first address')
+  t.same(server.questions.toSorted(), ['api.test A', 'api.test AAAA'])
 })

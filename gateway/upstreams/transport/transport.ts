@@ -10,6 +10,8 @@ import { createEndOfTick, type EndOfTick } from './end-of-tick.ts'
 export interface Transport {
   /** How names become addresses. */
   readonly findAddresses: FindAddresses
+  /** Looks a name up that will be needed. */
+  readonly prepareName: (host: string) => void
   readonly addressHistory: AddressHistory
   readonly wire: Wire
   readonly heads: HeadWriter
@@ -26,10 +28,13 @@ const READ_BYTES = 65_536
 /** @throws LlhttpError where the installed llhttp is not the one this code was written for */
 export function createTransport(parts: {
   readonly findAddresses: FindAddresses
+  /** Absent where names are not to be looked up before they are needed. */
+  readonly prepareName?: (host: string) => void
   readonly scheduler: Scheduler
 }): Transport {
   return {
     findAddresses: parts.findAddresses,
+    prepareName: parts.prepareName ?? (() => {}),
     addressHistory: createAddressHistory(parts.scheduler.now),
     wire: createWire(),
     // None of its heads gets a `Date`.

@@ -127,7 +127,7 @@ export function createAddressCache({ resolve, scheduler, log }: AddressCachePart
         if (resolution.late !== null) storeLateAnswers(entry, resolution.answers, await resolution.late)
       } else if (resolution.kind === 'none') storeDenial(name, entry)
       else storeFailure(name, entry, new NameError('EAI_AGAIN', name, { cause: resolution.cause }))
-      entry.lookup = null
+      if (entry.lookup === lookup) entry.lookup = null
       answered.resolve()
     })
     const lookup: PendingLookup = { since: now(), answered: answered.promise, complete, partial: false }
@@ -209,7 +209,8 @@ export function createAddressCache({ resolve, scheduler, log }: AddressCachePart
     const entry = findEntry(name)
     dropUnconfirmed(entry)
     const isDue = now() >= entry.freshUntil && now() >= entry.retryAt
-    if (entry.lookup === null && isDue) startLookup(name, entry)
+    // A family that is still awaited must not make the other one's addresses stay.
+    if (isDue && (entry.lookup === null || entry.lookup.partial)) startLookup(name, entry)
     const { lookup } = entry
     if (lookup === null) return entry
     if (addressesIn(entry, family).length === 0) await (family === 0 ? lookup.answered : lookup.complete)

@@ -35,6 +35,7 @@ export function createNameServers({ settings, scheduler }: NameServersParts): Na
   let currentSettings = settings()
   let resolver = createResolver(currentSettings)
   let closed = false
+  const queries = new Map<string, Promise<FamilyAnswer>>()
 
   /** Switches to changed settings. Queries to the previous servers are cancelled; `lookUpFamily` then repeats them. */
   function useCurrentSettings(): void {
@@ -64,6 +65,16 @@ export function createNameServers({ settings, scheduler }: NameServersParts): Na
     }
   }
 
+  /** A query that is under way is not sent again, as where a server has answered for the other family only. */
+  function shareQuery(name: string, family: Family): Promise<FamilyAnswer> {
+    const key = `${family} ${name}`
+    const pending = queries.get(key)
+    if (pending !== undefined) return pending
+    const query = lookUpFamily(name, family).finally(() => queries.delete(key))
+    queries.set(key, query)
+    return query
+  }
+
   /** Looks up both families at once. Does not wait for the second answer where the first one is enough. */
   async function lookUpBoth(name: string): Promise<{ answers: Answers; late: Promise<Answers> | null }> {
     const answers: Record<Family, FamilyAnswer | null> = {
@@ -74,7 +85,7 @@ export function createNameServers({ settings, scheduler }: NameServersParts): Na
     let cancel: (() => void) | null = null
     const all = Promise.all(
       FAMILIES.filter((family) => answers[family] === null).map(async (family) => {
-        answers[family] = await lookUpFamily(name, family)
+        answers[family] = await shareQuery(name, family)
         if (isSufficient(answers)) cancel ??= scheduler.after(RESOLUTION_DELAY_MS, enough.resolve)
       }),
     )

@@ -307,6 +307,23 @@ t.test(
   },
 )
 
+t.test(
+  'a family that is awaited for long does not make expired addresses of the other one stay',
+  async (t) => {
+    const { get, asked, state, scheduler } = setUp(
+      t,
+      found(v4(['10.0.0.1'], 1000), null, new Promise(() => {})),
+    )
+    await get()
+    state.answer = found(v4(['10.0.0.9'], 1000), null, new Promise(() => {}))
+    await scheduler.advance(1000)
+    await get()
+    await settle()
+    t.equal(await get(), '10.0.0.9')
+    t.equal(asked.length, 2)
+  },
+)
+
 t.test('the family that comes later does not make the addresses of the first one last longer', async (t) => {
   const late = Promise.withResolvers<Answers>()
   const { get, asked, scheduler } = setUp(t, found(v4(['10.0.0.1'], 5000), null, late.promise))

@@ -78,6 +78,14 @@ t.test('a server that does not answer for IPv6 delays the answer for IPv4 by 50 
   )
 })
 
+t.test('a query that is not answered yet is not sent again with the next look-up of its name', async (t) => {
+  const { resolve, server } = await setUp(t, { 'api.test': { addresses: ['10.0.0.1'], silent: 'AAAA' } })
+  for (let n = 0; n < 3; n++) t.equal(await resolve('api.test'), '10.0.0.1')
+  t.equal(server.asked('api.test A'), 3)
+  // One, or two where c-ares has repeated it meanwhile.
+  t.ok(server.asked('api.test AAAA') < 3)
+})
+
 t.test(
   'a server that wrongly denies a name when asked for IPv6 (RFC 4074) does not hide its IPv4 addresses',
   async (t) => {

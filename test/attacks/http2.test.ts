@@ -220,6 +220,27 @@ t.test('a zero window: answers that the client never takes are ended in time', a
   await unharmed(t, before)
 })
 
+t.test('a zero window: answers that are not taken are ended in time beside others that are', async (t) => {
+  stage.upstream.respond(({ target }, socket) => {
+    const length = target === '/taken' ? 0 : MIB
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`)
+    socket.write(Buffer.alloc(length))
+  })
+  const session = http2Client(t, stage.port, { settings: { initialWindowSize: 0 } })
+  let ended = 0
+  for (let n = 0; n < 40; n++) {
+    askHttp2(session, { ':path': '/' }).catch(() => ended++)
+    await askHttp2(session, { ':path': '/taken' })
+  }
+  const end = performance.now() + 4000
+  while (ended < 40 && performance.now() < end) {
+    await askHttp2(session, { ':path': '/taken' })
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  t.equal(ended, 40)
+  stage.upstream.respond((_request, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'))
+})
+
 t.test('an upload that never ends is ended in time', async (t) => {
   stage.upstream.respond(() => {}, 'head')
   const session = http2Client(t, stage.port)

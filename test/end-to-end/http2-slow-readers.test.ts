@@ -8,8 +8,10 @@ import { chromiumIsInstalled, startChromium } from '../support/chromium.ts'
 import type { TestGateway } from '../support/gateway.ts'
 import { askHttp2, http2Client } from '../support/http2-client.ts'
 import {
+  DATA,
   END_HEADERS,
   END_STREAM,
+  type Frame,
   GOAWAY,
   HEADERS,
   PING,
@@ -17,6 +19,7 @@ import {
   rawHttp2,
   requestBlock,
   SETTINGS,
+  WINDOW_UPDATE,
 } from '../support/http2-frames.ts'
 import { plainGateway, until } from '../support/plain-gateway.ts'
 import { startSlowRelay } from '../support/slow-relay.ts'
@@ -26,6 +29,8 @@ const DOWNLOADS = 165
 const DOWNLOAD_BYTES = 2_000_000
 /** Two pieces of 64 KiB for each, once in JavaScript and once encrypted, and what Node needs beside that. */
 const MAX_GROWTH_MIB = 100
+const TURN_BYTES = 150_000
+const INITIAL_WINDOW_SIZE = 4
 const PICTURES = 220
 const LINE_BYTES_PER_SECOND = 5_000_000
 
@@ -97,6 +102,61 @@ t.test(`${DOWNLOADS} slow downloads on one connection take nothing from each oth
   t.ok(growth < MAX_GROWTH_MIB, `${Math.round(growth)} MiB more`)
   t.same(new Set(await Promise.all(downloads.map(lengthOf))), new Set([DOWNLOAD_BYTES]), 'all arrive whole')
 })
+
+t.test('downloads that wait for their turn on a slow line are not taken for unread', async (t) => {
+  const { port } = await startStage(t, (_request, response) => response.end(large.subarray(0, TURN_BYTES)), {
+    REQUEST_TIMEOUT_MS: '1500',
+  })
+  const relay = await startSlowRelay(port, 3_000_000)
+  t.teardown(() => relay.close())
+  // Node's client opens 64 KiB for all of a connection, and its server uses that for the oldest streams first.
+  const session = http2Client(t, relay.port)
+  const streams = Array.from({ length: 80 }, () => session.request({ ':path': '/' }))
+  for (const stream of streams) stream.on('error', () => {})
+  t.same(new Set(await Promise.all(streams.map(lengthOf))), new Set([TURN_BYTES]), 'all arrive whole')
+})
+
+t.test('the more answers there are on a connection, the less of each goes out at a time', async (t) => {
+  const { port } = await startStage(t, answerBySize)
+  const client = await rawHttp2(port)
+  t.teardown(() => client.socket.destroy())
+  const number = (value: number) => {
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32BE(value)
+    return bytes
+  }
+  const window = Buffer.concat([Buffer.from([0, INITIAL_WINDOW_SIZE]), number(0x7fffffff)])
+  client.send(
+    { type: SETTINGS, payload: window },
+    { type: WINDOW_UPDATE, payload: number(0x7fff0000 - 65_535) },
+  )
+  const ids = Array.from({ length: 64 }, (_, n) => 2 * n + 1)
+  client.send(
+    ...ids.map((stream) => ({ type: HEADERS, flags: WHOLE, stream, payload: requestBlock([], '/large') })),
+  )
+  // The line is full and all answers wait before the first is read.
+  client.socket.pause()
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  client.socket.resume()
+  await until(() => client.frames.some(({ type, flags }) => type === DATA && (flags & END_STREAM) !== 0))
+  const runs = runsOf(client.frames)
+  t.ok(runs.length > 0)
+  t.ok(runs[Math.floor(runs.length / 2)]! <= 8192, `${runs[Math.floor(runs.length / 2)]} bytes, the median`)
+})
+
+/** How many bytes of one stream came in a row, from the least to the most, until the first stream ends. */
+function runsOf(frames: readonly Required<Frame>[]): number[] {
+  const runs: number[] = []
+  let latest = 0
+  for (const { type, stream, flags, payload } of frames) {
+    if (type !== DATA) continue
+    if ((flags & END_STREAM) !== 0) break
+    if (stream === latest) runs.push(runs.pop()! + payload.length)
+    else runs.push(payload.length)
+    latest = stream
+  }
+  return runs.sort((a, b) => a - b)
+}
 
 t.test('a client that resets all that it has open and asks for as much keeps its connection', async (t) => {
   const { port } = await startStage(t, (request, response) => {

@@ -16,6 +16,8 @@ export interface StreamConnection {
   readonly socket: TLSSocket
   readonly holdings: Holdings
   readonly windows: UploadWindows
+  /** How many streams it has open. */
+  readonly openStreams: () => number
 }
 
 /** A request of HTTP/2: one stream of a connection. */

@@ -2,6 +2,7 @@ import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { InboundResponse, ResponseOwner } from '../../exchange/inbound.ts'
 import { groupFields } from '../../http/field-groups.ts'
 import type { Http2Request } from './http2-request.ts'
+import { PacedWriter } from './paced-writer.ts'
 
 /** For how long a client may go on with its request once the response is whole. */
 const LINGER_MS = 500
@@ -15,6 +16,14 @@ const CONNECTION_FIELDS = new Set([
   'upgrade',
 ])
 
+export interface ResponseParts {
+  readonly awaitsContinue: boolean
+  /** How many streams the connection has open. */
+  readonly openStreams: () => number
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
 /** A response of HTTP/2. The head goes out with the first piece of the body, or when it is flushed. */
 export class Http2Response implements InboundResponse {
   statusCode = 200
@@ -25,6 +34,11 @@ export class Http2Response implements InboundResponse {
   /** True while the client waits for `100 Continue` before it sends its body. */
   #awaitsContinue: boolean
   readonly #stream: ServerHttp2Stream
+  readonly #openStreams: () => number
+  readonly #now: () => number
+  #handedOverAt = 0
+  /** Where the body comes in more than one piece. */
+  #body: PacedWriter | null = null
   readonly #request: Pick<Http2Request, 'complete' | 'discardLate'>
   #fields: readonly string[] = []
   #trailers: readonly (readonly [string, string])[] = []
@@ -35,9 +49,11 @@ export class Http2Response implements InboundResponse {
   constructor(
     stream: ServerHttp2Stream,
     request: Pick<Http2Request, 'complete' | 'discardLate'>,
-    awaitsContinue: boolean,
+    { awaitsContinue, openStreams, now }: ResponseParts,
   ) {
     this.#stream = stream
+    this.#openStreams = openStreams
+    this.#now = now
     this.#request = request
     this.#awaitsContinue = awaitsContinue
     stream.on('wantTrailers', () => this.#sendTrailers())
@@ -49,7 +65,7 @@ export class Http2Response implements InboundResponse {
   }
 
   onDrain(onDrained: () => void): void {
-    this.#stream.once('drain', onDrained)
+    this.#body?.onDrain(onDrained)
   }
 
   /** Only connections of HTTP/1.1 end with a response. */
@@ -61,6 +77,12 @@ export class Http2Response implements InboundResponse {
 
   get writableFinished(): boolean {
     return this.#stream.writableFinished && this.#stream.rstCode === constants.NGHTTP2_NO_ERROR
+  }
+
+  /** Since when the client has taken nothing of what waits for it; null where nothing does. */
+  get unreadSince(): number | null {
+    if (this.#stream.writableLength === 0) return null
+    return this.#body === null ? this.#handedOverAt : this.#body.handedOverAt
   }
 
   /** @param _reason HTTP/2 has none */
@@ -83,7 +105,9 @@ export class Http2Response implements InboundResponse {
 
   write(chunk: Buffer): boolean {
     this.flushHeaders()
-    return this.#stream.destroyed ? true : this.#stream.write(chunk)
+    if (this.#stream.destroyed) return true
+    this.#body ??= new PacedWriter(this.#stream, { openStreams: this.#openStreams, now: this.#now })
+    return this.#body.write(chunk)
   }
 
   end(data?: string | Buffer | null, encoding?: BufferEncoding): void {
@@ -94,8 +118,10 @@ export class Http2Response implements InboundResponse {
     const endStream = isEmpty && !hasTrailers && !this.#responded
     this.#respond({ endStream, waitForTrailers: hasTrailers })
     if (!this.#stream.writableEnded && !this.#stream.destroyed) {
-      if (isEmpty) this.#stream.end()
-      else this.#stream.end(data, encoding ?? 'utf8')
+      this.#handedOverAt = this.#now()
+      if (!isEmpty) this.#stream.end(data, encoding ?? 'utf8')
+      else if (this.#body === null) this.#stream.end()
+      else this.#body.end()
     }
     if (!this.#awaitsTrailers) this.#endRequest()
   }

@@ -46,8 +46,13 @@ export function createHttp2Server(
 
   function serve(socket: TLSSocket): void {
     const session = performServerHandshake(socket, options)
-    const connection = { socket, holdings: new Holdings(), windows: new UploadWindows(session) }
     const ending = createSessionEnding(session, socket, limits)
+    const connection = {
+      socket,
+      holdings: new Holdings(),
+      windows: new UploadWindows(session),
+      openStreams: () => ending.streams,
+    }
     // RFC 9113, section 6.8: GOAWAY first; streams that are open finish.
     const deregister = registry.register({
       closeIdle: ending.closeWhenStreamsEnd,
@@ -77,8 +82,13 @@ export function createHttp2Server(
     const head = readHttp2Head(fields, raw, limits.maxHeaderBytes)
     const request = new Http2Request(stream, head, connection)
     const expectation = fields.expect?.toLowerCase()
-    const response = new Http2Response(stream, request, expectation !== undefined && request.hasBody)
-    limitStream(stream, { request, response }, limits)
+    const response = new Http2Response(stream, request, {
+      awaitsContinue: expectation !== undefined && request.hasBody,
+      openStreams: connection.openStreams,
+      now: limits.scheduler.now,
+    })
+    limitUpload(stream, { request, response }, limits)
+    limitUnread(stream, { response, socket: connection.socket }, limits)
     const refusal =
       head.refusal ??
       (expectation === undefined || expectation === '100-continue' ? null : 'expectation_failed')
@@ -96,26 +106,41 @@ interface StreamHead {
   readonly connection: StreamConnection
 }
 
-/** Ends a stream whose body does not arrive in time, or whose answer the client does not read. */
-function limitStream(
+/** Ends a stream whose body does not arrive in time. */
+function limitUpload(
   stream: ServerHttp2Stream,
   { request, response }: { readonly request: Http2Request; readonly response: Http2Response },
   { requestTimeoutMs, scheduler }: Http2Limits,
 ): void {
-  if (request.hasBody) {
-    const cancel = scheduler.after(requestTimeoutMs, () => {
-      if (request.complete || response.owner?.onUnreadable('request_timeout')) return
-      stream.close(constants.NGHTTP2_CANCEL)
-    })
-    stream.once('end', cancel)
-    stream.once('close', cancel)
+  if (!request.hasBody) return
+  const cancel = scheduler.after(requestTimeoutMs, () => {
+    if (request.complete || response.owner?.onUnreadable('request_timeout')) return
+    stream.close(constants.NGHTTP2_CANCEL)
+  })
+  stream.once('end', cancel)
+  stream.once('close', cancel)
+}
+
+/**
+ * Ends a stream whose answer the client does not read: it never opens the stream's window again (the zero-window stall).
+ * Where the connection's window is used up and the client does open that, the stream waits for its turn behind others.
+ */
+function limitUnread(
+  stream: ServerHttp2Stream,
+  { response, socket }: { readonly response: Http2Response; readonly socket: TLSSocket },
+  { requestTimeoutMs, scheduler }: Http2Limits,
+): void {
+  let written = socket.bytesWritten
+  let cancel = scheduler.after(requestTimeoutMs, check)
+  function check(): void {
+    const waitsForOthers = socket.bytesWritten !== written && stream.session?.state.remoteWindowSize === 0
+    const since = waitsForOthers ? null : response.unreadSince
+    const left = since === null ? requestTimeoutMs : since + requestTimeoutMs - scheduler.now()
+    written = socket.bytesWritten
+    if (left <= 0) stream.close(constants.NGHTTP2_CANCEL)
+    else cancel = scheduler.after(left, check)
   }
-  const onIdle = () => {
-    // A window that is never opened again (the zero-window stall) keeps what was written unread.
-    if (stream.writableLength > 0) stream.close(constants.NGHTTP2_CANCEL)
-    else stream.setTimeout(requestTimeoutMs, onIdle)
-  }
-  stream.setTimeout(requestTimeoutMs, onIdle)
+  stream.once('close', () => cancel())
 }
 
 function sessionOptions(limits: Http2Limits): ServerOptions {

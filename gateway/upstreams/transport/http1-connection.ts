@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { AnswerReader } from './answer-reader.ts'
 import type { HttpOutcome } from './attempt-outcome.ts'
 import type { AttemptClient } from './client-side.ts'
+import { triesConnectionLogin } from './connection-logins.ts'
 import type { ConnectHandler, Connector, PendingConnection } from './connector.ts'
 import type { Deferred } from './end-of-tick.ts'
 import { type AttemptRequest, HttpAttempt } from './http-attempt.ts'
@@ -56,6 +57,8 @@ export class Http1Connection implements TargetStream, ConnectHandler, Deferred {
   #awaitsEndOfTick = false
   /** What it means for the exchange under way when the deadline passes. */
   #fault: 'response_timeout' | 'idle_timeout' = 'response_timeout'
+  /** The request tries to log the connection in. */
+  #logsIn = false
   #requestSent = false
   #writeFailed = false
   /** The target takes no more of the request at present. */
@@ -110,6 +113,7 @@ export class Http1Connection implements TargetStream, ConnectHandler, Deferred {
    * less when they follow each other (`end-of-tick.ts`). That saved 7 to 12% of the CPU of a request.
    */
   sendHead(method: string, head: RequestHead): void {
+    this.#logsIn = triesConnectionLogin(head.headers)
     this.#writer!.setHead(method, head)
     if (!head.hasBody) this.#startWaiting()
     if (this.#awaitsEndOfTick) return
@@ -160,7 +164,7 @@ export class Http1Connection implements TargetStream, ConnectHandler, Deferred {
 
   release(): void {
     const { keepAliveMs } = this.#reader
-    if (this.#state === BUSY && this.#requestSent && !this.#writeFailed && keepAliveMs > 0) {
+    if (this.#state === BUSY && this.#requestSent && !this.#writeFailed && !this.#logsIn && keepAliveMs > 0) {
       this.resume()
       this.#state = IDLE
       this.#used = true

@@ -1,3 +1,5 @@
+import { offersConnectionLogin } from './connection-logins.ts'
+
 /** How long a connection is kept for the next exchange where the target sends no `Keep-Alive: timeout=`. */
 export const KEEP_ALIVE_MS = 4000
 
@@ -17,8 +19,10 @@ export class KeepAliveReader {
    *   because a request that arrives after that is lost. 0 where the connection must not be used again.
    */
   read(fields: readonly string[]): number {
+    let ms = KEEP_ALIVE_MS
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i]!
+      if (offersConnectionLogin(name, fields[i + 1]!)) return 0
       if (name.length !== 10 || (name.charCodeAt(0) | 0x20) !== 0x6b || name.toLowerCase() !== 'keep-alive')
         continue
       const value = fields[i + 1]!
@@ -26,9 +30,9 @@ export class KeepAliveReader {
         this.#value = value
         this.#ms = keepAliveMs(value)
       }
-      return this.#ms
+      ms = this.#ms
     }
-    return KEEP_ALIVE_MS
+    return ms
   }
 }
 

@@ -19,4 +19,4 @@ export interface ExchangeSpan {
 export type AttemptResult =
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'failed'; readonly code: string }
-  | { readonly kind: 'closed' | 'client-gone' | 'body-too-large' | 'unsendable' }
+  | { readonly kind: 'closed' | 'client-gone' | 'body-too-large' | 'unsendable' | 'unplaced' }

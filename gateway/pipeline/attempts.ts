@@ -5,6 +5,7 @@ import { withNewCookies } from '../http/new-cookies.ts'
 import type { Route } from '../routing/snapshot.ts'
 import type { Target } from '../upstreams/target.ts'
 import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
+import { KeptBody } from '../upstreams/transport/kept-body.ts'
 import type { BeginOptions } from '../upstreams/transport/target-connections.ts'
 import type { UpgradeOutcome } from '../upstreams/transport/upgrade-attempts.ts'
 import type { RequestTarget } from './admission.ts'
@@ -26,6 +27,8 @@ export interface ForwardRequest {
   /** When the token ends, epoch milliseconds. */
   readonly tokenExpiresAt: number
   readonly upgrade: UpgradeParts | null
+  /** The body, once an attempt was made after which it may have to be sent again. */
+  keptBody: KeptBody | null
 }
 
 /** The outcome of one attempt at one target. */
@@ -35,7 +38,7 @@ export interface Attempts {
   /** Makes one attempt. Never rejects. */
   attempt(request: ForwardRequest, at: Target): Promise<Outcome>
   /**
-   * Makes one attempt on a connection that has carried nothing yet. Never rejects. Not for upgrades, each of which has a
+   * Makes one attempt on a connection that has carried nothing yet, or over HTTP/2 on the latest one. Never rejects. Not for upgrades, each of which has a
    * connection of its own anyway.
    */
   attemptAfresh(request: ForwardRequest, at: Target): Promise<HttpOutcome>
@@ -52,6 +55,7 @@ export function createAttempts(): Attempts {
       headers: headersFor(request, at),
       hasBody: exchange.request.hasBody,
       maxBodyBytes: route.maxBodyBytes,
+      keptBody: keptBodyOf(request),
       responseEdits: withNewCookies(responseEdits(request), exchange.newCookies),
     }
     return new Promise((resolve) => at.connections.begin(exchange, attempt, resolve, options))
@@ -87,6 +91,14 @@ function attemptUpgrade(request: ForwardRequest, upgrade: UpgradeParts, at: Targ
     record.upgraded = true
     exchange.breakOff = breakOff
   })
+}
+
+/** Only a target that speaks HTTP/2 can say that it has not processed a request. */
+function keptBodyOf(request: ForwardRequest): KeptBody | null {
+  const { exchange, route } = request
+  if (!exchange.request.hasBody || route.upstream.config.protocol !== 'http2') return null
+  request.keptBody ??= new KeptBody(exchange.request)
+  return request.keptBody
 }
 
 function beginSpan({ exchange, route, target }: ForwardRequest, at: Target): void {

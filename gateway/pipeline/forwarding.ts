@@ -6,9 +6,9 @@ import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
 import type { Ticket } from '../upstreams/pending-queue.ts'
 import type { Target } from '../upstreams/target.ts'
-import type { HttpOutcome } from '../upstreams/transport/attempt-outcome.ts'
 import type { Acquisition, Lease, LeaseResult } from '../upstreams/upstream.ts'
 import type { Attempts, ForwardRequest, Outcome } from './attempts.ts'
+import { maySendAgain, Retries, showsNothing } from './retries.ts'
 
 export interface ForwarderParts {
   readonly attempts: Attempts
@@ -72,26 +72,26 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     record.upstreamMs = null
   }
 
-  /**
-   * A target that closes idle connections is not unhealthy: a request that was lost by that is attempted once more, on a
-   * new connection.
-   *
-   * @returns null where that may not be done
-   */
-  function retryStale(request: ForwardRequest, lease: Lease, outcome: Outcome): Promise<HttpOutcome> | null {
+  /** Makes the attempt, and once more at the same target where that may be done. */
+  async function attemptAt(request: ForwardRequest, target: Target): Promise<Outcome> {
     const { exchange, route } = request
+    const outcome = await attempts.attempt(request, target)
     exchange.span?.attemptEnded(outcome)
-    if (!isStale(outcome) || route.upstream.config.retries === 0 || !mayRetry(exchange, outcome)) return null
+    if (!maySendAgain(exchange, route.upstream, outcome)) return outcome
     // This counts neither as the target's failure nor against the retry budget. Each connection that has answered
-    // allows one such retry, so they cannot pile up.
+    // allows one such retry, and what was not processed is no load, so they cannot pile up.
     countRetry(exchange, route)
-    return attempts.attemptAfresh(request, lease.target)
+    const second = await attempts.attemptAfresh(request, target)
+    exchange.span?.attemptEnded(second)
+    return second
   }
 
-  function endAttempt({ exchange, route }: ForwardRequest, lease: Lease, outcome: Outcome | null): void {
+  /** @param again another attempt follows */
+  function endAttempt(request: ForwardRequest, lease: Lease, outcome: Outcome | null, again: boolean): void {
+    const { exchange, route } = request
     if (outcome !== null) {
       exchange.record.upstreamMs = parts.now() - exchange.record.upstreamStartedAt!
-      recordOutcome(exchange, route, lease, outcome)
+      if (!again || !showsNothing(outcome)) recordOutcome(exchange, route, lease, outcome)
     }
     lease.release(outcome === null ? 'failure' : leaseResult(outcome))
   }
@@ -99,40 +99,36 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
   return {
     async forward(request) {
       const { exchange, route, tokenExpiresAt } = request
-      const { retryBudget, config } = route.upstream
+      const { retryBudget } = route.upstream
       // Only now that the request is admitted may the client send what it holds back.
       exchange.response.sendContinue()
       const unwatch = parts.guard.watch(new BoundExchange(exchange, tokenExpiresAt, parts.interrupt))
-      let tried: Set<Target> | undefined
+      let retries: Retries | undefined
       retryBudget.deposit()
       try {
-        for (let left = config.retries; ; left--) {
+        for (;;) {
           const { holdings } = exchange.request
-          const acquired = route.upstream.acquire({ tried, upgrade: request.upgrade !== null, holdings })
+          const upgrade = request.upgrade !== null
+          const acquired = route.upstream.acquire({ tried: retries?.tried, upgrade, holdings })
           const acquisition =
             acquired.kind === 'queued' ? await waitForLease(exchange, acquired.ticket) : acquired
           if (acquisition === null) return DONE
           if (acquisition.kind === 'refused') return acquisition
           const { lease } = acquisition
           let outcome: Outcome | null = null
+          let again = false
           try {
             recordStart(exchange, lease)
-            outcome = await attempts.attempt(request, lease.target)
-            const second = retryStale(request, lease, outcome)
-            if (second !== null) {
-              outcome = await second
-              exchange.span?.attemptEnded(outcome)
-            }
+            outcome = await attemptAt(request, lease.target)
+            if (outcome.kind === 'failed') {
+              retries ??= new Retries(route.upstream)
+              again = retries.take(exchange, lease.target, outcome)
+            } else again = outcome.kind === 'unplaced' && !clientIsGone(exchange)
           } finally {
-            endAttempt(request, lease, outcome)
+            endAttempt(request, lease, outcome, again)
           }
-          if (left <= 0 || !mayRetry(exchange, outcome)) return forwardedBy(exchange, outcome)
-          tried ??= new Set()
-          tried.add(lease.target)
-          // A target that has just failed gets the same request not again.
-          if (!route.upstream.hasOther(tried) || !retryBudget.withdraw())
-            return forwardedBy(exchange, outcome)
-          countRetry(exchange, route)
+          if (!again) return forwardedBy(exchange, outcome)
+          if (outcome.kind === 'failed') countRetry(exchange, route)
         }
       } finally {
         unwatch()
@@ -154,23 +150,6 @@ async function waitForLease(exchange: Exchange, ticket: Ticket<Acquisition>): Pr
   return null
 }
 
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
-
-/**
- * True only where nothing can happen twice: a target that was never connected to or has said that it did nothing, or an
- * idempotent method (RFC 9110, section 9.2.2) before a byte of the answer; and never once a byte of the body was taken.
- */
-function mayRetry(exchange: Exchange, outcome: Outcome): boolean {
-  if (outcome.kind !== 'failed' || clientIsGone(exchange) || exchange.response.headersSent) return false
-  if (outcome.unconnected || outcome.unprocessed) return !outcome.bodyTouched
-  return !outcome.answerBegan && !outcome.bodyTouched && IDEMPOTENT.has(exchange.request.method)
-}
-
-/** Never true for an upgrade, whose connection is always new. */
-function isStale(outcome: Outcome): boolean {
-  return outcome.kind === 'failed' && (outcome.stale || outcome.unprocessed)
-}
-
 function countRetry(exchange: Exchange, route: Route): void {
   exchange.record.retries++
   route.upstreamMetrics.retries.value++
@@ -180,7 +159,7 @@ function countRetry(exchange: Exchange, route: Route): void {
 function leaseResult(outcome: Outcome): LeaseResult {
   switch (outcome.kind) {
     case 'failed':
-      return 'failure'
+      return outcome.unprocessed ? 'unknown' : 'failure'
     case 'answered':
       return outcome.status === 502 || outcome.status === 503 || outcome.status === 504
         ? 'failure'
@@ -191,6 +170,7 @@ function leaseResult(outcome: Outcome): LeaseResult {
     case 'client-gone':
     case 'body-too-large':
     case 'unsendable':
+    case 'unplaced':
       return 'unknown'
   }
 }

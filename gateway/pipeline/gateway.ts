@@ -108,7 +108,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       if (announcedLength(request) > route.maxBodyBytes) return refuse(exchange, 'body_too_large')
 
       const { fields: identity, tokenExpiresAt } = decision
-      const forward = { exchange, route, target, identity, tokenExpiresAt, upgrade }
+      const forward = { exchange, route, target, identity, tokenExpiresAt, upgrade, keptBody: null }
       const outcome = await parts.forwarder.forward(forward)
       if (outcome.kind === 'refused') return refuse(exchange, outcome.code)
       if (outcome.kind === 'broken') return abortResponse(exchange, outcome.code)

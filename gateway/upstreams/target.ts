@@ -24,7 +24,7 @@ export interface Target {
   inFlight: number
   /** Upgrades among them. Each has a connection of its own outside the pool, which `maxConnections` does not count. */
   upgraded: number
-  /** Called when an exchange has ended. Empty while no request waits for a connection. */
+  /** Called when an exchange has ended, or there are more places for other reasons. Empty while no request waits for a connection. */
   readonly releaseListeners: Set<() => void>
   /**
    * Checks the target's health by requesting a path over a separate connection.
@@ -82,7 +82,14 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
   const tls = config.tls ?? null
   const address = parseTargetAddress(url)
   const http2 = config.protocol === 'http2'
-  const connections = createTargetConnections({ url, connectMs, responseMs, idleMs, http2, tls }, transport)
+  const releaseListeners = new Set<() => void>()
+  const onMorePlaces = () => {
+    for (const onRelease of releaseListeners) onRelease()
+  }
+  const connections = createTargetConnections(
+    { url, connectMs, responseMs, idleMs, http2, tls, onMorePlaces },
+    transport,
+  )
   const upgrades = createUpgradeAttempts({ url, connectMs, responseMs, idleMs, silenceMs, tls }, transport)
   const probe = createHealthProbe({ url, http2, tls }, transport)
   // Each worker then knows the addresses that serve on where the resolver falls silent before its first request.
@@ -97,7 +104,7 @@ export function createTarget(config: UpstreamConfig, from: TargetParts): Target 
     weight,
     inFlight: 0,
     upgraded: 0,
-    releaseListeners: new Set(),
+    releaseListeners,
     probe: probe.check,
     close() {
       probe.close()

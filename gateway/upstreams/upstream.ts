@@ -13,7 +13,7 @@ import type { Transport } from './transport/transport.ts'
 
 /**
  * What an exchange shows about its target. `failure`: it did not answer, or it answered with 502, 503 or 504. `unknown`:
- * the client ended the exchange before the target could answer.
+ * the client ended the exchange before the target could answer, or the target has said that it did not process it.
  */
 export type LeaseResult = 'success' | 'failure' | 'unknown'
 
@@ -31,7 +31,7 @@ export type Acquisition =
       readonly code: 'upstream_unavailable' | 'upstream_overloaded' | 'upstream_timeout'
     }
 
-/** `queued` where all targets have `maxConnections` exchanges under way, or nearly so and many of them are the client's. */
+/** `queued` where no target has a place, or there are so few that the client may have no more of them. */
 export type AcquireResult = Acquisition | { readonly kind: 'queued'; readonly ticket: Ticket<Acquisition> }
 
 export interface AcquireOptions {
@@ -85,6 +85,7 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
         transport: parts.transport,
       })
     target.weight = weight
+    target.connections.maxConnections = config.maxConnections
     resetUnusedHealth(target, config)
     target.metrics.up.value = isUp(target) ? 1 : 0
     return target
@@ -135,10 +136,8 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
 
   if (up.length === 0) ejection?.reinstateAll()
 
-  /** Without a bound for HTTP/2, where one connection carries all exchanges that the target allows. */
-  function placesLeft(target: Target): number {
-    if (config.protocol === 'http2') return Number.POSITIVE_INFINITY
-    return config.maxConnections - (target.inFlight - target.upgraded)
+  function placesLeft({ connections, inFlight, upgraded }: Target): number {
+    return connections.places - (inFlight - upgraded)
   }
 
   function hasPlace(target: Target, holdings: Holdings | null): boolean {

@@ -54,7 +54,7 @@ function answerWebSockets(server: Server) {
   sockets.on('connection', (ws) => ws.on('message', (data) => ws.send(`back: ${data}`)))
 }
 
-const HEALTH = { path: '/healthz', interval: '50ms', timeout: '1s', unhealthyAfter: 1 }
+const HEALTH = { path: '/healthz', interval: '50ms', timeout: '10s', unhealthyAfter: 1 }
 
 t.test('a target on an IPv6 address: requests, checks and WebSockets', async (t) => {
   const server = createServer(echo)

@@ -30,6 +30,46 @@ export function frame({ type, flags = 0, stream = 0, payload = Buffer.alloc(0) }
   return Buffer.concat([head, payload])
 }
 
+/** The whole frames at the beginning of `bytes`, and what is behind them. */
+export function readFrames(bytes: Buffer): {
+  readonly frames: Required<Frame>[]
+  readonly rest: Buffer<ArrayBuffer>
+} {
+  const frames: Required<Frame>[] = []
+  let rest = Buffer.from(bytes)
+  while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
+    const end = 9 + rest.readUIntBE(0, 3)
+    frames.push({
+      type: rest[3]!,
+      flags: rest[4]!,
+      stream: rest.readUInt32BE(5),
+      payload: rest.subarray(9, end),
+    })
+    rest = rest.subarray(end)
+  }
+  return { frames, rest }
+}
+
+/** The payload of SETTINGS (RFC 9113, section 6.5.1). */
+export function settings(pairs: readonly (readonly [id: number, value: number])[]): Buffer {
+  const payload = Buffer.alloc(6 * pairs.length)
+  for (const [i, [id, value]] of pairs.entries()) {
+    payload.writeUInt16BE(id, 6 * i)
+    payload.writeUInt32BE(value, 6 * i + 2)
+  }
+  return payload
+}
+
+export const MAX_CONCURRENT_STREAMS = 0x3
+
+/** The payload of GOAWAY (RFC 9113, section 6.8). */
+export function goaway(lastStream: number, code = 0): Buffer {
+  const payload = Buffer.alloc(8)
+  payload.writeUInt32BE(lastStream, 0)
+  payload.writeUInt32BE(code, 4)
+  return payload
+}
+
 /** A field in HPACK's plainest form (RFC 7541, section 6.2.2), whatever its name and value hold. */
 export function literal(name: string, value: string, firstByte = 0): Buffer {
   return Buffer.concat([Buffer.from([firstByte]), text(name), text(value)])
@@ -83,17 +123,9 @@ export async function rawHttp2(
   const frames: Required<Frame>[] = []
   let rest = Buffer.alloc(0)
   socket.on('data', (data: Buffer) => {
-    rest = Buffer.concat([rest, data])
-    while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
-      const end = 9 + rest.readUIntBE(0, 3)
-      frames.push({
-        type: rest[3]!,
-        flags: rest[4]!,
-        stream: rest.readUInt32BE(5),
-        payload: rest.subarray(9, end),
-      })
-      rest = rest.subarray(end)
-    }
+    const read = readFrames(Buffer.concat([rest, data]))
+    frames.push(...read.frames)
+    rest = read.rest
   })
   let over = false
   const ended = new Promise<void>((resolve) => socket.once('close', () => resolve()))

@@ -109,12 +109,12 @@ export const upstream = strict({
   retries: integer(0, 10)
     .default(1)
     .describe(
-      'How often a request is retried at another target: an idempotent request of whose answer no byte came, or any request for which no connection came about; never after a byte of its body was sent. Beyond the first 20, at most one retry for each five requests of the upstream. The default is 1.',
+      'How often a request is retried at another target: an idempotent request of whose answer no byte came, or any request for which no connection came about; never after a byte of its body was sent. Beyond the first 20, at most one retry for each five requests of the upstream. What a target of HTTP/2 says it has not processed is sent again whatever this is. The default is 1.',
     ),
   maxConnections: integer(1, 65535)
     .default(128)
     .describe(
-      'Connections to one target, for each worker; WebSockets have their own and do not count, and with `"protocol": "http2"` one carries all. One connection of a client gets at most seven eighths of them. The default is 128.',
+      'Connections to one target, for each worker; WebSockets have their own and do not count, and with `"protocol": "http2"` each carries as many requests as its target allows, and another one is opened where all are taken. One connection of a client gets at most seven eighths of them. The default is 128.',
     ),
   maxPending: integer(0, 1_000_000)
     .default(1024)

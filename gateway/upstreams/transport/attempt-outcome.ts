@@ -5,6 +5,8 @@ export type HttpOutcome =
   | { readonly kind: 'answered'; readonly status: number }
   | { readonly kind: 'client-gone' }
   | { readonly kind: 'body-too-large' }
+  /** Nothing was sent: all streams of the target's connections are taken, though a place was expected. */
+  | { readonly kind: 'unplaced' }
   | Unsendable
   | AttemptFailure
 
@@ -27,6 +29,8 @@ export interface AttemptFailure {
   readonly answerBegan: boolean
   /** A byte of the request's body was taken from the client. */
   readonly bodyTouched: boolean
+  /** What was taken of the body is there for another attempt. */
+  readonly bodyKept: boolean
   /** The connection had served others and was closed as this request came: no sign of an unwell target. */
   readonly stale: boolean
 }

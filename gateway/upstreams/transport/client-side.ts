@@ -24,15 +24,19 @@ export interface ClientWatcher {
   clientClosed(): void
 }
 
-/** The request of a client: its method, and its body as a source that can be paused. */
-export interface ClientRequest {
+/** The request of a client. */
+export interface ClientRequest extends BodySource {
   readonly method: string
   /** True once the whole request has arrived. */
   readonly complete: boolean
-  /** True once all of the body was given to a reader. */
-  readonly bodyRead: boolean
   /** True where the client broke its request off while it was read. */
   readonly brokenOff: boolean
+}
+
+/** A body that can be paused. */
+export interface BodySource {
+  /** True once all of the body was given to a reader. */
+  readonly bodyRead: boolean
   /**
    * Gives the body to `reader`, from the first piece that nobody has taken yet. It flows after `resume`.
    *

@@ -1,7 +1,7 @@
 import { MAX_ADDRESSES_MS } from '../../names/address-cache.ts'
 import { type Connector, createConnector } from './connector.ts'
 import { Http1Connections } from './http1-connections.ts'
-import { createHttp2Connections } from './http2-connections.ts'
+import { Http2Connections } from './http2-connections.ts'
 import { hasName, parseTargetAddress } from './target-address.ts'
 import type { TargetConnections, TargetOptions } from './target-connections.ts'
 import type { Transport } from './transport.ts'
@@ -28,7 +28,18 @@ export function createTargetConnections(
   const address = parseTargetAddress(options.url)
   // A name's connections are made anew as often as its addresses are, or they would stay with the old ones.
   const maxAgeMs = hasName(address) ? MAX_ADDRESSES_MS : Number.POSITIVE_INFINITY
-  if (options.http2)
-    return createHttp2Connections({ ...options, origin: address.origin, maxAgeMs, connector, transport })
+  if (options.http2) {
+    const { keepAlive = true, onMorePlaces = () => {} } = options
+    const { origin } = address
+    return new Http2Connections({
+      ...options,
+      keepAlive,
+      onMorePlaces,
+      origin,
+      maxAgeMs,
+      connector,
+      transport,
+    })
+  }
   return new Http1Connections(options, { transport, connector, maxAgeMs })
 }

@@ -112,6 +112,7 @@ class Check {
 
 /** What is wrong where a check ends before there is a status. */
 function problemOf(outcome: HttpOutcome): string {
+  if (outcome.kind === 'unplaced') return 'the check failed: the target allows no stream'
   return outcome.kind === 'failed' || outcome.kind === 'unsendable'
     ? `the check failed: ${reasonOf(outcome.cause)}`
     : 'the check was broken off'

@@ -3,6 +3,7 @@ import { AnswerRelay, type AnswerSource } from './answer-relay.ts'
 import type { HttpOutcome } from './attempt-outcome.ts'
 import type { AttemptClient, ClientWatcher } from './client-side.ts'
 import type { EndOfTick } from './end-of-tick.ts'
+import type { KeptBody } from './kept-body.ts'
 import type { FailureFacts, RequestHead, StreamHandler, TargetStream } from './target-stream.ts'
 import { TransportError, upstreamErrorCode } from './transport-errors.ts'
 import { Upload, type UploadOwner } from './upload.ts'
@@ -11,6 +12,8 @@ import { Upload, type UploadOwner } from './upload.ts'
 export interface AttemptRequest extends RequestHead {
   /** Bytes of body that pass; one more ends the exchange. `Infinity` where the route sets no bound. */
   readonly maxBodyBytes: number
+  /** The body, where it may have to be sent again; without it the body comes straight from the client. */
+  readonly keptBody?: KeptBody | null
   readonly responseEdits: HeaderEdits | null
 }
 
@@ -73,14 +76,16 @@ export class HttpAttempt implements StreamHandler, AnswerSource, UploadOwner, Cl
       this.onUnsendable(error)
       return
     }
-    if (request.hasBody) this.#upload.start(client, request.maxBodyBytes)
+    if (request.hasBody) this.#upload.start(client, request)
   }
 
   onInformation(status: number, fields: readonly string[]): void {
+    this.#request!.keptBody?.drop()
     this.#relay.passInformation(status, fields)
   }
 
   onAnswer(status: number, reason: string | undefined, fields: readonly string[]): void {
+    this.#request!.keptBody?.drop()
     this.#relay.passHead(status, reason, fields)
   }
 
@@ -104,6 +109,10 @@ export class HttpAttempt implements StreamHandler, AnswerSource, UploadOwner, Cl
     this.#settle({ kind: 'unsendable', cause })
   }
 
+  onUnplaced(): void {
+    this.#settle({ kind: 'unplaced' })
+  }
+
   onFailure(error: TransportError, facts: FailureFacts): void {
     if (this.#client === null) return
     const { request, response } = this.#client
@@ -116,6 +125,7 @@ export class HttpAttempt implements StreamHandler, AnswerSource, UploadOwner, Cl
       code: upstreamErrorCode(error),
       cause: error,
       bodyTouched: this.#upload.touched,
+      bodyKept: this.#request!.keptBody?.isWhole ?? false,
       ...facts,
     })
   }

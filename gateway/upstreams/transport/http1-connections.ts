@@ -18,6 +18,7 @@ interface Http1Parts {
  * which are not needed reach their time limit. There is no bound and no queue, because `upstream.ts` counts the leases.
  */
 export class Http1Connections implements TargetConnections, ConnectionOwner {
+  maxConnections = Number.POSITIVE_INFINITY
   readonly #parts: ConnectionParts
   readonly #maxAgeMs: number
   readonly #idle: Http1Connection[] = []
@@ -32,6 +33,10 @@ export class Http1Connections implements TargetConnections, ConnectionOwner {
       limits: options,
       keepAlive: options.keepAlive ?? true,
     }
+  }
+
+  get places(): number {
+    return this.maxConnections
   }
 
   begin(

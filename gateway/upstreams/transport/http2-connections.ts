@@ -1,89 +1,176 @@
-import { type ClientHttp2Session, type ClientSessionOptions, connect as connectHttp2 } from 'node:http2'
-import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
-import type { Connector } from './connector.ts'
-import { Http2Exchange, type Http2ExchangeOptions } from './http2-exchange.ts'
-import type { TargetConnections } from './target-connections.ts'
-import { TransportError } from './transport-errors.ts'
+import type { HttpOutcome } from './attempt-outcome.ts'
+import type { AttemptClient } from './client-side.ts'
+import type { AttemptRequest } from './http-attempt.ts'
+import { Http2Connection, type Http2ConnectionOwner } from './http2-connection.ts'
+import { Http2Exchange } from './http2-exchange.ts'
+import type { Http2Options } from './http2-opening.ts'
+import type { BeginOptions, TargetConnections } from './target-connections.ts'
 
-export interface Http2Options extends Http2ExchangeOptions {
-  readonly connectMs: number
-  /** Age from which on new exchanges get a new connection; `Infinity` for never. */
+export interface Http2PoolOptions extends Http2Options {
+  /** Age from which on a connection gets no further exchange; `Infinity` for never. */
   readonly maxAgeMs: number
-  readonly connector: Connector
+  /** False where each connection carries one exchange. */
+  readonly keepAlive: boolean
+  /** Called when there are more places than before, though no exchange has ended. */
+  readonly onMorePlaces: () => void
 }
 
-/** Bytes that a target may have under way to the gateway, of one stream and of all. */
-const STREAM_WINDOW = 262_144
-const CONNECTION_WINDOW = 4_194_304
+/** What a target is taken to allow before it has said so: the least that RFC 9113, section 6.5.2, recommends. */
+const USUAL_STREAMS = 100
 
-/** One connection of HTTP/2 at a time for all exchanges with a target. */
-export function createHttp2Connections(options: Http2Options): TargetConnections {
-  let session: ClientHttp2Session | null = null
-  let since = 0
-  let connecting: Promise<ClientHttp2Session> | null = null
-  let closing = false
+/**
+ * The connections to one target over HTTP/2. An exchange goes to the oldest one that has a stream for it. Another one is
+ * opened where all streams are taken.
+ */
+export class Http2Connections implements TargetConnections, Http2ConnectionOwner {
+  maxConnections = Number.POSITIVE_INFINITY
+  readonly #options: Http2PoolOptions
+  /** Those that are opening or open, the oldest first. */
+  readonly #current: Http2Connection[] = []
+  /** Those that end once their exchanges are over. `maxConnections` does not count them. */
+  readonly #retired = new Set<Http2Connection>()
+  /** Streams that the target has allowed at once on its latest connection; null before it has said so. */
+  #maxStreams: number | null = null
+  /**
+   * Streams after which the target ends each connection, such as nginx with `keepalive_requests`. Those behind them it
+   * does not process, so they are better begun on the next connection. `Infinity` where it is not known to do so.
+   */
+  #lifetime = Number.POSITIVE_INFINITY
+  /** Streams after which it has ended one. Only the same number again is taken for its rule. */
+  #cutShortAfter = 0
+  #closing: (() => void) | null = null
 
-  async function open(): Promise<ClientHttp2Session> {
-    const socket = await connectInTime(options)
-    const opened = connectHttp2(options.origin, {
-      createConnection: () => socket,
-      settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
-      // A client may repeat a field that should occur once. It passes as over HTTP/1.1 and is no failure of the target.
-      strictSingleValueFields: false,
-    } as ClientSessionOptions)
-    // Each stream gets an error of its own.
-    opened.on('error', () => {})
-    opened.once('connect', () => opened.setLocalWindowSize(CONNECTION_WINDOW))
-    session?.close()
-    session = opened
-    since = performance.now()
-    // The exchanges that it was opened for begin before the next tick, and finish.
-    if (closing) setImmediate(() => opened.close())
-    return opened
+  constructor(options: Http2PoolOptions) {
+    this.#options = options
   }
 
-  function usable(): ClientHttp2Session | Promise<ClientHttp2Session> {
-    const old = performance.now() - since > options.maxAgeMs
-    if (session !== null && !session.closed && !session.destroyed && !old) return session
-    connecting ??= open().finally(() => {
-      connecting = null
-    })
-    return connecting
-  }
-
-  return {
-    begin(client, request, onOutcome) {
-      const exchange = new Http2Exchange(options)
-      exchange.attempt.begin(client, request, onOutcome)
-      const given = usable()
-      if (given instanceof Promise)
-        given.then(
-          (opened) => exchange.start(opened),
-          (error) => exchange.refuse(error),
-        )
-      else exchange.start(given)
-    },
-    async close() {
-      closing = true
-      const open = session
-      if (open === null || open.destroyed) return
-      await new Promise<void>((resolve) => open.close(() => resolve()))
-    },
-  }
-}
-
-/** @returns a connection that speaks HTTP/2. Rejects with a TransportError */
-function connectInTime({ connector, connectMs, origin }: Http2Options): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const onConnected = (socket: Socket) => {
-      // Not removed, because an `error` event without a listener would end the process.
-      socket.on('error', () => {})
-      if (origin.startsWith('https:') && (socket as TLSSocket).alpnProtocol !== 'h2') {
-        socket.destroy()
-        reject(new TransportError('connect_failed', { detail: 'it does not offer HTTP/2' }))
-      } else resolve(socket)
+  get places(): number {
+    const expected = this.#expectedStreams()
+    let unopened = this.maxConnections
+    let places = 0
+    for (const connection of this.#current) {
+      const { load, isOpening, isDoubtful } = connection
+      places += isOpening ? Math.max(load, expected) : load + this.#streamsLeft(connection)
+      if (!isDoubtful) unopened--
     }
-    connector.connect({ connectMs, reads: null }, { onConnected, onFailed: reject })
-  })
+    for (const { load } of this.#retired) places += load
+    return places + Math.max(0, unopened) * expected
+  }
+
+  begin(
+    client: AttemptClient,
+    request: AttemptRequest,
+    onOutcome: (outcome: HttpOutcome) => void,
+    options?: BeginOptions,
+  ): void {
+    const exchange = new Http2Exchange(this.#options)
+    exchange.attempt.begin(client, request, onOutcome)
+    this.#place(exchange, options?.fresh ?? false)
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#closing = resolve
+      for (const connection of [...this.#current]) connection.retire()
+      this.#concludeClosing()
+    })
+  }
+
+  onChanged({ maxStreams, isOpening }: Http2Connection): void {
+    if (!isOpening) this.#maxStreams = maxStreams
+    this.#options.onMorePlaces()
+  }
+
+  onWaited(exchange: Http2Exchange, connection: Http2Connection): void {
+    if (this.#current.includes(connection) && this.#streamsLeft(connection) > 0)
+      this.#begin(exchange, connection)
+    else if (this.#options.keepAlive) this.#place(exchange, false)
+    else exchange.leaveUnplaced()
+  }
+
+  onCutShort(streams: number): void {
+    if (streams === this.#cutShortAfter) this.#lifetime = Math.max(1, streams)
+    this.#cutShortAfter = streams
+  }
+
+  onOutlived(): void {
+    this.#lifetime = Number.POSITIVE_INFINITY
+    this.#options.onMorePlaces()
+  }
+
+  onRetired(connection: Http2Connection): void {
+    this.#remove(connection)
+    this.#retired.add(connection)
+    this.#options.onMorePlaces()
+  }
+
+  onClosed(connection: Http2Connection): void {
+    this.#remove(connection)
+    this.#retired.delete(connection)
+    this.#concludeClosing()
+  }
+
+  #place(exchange: Http2Exchange, fresh: boolean): void {
+    const connection = this.#options.keepAlive ? this.#choose(fresh) : this.#open()
+    if (connection === null) exchange.leaveUnplaced()
+    else this.#begin(exchange, connection)
+  }
+
+  #begin(exchange: Http2Exchange, connection: Http2Connection): void {
+    connection.take(exchange)
+    if (!this.#options.keepAlive || this.#closing !== null) connection.retire()
+    else if (connection.begun >= this.#lifetime) connection.expectEnd()
+  }
+
+  /** @returns null where all streams are taken */
+  #choose(fresh: boolean): Http2Connection | null {
+    this.#retireOld()
+    const hasStream = (each: Http2Connection) => this.#streamsLeft(each) > 0
+    const found = fresh ? this.#current.findLast(hasStream) : this.#current.find(hasStream)
+    if (found !== undefined) return found
+    // All wait for the first connection, which shows how many streams each of them has.
+    const expected = this.#maxStreams === null ? Number.POSITIVE_INFINITY : this.#expectedStreams()
+    const opening = this.#current.find(({ isOpening, load }) => isOpening && load < expected)
+    if (opening !== undefined) return opening
+    // One that is not trusted any more is replaced.
+    const count = this.#current.filter(({ isDoubtful }) => !isDoubtful).length
+    return expected > 0 && count < this.maxConnections ? this.#open() : null
+  }
+
+  /** Of a connection that is not open yet. */
+  #expectedStreams(): number {
+    const streams = Math.min(this.#maxStreams ?? USUAL_STREAMS, this.#lifetime)
+    // A target that allows none at present may allow some on a new connection, but not on one more.
+    return this.#current.length === 0 ? Math.max(1, streams) : streams
+  }
+
+  #streamsLeft({ isOpening, isDoubtful, maxStreams, load, begun }: Http2Connection): number {
+    if (isOpening || isDoubtful) return 0
+    return Math.max(0, Math.min(maxStreams - load, this.#lifetime - begun))
+  }
+
+  #open(): Http2Connection {
+    const connection = new Http2Connection(this.#options, this)
+    this.#current.push(connection)
+    return connection
+  }
+
+  #retireOld(): void {
+    const { maxAgeMs, transport } = this.#options
+    if (maxAgeMs === Number.POSITIVE_INFINITY) return
+    const oldest = transport.now() - maxAgeMs
+    for (let i = this.#current.length - 1; i >= 0; i--) {
+      const connection = this.#current[i]!
+      if (!connection.isOpening && connection.since < oldest) connection.retire()
+    }
+  }
+
+  #remove(connection: Http2Connection): void {
+    const at = this.#current.indexOf(connection)
+    if (at !== -1) this.#current.splice(at, 1)
+  }
+
+  #concludeClosing(): void {
+    if (this.#current.length === 0 && this.#retired.size === 0) this.#closing?.()
+  }
 }

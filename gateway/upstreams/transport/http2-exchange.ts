@@ -1,10 +1,10 @@
-import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2'
+import { type ClientHttp2Stream, constants, type OutgoingHttpHeaders } from 'node:http2'
 import { InformationalCount } from './answer-limits.ts'
 import { HttpAttempt, IN_ANSWER } from './http-attempt.ts'
 import { requestFields, withoutPseudoFields } from './http2-fields.ts'
 import type { RequestHead, TargetStream } from './target-stream.ts'
 import type { Transport } from './transport.ts'
-import { TransportError } from './transport-errors.ts'
+import { faultOf, TransportError } from './transport-errors.ts'
 
 export interface Http2ExchangeOptions {
   readonly origin: string
@@ -13,14 +13,31 @@ export interface Http2ExchangeOptions {
   readonly transport: Transport
 }
 
+/** A connection, as an exchange on it sees it. */
+export interface StreamOwner {
+  request(fields: OutgoingHttpHeaders, endStream: boolean): ClientHttp2Stream
+  /** Bytes that were read of it so far. */
+  readonly bytesRead: number
+  /** It was given up, since the target did not answer at all. */
+  readonly isLost: boolean
+  /** False where the target has said that it does nothing for this stream (RFC 9113, sections 6.8 and 8.7). */
+  mayProcess(stream: ClientHttp2Stream): boolean
+  /** @param bytesBefore `bytesRead` when the exchange that has timed out began */
+  onTimeout(bytesBefore: number): void
+  /** The exchange is over, or does not wait any more. */
+  leave(exchange: Http2Exchange): void
+}
+
 /** One exchange on a stream of a connection of HTTP/2. */
 export class Http2Exchange implements TargetStream {
   readonly reusesBuffers = false
   readonly attempt: HttpAttempt
   readonly #options: Http2ExchangeOptions
   readonly #informational = new InformationalCount()
-  #session: ClientHttp2Session | null = null
+  /** The one that it is on, or waits for. */
+  #connection: StreamOwner | null = null
   #stream: ClientHttp2Stream | null = null
+  #bytesBefore = 0
   #answerBegan = false
   #answered = false
   #requestSent = false
@@ -33,23 +50,33 @@ export class Http2Exchange implements TargetStream {
     this.attempt = new HttpAttempt(this, options.transport.endOfTick)
   }
 
-  start(session: ClientHttp2Session): void {
-    if (this.#done) return
-    this.#session = session
-    if (session.closed || session.destroyed) this.#fail(new TransportError('reset'))
-    else this.attempt.onReady()
+  /** @param connection the one that it is to begin on; null for none */
+  waitFor(connection: StreamOwner | null): void {
+    this.#connection = connection
+  }
+
+  start(connection: StreamOwner): void {
+    this.#connection = connection
+    this.attempt.onReady()
   }
 
   /** No connection came about. */
   refuse(error: TransportError): void {
-    if (this.#done) return
+    this.#connection = null
     this.#done = true
     this.attempt.onFailure(error, { unconnected: true, unprocessed: false, answerBegan: false, stale: false })
   }
 
+  /** No connection has a stream for it. */
+  leaveUnplaced(): void {
+    this.#done = true
+    this.attempt.onUnplaced()
+  }
+
   sendHead(method: string, head: RequestHead): void {
     const fields = requestFields(method, head, this.#options.origin)
-    const stream = this.#session!.request(fields, { endStream: !head.hasBody })
+    this.#bytesBefore = this.#connection!.bytesRead
+    const stream = this.#connection!.request(fields, !head.hasBody)
     this.#stream = stream
     this.#requestSent = !head.hasBody
     this.#limit(stream, this.#options.responseMs)
@@ -74,7 +101,9 @@ export class Http2Exchange implements TargetStream {
     })
     // The event for trailers that came with the end follows in this tick.
     stream.once('end', () => setImmediate(() => this.#finish(stream)))
-    stream.on('error', (error) => this.#fail(new TransportError('reset', { cause: error })))
+    stream.on('error', (error) =>
+      this.#fail(error instanceof TransportError ? error : faultOf(error, 'reset')),
+    )
     stream.once('close', () => setImmediate(() => this.#finish(stream)))
   }
 
@@ -99,9 +128,13 @@ export class Http2Exchange implements TargetStream {
   }
 
   release(): void {
-    if (this.#done && this.#requestSent) return
-    this.#stop()
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    const connection = this.#connection
+    this.#connection = null
+    if (!this.#done || !this.#requestSent) {
+      this.#stop()
+      this.#stream?.close(constants.NGHTTP2_CANCEL)
+    }
+    connection?.leave(this)
   }
 
   #limit(stream: ClientHttp2Stream, ms: number): void {
@@ -115,8 +148,12 @@ export class Http2Exchange implements TargetStream {
    */
   #onTimeout(stream: ClientHttp2Stream): void {
     const waitsForBody = !this.#answered && !this.#requestSent && !stream.writableNeedDrain
-    if (stream.isPaused() || waitsForBody) stream.setTimeout(this.#limitMs)
-    else this.#fail(new TransportError(this.#answered ? 'idle_timeout' : 'response_timeout'))
+    if (stream.isPaused() || waitsForBody) {
+      stream.setTimeout(this.#limitMs)
+      return
+    }
+    this.#connection?.onTimeout(this.#bytesBefore)
+    this.#fail(new TransportError(this.#answered ? 'idle_timeout' : 'response_timeout'))
   }
 
   #onInformation(status: number, raw: readonly string[]): void {
@@ -177,15 +214,16 @@ export class Http2Exchange implements TargetStream {
   #fail(error: TransportError): void {
     if (this.#done) return
     this.#stop()
-    const stream = this.#stream
-    // A GOAWAY ends so the streams that it leaves out (RFC 9113, sections 6.8 and 8.7).
-    const refused = stream?.rstCode === constants.NGHTTP2_REFUSED_STREAM
-    stream?.close(constants.NGHTTP2_CANCEL)
+    const stream = this.#stream!
+    const { isLost } = this.#connection!
+    const refused =
+      stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || !this.#connection!.mayProcess(stream)
+    stream.close(constants.NGHTTP2_CANCEL)
     this.attempt.onFailure(error, {
       unconnected: false,
-      unprocessed: stream === null || refused,
+      unprocessed: refused && !this.#answerBegan,
       answerBegan: this.#answerBegan,
-      stale: false,
+      stale: isLost && !this.#answerBegan,
     })
   }
 

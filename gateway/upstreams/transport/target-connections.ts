@@ -12,12 +12,18 @@ export interface TargetOptions {
   readonly idleMs: number
   readonly http2: boolean
   readonly tls: TlsOptions | null
-  /** False where each connection of HTTP/1.1 carries one exchange. */
+  /** False where each connection carries one exchange. */
   readonly keepAlive?: boolean
+  /** Called when there are more places than before, though no exchange has ended. */
+  readonly onMorePlaces?: () => void
 }
 
 /** The connections to one target. Whoever has a lease of the target may begin one attempt. */
 export interface TargetConnections {
+  /** How many of them there may be. `Infinity` until it is set. */
+  maxConnections: number
+  /** Exchanges that they can carry at once, so far as is known: each takes a connection, or a stream of one. */
+  readonly places: number
   /** @param onOutcome called once; an attempt does not reject */
   begin(
     client: AttemptClient,
@@ -30,6 +36,6 @@ export interface TargetConnections {
 }
 
 export interface BeginOptions {
-  /** On a connection that has carried nothing yet. */
+  /** On a connection that has carried nothing yet, or over HTTP/2 on the one that was opened last. */
   readonly fresh: boolean
 }

@@ -59,5 +59,7 @@ export interface StreamHandler {
   onRequestRefused(): void
   /** The request cannot be written, for instance since its body is not as long as announced. Nothing else is called. */
   onUnsendable(cause: unknown): void
+  /** No connection has a stream for the request. Nothing else is called. */
+  onUnplaced(): void
   onFailure(error: TransportError, facts: FailureFacts): void
 }

@@ -219,6 +219,7 @@ export class UpgradeAttempt implements AnswerHandler, AnswerSource, ConnectHandl
       unprocessed: false,
       answerBegan: this.#reader.begun,
       bodyTouched: false,
+      bodyKept: false,
       stale: false,
     })
   }

@@ -1,5 +1,13 @@
-import type { AttemptClient, BodyReader } from './client-side.ts'
+import type { AttemptClient, AttemptRecord, BodyReader, BodySource } from './client-side.ts'
+import type { KeptBody } from './kept-body.ts'
 import type { TargetStream } from './target-stream.ts'
+
+export interface UploadOptions {
+  /** `Infinity` where there is no bound. */
+  readonly maxBodyBytes: number
+  /** Read in place of the client's request. */
+  readonly keptBody?: KeptBody | null
+}
 
 export interface UploadOwner {
   /** The client sent more than the route allows. The upload has stopped. */
@@ -15,9 +23,12 @@ export interface UploadOwner {
 export class Upload implements BodyReader {
   readonly #owner: UploadOwner
   readonly #stream: TargetStream
-  #client: AttemptClient | null = null
+  #record: AttemptRecord | null = null
+  #body: BodySource | null = null
+  #kept: KeptBody | null = null
   #stopReading: (() => void) | null = null
-  #left = 0
+  #taken = 0
+  #maxBytes = 0
   #touched = false
 
   constructor(owner: UploadOwner, stream: TargetStream) {
@@ -34,59 +45,66 @@ export class Upload implements BodyReader {
     this.#touched = false
   }
 
-  /** @param maxBytes `Infinity` where there is no bound */
-  start(client: AttemptClient, maxBytes: number): void {
-    const { request } = client
-    this.#client = client
-    this.#left = maxBytes
-    this.#stopReading = request.readBody(this)
+  start({ request, record }: AttemptClient, { keptBody = null, maxBodyBytes }: UploadOptions): void {
+    const body = keptBody ?? request
+    this.#record = record
+    this.#body = body
+    this.#kept = keptBody
+    this.#taken = 0
+    this.#maxBytes = maxBodyBytes
+    this.#stopReading = body.readBody(this)
     // An earlier attempt has read it to its end and found it empty.
-    if (request.bodyRead) this.onEnd()
-    else request.resume()
+    if (body.bodyRead) this.onEnd()
+    else body.resume()
   }
 
-  /** Reads no more. What was not touched is there for another attempt. */
+  /** Reads no more. What was not touched, or was kept, is there for another attempt. */
   stop(): void {
-    const client = this.#client
-    if (client === null) return
+    const body = this.#body
+    if (body === null) return
+    const isThere = !this.#touched || (this.#kept?.isWhole ?? false)
     this.#finish()
-    // The next attempt gets all of a body that was not touched. The rest of another one is read and discarded, or the
+    // The next attempt gets all of a body that is still there. The rest of another one is read and discarded, or the
     // client's connection would stand still.
-    if (this.#touched) client.request.resume()
-    else client.request.pause()
+    if (isThere) body.pause()
+    else body.resume()
   }
 
   /** The target takes more. */
   goOn(): void {
-    this.#client?.request.resume()
+    this.#body?.resume()
   }
 
   onChunk(chunk: Buffer): void {
-    const client = this.#client
-    if (client === null) return
+    const body = this.#body
+    if (body === null) return
+    const record = this.#record!
     this.#touched = true
-    client.record.bytesIn += chunk.length
-    this.#left -= chunk.length
-    if (this.#left < 0) {
+    this.#taken += chunk.length
+    // Not those that an earlier attempt has counted.
+    record.bytesIn = Math.max(record.bytesIn, this.#taken)
+    if (this.#taken > this.#maxBytes) {
       this.stop()
       this.#owner.onTooLarge()
-    } else if (!this.#stream.write(chunk) && this.#client !== null) client.request.pause()
+    } else if (!this.#stream.write(chunk) && this.#body !== null) body.pause()
   }
 
   onEnd(): void {
-    if (this.#client === null) return
+    if (this.#body === null) return
     this.#finish()
     this.#stream.endRequest()
   }
 
   onBrokenOff(): void {
-    if (this.#client === null) return
+    if (this.#body === null) return
     this.#finish()
     this.#owner.onBrokenOff()
   }
 
   #finish(): void {
-    this.#client = null
+    this.#body = null
+    this.#record = null
+    this.#kept = null
     this.#stopReading?.()
     this.#stopReading = null
   }

@@ -75,7 +75,8 @@ class Check {
     this.#client = new CheckClient((status) =>
       this.#conclude(status < 400 ? null : `the check was answered with ${status}`),
     )
-    const limits = { connectMs: timeoutMs, responseMs: timeoutMs, idleMs: timeoutMs }
+    // The check's own limit is the one that counts. Node keeps those of HTTP/2, by another clock.
+    const limits = { connectMs: timeoutMs, responseMs: 2 * timeoutMs, idleMs: 2 * timeoutMs }
     this.#connections = createTargetConnections(
       { ...target, ...limits, keepAlive: false },
       transport,
@@ -85,7 +86,6 @@ class Check {
 
   begin(path: string): void {
     const { target, timeoutMs } = this.#parts
-    // Begins before those of the connection, which are as long, and so is the one that counts.
     this.#limit.start(timeoutMs)
     const headers = ['Host', parseTargetAddress(target.url).host, 'User-Agent', 'poweron-gateway-health']
     const request = { path, headers, hasBody: false, maxBodyBytes: 0, responseEdits: null }

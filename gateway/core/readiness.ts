@@ -1,4 +1,4 @@
-/** Why an instance should get no traffic. `routing_file` does not occur at present (README, "Health and status"). */
+/** Why an instance should get no traffic. `routing_file` does not occur at present (docs/observing.md, "Health and status"). */
 export type ReadinessReason = 'draining' | 'keys' | 'token_store' | 'fenced' | 'routing_file'
 
 export interface ReadinessCause {

@@ -151,7 +151,7 @@ t.test(
   },
 )
 
-t.test('an access line has every field that the README lists', async (t) => {
+t.test('an access line has every field that the manual lists', async (t) => {
   const { responses } = await stage.ask(
     request('POST /secure/line?a=1', [`Cookie: ${stage.cookie}`, 'Content-Length: 5'], 'hello'),
   )

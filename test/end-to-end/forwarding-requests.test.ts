@@ -53,8 +53,8 @@ for (const target of [
   })
 }
 
-for (const target of ['/caf\u00e9', '/x?q=\u00ff\u0080']) {
-  t.test(`bytes above ASCII in a target are refused and not rewritten: ${target}`, async (t) => {
+for (const target of ['/caf\u00e9', '/\u00ff\u0080?q=1']) {
+  t.test(`bytes above ASCII in a path are refused and not rewritten: ${target}`, async (t) => {
     const heard = stage.upstream.requests.length
     const { responses } = await stage.ask(request(`GET ${target}`))
     t.equal(responses[0]?.status, 400)

@@ -165,7 +165,7 @@ for (const [title, path, fields, status, code] of [
     'origin_forbidden',
   ],
   ['from the origin null', '/secure', [`Cookie: ${cookie}`, 'Origin: null'], 403, 'origin_forbidden'],
-  ["to the gateway's own unknown endpoint", '/-/nothing', [], 404, 'route_not_found'],
+  ["to one of the gateway's own endpoints", '/-/session', [], 401, 'credentials_missing'],
   [
     'with a body in chunks',
     '/secure',

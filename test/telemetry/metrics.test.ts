@@ -181,14 +181,14 @@ t.test('a decision counts by its code, and as anonymous where an optional route 
       ['gateway_auth_decisions_total', { decision: 'credentials_missing' }],
       ['gateway_auth_decisions_total', { decision: 'mandate_forbidden' }],
       ['gateway_auth_decisions_total', { decision: 'anonymous' }],
-      ['gateway_requests_total', { route: 'none', status: '404' }],
+      ['gateway_requests_total', { route: 'none', status: '400' }],
     ],
     async () => {
       await stage.ask(request('GET /secure'))
       await stage.ask(request('GET /tenants', [`Cookie: ${stage.cookie}`]))
       await stage.ask(optional)
       await stage.ask(request('GET /'))
-      await stage.ask(request('GET /-/nothing'))
+      await stage.ask(request('GET /a/%2e%2e/b'))
     },
   )
   t.same(grown, [1, 1, 2, 1])

@@ -129,14 +129,14 @@ t.test('the span of a refusal is no error and has the code', async (t) => {
 })
 
 t.test('each attempt is a span, and sends its own id upstream', async (t) => {
+  // A sole target gets a request again only where it was lost with a kept connection.
+  await traced('GET /')
   const sent: (string | null)[] = []
   stage.upstream.respond((req, socket) => {
     sent.push(req.header('traceparent'))
     if (sent.length === 1) socket.destroy()
     else answerOk(req, socket)
   })
-  // A failure on a kept connection would be retried without being counted as the target's.
-  for (const { socket } of stage.upstream.connections) socket.destroy()
   const { server, tries, status, access } = await traced('GET /')
   t.equal(status, 200)
   t.equal(access.retries, 1)

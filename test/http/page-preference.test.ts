@@ -33,6 +33,7 @@ const NO_PAGES: readonly (readonly [string, Record<string, string>])[] = [
   ['a script that fetches', { 'sec-fetch-mode': 'cors', accept: BROWSER }],
   ['an image by Fetch Metadata', { 'sec-fetch-mode': 'no-cors', accept: BROWSER }],
   ['a WebSocket', { 'sec-fetch-mode': 'websocket', accept: BROWSER }],
+  ['attack: a head full of ranges is not compared', { accept: `text/html,${'a/b,'.repeat(300)}` }],
   ['two of the field', { 'sec-fetch-mode': 'navigate, navigate', accept: BROWSER }],
 ]
 for (const [what, headers] of NO_PAGES)

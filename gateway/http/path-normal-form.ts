@@ -37,6 +37,10 @@ const DOT_SEGMENT = /\/\.\.?(?:;|%3B|\/|$)/
 
 const PARAMETERS = /(?:;|%3B)[^/]*/g
 const ESCAPED_DELIMITER = /%(?:2[146-9A-C]|3[AD]|40)/g
+/** What each of these stands for. */
+const DELIMITERS: Readonly<Record<string, string>> = Object.fromEntries(
+  [..."!$&'()*+,:=@"].map((char) => [percentEncode(char.charCodeAt(0)), char]),
+)
 const ESCAPED_SLASH = /%2F/g
 const AMBIGUOUS = /;|%3B|%(?:2[146-9A-CF]|3[AD]|40)/
 
@@ -157,9 +161,7 @@ function dropParameters(path: string): string {
 }
 
 function decodeDelimiters(path: string): string {
-  return path.replace(ESCAPED_DELIMITER, (triplet) =>
-    String.fromCharCode(Number.parseInt(triplet.slice(1), 16)),
-  )
+  return path.replace(ESCAPED_DELIMITER, (triplet) => DELIMITERS[triplet]!)
 }
 
 function decodeSlashes(path: string): string {

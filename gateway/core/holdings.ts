@@ -20,8 +20,11 @@ export function mayTakeMore(held: number, free: number): boolean {
 export class Holdings {
   /** Token look-ups that are not answered yet. */
   lookups = 0
-  /** Entries stay: to delete and add them with each exchange would cost the map a new table every few exchanges. */
-  readonly #places = new Map<object, number>()
+  /**
+   * Entries stay: to delete and add them with each exchange would cost the map a new table every few exchanges. Those of
+   * targets that a newer routing file has dropped go with the target, however long the connection lives.
+   */
+  readonly #places = new WeakMap<object, number>()
 
   placesAt(target: object): number {
     return this.#places.get(target) ?? 0

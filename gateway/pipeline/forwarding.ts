@@ -72,18 +72,15 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     record.upstreamMs = null
   }
 
-  /** Makes the attempt, and once more at the same target where that may be done. */
-  async function attemptAt(request: ForwardRequest, target: Target): Promise<Outcome> {
+  /** @returns the outcome of another attempt at the same target; null where that may not be made */
+  function attemptAgain(request: ForwardRequest, target: Target, outcome: Outcome): Promise<Outcome> | null {
     const { exchange, route } = request
-    const outcome = await attempts.attempt(request, target)
     exchange.span?.attemptEnded(outcome)
-    if (!maySendAgain(exchange, route.upstream, outcome)) return outcome
+    if (!maySendAgain(exchange, route.upstream, outcome)) return null
     // This counts neither as the target's failure nor against the retry budget. Each connection that has answered
     // allows one such retry, and what was not processed is no load, so they cannot pile up.
     countRetry(exchange, route)
-    const second = await attempts.attemptAfresh(request, target)
-    exchange.span?.attemptEnded(second)
-    return second
+    return attempts.attemptAfresh(request, target)
   }
 
   /** @param again another attempt follows */
@@ -119,7 +116,12 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
           let again = false
           try {
             recordStart(exchange, lease)
-            outcome = await attemptAt(request, lease.target)
+            outcome = await attempts.attempt(request, lease.target)
+            const second = attemptAgain(request, lease.target, outcome)
+            if (second !== null) {
+              outcome = await second
+              exchange.span?.attemptEnded(outcome)
+            }
             if (outcome.kind === 'failed') {
               retries ??= new Retries(route.upstream)
               again = retries.take(exchange, lease.target, outcome)

@@ -45,7 +45,7 @@ async function checkFile(shown: string, strict: boolean, environment: Environmen
   const loaded = await loadFile(shown, strict, environment)
   if (!loaded.ok) return loaded
   const { upstreams, routes } = loaded.config
-  const contents = `${plural(upstreams.size, 'upstream')}, ${plural(routes.length, 'route')}`
+  const contents = `${plural(upstreams.size, 'upstream')}, ${plural(new Set(routes.map(({ index }) => index)).size, 'route')}`
   return { ok: true, shown, contents, warnings: loaded.warnings }
 }
 

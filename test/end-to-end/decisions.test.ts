@@ -29,6 +29,7 @@ const gateway = await startGateway({
       { path: '/app', upstream: 'app' },
       { path: '/open', upstream: 'app', auth: 'none' },
       { path: '/-/open', upstream: 'app', auth: 'none' },
+      { host: ['one.example', '*.two.example'], path: '/hosts', upstream: 'app', auth: 'none' },
       { path: '/maybe', upstream: 'app', auth: 'optional' },
       { path: '/maybe/ops', upstream: 'app', auth: 'optional', mandates: ['ops'] },
       { path: '/ops', upstream: 'app', mandates: ['ops', 'audit'] },
@@ -226,6 +227,16 @@ for (const [path, reason] of [
     t.equal(JSON.parse((await get(path!)).body).reason, reason)
   })
 }
+
+t.test('a route for a list of hosts is for each of them, and for no other', async (t) => {
+  for (const [host, status] of [
+    ['one.example', 200],
+    ['a.two.example', 200],
+    ['three.example', 404],
+  ] as const) {
+    t.equal((await get('/hosts', { host })).status, status, host)
+  }
+})
 
 t.test('a path below the prefix of the own endpoints that is none of them is routed', async (t) => {
   t.equal((await get('/-/open/v1/search')).status, 200)

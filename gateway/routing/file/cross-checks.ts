@@ -166,14 +166,17 @@ function findTies(file: Fields, positions: SourcePositions): Finding[] {
   })
 }
 
-/** Keys of what a route matches, one for each method. Two routes with a common key tie. Empty for an invalid route. */
+/** Keys of what a route matches, one for each host and method. Two routes with a common key tie. Empty for an invalid route. */
 function matchKeys({ host, path, exact, methods }: Fields): string[] {
-  if (typeof path !== 'string' || (host !== undefined && typeof host !== 'string')) return []
+  const hosts = host === undefined ? [''] : Array.isArray(host) ? host : [host]
+  if (typeof path !== 'string' || hosts.some((each) => typeof each !== 'string')) return []
   if (exact !== undefined && typeof exact !== 'boolean') return []
   const isExact = exact === true
-  const matcher = [host?.toLowerCase() ?? '', isExact ? path : path.replace(/(?<=[^/])\/$/, ''), isExact]
+  const matcher = [isExact ? path : path.replace(/(?<=[^/])\/$/, ''), isExact]
   const listed = methods === undefined ? ['every'] : itemsOf(methods)
-  return listed.map((method) => JSON.stringify([...matcher, method]))
+  return hosts.flatMap((each: string) =>
+    listed.map((method) => JSON.stringify([each.toLowerCase(), ...matcher, method])),
+  )
 }
 
 function findUselessMandates({ auth, mandates }: Fields, path: JsonPath): Finding[] {

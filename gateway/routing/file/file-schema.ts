@@ -61,17 +61,22 @@ function headerEdits(of: 'request' | 'response') {
   })
 }
 
+const routeHost = checked(checkRouteHost)
+  .describe('A name, or `*.example.com` for all names below one.')
+  .meta({ pattern: HOST_LIKE })
+
 const route = strict({
   path: checked(checkRoutePath, { regex: /^\//, expected: 'a path that begins with "/"' })
     .describe('A prefix by whole segments: `/api` (or `/api/`) is for `/api` and `/api/x`, not for `/apix`.')
     .meta({ examples: ['/api'] }),
   exact: z.boolean().default(false).describe('The route is for its path alone; the default is false.'),
-  host: checked(checkRouteHost)
+  host: z
+    .union([routeHost, list(routeHost, 'host')], { error: 'a host or a list of hosts' })
     .optional()
     .describe(
-      'Host the route is for: a name, or `*.example.com` for all names below one. Without it any host.',
+      'Host the route is for: a name, or `*.example.com` for all names below one; or a list of them. Without it any host.',
     )
-    .meta({ pattern: HOST_LIKE, examples: ['app.example.com', '*.example.com'] }),
+    .meta({ examples: ['app.example.com', ['example.com', '*.example.com']] }),
   methods: list(
     checked(checkMethod, {
       regex: METHOD,
@@ -162,7 +167,12 @@ export const fileSchema = strict({
 })
 
 export type IdentityConfig = z.output<typeof identity>
-export type RouteConfig = z.output<typeof route> & {
+/** A route for one host: of a list in the file, each host has a route of its own. */
+export type RouteConfig = Omit<z.output<typeof route>, 'host'> & {
+  /** In lower case. */
+  readonly host?: string
+  /** Its place in the file. */
+  readonly index: number
   /** Host and path as spelled in the file. Also the label of the route's metrics. */
   readonly label: string
 }

@@ -12,12 +12,12 @@ import { findMethodGaps, type IndexedRoute } from './method-gaps.ts'
 
 /** @param ownPaths null where they are not known */
 export function findWarnings(config: RoutingConfig, ownPaths: OwnPaths | null): Finding[] {
-  const routes = config.routes.map((route, index): IndexedRoute => {
-    const { host = null, path, exact, methods = null } = route
+  const routes = config.routes.map((route): IndexedRoute => {
+    const { host = null, path, exact, methods = null, index } = route
     return { host, path, exact, methods, index, config: route }
   })
   const table = createRouteTable(routes)
-  return [
+  const found = [
     ...findNoRoutes(config),
     ...findPatterns(config),
     ...findUnusedUpstreams(config),
@@ -30,14 +30,20 @@ export function findWarnings(config: RoutingConfig, ownPaths: OwnPaths | null): 
       ...findMethodGaps(route, table),
     ]),
   ]
+  return withoutRepeated(found)
+}
+
+/** What is odd about a route for several hosts is said once. */
+function withoutRepeated(findings: readonly Finding[]): Finding[] {
+  return [...new Map(findings.map((finding) => [JSON.stringify(finding), finding])).values()]
 }
 
 function findUnreachedRoutes({ routes }: RoutingConfig, ownPaths: OwnPaths): Finding[] {
-  return routes.flatMap(({ path }, i) =>
+  return routes.flatMap(({ path, index }) =>
     ownPaths.has(path)
       ? [
           {
-            path: ['routes', i, 'path'],
+            path: ['routes', index, 'path'],
             found: `"${path}"`,
             expected:
               'another path: the gateway answers this one itself (GATEWAY_PATH), so the route is never reached',
@@ -55,12 +61,12 @@ function findNoRoutes({ routes }: RoutingConfig): Finding[] {
 
 /** Patterns of other proxies, such as `/*` and `/:id`. */
 function findPatterns({ routes }: RoutingConfig): Finding[] {
-  return routes.flatMap(({ path }, i) => {
+  return routes.flatMap(({ path, index }) => {
     const segment = path.split('/').find((each) => /^(?:\*\*?$|:)/.test(each))
     if (segment === undefined) return []
     return [
       {
-        path: ['routes', i, 'path'],
+        path: ['routes', index, 'path'],
         found: `"${segment}", which is not a pattern here but matched literally`,
         expected: 'a path without patterns; a path is a prefix and matches whatever follows it',
       },

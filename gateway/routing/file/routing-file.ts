@@ -112,18 +112,17 @@ function fillIn(parsed: ParsedFile, written: unknown, folder: string): RoutingCo
   return {
     identity: parsed.identity,
     upstreams: new Map(upstreams),
-    routes: parsed.routes.map(fillInRoute),
+    routes: parsed.routes.flatMap(fillInRoute),
   }
 }
 
-function fillInRoute(route: ParsedFile['routes'][number]): RouteConfig {
-  const { host, path, exact } = route
-  return {
-    ...route,
-    ...(host === undefined ? {} : { host: host.toLowerCase() }),
-    path: exact ? path : path.replace(/(?<=.)\/$/, ''),
-    label: `${host ?? ''}${path}`,
-  }
+function fillInRoute(route: ParsedFile['routes'][number], index: number): RouteConfig[] {
+  const { host: listed, path, exact, ...others } = route
+  // In another spelling it is the same host.
+  const hosts = new Map([listed ?? []].flat().map((host) => [host.toLowerCase(), host]))
+  const matched = { exact, path: exact ? path : path.replace(/(?<=.)\/$/, ''), index }
+  if (hosts.size === 0) return [{ ...others, ...matched, label: path }]
+  return [...hosts].map(([host, spelled]) => ({ ...others, ...matched, host, label: `${spelled}${path}` }))
 }
 
 function withAbsoluteFiles(upstream: UpstreamConfig, folder: string): UpstreamConfig {

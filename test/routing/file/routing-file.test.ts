@@ -98,8 +98,8 @@ t.test('a file with every key of an upstream is read, with its durations in mill
   })
   const common = { upstream: 'api', exact: false, stripPrefix: false }
   t.same(routes, [
-    { ...common, path: '/api', auth: 'required', label: '/api' },
-    { ...common, path: '/login', auth: 'none', label: '/login' },
+    { ...common, path: '/api', auth: 'required', label: '/api', index: 0 },
+    { ...common, path: '/login', auth: 'none', label: '/login', index: 1 },
     {
       ...common,
       host: 'admin.example.com',
@@ -108,8 +108,39 @@ t.test('a file with every key of an upstream is read, with its durations in mill
       mandates: ['ops'],
       loginRedirect: '/login?next={path}',
       label: 'admin.example.com/',
+      index: 2,
     },
   ])
+  t.end()
+})
+
+const forHosts = (hosts: string, more = '') =>
+  `{"upstreams": {"a": {"targets": ["http://a"]}}, "routes": [{"host": ${hosts}, "path": "/x", "upstream": "a"}${more}]}`
+
+t.test('a route for a list of hosts is a route for each of them', (t) => {
+  const { routes } = config(forHosts('["A.example.com", "*.b.example.com", "a.example.com"]'))
+  t.same(
+    routes.map(({ host, label, index }) => [host, label, index]),
+    [
+      ['a.example.com', 'a.example.com/x', 0],
+      ['*.b.example.com', '*.b.example.com/x', 0],
+    ],
+  )
+  t.end()
+})
+
+t.test('a host that is none, an empty list and a tie of one host are refused at their places', (t) => {
+  refused(t, forHosts('["a.example.com", ¦"b/"]'), ['/routes/0/host/1', /found "b\/", expected a host/])
+  refused(t, forHosts('¦[]'), ['/routes/0/host', /found an empty array, expected at least one host/])
+  refused(t, forHosts('¦5'), ['/routes/0/host', /found 5, expected a host or a list of hosts/])
+  const other = ', ¦{"host": "B", "path": "/x", "upstream": "a"}'
+  refused(t, forHosts('["a", "b"]', other), ['/routes/1', /a tie with the route at line 1/])
+  t.end()
+})
+
+t.test('what is odd about a route for several hosts is said once', (t) => {
+  const result = parseRoutingFile(forHosts('["a", "b"]').replace('/x', '/:id'), FILE)
+  t.equal(result.ok && result.warnings.length, 1)
   t.end()
 })
 
@@ -175,6 +206,7 @@ t.test('every key of a route is read', (t) => {
     requestHeaders: { set: { 'X-A': 'b, c' }, remove: ['Accept-Encoding'] },
     responseHeaders: { set: { 'X-Frame-Options': 'DENY' }, remove: ['Server'] },
     label: '*.Example.com/',
+    index: 0,
   })
   t.end()
 })

@@ -1,5 +1,11 @@
 import { once } from 'node:events'
-import { createServer, type Http2Session, type ServerHttp2Stream, type Settings } from 'node:http2'
+import {
+  createServer,
+  type Http2Session,
+  type ServerHttp2Stream,
+  type ServerOptions,
+  type Settings,
+} from 'node:http2'
 import type { Test } from 'tap'
 
 export interface Http2Backend {
@@ -13,13 +19,15 @@ export interface Http2Backend {
  * A backend of HTTP/2 without TLS, by Node; it ends with the test.
  *
  * @param onStream called with each request's stream and path
+ * @param options further ones of Node's server
  */
 export async function startHttp2Backend(
   t: Test,
   onStream: (stream: ServerHttp2Stream, path: string, method: string) => void,
   settings: Settings = {},
+  options: ServerOptions = {},
 ): Promise<Http2Backend> {
-  const server = createServer({ settings })
+  const server = createServer({ ...options, settings })
   const connections = new Set<Http2Session>()
   server.on('session', (session) => {
     connections.add(session)

@@ -1,4 +1,9 @@
-import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 'node:http2'
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  constants,
+  type OutgoingHttpHeaders,
+} from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Http2Exchange, StreamOwner } from './http2-exchange.ts'
 import { Http2Opening, type Http2Options, type OpeningHandler } from './http2-opening.ts'
@@ -15,6 +20,8 @@ export interface Http2ConnectionOwner {
   onCutShort(streams: number): void
   /** The target did not end it, though that was expected. */
   onOutlived(): void
+  /** An exchange that was on it is over. */
+  onLeft(connection: Http2Connection): void
   /** It takes no further exchanges. Those under way on it go on. */
   onRetired(connection: Http2Connection): void
   onClosed(connection: Http2Connection): void
@@ -42,6 +49,8 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
   maxStreams = 0
   /** Streams that were begun on it so far. */
   begun = 0
+  /** Streams that were reset, since their clients had left or the target was too late. */
+  resets = 0
   /** The target does not answer, and may be dead. */
   isDoubtful = false
   isLost = false
@@ -121,6 +130,12 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
     return stream
   }
 
+  reset(stream: ClientHttp2Stream): void {
+    if (stream.closed) return
+    this.resets++
+    stream.close(constants.NGHTTP2_CANCEL)
+  }
+
   mayProcess({ id }: ClientHttp2Stream): boolean {
     return id !== undefined && id <= this.#lastProcessed
   }
@@ -131,12 +146,8 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
 
   leave(exchange: Http2Exchange): void {
     if (!this.#waiting.delete(exchange)) this.#streams--
-    if (this.#streams > 0 || this.#waiting.size > 0) return
-    this.#pulse.rest()
-    if (this.#expectsEnd) this.retire()
-    else if (this.#state === OPEN) this.#limit.start(IDLE_MS)
-    else if (this.#state === RETIRED) this.#end()
-    else if (this.#state === OPENING && this.#retiresOnceOpen) this.#giveUpOpening()
+    if (this.load === 0) this.#onEmpty()
+    this.#owner.onLeft(this)
   }
 
   onOpened(session: ClientHttp2Session, socket: Socket): void {
@@ -160,6 +171,14 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
     const waiting = [...this.#waiting]
     this.#waiting.clear()
     for (const exchange of waiting) exchange.refuse(error)
+  }
+
+  #onEmpty(): void {
+    this.#pulse.rest()
+    if (this.#expectsEnd) this.retire()
+    else if (this.#state === OPEN) this.#limit.start(IDLE_MS)
+    else if (this.#state === RETIRED) this.#end()
+    else if (this.#state === OPENING && this.#retiresOnceOpen) this.#giveUpOpening()
   }
 
   #giveUpOpening(): void {

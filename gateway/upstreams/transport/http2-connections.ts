@@ -19,6 +19,16 @@ export interface Http2PoolOptions extends Http2Options {
 const USUAL_STREAMS = 100
 
 /**
+ * Streams of a connection that may be reset. Servers end a connection with many resets, as a defence against clients that
+ * reset without end (CVE-2023-44487), and with it the exchanges of others. This many at once are what every server has to
+ * expect: a browser that leaves a page resets all of its streams, of which it may have as many as are usual.
+ */
+const MOST_RESETS = USUAL_STREAMS
+
+/** From so many on a connection is replaced. Those under way, each of which may be reset, are no more than the rest. */
+const RETIRE_RESETS = MOST_RESETS / 2
+
+/**
  * The connections to one target over HTTP/2. An exchange goes to the oldest one that has a stream for it. Another one is
  * opened where all streams are taken.
  */
@@ -82,8 +92,7 @@ export class Http2Connections implements TargetConnections, Http2ConnectionOwner
   }
 
   onWaited(exchange: Http2Exchange, connection: Http2Connection): void {
-    if (this.#current.includes(connection) && this.#streamsLeft(connection) > 0)
-      this.#begin(exchange, connection)
+    if (this.#current.includes(connection) && this.#hasRoom(connection)) this.#begin(exchange, connection)
     else if (this.#options.keepAlive) this.#place(exchange, false)
     else exchange.leaveUnplaced()
   }
@@ -96,6 +105,12 @@ export class Http2Connections implements TargetConnections, Http2ConnectionOwner
   onOutlived(): void {
     this.#lifetime = Number.POSITIVE_INFINITY
     this.#options.onMorePlaces()
+  }
+
+  /** One client that leaves again and again must not be able to end what others have on the same connection. */
+  onLeft(connection: Http2Connection): void {
+    if (connection.resets < RETIRE_RESETS || !this.#mayReplace) return
+    connection.retire()
   }
 
   onRetired(connection: Http2Connection): void {
@@ -125,16 +140,24 @@ export class Http2Connections implements TargetConnections, Http2ConnectionOwner
   /** @returns null where all streams are taken */
   #choose(fresh: boolean): Http2Connection | null {
     this.#retireOld()
-    const hasStream = (each: Http2Connection) => this.#streamsLeft(each) > 0
-    const found = fresh ? this.#current.findLast(hasStream) : this.#current.find(hasStream)
+    const hasRoom = (each: Http2Connection) => this.#hasRoom(each)
+    const found = fresh ? this.#current.findLast(hasRoom) : this.#current.find(hasRoom)
     if (found !== undefined) return found
     // All wait for the first connection, which shows how many streams each of them has.
-    const expected = this.#maxStreams === null ? Number.POSITIVE_INFINITY : this.#expectedStreams()
+    const expected =
+      this.#maxStreams === null ? Number.POSITIVE_INFINITY : Math.min(this.#expectedStreams(), MOST_RESETS)
     const opening = this.#current.find(({ isOpening, load }) => isOpening && load < expected)
     if (opening !== undefined) return opening
     // One that is not trusted any more is replaced.
     const count = this.#current.filter(({ isDoubtful }) => !isDoubtful).length
-    return expected > 0 && count < this.maxConnections ? this.#open() : null
+    if (expected > 0 && count < this.maxConnections) return this.#open()
+    return this.#current.find((each) => this.#streamsLeft(each) > 0) ?? null
+  }
+
+  /** Where it has none left, a stream is begun on it only if there may be no further connection. */
+  #hasRoom(connection: Http2Connection): boolean {
+    const { load, resets } = connection
+    return load + resets < MOST_RESETS && this.#streamsLeft(connection) > 0
   }
 
   /** Of a connection that is not open yet. */
@@ -153,6 +176,11 @@ export class Http2Connections implements TargetConnections, Http2ConnectionOwner
     const connection = new Http2Connection(this.#options, this)
     this.#current.push(connection)
     return connection
+  }
+
+  /** Those that are replaced stay until their exchanges end, so they are counted too. */
+  get #mayReplace(): boolean {
+    return this.#current.length + this.#retired.size < this.maxConnections
   }
 
   #retireOld(): void {

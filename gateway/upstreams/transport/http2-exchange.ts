@@ -20,6 +20,8 @@ export interface StreamOwner {
   readonly bytesRead: number
   /** It was given up, since the target did not answer at all. */
   readonly isLost: boolean
+  /** Ends a stream that is not over. */
+  reset(stream: ClientHttp2Stream): void
   /** False where the target has said that it does nothing for this stream (RFC 9113, sections 6.8 and 8.7). */
   mayProcess(stream: ClientHttp2Stream): boolean
   /** @param bytesBefore `bytesRead` when the exchange that has timed out began */
@@ -132,7 +134,7 @@ export class Http2Exchange implements TargetStream {
     this.#connection = null
     if (!this.#done || !this.#requestSent) {
       this.#stop()
-      this.#stream?.close(constants.NGHTTP2_CANCEL)
+      if (this.#stream !== null) connection!.reset(this.#stream)
     }
     connection?.leave(this)
   }
@@ -218,7 +220,7 @@ export class Http2Exchange implements TargetStream {
     const { isLost } = this.#connection!
     const refused =
       stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || !this.#connection!.mayProcess(stream)
-    stream.close(constants.NGHTTP2_CANCEL)
+    this.#connection!.reset(stream)
     this.attempt.onFailure(error, {
       unconnected: false,
       unprocessed: refused && !this.#answerBegan,

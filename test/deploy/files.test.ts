@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import t from 'tap'
+import { PLAIN_WORDS } from '../../gateway/core/error-pages/plain-words.ts'
 import { readSettings } from '../../gateway/settings/settings.ts'
 import { variableNames } from '../../gateway/settings/table.ts'
 import { spawnGateway } from '../support/gateway.ts'
@@ -21,6 +22,7 @@ interface Deployment {
           {
             readonly env: readonly { readonly name: string; readonly value: string }[]
             readonly ports: readonly { readonly name: string; readonly containerPort: number }[]
+            readonly startupProbe: Probe
             readonly livenessProbe: Probe
             readonly readinessProbe: Probe
             readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[]
@@ -93,7 +95,8 @@ t.test('ports, paths and folders agree with the image and the gateway', async (t
     exposed,
   )
   t.match(container.livenessProbe.httpGet, { path: '/healthz', port: 'admin' })
-  t.match(container.readinessProbe.httpGet, { path: '/-/readyz', port: 'http' })
+  t.match(container.startupProbe.httpGet, { path: '/-/readyz', port: 'http' })
+  t.match(container.readinessProbe.httpGet, { path: '/-/healthz', port: 'http' })
   const mounts = new Map(container.volumeMounts.map(({ name, mountPath }) => [name, mountPath]))
   t.equal(`${mounts.get('routing')}/upstreams.json`, environments.Dockerfile!.UPSTREAMS_FILE)
   for (const name of ['DATABASE_URL_FILE', 'JWT_SECRET_FILE'])
@@ -143,6 +146,15 @@ t.test('the routing files in deploy/ are valid', async (t) => {
     const code = await new Promise((resolve) => child.once('exit', resolve))
     t.equal(code, 0, file)
   }
+})
+
+t.test('the page for balancers is small, complete in itself, and says what the gateway says', async (t) => {
+  const html = readText('deploy/unavailable.html')
+  t.ok(Buffer.byteLength(html) < 4096)
+  t.notMatch(html, /<script|<img|<link|<iframe|src=|url\(|@import|https?:|\son\w+=/i)
+  const { heading, advice } = PLAIN_WORDS.upstream_unavailable
+  for (const said of [`<title>${heading}</title>`, `<h1>${heading}</h1>`, `<p>${advice}</p>`, '<a href="">'])
+    t.ok(html.includes(said), said)
 })
 
 t.test('the table that compose creates is the one that the command schema prints', async (t) => {

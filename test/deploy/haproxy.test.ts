@@ -3,9 +3,11 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import { frontPorts, loadFront, startBehind, startFront } from '../support/front.ts'
 import { checkFront } from '../support/front-checks.ts'
+import { checkOutages } from '../support/front-outage.ts'
 import { ask } from '../support/http-client.ts'
 import { until } from '../support/plain-gateway.ts'
 import { programPath } from '../support/programs.ts'
+import { inRepository } from '../support/repository.ts'
 
 t.test('deploy/haproxy: everything passes, and no request fails during a rolling restart', async (t) => {
   const program = programPath('haproxy')
@@ -26,6 +28,7 @@ t.test('deploy/haproxy: everything passes, and no request fails during a rolling
       'maxconn 40000': 'maxconn 1000',
       'bind :80': `bind 127.0.0.1:${ports.plain}`,
       'bind :443 ssl crt /etc/haproxy/certs/': `bind 127.0.0.1:${ports.tls} ssl crt ${bundle}`,
+      '/etc/haproxy/unavailable.html': inRepository('deploy/unavailable.html'),
       '127.0.0.1:8404': `127.0.0.1:${ports.other}`,
       '10.0.0.11:8080': `127.0.0.1:${one!.port}`,
       '10.0.0.12:8080': `127.0.0.1:${two!.port}`,
@@ -50,4 +53,5 @@ t.test('deploy/haproxy: everything passes, and no request fails during a rolling
   t.ok([...seen.values()].reduce((sum, count) => sum + count) > 100, JSON.stringify([...seen]))
   const metrics = await ask({ url: `http://127.0.0.1:${ports.other}/metrics` })
   t.match(metrics.body, /haproxy_server_status/)
+  await checkOutages(t, behind, ports.tls)
 })

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { frontPorts, loadFront, startBehind, startFront } from '../support/front.ts'
 import { checkFront } from '../support/front-checks.ts'
+import { checkOutages } from '../support/front-outage.ts'
 import { programPath } from '../support/programs.ts'
+import { inRepository } from '../support/repository.ts'
 
 t.test(
   'deploy/nginx: everything passes, and no request that only reads fails during a restart',
@@ -25,6 +27,7 @@ t.test(
         'listen 443 ssl http2;': `listen 127.0.0.1:${ports.tls} ssl http2;`,
         '/etc/nginx/tls/tls.crt': behind.certificate.certFile,
         '/etc/nginx/tls/tls.key': behind.certificate.keyFile,
+        '/etc/nginx/unavailable.html': inRepository('deploy/unavailable.html'),
         '10.0.0.11:8080': `127.0.0.1:${one!.port}`,
         '10.0.0.12:8080': `127.0.0.1:${two!.port}`,
       },
@@ -38,5 +41,6 @@ t.test(
     const seen = await stop()
     t.same([...seen.keys()].sort(), ['GET 200'], JSON.stringify([...seen]))
     t.ok([...seen.values()].reduce((sum, count) => sum + count) > 100, JSON.stringify([...seen]))
+    await checkOutages(t, behind, ports.tls)
   },
 )

@@ -11,7 +11,7 @@ import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import { type Authority, type Certificate, createAuthority } from './certificates.ts'
 import { createFleet, type Fleet } from './fleet.ts'
-import { insertToken, startPostgres } from './postgres.ts'
+import { insertToken, startPostgres, type TestPostgres } from './postgres.ts'
 import { freePort } from './raw-backend.ts'
 import { readText } from './repository.ts'
 import { inSeconds, signToken } from './tokens.ts'
@@ -19,6 +19,7 @@ import { inSeconds, signToken } from './tokens.ts'
 /** Two gateways before a backend, for a balancer in front of them to be tried on. */
 export interface Behind {
   readonly fleet: Fleet
+  readonly database: TestPostgres
   readonly authority: Authority
   readonly certificate: Certificate
   /** A good session's. */
@@ -52,7 +53,10 @@ export async function startBehind(t: Test, env: Readonly<Record<string, string>>
     databaseUrl,
     routing: {
       upstreams: { app: { targets: [`http://127.0.0.1:${port}`] } },
-      routes: [{ path: '/', upstream: 'app' }],
+      routes: [
+        { path: '/', upstream: 'app' },
+        { path: '/assets', upstream: 'app', auth: 'none' },
+      ],
     },
     // A machine under load is not what these tests are about.
     env: { TRUSTED_PROXIES: '127.0.0.1', ACCESS_LOG: 'off', LOOKUP_TIMEOUT_MS: '10000', ...env },
@@ -66,7 +70,7 @@ export async function startBehind(t: Test, env: Readonly<Record<string, string>>
     await database.close()
   })
   const token = await signToken({ claims: { jti: row.id, exp: inSeconds(3600) } })
-  return { fleet, authority, certificate, cookie: `auth_token=${token}` }
+  return { fleet, database, authority, certificate, cookie: `auth_token=${token}` }
 }
 
 export interface FrontOptions {

@@ -140,9 +140,14 @@ t.test('Kubernetes: every file is in the kustomization, and selectors match the 
   }
 })
 
-t.test('the routing files in deploy/ are valid', async (t) => {
-  for (const file of ['deploy/kubernetes/upstreams.json', 'deploy/compose/routing/upstreams.json']) {
-    const child = spawnGateway(['check', inRepository(file)], {})
+t.test('the routing files in deploy/ and in the README are valid', async (t) => {
+  const [, shown = ''] = /```json\n(.*?)```/s.exec(readText('README.md')) ?? []
+  const own = t.testdir({ 'upstreams.json': shown })
+  const files = ['deploy/kubernetes/upstreams.json', 'deploy/compose/routing/upstreams.json'].map(
+    inRepository,
+  )
+  for (const file of [...files, `${own}/upstreams.json`]) {
+    const child = spawnGateway(['check', file], {})
     const code = await new Promise((resolve) => child.once('exit', resolve))
     t.equal(code, 0, file)
   }

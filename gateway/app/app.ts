@@ -95,7 +95,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     resolveName,
     storeEvents,
   })
-  const { authenticator, keys, verifier, table, refusals, store } = authentication
+  const { authenticator, keys, verifier, table, fence, refusals, store } = authentication
   const hsts = hstsOf(settings)
   const ownPaths = createOwnPaths(settings.gatewayPath, settings.sessionEndpoints)
   const transport = createTransport({
@@ -127,6 +127,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         keys,
         verifier,
         table,
+        fence,
         scheduler,
         resolveName,
         onFault: (error) => storeEvents.failed('sessions', error),
@@ -140,7 +141,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     log,
     now,
   })
-  const open = createOpenExchanges({ ...parts, table, metrics, scheduler, resolveName, storeEvents })
+  const open = createOpenExchanges({ ...parts, table, fence, metrics, scheduler, resolveName, storeEvents })
   const { guard } = open
   const forwarder = createForwarder({
     attempts: createAttempts(),

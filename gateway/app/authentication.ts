@@ -13,6 +13,7 @@ import { createTokenStoreMonitor, type TokenStoreMonitor } from '../auth/token-s
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { Database } from '../database/database.ts'
+import type { TimelineFence } from '../database/timeline-fence.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
 import type { TokenStoreEvents } from '../telemetry/logging/token-store-events.ts'
@@ -37,6 +38,7 @@ export interface Authentication {
   readonly keys: KeyRing
   readonly verifier: TokenVerifier
   readonly table: TokenTable
+  readonly fence: TimelineFence
   readonly refusals: NegativeCache
   readonly store: TokenStoreMonitor
   close(): Promise<void>
@@ -56,7 +58,7 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     algorithms: settings.jwtAlgorithms,
   })
   const verifier = createVerifier(settings, keys, VERIFIED_TOKENS_MAX)
-  const { database, table } = openTokenStore(settings, {
+  const tokens = openTokenStore(settings, {
     url: parts.databaseUrl,
     connections: settings.databasePoolSize,
     scheduler,
@@ -64,6 +66,8 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     lookup: parts.resolveName,
     written: settings.sessionEndpoints,
   })
+  const { database, table, fence } = tokens
+  await tokens.watched
   const refusals = createNegativeCache({
     ttlUs: settings.negativeCacheTtlUs,
     max: settings.negativeCacheMax,
@@ -95,12 +99,13 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     keys,
     verifier,
     table,
+    fence,
     refusals,
     store,
     async close() {
       store.close()
       verifier.close()
-      await database.close()
+      await tokens.close()
     },
   }
 }

@@ -1,6 +1,8 @@
 import type { LookupFunction } from 'node:net'
+import { queryHosts } from '../auth/token-store/host-retries.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
+import type { TimelineFence } from '../database/timeline-fence.ts'
 import type { Settings } from '../settings/values.ts'
 import { createRevocationListener } from '../streams/revocation-listener.ts'
 import { createStreamGuard, type StreamGuard } from '../streams/stream-guard.ts'
@@ -10,7 +12,8 @@ import type { Metrics } from '../telemetry/metrics/metrics.ts'
 export interface OpenExchangeParts {
   readonly settings: Settings
   readonly databaseUrl: string
-  readonly table: Pick<TokenTable, 'findMany' | 'canonicalId'>
+  readonly table: Pick<TokenTable, 'findMany' | 'canonicalId' | 'hosts'>
+  readonly fence: TimelineFence
   readonly metrics: Metrics
   readonly scheduler: Scheduler
   /** How names become addresses. */
@@ -23,12 +26,13 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
   readonly guard: StreamGuard
   close(): Promise<void>
 } {
-  const { settings, metrics, storeEvents } = parts
+  const { settings, table, fence, metrics, storeEvents } = parts
   const guard = createStreamGuard({
-    findMany(ids) {
-      metrics.tokenQueries.value++
-      return parts.table.findMany(ids, settings.lookupTimeoutMs)
-    },
+    findMany: (ids) =>
+      queryHosts(table.hosts, () => {
+        metrics.tokenQueries.value++
+        return table.findMany(ids, settings.lookupTimeoutMs)
+      }),
     scheduler: parts.scheduler,
     wallClock: Date.now,
     recheckMs: settings.streamRecheckMs,
@@ -39,6 +43,8 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
     },
     onFault: (error) => storeEvents.failed('rechecks', error),
   })
+  // The primary that was replaced has reported the tokens of open exchanges as good for as long as it was asked.
+  const stopRechecks = fence.onNewer(guard.recheck)
   const listener =
     settings.revocationChannel === null
       ? null
@@ -46,9 +52,10 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
           databaseUrl: parts.databaseUrl,
           channel: settings.revocationChannel,
           scheduler: parts.scheduler,
+          fence,
           timeoutMs: settings.lookupTimeoutMs,
           lookup: parts.resolveName,
-          onToken: (id) => guard.closeByToken(parts.table.canonicalId(id)),
+          onToken: (id) => guard.closeByToken(table.canonicalId(id)),
           onListening() {
             storeEvents.listening()
             guard.recheck()
@@ -58,6 +65,7 @@ export function createOpenExchanges(parts: OpenExchangeParts): {
   return {
     guard,
     async close() {
+      stopRechecks()
       guard.stop()
       await listener?.close()
     },

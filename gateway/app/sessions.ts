@@ -6,6 +6,7 @@ import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { GatewayError } from '../core/errors.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { createDatabase } from '../database/database.ts'
+import type { TimelineFence } from '../database/timeline-fence.ts'
 import type { CookieNames } from '../http/cookies.ts'
 import type { Identification } from '../pipeline/identification.ts'
 import { createInlineRefresh, type InlineRefresh } from '../sessions/inline-refresh.ts'
@@ -24,6 +25,7 @@ export interface SessionParts {
   readonly keys: KeyRing
   readonly verifier: TokenVerifier
   readonly table: Pick<TokenTable, 'withMapped'>
+  readonly fence: TimelineFence
   readonly scheduler: Scheduler
   /** How names become addresses. */
   readonly resolveName: LookupFunction
@@ -54,6 +56,7 @@ export function createSessions(parts: SessionParts): {
       connections: CONNECTIONS,
       prepare: settings.databasePrepare,
       scheduler,
+      fence: parts.fence,
       purpose: 'sessions',
       statementTimeoutMs: timeoutMs,
       lookup: parts.resolveName,

@@ -2,6 +2,8 @@ import type { KeyRing } from '../auth/jwt/key-ring.ts'
 import { createTokenVerifier, type TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import { createTokenTable, type TokenTable } from '../auth/token-store/token-table.ts'
 import { createDatabase, type Database, type DatabaseOptions } from '../database/database.ts'
+import { createTimelineFence, type TimelineFence } from '../database/timeline-fence.ts'
+import { watchTimelines } from '../database/timeline-watch.ts'
 import type { Settings } from '../settings/values.ts'
 
 /*
@@ -11,27 +13,43 @@ import type { Settings } from '../settings/values.ts'
 export interface TokenStore {
   readonly database: Database
   readonly table: TokenTable
+  /** To be shared with all that asks the same servers. */
+  readonly fence: TimelineFence
+  /** Resolves once each server was looked at for its timeline, or could not be. Until then an old primary is not known. */
+  readonly watched: Promise<void>
+  close(): Promise<void>
 }
 
 /** Connects to the database that the settings describe, with the mapping of its token table. */
 export function openTokenStore(
   settings: Settings,
-  options: Omit<DatabaseOptions, 'prepare'> & {
+  options: Omit<DatabaseOptions, 'prepare' | 'fence'> & {
     /** True where the mapping is checked for INSERT and UPDATE too. */
     readonly written: boolean
   },
 ): TokenStore {
   const { written, ...connecting } = options
-  const database = createDatabase({ ...connecting, prepare: settings.databasePrepare })
+  const fence = createTimelineFence()
+  const { url, scheduler, lookup } = options
+  const watch = watchTimelines({ url, prepare: settings.databasePrepare, scheduler, fence, lookup })
+  const database = createDatabase({ ...connecting, prepare: settings.databasePrepare, fence })
   const table = createTokenTable({
     database,
     table: settings.tokenTable,
     columns: settings.tokenColumns,
     statuses: settings.tokenStatuses,
     written,
-    now: options.scheduler.now,
+    now: scheduler.now,
   })
-  return { database, table }
+  return {
+    database,
+    table,
+    fence,
+    watched: watch.first,
+    async close() {
+      await Promise.all([watch.close(), database.close()])
+    },
+  }
 }
 
 /** @param memoMax how many verified signatures are remembered */

@@ -91,7 +91,7 @@ export interface TokenAdminParts {
 const TIMEOUT_MS = 10_000
 
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
-  const { database, table: tokens } = openTokenStore(settings, {
+  const { database, table, watched, close } = openTokenStore(settings, {
     url: databaseUrl,
     connections: 1,
     scheduler: systemScheduler,
@@ -99,10 +99,12 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
   })
 
   /**
-   * Of several hosts only the primary can be written to, and only its rows are sure to be current. The task is retried
-   * only while nothing can have been written.
+   * Of several hosts only the primary can be written to, and only its rows are sure to be current. One that was replaced
+   * would take a revocation that nobody sees, so all hosts are looked at before. The task is retried only while nothing
+   * can have been written.
    */
   async function atPrimary<T>(task: (mapped: MappedTable, query: Query) => Promise<T>): Promise<T> {
+    await watched
     let begun = false
     const tryOnce = (mapped: MappedTable, leftMs: number) =>
       database.transaction(async (query) => {
@@ -112,7 +114,7 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
       }, leftMs)
     for (let left = parseDatabaseUrl(databaseUrl).hosts.length * 2; ; left--) {
       try {
-        return await tokens.withMapped(TIMEOUT_MS, tryOnce)
+        return await table.withMapped(TIMEOUT_MS, tryOnce)
       } catch (error) {
         if (begun || left <= 1 || !(error instanceof DatabaseError && error.stale)) throw error
       }
@@ -159,7 +161,7 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
         const parameters = filters.map((key) => canonicalValue(mapped[key].type, which[key]!))
         return (await query({ text, parameters })).map((cells) => toListedToken(cells, mapped))
       }),
-    close: () => database.close(),
+    close,
   }
 }
 

@@ -53,3 +53,15 @@ export function cancelAndClose(
   statement.then(onSettled, onSettled)
   void sendCancel()
 }
+
+/** Ends when all of these are closed, or when the time is over; what is open then is closed at this side alone. */
+export async function awaitClosed(
+  connections: readonly ServerConnection[],
+  timeoutMs: number,
+): Promise<void> {
+  const timeout = Promise.withResolvers<void>()
+  const timer = setTimeout(timeout.resolve, timeoutMs)
+  await Promise.race([Promise.all(connections.map(({ closed }) => closed)), timeout.promise])
+  clearTimeout(timer)
+  for (const connection of connections) connection.destroy()
+}

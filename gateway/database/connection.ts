@@ -4,6 +4,7 @@ import type { DatabaseAddress, DatabaseHost } from './address.ts'
 import { asDatabaseError, isFatal, standbyError } from './database-error.ts'
 import { MessageGuard } from './message-guard.ts'
 import { type BackendKey, type Dial, dial, sendCancelRequest } from './socket.ts'
+import { createStateReader, type Timeline } from './timeline.ts'
 
 /** A value of a row as it is read: text, a number, a boolean or NULL. */
 export type Cell = string | number | boolean | null
@@ -17,13 +18,11 @@ export interface Statement {
    * made for. Anything but false is a fault.
    */
   readonly primaryOnly?: boolean
-}
-
-/** The timeline that a server writes: each promotion of a standby begins a new one, with the next number. */
-export interface Timeline {
-  /** The identifier of the database system. */
-  readonly system: string
-  readonly number: number
+  /**
+   * Sent instead of `text` to a server that tells its timeline. The first cell of each row is then that timeline, as
+   * `TIMELINE_SQL` has it, in place of false, and another text in place of true.
+   */
+  readonly fencedText?: string
 }
 
 /** One session at one server, which carries one statement at a time. */
@@ -35,7 +34,7 @@ export interface ServerConnection {
    * @throws DatabaseError
    */
   readonly ready: Promise<void>
-  /** The server's timeline once the connection is ready; null where the server does not report it. */
+  /** The server's timeline once the connection is ready; null where the server does not tell it, or was not asked. */
   readonly timeline: Timeline | null
   /** Bytes that the server has sent so far. */
   readonly bytesRead: number
@@ -68,16 +67,13 @@ export interface ConnectionOptions {
   /** Settings that bound what the server does for this session. A server that does not know one refuses the session. */
   readonly bounds: Readonly<Record<string, string>>
   readonly lookup?: LookupFunction | undefined
+  /** True where the server may be a standby, and is not asked for its timeline. */
+  readonly anyServer?: boolean | undefined
   readonly onNotification?: ((payload: string) => void) | undefined
 }
 
 /** SQLSTATEs of a setting that is unknown, not possible here, or not passed on by a pooler. */
 const REFUSED_SETTING = new Set(['42704', '22023', '0A000', '08P01', '42501'])
-
-/** The name of a segment of the write-ahead log begins with the eight hexadecimal digits of the timeline. */
-const TIMELINE =
-  'select system_identifier::text, pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) ' +
-  'from pg_catalog.pg_control_system()'
 
 type Sql = ReturnType<typeof postgres>
 
@@ -113,8 +109,9 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
 
   const sql = createSql(options, openSocket)
 
-  function run({ text, parameters }: Statement): Promise<Cell[][]> {
-    const query = sql.unsafe(text, [...parameters], { prepare: options.prepare && address.prepare }).values()
+  function run({ text, fencedText, parameters }: Statement): Promise<Cell[][]> {
+    const sent = timeline === null ? text : (fencedText ?? text)
+    const query = sql.unsafe(sent, [...parameters], { prepare: options.prepare && address.prepare }).values()
     return query.then(takeRows)
   }
 
@@ -124,8 +121,11 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
       const [row] = (await query) as unknown as Cell[][]
       // The session's key for cancel requests, which is missing from the types of postgres.js.
       key = (query as unknown as { readonly state: BackendKey | null }).state
+      if (options.anyServer === true) return
       if (row?.[0] !== false) throw standbyError()
-      timeline = await readTimeline()
+      const state = await createStateReader(askForState)()
+      if (state.kind === 'standby') throw standbyError()
+      if (state.kind === 'primary') timeline = state.timeline
     } catch (error) {
       if (error instanceof postgres.PostgresError && isFatal(error) && REFUSED_SETTING.has(error.code))
         refusedSetting = Object.keys(bounds).find((name) => error.message.includes(name)) ?? null
@@ -133,16 +133,11 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
     }
   }
 
-  /** Null on Aurora and behind some poolers, which have no such functions, and for a role that may not call them. */
-  async function readTimeline(): Promise<Timeline | null> {
+  async function askForState(text: string): Promise<Cell[][]> {
     try {
-      const [row] = (await sql.unsafe(TIMELINE).values()) as unknown as Cell[][]
-      return row === undefined
-        ? null
-        : { system: String(row[0]), number: Number.parseInt(String(row[1]), 16) }
+      return (await sql.unsafe(text).values()) as unknown as Cell[][]
     } catch (error) {
-      if (error instanceof postgres.PostgresError && !isFatal(error)) return null
-      throw error
+      throw asDatabaseError(error, { wasReady: true, severalHosts: address.hosts.length > 1 })
     }
   }
 

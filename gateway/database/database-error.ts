@@ -5,7 +5,7 @@ export class DatabaseError extends Error {
   override readonly name = 'DatabaseError'
   /**
    * PostgreSQL's SQLSTATE, the code of the connection's error, or one of the gateway: `DEADLINE`, `BUSY`, `STANDBY`,
-   * `FENCED`, `CHANGED`, `MAPPING`, `TLS_UNAVAILABLE`, `PROTOCOL`, `CLOSED`.
+   * `FENCED`, `REPLACED`, `CHANGED`, `MAPPING`, `TLS_UNAVAILABLE`, `PROTOCOL`, `CLOSED`.
    */
   readonly code: string
   /** True where the connection is gone, and a new one may succeed at once. */
@@ -80,6 +80,17 @@ export function deadlineError(deadlineMs: number): DatabaseError {
   return new DatabaseError('DEADLINE', `no answer within ${Math.round(deadlineMs)} ms`, { stale: false })
 }
 
+/** No connection became free in time, while others were in use. */
+export function busyError(deadlineMs: number): DatabaseError {
+  return new DatabaseError('BUSY', `no connection became free within ${Math.round(deadlineMs)} ms`, {
+    stale: false,
+  })
+}
+
+export function closedError(): DatabaseError {
+  return new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
+}
+
 export function standbyError(): DatabaseError {
   return new DatabaseError(
     'STANDBY',
@@ -88,10 +99,23 @@ export function standbyError(): DatabaseError {
   )
 }
 
-export function fencedError(): DatabaseError {
+/** @param stale true where a new connection may lead to another server */
+export function fencedError(stale: boolean): DatabaseError {
   return new DatabaseError(
     'FENCED',
     'the database server is on an older timeline than another one: it is a primary that was replaced',
-    { stale: false },
+    { stale },
+  )
+}
+
+/**
+ * Behind a pooler the server of an open connection can change. The snapshot of the statement may be from before the
+ * promotion of the server that answered.
+ */
+export function replacedError(): DatabaseError {
+  return new DatabaseError(
+    'REPLACED',
+    'the answer came from another timeline than that of the server with which the connection began',
+    { stale: true },
   )
 }

@@ -1,9 +1,19 @@
 import type { LookupFunction } from 'node:net'
 import type { Scheduler } from '../core/scheduler.ts'
+import type { DatabaseAddress } from './address.ts'
 import type { Cell, Statement } from './connection.ts'
-import { asDatabaseError, DatabaseError, deadlineError, standbyError } from './database-error.ts'
+import {
+  asDatabaseError,
+  DatabaseError,
+  deadlineError,
+  fencedError,
+  replacedError,
+  standbyError,
+} from './database-error.ts'
 import { createPool } from './pool.ts'
 import type { PooledConnection } from './pool-entry.ts'
+import { type Timeline, timelineNumber } from './timeline.ts'
+import { createTimelineFence, type TimelineFence } from './timeline-fence.ts'
 import { parseDatabaseUrl } from './url.ts'
 
 export type { Cell, Statement } from './connection.ts'
@@ -43,8 +53,12 @@ export interface DatabaseOptions {
   /** False behind a pooler that cannot keep prepared statements. */
   readonly prepare: boolean
   readonly scheduler: Scheduler
+  /** Shared by all that are to refuse the same servers; one of its own where absent. */
+  readonly fence?: TimelineFence
   /** Appended to the application name that the server shows for the connections; nothing where absent. */
-  readonly purpose?: 'sessions' | 'listen'
+  readonly purpose?: 'sessions' | 'listen' | 'look'
+  /** True where the servers may be standbys or old primaries. */
+  readonly anyServer?: boolean
   /** The longest deadline in use, milliseconds. The server itself ends a statement that takes longer. */
   readonly statementTimeoutMs?: number
   /** Resolves the hosts' names; Node's own where absent. */
@@ -70,8 +84,11 @@ const ROLLBACK = statement('rollback')
 
 /** Opens connections as they are needed. One that fails is closed, and the next query opens another. */
 export function createDatabase(options: DatabaseOptions): Database {
-  const { scheduler, purpose } = options
-  const address = parseDatabaseUrl(options.url)
+  return openDatabase(parseDatabaseUrl(options.url), options)
+}
+
+export function openDatabase(address: DatabaseAddress, options: Omit<DatabaseOptions, 'url'>): Database {
+  const { scheduler, purpose, fence = createTimelineFence() } = options
   const severalHosts = address.hosts.length > 1
   const name = address.applicationName ?? APPLICATION
   const pool = createPool({
@@ -81,6 +98,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     applicationName: purpose === undefined ? name : `${name}-${purpose}`,
     statementTimeoutMs: (options.statementTimeoutMs ?? DEFAULT_STATEMENT_TIMEOUT_MS) + CANCEL_MARGIN_MS,
     scheduler,
+    fence,
+    anyServer: options.anyServer,
     lookup: options.lookup,
     onNotification: options.onNotification,
     onLost: options.onLost,
@@ -98,10 +117,13 @@ export function createDatabase(options: DatabaseOptions): Database {
     query.catch(() => {})
     try {
       const rows = await Promise.race([query, deadline.promise])
-      if (primaryOnly === true) checkAnswer(rows)
+      // A newer timeline may have been met while the answer was on its way.
+      if (fence.isFenced(connection.timeline)) throw fencedError(true)
+      if (primaryOnly === true) checkAnswer(rows, connection.timeline)
       return rows
     } catch (error) {
       const failure = asDatabaseError(error, { wasReady: true, severalHosts })
+      if (failure.code === 'FENCED') fence.countRefused()
       if (!failure.answered) pool.discard(connection, failure.code === 'DEADLINE' ? query : null)
       throw failure
     } finally {
@@ -163,8 +185,13 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 }
 
-/** Checks the first cell of an answer, as `Statement.primaryOnly` describes it. @throws DatabaseError */
-function checkAnswer(rows: readonly (readonly Cell[])[]): void {
+/**
+ * Checks the first cell of an answer, as `Statement` describes it.
+ *
+ * @param began the timeline of the server with which the connection began
+ * @throws DatabaseError
+ */
+function checkAnswer(rows: readonly (readonly Cell[])[], began: Timeline | null): void {
   const state = rows[0]?.[0]
   if (state === false) return
   if (state === null)
@@ -172,5 +199,8 @@ function checkAnswer(rows: readonly (readonly Cell[])[]): void {
       stale: false,
       answered: true,
     })
-  throw standbyError()
+  const number = timelineNumber(state)
+  if (number === null || began === null) throw standbyError()
+  if (number < began.number) throw fencedError(true)
+  if (number > began.number) throw replacedError()
 }

@@ -5,7 +5,7 @@ import { asDatabaseError, type DatabaseError, deadlineError } from './database-e
 import type { HostMark } from './host-list.ts'
 
 /** A connection of the pool that one statement or transaction has for itself. */
-export interface PooledConnection extends Pick<ServerConnection, 'run'> {
+export interface PooledConnection extends Pick<ServerConnection, 'run' | 'timeline'> {
   /** True from when it is acquired until it is released, discarded or lost. */
   readonly usable: boolean
 }
@@ -40,6 +40,9 @@ export function openEntry(options: OpenEntryOptions): PoolEntry {
     connection,
     idleSince: 0,
     run: connection.run,
+    get timeline() {
+      return connection.timeline
+    },
     get usable() {
       return this.state === 'busy'
     },

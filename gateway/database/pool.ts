@@ -1,15 +1,19 @@
-import type { LookupFunction } from 'node:net'
 import postgres from 'postgres'
-import type { Scheduler } from '../core/scheduler.ts'
-import type { DatabaseAddress } from './address.ts'
-import { cancelAndClose, closeConnection } from './connection-closing.ts'
-import { asDatabaseError, DatabaseError, deadlineError, fencedError } from './database-error.ts'
+import { awaitClosed, cancelAndClose, closeConnection } from './connection-closing.ts'
+import {
+  asDatabaseError,
+  busyError,
+  closedError,
+  type DatabaseError,
+  deadlineError,
+  fencedError,
+} from './database-error.ts'
 import { createHostList, type HostMark } from './host-list.ts'
 import { createIdleConnections } from './idle-connections.ts'
 import { createPendingQueue } from './pending-queue.ts'
 import { openEntry, type PoolEntry, type PooledConnection } from './pool-entry.ts'
+import type { PoolOptions } from './pool-options.ts'
 import { createSessionBounds } from './session-bounds.ts'
-import { createTimelineFence } from './timeline-fence.ts'
 
 /**
  * A few connections. The server holds no more of them than the pool may open: a place is free again when the server has
@@ -36,20 +40,6 @@ export interface Pool {
   close(): Promise<void>
 }
 
-export interface PoolOptions {
-  readonly address: DatabaseAddress
-  readonly connections: number
-  readonly prepare: boolean
-  readonly applicationName: string
-  /** The server's own limit for a statement, in milliseconds, in case a cancel request is lost. */
-  readonly statementTimeoutMs: number
-  readonly scheduler: Scheduler
-  readonly lookup?: LookupFunction | undefined
-  readonly onNotification?: ((payload: string) => void) | undefined
-  /** An open connection is gone, for whatever reason. */
-  readonly onLost?: (() => void) | undefined
-}
-
 /** How long statements under way may go on when the pool is closed. */
 const CLOSE_TIMEOUT_MS = 1000
 
@@ -63,13 +53,12 @@ const FORGET_REPLACED_MS = 10_000
 const REFUSED_PAUSE_MS = 500
 
 export function createPool(options: PoolOptions): Pool {
-  const { address, scheduler } = options
+  const { address, scheduler, fence } = options
   const severalHosts = address.hosts.length > 1
   const entries = new Set<PoolEntry>()
   const idle = createIdleConnections<PoolEntry>(scheduler, (entry) => closeEntry(entry, 'closeWhenIdle'))
   const pending = createPendingQueue<PoolEntry>(scheduler)
   const bounds = createSessionBounds(options.statementTimeoutMs)
-  const fence = createTimelineFence()
   const hosts = createHostList({
     address,
     scheduler,
@@ -86,6 +75,7 @@ export function createPool(options: PoolOptions): Pool {
   let extraPlace = false
   let mayOpenAt = 0
   let cancelRetry: (() => void) | null = null
+  const stopLeaving = fence.onNewer(leaveFenced)
 
   const entriesInUse = () => [...entries].filter(hosts.isInUse)
 
@@ -136,6 +126,7 @@ export function createPool(options: PoolOptions): Pool {
         applicationName: options.applicationName,
         bounds: bounds.settings,
         lookup: options.lookup,
+        anyServer: options.anyServer,
         onNotification: options.onNotification,
       },
       mark: hosts.current,
@@ -149,8 +140,10 @@ export function createPool(options: PoolOptions): Pool {
 
   function onReady(entry: PoolEntry): void {
     if (entry.state !== 'opening') return
-    if (fence.isFenced(entry.connection.timeline)) {
-      onOpenFailed(entry, asDatabaseError(fencedError(), { wasReady: false, severalHosts }))
+    fence.note(entry.timeline)
+    if (fence.isFenced(entry.timeline)) {
+      fence.countRefused()
+      onOpenFailed(entry, asDatabaseError(fencedError(false), { wasReady: false, severalHosts }))
       return
     }
     opened++
@@ -176,6 +169,19 @@ export function createPool(options: PoolOptions): Pool {
     openForPending()
   }
 
+  /** Leaves a server that was replaced before the next caller is given a connection to it. */
+  function leaveFenced(): void {
+    const fenced = [...entries].filter(({ state, timeline }) => state === 'idle' && fence.isFenced(timeline))
+    for (const entry of fenced) {
+      idle.delete(entry)
+      closeEntry(entry, 'closeWhenIdle')
+    }
+    const [first] = fenced
+    if (first === undefined) return
+    if (severalHosts && !hosts.hasFailedSince(first)) onHostFailed(first, false)
+    options.onLost?.()
+  }
+
   function onHostFailed({ host }: HostMark, isSilent: boolean): void {
     // All idle connections lead to the host in use.
     if (hosts.recordFailure(host, isSilent))
@@ -198,7 +204,9 @@ export function createPool(options: PoolOptions): Pool {
 
   /** Gives a free connection to the caller that has waited longest, or keeps it. */
   function makeAvailable(entry: PoolEntry): void {
-    if (closed || !hosts.isInUse(entry) || hosts.hasFailedSince(entry)) {
+    const fenced = fence.isFenced(entry.timeline)
+    if (fenced && severalHosts && !hosts.hasFailedSince(entry)) onHostFailed(entry, false)
+    if (closed || fenced || !hosts.isInUse(entry) || hosts.hasFailedSince(entry)) {
       closeEntry(entry, 'closeWhenIdle')
       openForPending()
       return
@@ -217,10 +225,8 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   function timeoutError(deadlineMs: number): DatabaseError {
-    if (!entriesInUse().some(({ state }) => state === 'busy')) return deadlineError(deadlineMs)
-    return new DatabaseError('BUSY', `no connection became free within ${Math.round(deadlineMs)} ms`, {
-      stale: false,
-    })
+    const busy = entriesInUse().some(({ state }) => state === 'busy')
+    return busy ? busyError(deadlineMs) : deadlineError(deadlineMs)
   }
 
   return {
@@ -255,6 +261,7 @@ export function createPool(options: PoolOptions): Pool {
     },
     async close() {
       closed = true
+      stopLeaving()
       hosts.stop()
       cancelRetry?.()
       idle.stop()
@@ -262,15 +269,10 @@ export function createPool(options: PoolOptions): Pool {
       const open = [...entries]
       for (const entry of open)
         if (entry.state !== 'busy') closeEntry(entry, entry.state === 'idle' ? 'closeWhenIdle' : 'halfClose')
-      const timeout = Promise.withResolvers<void>()
-      const timer = setTimeout(timeout.resolve, CLOSE_TIMEOUT_MS)
-      await Promise.race([Promise.all(open.map(({ connection }) => connection.closed)), timeout.promise])
-      clearTimeout(timer)
-      for (const { connection } of open) connection.destroy()
+      await awaitClosed(
+        open.map(({ connection }) => connection),
+        CLOSE_TIMEOUT_MS,
+      )
     },
   }
-}
-
-function closedError(): DatabaseError {
-  return new DatabaseError('CLOSED', 'the database connections are closed', { stale: false })
 }

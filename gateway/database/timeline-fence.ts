@@ -1,23 +1,59 @@
-import type { Timeline } from './connection.ts'
+import type { Timeline } from './timeline.ts'
 
-/** Keeps out a primary that goes on, or wakes, after another server was promoted in its place. */
+/**
+ * Keeps out a primary that goes on, or wakes, after another server was promoted in its place: it knows the newest timeline
+ * that any connection of the process has met. What is known is forgotten with the process.
+ */
 export interface TimelineFence {
-  /**
-   * True where the server is on an older timeline than one that was seen before. A server that does not report its
-   * timeline passes.
-   */
+  /** The timeline that was met last, or a newer one of the same system; null where no server has told its own. */
+  readonly newest: Timeline | null
+  /** How many answers and connections of servers on older timelines have decided nothing. */
+  readonly refused: number
+  /** Takes note of a timeline that a server has shown; null is none. */
+  note(timeline: Timeline | null): void
+  /** True where a newer timeline of the same system was met. A server that does not tell its timeline passes. */
   isFenced(timeline: Timeline | null): boolean
+  countRefused(): void
+  /**
+   * Calls `listener` whenever a timeline is met that is newer than one of the same system before.
+   *
+   * @returns ends that
+   */
+  onNewer(listener: (timeline: Timeline) => void): () => void
 }
 
 export function createTimelineFence(): TimelineFence {
   /** By the identifier of the database system, since the numbers of two systems cannot be compared. */
-  const newest = new Map<string, number>()
+  const known = new Map<string, Timeline>()
+  const listeners = new Set<(timeline: Timeline) => void>()
+  let newest: Timeline | null = null
+  let refused = 0
   return {
-    isFenced(timeline) {
-      if (timeline === null) return false
-      const before = newest.get(timeline.system) ?? 0
-      newest.set(timeline.system, Math.max(before, timeline.number))
-      return timeline.number < before
+    get newest() {
+      return newest
+    },
+    get refused() {
+      return refused
+    },
+    note(timeline) {
+      if (timeline === null) return
+      const before = known.get(timeline.system)
+      if (before !== undefined && timeline.number <= before.number) {
+        newest = before
+        return
+      }
+      known.set(timeline.system, timeline)
+      newest = timeline
+      if (before !== undefined) for (const listener of [...listeners]) listener(timeline)
+    },
+    isFenced: (timeline) =>
+      timeline !== null && timeline.number < (known.get(timeline.system)?.number ?? timeline.number),
+    countRefused() {
+      refused++
+    },
+    onNewer(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
     },
   }
 }

@@ -54,19 +54,20 @@ export async function createExplainer({
     log: SILENT_LOG,
   })
   const verifier = createVerifier(settings, keys, 10)
-  const { database, table } = openTokenStore(settings, {
+  const tokens = openTokenStore(settings, {
     url: databaseUrl,
     connections: 1,
     scheduler,
     written: false,
   })
+  await tokens.watched
   const parts = {
     settings,
     cookies,
     ownPaths: createOwnPaths(settings.gatewayPath, settings.sessionEndpoints),
     snapshot: () => snapshot,
     verifier,
-    table,
+    table: tokens.table,
     scheduler,
     lookupTimeoutMs: Math.max(settings.lookupTimeoutMs, LEAST_TIMEOUT_MS),
     onQuery: () => {},
@@ -77,7 +78,7 @@ export async function createExplainer({
     explain: (request) => explain(request, parts),
     async close() {
       verifier.close()
-      await database.close()
+      await tokens.close()
       const targets = [...upstreams.values()].flatMap((upstream) => upstream.targets)
       await Promise.all(targets.map((target) => target.close()))
       names.close()

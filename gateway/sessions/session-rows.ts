@@ -1,5 +1,5 @@
 import { canonicalValue } from '../auth/token-store/column-values.ts'
-import { type MappedTable, tableCheck } from '../auth/token-store/mapped-table.ts'
+import { checkedTexts, type MappedTable } from '../auth/token-store/mapped-table.ts'
 import type { DecidingRow } from '../auth/token-store/row-decision.ts'
 import {
   equalsParameterSql,
@@ -65,10 +65,10 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
     const idParameter = (id: string) => canonicalValue(idColumn.type, id)
     return {
       async lockSession(sessionId) {
-        await query({ text: texts.lock, parameters: [sessionId], primaryOnly: true })
+        await query({ ...texts.lock, parameters: [sessionId] })
       },
       async lockSessionOf(tokenId) {
-        await query({ text: texts.lockOf, parameters: [idParameter(tokenId)], primaryOnly: true })
+        await query({ ...texts.lockOf, parameters: [idParameter(tokenId)] })
       },
       async read(tokenId) {
         const [cells] = await query({ text: texts.read, parameters: [idParameter(tokenId)] })
@@ -102,17 +102,20 @@ export function createSessionRows(timeoutMs: number): (query: Query, mapped: Map
 
 function statementTexts(mapped: MappedTable, timeoutMs: number) {
   const { name, id, userId, sessionId, expiresAt } = mapped
-  const { stateSql, fromSql, typeConditionSql } = tableCheck(mapped)
-  const lock = (session: string) =>
-    `select ${stateSql}, set_config('lock_timeout', '${timeoutMs}', true), ` +
-    `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(session)} ` +
-    `from ${fromSql} left join ${name} as t on`
+  const lockText = (session: string, on: string) =>
+    checkedTexts(
+      mapped,
+      ({ stateSql, fromSql, typeConditionSql }) =>
+        `select ${stateSql}, set_config('lock_timeout', '${timeoutMs}', true), ` +
+        `set_config('idle_in_transaction_session_timeout', '${timeoutMs}', true), ${sessionLock(session)} ` +
+        `from ${fromSql} left join ${name} as t on ${on} and ${typeConditionSql}`,
+    )
   const { epoch, expired } = expirySql(`t.${expiresAt.sql}`, expiresAt.type)
   const isToken = `t.${equalsParameterSql(id, 1)}`
   return {
     // The join locks the table against changes, though it reads no row.
-    lock: `${lock('$1::text')} false and ${typeConditionSql}`,
-    lockOf: `${lock(`t.${sessionId.sql}::text`)} ${isToken} and ${typeConditionSql}`,
+    lock: lockText('$1::text', 'false'),
+    lockOf: lockText(`t.${sessionId.sql}::text`, isToken),
     read:
       `select ${rowColumnsSql(mapped, 't.')}, ${epoch}, ${expired}, date_part('epoch', clock_timestamp()) ` +
       `from ${name} as t where ${isToken} for update`,

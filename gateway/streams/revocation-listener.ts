@@ -2,6 +2,7 @@ import type { LookupFunction } from 'node:net'
 import { quoteIdentifier } from '../auth/token-store/token-columns.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import { createDatabase, DatabaseError } from '../database/database.ts'
+import type { TimelineFence } from '../database/timeline-fence.ts'
 
 export interface RevocationListener {
   close(): Promise<void>
@@ -11,6 +12,8 @@ export interface ListenerParts {
   readonly databaseUrl: string
   readonly channel: string
   readonly scheduler: Scheduler
+  /** Of the look-ups; a replaced primary sends no notices. One of its own where absent. */
+  readonly fence?: TimelineFence
   /** Deadline of one statement, milliseconds. */
   readonly timeoutMs: number
   readonly lookup?: LookupFunction
@@ -49,6 +52,7 @@ export function createRevocationListener(parts: ListenerParts): RevocationListen
     scheduler,
     purpose: 'listen',
     statementTimeoutMs: timeoutMs,
+    ...(parts.fence === undefined ? {} : { fence: parts.fence }),
     ...(parts.lookup === undefined ? {} : { lookup: parts.lookup }),
     onNotification: parts.onToken,
     onLost: () => {

@@ -22,7 +22,10 @@ export interface StreamGuard {
   watch(exchange: OpenExchange): () => void
   /** Closes the exchanges of this token soon; notifications that come together are handled together. */
   closeByToken(tokenId: string): void
-  /** Looks all tokens up again now, because notifications may have been missed. */
+  /**
+   * Looks all tokens up again now, because notifications may have been missed, or another server decides now. Where the
+   * table does not answer it is asked again soon.
+   */
   recheck(): void
   /** Closes all exchanges. */
   closeAll(reason: CloseReason): void
@@ -61,6 +64,9 @@ const MAX_CLOSES_PER_TURN = 32
 /** At most one part in twenty of the time is spent on comparing notifications with the open exchanges. */
 const NOTIFICATION_TIME_SHARE = 20
 
+/** The pause after a round that was asked for and not answered. */
+const UNANSWERED_PAUSE_MS = 250
+
 /** Longer than any look-up may take, because a notification can come between an exchange's look-up and its watch. */
 const KEEP_REVOCATIONS_MS = 60_000
 
@@ -85,6 +91,9 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   let cancelRound = () => {}
   let running: Promise<void> | null = null
   let recheckAgain = false
+  /** A round was asked for, and none was answered since. */
+  let isOwed = false
+  let cancelOwed = () => {}
   let stopped = false
 
   function close(watched: WatchedExchange, reason: CloseReason): void {
@@ -106,8 +115,8 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     if (closing.size > 0) cancelClosing = scheduler.after(0, closeSome)
   }
 
-  /** Looks each token up once. Exchanges that are opened meanwhile are left out, since they have just been looked up. */
-  async function lookUp(exchanges: Iterable<WatchedExchange>): Promise<void> {
+  /** Looks each token up once, but none of an exchange that is opened meanwhile. @returns whether all were answered */
+  async function lookUp(exchanges: Iterable<WatchedExchange>): Promise<boolean> {
     const byToken = new Map<string, WatchedExchange[]>()
     for (const watched of exchanges) {
       const id = watched.exchange.identity?.tokenId
@@ -117,13 +126,16 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
       else same.push(watched)
     }
     const ids = [...byToken.keys()]
-    for (let i = 0; i < ids.length; i += BATCH) await checkBatch(ids.slice(i, i + BATCH), byToken)
+    let answered = true
+    for (let i = 0; i < ids.length; i += BATCH)
+      answered = (await checkBatch(ids.slice(i, i + BATCH), byToken)) && answered
+    return answered
   }
 
   async function checkBatch(
     ids: readonly string[],
     byToken: ReadonlyMap<string, WatchedExchange[]>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const askedAt = scheduler.now()
     let rows: Map<string, TokenRow>
     try {
@@ -132,12 +144,13 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
       parts.onFault(error)
       for (const id of ids) for (const watched of byToken.get(id) ?? []) closeAfterGrace(watched)
       closeSome()
-      return
+      return false
     }
     for (const id of ids) {
       for (const watched of byToken.get(id) ?? []) checkExchange(watched, rows.get(id), askedAt)
     }
     closeSome()
+    return true
   }
 
   function checkExchange(watched: WatchedExchange, row: TokenRow | undefined, askedAt: number): void {
@@ -157,17 +170,24 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
 
   /** Runs one round at a time; a call during a round has another one run after it. */
   function recheck(): void {
+    if (stopped) return
     if (running !== null) {
       recheckAgain = true
       return
     }
-    running = lookUp(open).finally(() => {
+    running = runRound().finally(() => {
       running = null
-      if (recheckAgain && !stopped) {
-        recheckAgain = false
-        recheck()
-      }
+      if (!recheckAgain) return
+      recheckAgain = false
+      recheck()
     })
+  }
+
+  async function runRound(): Promise<void> {
+    cancelOwed()
+    const answered = await lookUp(open)
+    if (answered) isOwed = recheckAgain && isOwed
+    else if (isOwed && !stopped) cancelOwed = scheduler.after(UNANSWERED_PAUSE_MS, recheck)
   }
 
   function scheduleRecheck(): void {
@@ -229,7 +249,10 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
         handleNotifications,
       )
     },
-    recheck,
+    recheck() {
+      isOwed = true
+      recheck()
+    },
     closeAll(reason) {
       for (const watched of [...open]) close(watched, reason)
     },
@@ -245,6 +268,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     stop() {
       stopped = true
       cancelRound()
+      cancelOwed()
       recentlyRevoked.stop()
       cancelNotifications?.()
       cancelClosing?.()

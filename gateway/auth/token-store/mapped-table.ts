@@ -1,4 +1,5 @@
 import type { Statement } from '../../database/database.ts'
+import { TIMELINE_SQL } from '../../database/timeline.ts'
 import { sqlLiteral } from './token-columns.ts'
 import type { ExpiryType } from './token-expiry.ts'
 import type { TokenStatuses } from './token-statuses.ts'
@@ -32,9 +33,9 @@ export interface MappedTable {
   readonly noMandate: '' | null
 }
 
-/** The parts of a statement's SQL that check whether it reads the table as it was mapped. */
-interface TableCheck {
-  /** The first cell: false; true on a server in recovery; NULL where the table is another one now. */
+/** The parts of a statement's SQL that check the server, and whether the statement reads the table as it was mapped. */
+export interface TableCheck {
+  /** The first cell, as `Statement` describes it; NULL where the table is another one now. */
   readonly stateSql: string
   /** The left side of a left join with the table `t`, so that there is a row even where the table has none. */
   readonly fromSql: string
@@ -45,19 +46,33 @@ interface TableCheck {
 /**
  * Checked once for each statement: whether the server is in recovery (behind a pooler the server of an open connection can
  * change, and a standby may not have the latest revocations), and whether the search path still leads to the same table.
- * `offset 0` keeps the planner from checking that for each row.
+ * `offset 0` keeps the planner from checking that for each row. Where the server tells its timeline, that is checked too: a
+ * primary that was replaced does not know it, and is not in recovery.
  *
  * Checked by the planner, again whenever the table is changed: whether the full name still is the same table's, and
  * whether the columns have the same types. The name is compared in the first cell, because that is computed after the
  * table is locked.
  */
-export function tableCheck(mapped: MappedTable): TableCheck {
+function tableCheck(mapped: MappedTable, primarySql: string, standbySql: string): TableCheck {
   const oid = `'${mapped.oid}'::oid`
   const found = mapped.searched === null ? 'true' : `to_regclass(${sqlLiteral(mapped.searched)}) = ${oid}`
+  const state = `case when pg_is_in_recovery() then ${standbySql} when ${found} then ${primarySql} end`
   return {
     stateSql: `case when ${sqlLiteral(mapped.name)}::regclass = ${oid} then always.state end`,
-    fromSql: `(select case when pg_is_in_recovery() then true when ${found} then false end as state offset 0) as always`,
+    fromSql: `(select ${state} as state offset 0) as always`,
     typeConditionSql: typeCheck(mapped),
+  }
+}
+
+/** Both texts of a statement that only the primary may answer. */
+export type CheckedTexts = Required<Pick<Statement, 'text' | 'fencedText' | 'primaryOnly'>>
+
+/** @param textOf makes the statement's SQL of the parts that check the server and the table */
+export function checkedTexts(mapped: MappedTable, textOf: (check: TableCheck) => string): CheckedTexts {
+  return {
+    text: textOf(tableCheck(mapped, 'false', 'true')),
+    fencedText: textOf(tableCheck(mapped, TIMELINE_SQL, `'standby'`)),
+    primaryOnly: true,
   }
 }
 
@@ -79,10 +94,10 @@ function typeCheck({ id, userId, sessionId, mandateId, status, expiresAt }: Mapp
 
 /** A statement that checks the table and reads no row. In a transaction it locks the table against changes until the end. */
 export function tableCheckStatement(mapped: MappedTable): Statement {
-  const { stateSql, fromSql, typeConditionSql } = tableCheck(mapped)
-  return {
-    text: `select ${stateSql} from ${fromSql} left join ${mapped.name} as t on false and ${typeConditionSql}`,
-    parameters: [],
-    primaryOnly: true,
-  }
+  const texts = checkedTexts(
+    mapped,
+    ({ stateSql, fromSql, typeConditionSql }) =>
+      `select ${stateSql} from ${fromSql} left join ${mapped.name} as t on false and ${typeConditionSql}`,
+  )
+  return { ...texts, parameters: [] }
 }

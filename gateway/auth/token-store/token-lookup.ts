@@ -1,7 +1,7 @@
 import { GatewayError } from '../../core/errors.ts'
 import { mayTakeMore } from '../../core/holdings.ts'
 import type { Scheduler } from '../../core/scheduler.ts'
-import { DatabaseError } from '../../database/database.ts'
+import { queryHosts } from './host-retries.ts'
 import type { TokenRow, TokenTable } from './token-table.ts'
 
 export type Lookup =
@@ -153,18 +153,14 @@ export function createTokenLookup(parts: TokenLookupParts): TokenLookup {
     if (!flushScheduled) schedule()
   }
 
-  /** Repeats the query on a new connection where the first was stale or led to a standby, once for each server. */
   async function findRows(ids: readonly string[]): Promise<ReadonlyMap<string, TokenRow> | GatewayError> {
-    for (let left = parts.hosts; ; left--) {
-      parts.onQuery(ids.length)
-      try {
-        return await parts.findMany(ids, parts.timeoutMs)
-      } catch (error) {
-        if (left > 0 && error instanceof DatabaseError && error.stale) continue
-        return new GatewayError('token_store_unavailable', 'the token table could not be queried', {
-          cause: error,
-        })
-      }
+    try {
+      return await queryHosts(parts.hosts, () => {
+        parts.onQuery(ids.length)
+        return parts.findMany(ids, parts.timeoutMs)
+      })
+    } catch (cause) {
+      return new GatewayError('token_store_unavailable', 'the token table could not be queried', { cause })
     }
   }
 

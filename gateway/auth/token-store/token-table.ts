@@ -1,7 +1,7 @@
 import { hashText } from '../../core/text-hash.ts'
 import { type Cell, type Database, DatabaseError, type Query } from '../../database/database.ts'
 import { canonicalValue } from './column-values.ts'
-import { type MappedTable, tableCheck } from './mapped-table.ts'
+import { type CheckedTexts, checkedTexts, type MappedTable, type TableCheck } from './mapped-table.ts'
 import type { DecidingRow, IdentityTypes } from './row-decision.ts'
 import { identityFromCell, mandateFromCell, parameterType, rowColumnsSql } from './row-statements.ts'
 import { type CatalogueReport, checkCatalogue, type TokenMapping } from './token-catalogue.ts'
@@ -50,7 +50,7 @@ export interface TokenTableParts extends TokenMapping {
 /** A mapping, with what look-ups need of it. */
 interface PreparedMapping {
   readonly mapped: MappedTable
-  readonly text: string
+  readonly texts: CheckedTexts
   readonly types: IdentityTypes
 }
 
@@ -90,7 +90,7 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
       if (others === first) prepared = null
       const second = others !== null && others !== first ? others : await read(end - now())
       // The mapping has not changed, so the value in a row is at fault and would fail again.
-      if (INVALID_VALUE.test(error.code) && second.text === first.text) throw error
+      if (INVALID_VALUE.test(error.code) && second.texts.text === first.texts.text) throw error
       return task(second, end - now())
     }
   }
@@ -102,15 +102,15 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
       return withPrepared(deadlineMs, async (mapping, leftMs) => {
         const queried = queriedIds(ids, mapping.mapped.id.type)
         const parameters = [arrayLiteral(queried.canonical)]
-        const cells = await database.query({ text: mapping.text, parameters, primaryOnly: true }, leftMs)
+        const cells = await database.query({ ...mapping.texts, parameters }, leftMs)
         return rowsById(cells, queried, mapping)
       })
     },
     checkMapping: check,
     withMapped: (deadlineMs, task) => withPrepared(deadlineMs, ({ mapped }, leftMs) => task(mapped, leftMs)),
     probe: (deadlineMs) =>
-      withPrepared(deadlineMs, async ({ text }, leftMs) => {
-        await database.query({ text, parameters: ['{}'], primaryOnly: true }, leftMs)
+      withPrepared(deadlineMs, async ({ texts }, leftMs) => {
+        await database.query({ ...texts, parameters: ['{}'] }, leftMs)
       }),
     canonicalId: (id) => (prepared === null ? id : (canonicalValue(prepared.mapped.id.type, id) ?? id)),
   }
@@ -119,7 +119,7 @@ export function createTokenTable({ database, now, ...mapping }: TokenTableParts)
 function prepare(mapped: MappedTable): PreparedMapping {
   return {
     mapped,
-    text: selectText(mapped),
+    texts: checkedTexts(mapped, (check) => selectText(mapped, check)),
     types: {
       userId: mapped.userId.type,
       sessionId: mapped.sessionId.type,
@@ -132,8 +132,7 @@ function prepare(mapped: MappedTable): PreparedMapping {
  * One statement for all ids of a batch. The cast is on the parameter, never on the column, so that the index of the
  * primary key can be used. Joins with `unnest`, `union all` and `string_to_array` were not faster in measurements.
  */
-function selectText(mapped: MappedTable): string {
-  const { stateSql, fromSql, typeConditionSql } = tableCheck(mapped)
+function selectText(mapped: MappedTable, { stateSql, fromSql, typeConditionSql }: TableCheck): string {
   const { expired, epoch } = expirySql(`t.${mapped.expiresAt.sql}`, mapped.expiresAt.type)
   return (
     `select ${stateSql}, ${rowColumnsSql(mapped, 't.')}, ${expired}, ${epoch} from ${fromSql} ` +

@@ -1,0 +1,147 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import postgres from 'postgres'
+import t from 'tap'
+import { webSocketHandshake } from '../../bench/open-streams.ts'
+import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { ask, keepAliveAgent } from '../support/http-client.ts'
+import { until } from '../support/plain-gateway.ts'
+import { insertToken, startPostgres, startStandby } from '../support/postgres.ts'
+import { familyOf } from '../support/process-family.ts'
+import { inSeconds, signToken } from '../support/tokens.ts'
+
+/**
+ * The attack: the agent that should stop an old primary is dead, and its server goes on. A second one is promoted, and a
+ * token is revoked there. No connection to the old primary fails, and there the row is still ACTIVE.
+ */
+const KNOWN_WITHIN_MS = 250
+
+const primary = await startPostgres()
+const standby = await startStandby(primary)
+const databaseUrl = await primary.createDatabase()
+const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
+const follower = postgres(standby.url, { max: 1, onnotice: () => {} })
+const echo = await startEchoUpstream({ host: '127.0.0.1', port: 0 })
+const agent = keepAliveAgent(32)
+
+async function newCookie(type: 'access' | 'refresh', userId = 'alice'): Promise<string> {
+  const { id } = await insertToken(sql, { userId, sessionId: `session of ${userId}` })
+  const jwt = await signToken({ claims: { jti: id, type, exp: inSeconds(3600) } })
+  return type === 'access' ? `auth_token=${jwt}` : `refresh_token=${jwt}`
+}
+
+const good = await newCookie('access', 'bob')
+const goodRefresh = await newCookie('refresh', 'bob')
+const access = await newCookie('access')
+const refresh = await newCookie('refresh')
+await until(async () => (await follower`select from "Token"`.catch(() => [])).length === 4)
+
+const both = databaseUrl.replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`)
+const start = (env: Record<string, string>) =>
+  startGateway({
+    databaseUrl: both,
+    routing: { upstreams: { echo: { targets: [echo.url] } }, routes: [{ path: '/', upstream: 'echo' }] },
+    env: { ACCESS_LOG: 'off', SESSION_ENDPOINTS: 'on', STREAM_RECHECK_MS: '60000', ...env },
+  })
+const gateways = await Promise.all([start({ REVOCATION_CHANNEL: 'revoked' }), start({ WORKERS: '2' })])
+const sockets: Socket[] = []
+t.teardown(async () => {
+  agent.destroy()
+  for (const socket of sockets) socket.destroy()
+  await Promise.all(gateways.map((gateway) => gateway.stop()))
+  await Promise.all([echo.close(), sql.end({ timeout: 1 }), follower.end({ timeout: 1 })])
+  await Promise.all([primary.close(), standby.close()])
+})
+
+const status = async ({ url }: TestGateway, cookie: string, path = '/', method = 'GET') =>
+  (await ask({ url: url + path, method, agent, headers: { cookie } })).status
+
+async function openStream({ port }: TestGateway, cookie: string): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1')
+  sockets.push(socket)
+  socket.write(webSocketHandshake('/ws', cookie.replace('auth_token=', '')))
+  const [head] = await once(socket, 'data')
+  if (!String(head).startsWith('HTTP/1.1 101')) throw new Error(String(head))
+  socket.resume()
+  return socket
+}
+
+const looks = async (server: postgres.Sql) =>
+  (await server`select from pg_stat_activity where application_name = 'poweron-gateway-look'`).length
+
+t.test('each worker looks at each server on one connection', async (t) => {
+  for (const gateway of gateways) t.equal(await status(gateway, good), 200)
+  await until(async () => (await looks(sql)) === 3 && (await looks(follower)) === 3)
+  for (let n = 0; n < 10; n++) t.same([await looks(sql), await looks(follower)], [3, 3])
+})
+
+t.test(
+  'attack: an old primary that never stopped admits no token that was revoked at the new one',
+  async (t) => {
+    const streams = await Promise.all(
+      gateways.flatMap((gateway) => [access, good].map((cookie) => openStream(gateway, cookie))),
+    )
+    await Promise.all(gateways.flatMap((gateway) => Array.from({ length: 8 }, () => status(gateway, access))))
+    // Stopped meanwhile, so that they are sure to meet the new timeline after the revocation.
+    const processes = gateways.flatMap(({ pid }) => familyOf(pid))
+    for (const pid of processes) process.kill(pid, 'SIGSTOP')
+    await follower`select pg_promote()`
+    await follower`update "Token" set status = 'REVOKED' where "userId" = 'alice'`
+    const [row] = await sql`select count(*)::int as count from "Token" where status = 'ACTIVE'`
+    t.equal(row!.count, 4, 'the old primary goes on, and knows nothing of it')
+    for (const pid of processes) process.kill(pid, 'SIGCONT')
+    await delay(KNOWN_WITHIN_MS)
+
+    const seen = new Set<number>()
+    const end = performance.now() + 1500
+    while (performance.now() < end) {
+      const all = gateways.flatMap((gateway) => [
+        status(gateway, access),
+        status(gateway, access, '/-/session'),
+        status(gateway, refresh, '/-/refresh', 'POST'),
+      ])
+      for (const each of await Promise.all(all)) seen.add(each)
+    }
+    t.same([...seen], [401])
+    for (const gateway of gateways) t.equal(await status(gateway, good), 200, 'and the others are served')
+    await until(() => streams.filter(({ closed }) => closed).length >= 2, 2000)
+    t.same(
+      streams.map(({ closed }) => closed),
+      [true, false, true, false],
+      'the streams of the revoked token were closed, long before their next recheck',
+    )
+  },
+)
+
+t.test('while the new primary is down the old one admits, refreshes and reports nothing', async (t) => {
+  await standby.stop()
+  for (const gateway of gateways) {
+    const readyz = async () => {
+      const { status, body } = await ask({ url: `${gateway.url}/-/readyz` })
+      return { status, reasons: JSON.parse(body).reasons ?? [] }
+    }
+    await until(async () => (await readyz()).reasons.includes('fenced'))
+    t.equal((await readyz()).status, 503)
+    for (let n = 0; n < 10; n++) {
+      t.same(
+        await Promise.all([
+          status(gateway, access),
+          status(gateway, good),
+          status(gateway, good, '/-/session'),
+          status(gateway, goodRefresh, '/-/refresh', 'POST'),
+          status(gateway, goodRefresh, '/-/logout', 'POST'),
+        ]),
+        [503, 503, 503, 503, 503],
+      )
+    }
+  }
+  const [row] = await sql`select count(*)::int as count from "Token" where status = 'ACTIVE'`
+  t.equal(row!.count, 4, 'nothing was written there')
+  await standby.start()
+  for (const gateway of gateways) {
+    await until(async () => (await status(gateway, good)) === 200)
+    t.equal(await status(gateway, access), 401)
+  }
+})

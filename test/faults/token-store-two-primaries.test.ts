@@ -5,12 +5,13 @@ import postgres from 'postgres'
 import t from 'tap'
 import { webSocketHandshake } from '../../bench/open-streams.ts'
 import { startEchoUpstream } from '../../gateway/dev/echo-upstream.ts'
+import { runCommand } from '../support/command.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { ask, keepAliveAgent } from '../support/http-client.ts'
 import { until } from '../support/plain-gateway.ts'
 import { insertToken, startPostgres, startStandby } from '../support/postgres.ts'
 import { familyOf } from '../support/process-family.ts'
-import { inSeconds, signToken } from '../support/tokens.ts'
+import { inSeconds, signToken, TEST_SECRET } from '../support/tokens.ts'
 
 /**
  * The attack: the agent that should stop an old primary is dead, and its server goes on. A second one is promoted, and a
@@ -36,7 +37,8 @@ const good = await newCookie('access', 'bob')
 const goodRefresh = await newCookie('refresh', 'bob')
 const access = await newCookie('access')
 const refresh = await newCookie('refresh')
-await until(async () => (await follower`select from "Token"`.catch(() => [])).length === 4)
+await newCookie('access', 'carol')
+await until(async () => (await follower`select from "Token"`.catch(() => [])).length === 5)
 
 const both = databaseUrl.replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`)
 const start = (env: Record<string, string>) =>
@@ -90,7 +92,7 @@ t.test(
     await follower`select pg_promote()`
     await follower`update "Token" set status = 'REVOKED' where "userId" = 'alice'`
     const [row] = await sql`select count(*)::int as count from "Token" where status = 'ACTIVE'`
-    t.equal(row!.count, 4, 'the old primary goes on, and knows nothing of it')
+    t.equal(row!.count, 5, 'the old primary goes on, and knows nothing of it')
     for (const pid of processes) process.kill(pid, 'SIGCONT')
     await delay(KNOWN_WITHIN_MS)
 
@@ -115,6 +117,14 @@ t.test(
   },
 )
 
+t.test('token revoke revokes at the new primary, though the old one is the first host', async (t) => {
+  const env = { NODE_ENV: 'production', DATABASE_URL: both, JWT_SECRET: TEST_SECRET }
+  const { code, stdout } = await runCommand(['token', 'revoke', '--user', 'carol'], { env })
+  t.same([code, stdout], [0, '1 token revoked\n'])
+  const [row] = await follower`select status from "Token" where "userId" = 'carol'`
+  t.equal(row!.status, 'REVOKED')
+})
+
 t.test('while the new primary is down the old one admits, refreshes and reports nothing', async (t) => {
   await standby.stop()
   for (const gateway of gateways) {
@@ -138,7 +148,7 @@ t.test('while the new primary is down the old one admits, refreshes and reports 
     }
   }
   const [row] = await sql`select count(*)::int as count from "Token" where status = 'ACTIVE'`
-  t.equal(row!.count, 4, 'nothing was written there')
+  t.equal(row!.count, 5, 'nothing was written there')
   await standby.start()
   for (const gateway of gateways) {
     await until(async () => (await status(gateway, good)) === 200)

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CloseReason } from '../../gateway/core/stream-kinds.ts'
 import {
@@ -148,4 +149,43 @@ t.test('a flood of notifications for other tokens takes at most a twentieth of t
   }
   t.ok(comparisons > 0)
   t.ok(comparisons <= 60, `${comparisons} comparisons in a second`)
+})
+
+t.test('a recheck that was asked for is repeated until the table answers, and then no more', async (t) => {
+  let down = true
+  let rounds = 0
+  const { scheduler, guard, open } = stage(t, {
+    async findMany(ids) {
+      rounds++
+      if (down) throw new Error('down')
+      return new Map(ids.map((id) => [id, tokenRow(id, 'ACTIVE')]))
+    },
+  })
+  open(1)
+  const quarters = async (count: number) => {
+    for (let n = 0; n < count; n++) {
+      await scheduler.advance(250)
+      await turn()
+    }
+  }
+  guard.recheck()
+  await turn()
+  await quarters(4)
+  t.equal(rounds, 5, 'at once, and each quarter of a second')
+  down = false
+  await quarters(4)
+  t.equal(rounds, 6)
+})
+
+t.test('a periodic recheck without an answer waits for the next one', async (t) => {
+  let rounds = 0
+  const { scheduler, open } = stage(t, {
+    async findMany() {
+      rounds++
+      throw new Error('down')
+    },
+  })
+  open(1)
+  await scheduler.advance(RECHECK_MS + 2000)
+  t.equal(rounds, 1)
 })

@@ -92,6 +92,14 @@ export const CONNECTION_FAULTS: ReadonlyMap<string, FaultDescriber> = new Map<st
         'stop this server, or make it a standby of the new primary; after a restore to an older timeline restart the gateways',
     },
   ],
+  [
+    'REPLACED',
+    {
+      kind: 'replaced',
+      problem: 'behind a connection of a pooler another server has taken over',
+      remedy: 'no action is needed: the gateway opens new connections; look at the pooler where it goes on',
+    },
+  ],
   ['MAPPING', describeMappingFault],
   [
     'CHANGED',

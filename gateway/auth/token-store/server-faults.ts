@@ -116,7 +116,7 @@ function describeMissingSlot(detail: string): FaultDescription {
     return {
       kind: `no-slot-of-${owner}`,
       problem: `the ${limited} has no free connection slot (its CONNECTION LIMIT)`,
-      remedy: `raise the limit (ALTER ${owner.toUpperCase()} … CONNECTION LIMIT), or end connections of others; the gateway needs DATABASE_POOL_SIZE and three more for each worker`,
+      remedy: `raise the limit (ALTER ${owner.toUpperCase()} … CONNECTION LIMIT), or end connections of others; the gateway needs DATABASE_POOL_SIZE and up to four more for each worker`,
     }
   }
   return {

@@ -16,6 +16,7 @@ const OWN_CODES = new Set([
   'BUSY',
   'STANDBY',
   'FENCED',
+  'REPLACED',
   'CLOSED',
   'CHANGED',
   'TLS_UNAVAILABLE',

@@ -19,6 +19,13 @@ const CASES: readonly (readonly [string, string, RegExp, RegExp])[] = [
   ['BUSY', '', /no connection to the database became free within 1000 ms/, /locks/],
   ['55P03', 'canceling statement due to lock timeout', /table "Token" is locked/, /pg_locks/],
   ['STANDBY', '', /in recovery \(a standby\)/, /promote/],
+  [
+    'FENCED',
+    '',
+    /a primary that was replaced: another one has a newer timeline \(FENCED\)/,
+    /restart the gateways/,
+  ],
+  ['REPLACED', '', /another server has taken over \(REPLACED\)/, /no action/],
   ['MAPPING', '', /does not fit the mapping/, /TOKEN_COLUMNS/],
   ['TLS_UNAVAILABLE', '', /offers no TLS, which sslmode in DATABASE_URL asks for/, /sslmode=disable/],
   [

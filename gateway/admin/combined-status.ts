@@ -1,10 +1,12 @@
 import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
 import { sumTotals } from '../telemetry/metrics/totals.ts'
-import type { Sample } from './history.ts'
+import type { Recent } from './history.ts'
 import { findProblems } from './problems.ts'
+import type { RouteNumbers } from './route-history.ts'
 import type {
+  CertificateStatus,
+  KeyStatus,
   ProcessStatus,
-  RouteStatus,
   RoutingFileStatus,
   Status,
   TargetStatus,
@@ -16,8 +18,10 @@ import type {
 export interface GatewayFacts
   extends Pick<Status, 'instance' | 'version' | 'node' | 'uptimeS' | 'workers' | 'history'> {
   readonly readiness: Readiness
-  /** Samples of the last minute. */
-  readonly recent: readonly Sample[]
+  readonly recent: Recent
+  readonly routeNumbers: ReadonlyMap<string, RouteNumbers>
+  /** Milliseconds since the epoch. */
+  readonly now: number
 }
 
 /**
@@ -25,18 +29,13 @@ export interface GatewayFacts
  * where none answers.
  */
 export function combineStatus(gateway: GatewayFacts, each: readonly ProcessStatus[]): Status {
-  const { readiness, history, recent, ...about } = gateway
+  const { readiness, history, recent, routeNumbers, now, ...about } = gateway
   // While a file is being put in force some processes route by the new one already.
   const newest = each.reduce<ProcessStatus | null>(
     (best, status) => (best !== null && best.routing.loadedAt >= status.routing.loadedAt ? best : status),
     null,
   )
-  const {
-    durations: _,
-    answers: __,
-    failures: ___,
-    ...totals
-  } = sumTotals(each.map((status) => status.totals))
+  const { requests, errors, lookups, queries, counts, inFlight } = sumTotals(each.map(({ totals }) => totals))
   const streams = (kind: keyof Status['openStreams']) =>
     each.reduce((sum, { openStreams }) => sum + openStreams[kind], 0)
   const status = {
@@ -46,23 +45,66 @@ export function combineStatus(gateway: GatewayFacts, each: readonly ProcessStatu
     ...about,
     processes: each.map((status) => status.process).sort((a, b) => b.uptimeS - a.uptimeS || a.pid - b.pid),
     tokenStore: tokenStoreOf(each),
+    keys: keysOf(each),
+    certificates: certificatesOf(each),
+    errorPages: each.find(({ errorPages }) => errorPages.length > 0)?.errorPages ?? [],
     routing: routingOf(each),
-    routes: newest?.routes ?? ([] as readonly RouteStatus[]),
+    routes: (newest?.routes ?? []).map((route) => ({
+      ...route,
+      ...(routeNumbers.get(route.route) ?? NO_REQUESTS),
+    })),
     upstreams: (newest?.upstreams ?? []).map(({ name, balance, targets }) => ({
       name,
       balance,
+      ...sumWaiting(each.flatMap(({ upstreams }) => upstreams.filter((upstream) => upstream.name === name))),
       targets: targets.map(({ url }) => sumTarget(each.flatMap((status) => targetOf(status, name, url)))),
     })),
     openStreams: { websocket: streams('websocket'), sse: streams('sse'), other: streams('other') },
-    totals,
+    totals: { requests, errors, lookups, queries, decisions: counts.decisions, inFlight },
     history,
   }
-  return { ...status, problems: findProblems({ ...status, recent }) }
+  return { ...status, problems: findProblems({ ...status, recent, now }) }
 }
 
 function tokenStoreOf(each: readonly ProcessStatus[]): TokenStoreStatus {
-  const down = each.find(({ tokenStore }) => !tokenStore.up)
-  return down?.tokenStore ?? { up: each.length > 0, code: null, reason: null }
+  const down = each.find(({ tokenStore }) => !tokenStore.up)?.tokenStore
+  const failures = each.flatMap(({ tokenStore }) => tokenStore.lastFailure ?? [])
+  const [lastFailure = null] = failures.toSorted((a, b) => a.agoS - b.agoS)
+  return { ...(down ?? { up: each.length > 0, code: null, reason: null }), lastFailure }
+}
+
+const NO_REQUESTS: RouteNumbers = { requests: 0, errors: 0, p99Ms: null }
+
+const KEYS_WORST_FIRST = ['none', 'outdated', 'current'] as const
+
+function keysOf(each: readonly ProcessStatus[]): KeyStatus {
+  const all = each.map(({ keys }) => keys)
+  const worst = KEYS_WORST_FIRST.find((state) => all.some((keys) => keys.state === state))
+  return all.find(({ state }) => state === worst) ?? { state: 'current', reason: null }
+}
+
+/** Each process reads the files itself: of each file what ends first is shown, and what is wrong in any of them. */
+function certificatesOf(each: readonly ProcessStatus[]): CertificateStatus[] {
+  const byFile = Map.groupBy(
+    each.flatMap(({ certificates }) => certificates),
+    ({ file }) => file,
+  )
+  return [...byFile].map(([file, found]) => ({
+    file,
+    endsAt: found.flatMap(({ endsAt }) => endsAt ?? []).toSorted()[0] ?? null,
+    reason: found.find(({ reason }) => reason !== null)?.reason ?? null,
+  }))
+}
+
+function sumWaiting(each: readonly UpstreamStatus[]) {
+  const sum = (name: 'pending' | 'maxPending' | 'late') =>
+    each.reduce((total, upstream) => total + upstream[name], 0)
+  return {
+    pending: sum('pending'),
+    maxPending: sum('maxPending'),
+    late: sum('late'),
+    longestWaitS: Math.max(0, ...each.map(({ longestWaitS }) => longestWaitS)),
+  }
 }
 
 /** Each process reads the file itself, so problems of any of them are shown, and the oldest reading in force. */

@@ -1,6 +1,16 @@
 import { quantile } from '../telemetry/metrics/quantile.ts'
-import { addCounts, addRecords, type Totals } from '../telemetry/metrics/totals.ts'
+import {
+  addCounts,
+  type Counts,
+  mapNames,
+  type NamedCounts,
+  type RouteCounts,
+  sumNamed,
+  sumTotals,
+  type Totals,
+} from '../telemetry/metrics/totals.ts'
 import { DURATION_BUCKETS } from '../telemetry/metrics/traffic-metrics.ts'
+import { createRouteHistory, type RouteNumbers } from './route-history.ts'
 
 /** What the plots of the status page show for one interval. Null means no value: no request, or no answer of a process. */
 export interface Sample {
@@ -16,11 +26,20 @@ export interface Sample {
   /** At the interval's end. */
   readonly inFlight: number | null
   /** How many of each decision were made. */
-  readonly decisions: Readonly<Record<string, number>>
-  /** Requests that were answered, by upstream. */
-  readonly answers: Readonly<Record<string, number>>
-  /** Requests that got no answer, by upstream. */
-  readonly failures: Readonly<Record<string, number>>
+  readonly decisions: Counts
+}
+
+/** What the problems are found in. */
+export interface Recent {
+  /** Of the last minute. */
+  readonly counts: NamedCounts
+  /** Connections that were turned away in the last minute. */
+  readonly turnedAway: number
+  /**
+   * When the first token was refused since which none was good, milliseconds since the epoch; null where one was good in
+   * the last two seconds, or none was refused in the last ten minutes.
+   */
+  readonly allRefusedSince: number | null
 }
 
 /** A part of the history, as `status.json` has it. */
@@ -39,8 +58,9 @@ export interface History {
   addSample(each: readonly Totals[]): void
   /** What came after the cursor; everything where it is none of this history's. */
   since(cursor: string | null): HistoryPart
-  /** The samples of the last minute. */
-  lastMinute(): Sample[]
+  recent(): Recent
+  /** What was counted on each route in the last ten minutes, by label. */
+  routes(): ReadonlyMap<string, RouteNumbers>
 }
 
 export interface HistoryParts {
@@ -56,7 +76,11 @@ export interface HistoryParts {
 export const SAMPLE_MS = 2000
 export const SAMPLES_MAX = 300
 
-type KeptSample = Omit<Sample, 'at'> & { readonly takenAt: number }
+interface KeptSample extends Omit<Sample, 'at' | 'decisions'> {
+  readonly takenAt: number
+  readonly counts: NamedCounts
+  readonly turnedAway: number
+}
 
 interface Before {
   readonly totals: Totals
@@ -72,6 +96,7 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
   const before = new Map<number, Before>()
   let count = 0
   let lastAt = now()
+  const routes = createRouteHistory(now)
 
   function forgetEndedProcesses(takenAt: number): void {
     for (const [pid, each] of before) {
@@ -82,15 +107,40 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
   function dated(samples: readonly KeptSample[]): Sample[] {
     // The wall clock may be set while the samples lie here: their age is what is known for sure.
     const offset = wallClock() - now()
-    return samples.map(({ takenAt, ...sample }) => ({ at: Math.round(takenAt + offset), ...sample }))
+    return samples.map(({ takenAt, counts, turnedAway: _, ...sample }) => ({
+      at: Math.round(takenAt + offset),
+      ...sample,
+      decisions: counts.decisions,
+    }))
+  }
+
+  /** @returns when the first token was refused since which none was good, by the monotonic clock */
+  function allRefusedFrom(): number | null {
+    let from: number | null = null
+    for (const { takenAt, counts } of kept.toReversed()) {
+      if ((counts.decisions.authenticated ?? 0) > 0) break
+      if (Object.keys(counts.decisions).some(isTokenRefusal)) from = takenAt
+    }
+    return from
   }
 
   return {
-    lastMinute: () => dated(kept.filter(({ takenAt }) => now() - takenAt < 60_000)),
+    recent() {
+      const samples = kept.filter(({ takenAt }) => now() - takenAt < 60_000)
+      const from = allRefusedFrom()
+      return {
+        counts: sumNamed(samples.map(({ counts }) => counts)),
+        turnedAway: samples.reduce((sum, { turnedAway }) => sum + turnedAway, 0),
+        allRefusedSince: from === null ? null : Math.round(from + wallClock() - now()),
+      }
+    },
+    routes: routes.numbers,
     addSample(each) {
       const takenAt = now()
       const growths = each.map((totals) => countsSince(totals, before.get(totals.pid), { takenAt, lastAt }))
       kept.push({ takenAt, ...toSample(growths) })
+      for (const growth of growths)
+        for (const [route, counts] of Object.entries(growth.routes)) routes.add(route, counts)
       if (kept.length > SAMPLES_MAX) kept.shift()
       count++
       lastAt = takenAt
@@ -132,15 +182,20 @@ function countsSince(
     durations: totals.durations.map((value, i) => value - (from?.durations[i] ?? 0)),
     lookups: totals.lookups - (from?.lookups ?? 0),
     queries: totals.queries - (from?.queries ?? 0),
-    decisions: growthOf(totals.decisions, from?.decisions),
-    answers: growthOf(totals.answers, from?.answers),
-    failures: growthOf(totals.failures, from?.failures),
+    turnedAway: totals.turnedAway - (from?.turnedAway ?? 0),
+    counts: mapNames((name) => growthOf(totals.counts[name], from?.counts[name])),
+    routes: Object.fromEntries(
+      Object.entries(totals.routes).map(([route, counts]) => [
+        route,
+        growthOfRoute(counts, from?.routes[route]),
+      ]),
+    ),
     inFlight: totals.inFlight,
   }
 }
 
 /** What has grown alone. */
-function growthOf(now: Totals['decisions'], before: Totals['decisions'] = {}): Record<string, number> {
+function growthOf(now: Counts, before: Counts = {}): Counts {
   const growth: Record<string, number> = {}
   for (const [name, value] of Object.entries(now)) {
     const grown = value - (before[name] ?? 0)
@@ -149,29 +204,39 @@ function growthOf(now: Totals['decisions'], before: Totals['decisions'] = {}): R
   return growth
 }
 
-function toSample(growths: readonly Growth[]): Omit<Sample, 'at'> {
-  const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight') =>
-    growths.reduce((total, each) => total + each[name], 0)
+function growthOfRoute(now: RouteCounts, before: RouteCounts | undefined): RouteCounts {
+  return {
+    requests: now.requests - (before?.requests ?? 0),
+    errors: now.errors - (before?.errors ?? 0),
+    durations: now.durations.map((value, i) => value - (before?.durations[i] ?? 0)),
+  }
+}
+
+function toSample(growths: readonly Growth[]): Omit<KeptSample, 'takenAt'> {
+  const { requests, errors, lookups, queries, turnedAway, counts, inFlight } = sumTotals(growths)
   const hasReports = growths.length > 0
-  const [requests, queries] = [sum('requests'), sum('queries')]
   const durations = addCounts(growths.map((each) => each.durations))
   const ms = (q: number) => rounded(quantile(q, DURATION_BUCKETS, durations), 1000)
   return {
     requestsPerSecond: hasReports
       ? rounded(growths.reduce((total, each) => total + each.requests / each.seconds, 0))
       : null,
-    errorShare: requests > 0 ? rounded(sum('errors') / requests) : null,
+    errorShare: requests > 0 ? rounded(errors / requests) : null,
     p50Ms: ms(0.5),
     p99Ms: ms(0.99),
-    lookupsPerQuery: queries > 0 ? rounded(sum('lookups') / queries) : null,
-    inFlight: hasReports ? sum('inFlight') : null,
-    decisions: addRecords(growths.map(({ decisions }) => decisions)),
-    answers: addRecords(growths.map(({ answers }) => answers)),
-    failures: addRecords(growths.map(({ failures }) => failures)),
+    lookupsPerQuery: queries > 0 ? rounded(lookups / queries) : null,
+    inFlight: hasReports ? inFlight : null,
+    turnedAway,
+    counts,
   }
 }
 
 /** Four digits are more than a plot shows. */
 function rounded(value: number | null, factor = 1): number | null {
   return value === null || !Number.isFinite(value) ? null : Number((value * factor).toPrecision(4))
+}
+
+/** True of the codes by which a token itself is refused. */
+export function isTokenRefusal(decision: string): boolean {
+  return /^token_/.test(decision) && decision !== 'token_store_unavailable'
 }

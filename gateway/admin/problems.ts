@@ -1,26 +1,21 @@
-import type { Sample } from './history.ts'
-import type { Problem, Status, UpstreamStatus } from './status.ts'
-
-/** What the problems are found in. */
-export interface Symptoms
-  extends Pick<Status, 'causes' | 'tokenStore' | 'routing' | 'upstreams' | 'workers' | 'processes'> {
-  /** Samples of the last minute. */
-  readonly recent: readonly Sample[]
-}
+import { fileProblems } from './file-problems.ts'
+import { isTokenRefusal } from './history.ts'
+import type { Problem, ProcessNumbers } from './status.ts'
+import type { Symptoms } from './symptoms.ts'
+import { upstreamProblems } from './upstream-problems.ts'
 
 /** Fewer requests than this in a minute are too few to be judged by. */
 const FEW = 5
 
-/** Share of the requests to an upstream that got no answer, from which on its users notice. */
-const FAILING_SHARE = 0.2
-
 /** @returns what is wrong now, what affects users first */
 export function findProblems(symptoms: Symptoms): Problem[] {
+  const { recent } = symptoms
   const found = [
     ...instanceProblems(symptoms),
     ...storeProblems(symptoms),
-    ...decisionProblems(symptoms.recent),
-    ...symptoms.upstreams.flatMap((upstream) => upstreamProblems(upstream, symptoms.recent)),
+    ...decisionProblems(symptoms),
+    ...symptoms.upstreams.flatMap((upstream) => upstreamProblems(upstream, recent.counts)),
+    ...loadProblems(symptoms),
     ...fileProblems(symptoms),
   ]
   return [...found.filter(isRed), ...found.filter((problem) => !isRed(problem))]
@@ -30,11 +25,19 @@ function isRed({ severity }: Problem): boolean {
   return severity === 'red'
 }
 
-function instanceProblems({ causes, workers, processes }: Symptoms): Problem[] {
+function instanceProblems({ causes, keys, workers, processes }: Symptoms): Problem[] {
   const own = causes.filter(({ reason }) => reason !== 'token_store' && reason !== 'fenced')
   const problems = own.map(({ reason, cause }): Problem => {
-    if (reason === 'draining') {
+    if (reason === 'draining')
       return { severity: 'amber', what: 'The instance shuts down', detail: cause, section: 'draining' }
+    if (reason === 'keys') {
+      const detail = keys.reason === null ? cause : `${cause} (${keys.reason})`
+      return {
+        severity: 'red',
+        what: 'There is no key to verify tokens with',
+        detail,
+        section: 'GatewayKeysNotLoaded',
+      }
     }
     return { severity: 'red', what: 'The instance is not ready', detail: cause, section: 'GatewayNotReady' }
   })
@@ -63,72 +66,109 @@ function storeProblems({ causes, tokenStore }: Symptoms): Problem[] {
   ]
 }
 
+/** What it mostly means that all tokens are refused so, whether users are hurt for sure, and where to read on. */
+const ALL_REFUSED: Readonly<Record<string, Omit<Problem, 'what'>>> = {
+  token_invalid: {
+    severity: 'red',
+    detail: 'they are signed with another key, or for another issuer or audience',
+    section: 'GatewayTokensInvalid',
+  },
+  token_mismatch: {
+    severity: 'red',
+    detail: 'they name other users, mandates or sessions than their rows',
+    section: 'GatewayTokenMismatch',
+  },
+  token_unknown: {
+    severity: 'red',
+    detail: 'they have no row: another database or table, or the rows were deleted',
+    section: 'token_unknown',
+  },
+  token_expired: {
+    severity: 'amber',
+    detail: 'they have ended: nobody gets new ones, or a clock is wrong',
+    section: 'token_expired',
+  },
+  token_revoked: {
+    severity: 'amber',
+    detail: 'they were revoked, or TOKEN_STATUSES names another status than the table has',
+    section: 'token_revoked',
+  },
+}
+
 /** Look-ups that fail, and tokens that are all refused, which is how a wrong key or an empty table shows. */
-function decisionProblems(recent: readonly Sample[]): Problem[] {
-  const counts = sumOf(recent, 'decisions')
-  const good = (counts.get('authenticated') ?? 0) + (counts.get('anonymous') ?? 0)
-  const failed = (counts.get('token_store_unavailable') ?? 0) + (counts.get('overloaded') ?? 0)
-  const refusals = [...counts].filter(([code]) => /^token_/.test(code) && code !== 'token_store_unavailable')
+function decisionProblems({ recent, tokenStore }: Symptoms): Problem[] {
+  const { decisions } = recent.counts
+  const failed = (decisions.token_store_unavailable ?? 0) + (decisions.overloaded ?? 0)
+  const refusals = Object.entries(decisions).filter(([code]) => isTokenRefusal(code))
   const refused = refusals.reduce((sum, [, count]) => sum + count, 0)
   const problems: Problem[] = []
   if (failed > 0) {
+    const why = tokenStore.lastFailure === null ? '' : `. The last: ${tokenStore.lastFailure.cause}`
+    const overloaded = (decisions.overloaded ?? 0) > failed / 2
     problems.push({
       severity: 'red',
       what: 'Look-ups fail',
-      detail: `${failed} requests of the last minute were answered with 503 without a decision`,
-      section: 'GatewayTokenLookupsFailing',
+      detail: `${failed} requests of the last minute were answered with 503 without a decision${why}`,
+      section: overloaded ? 'GatewayOverloaded' : 'GatewayTokenLookupsFailing',
     })
   }
-  if (refused >= FEW && (counts.get('authenticated') ?? 0) === 0) {
-    const most = refusals.reduce((a, b) => (b[1] > a[1] ? b : a))
+  if (refused >= FEW && (decisions.authenticated ?? 0) === 0) {
+    const [code] = refusals.reduce((a, b) => (b[1] > a[1] ? b : a))
+    const { severity, detail, section } = ALL_REFUSED[code] ?? ALL_REFUSED.token_invalid!
+    const since = recent.allRefusedSince
     problems.push({
-      severity: good === 0 ? 'red' : 'amber',
-      what: 'Every token of the last minute was refused',
-      detail: `${refused} of ${refused}, most as ${most[0]}: the wrong key, or the wrong table`,
-      section: most[0] === 'token_mismatch' ? 'GatewayTokenMismatch' : 'GatewayTokensInvalid',
+      severity,
+      what: since === null ? 'Every token is refused' : `Every token is refused since ${clockTime(since)}`,
+      detail: `${refused} of ${refused} in the last minute, most as ${code}: ${detail}`,
+      section,
     })
   }
   return problems
 }
 
-function upstreamProblems({ name, targets }: UpstreamStatus, recent: readonly Sample[]): Problem[] {
-  const down = targets.filter(({ state }) => state !== 'up')
-  const failures = sumOf(recent, 'failures').get(name) ?? 0
-  const answers = sumOf(recent, 'answers').get(name) ?? 0
-  const all = failures + answers
-  const told = down.map(({ url, state, reason }) => `${url} is ${state} (${reason})`).join('; ')
-  if (down.length > 0 && down.length === targets.length) {
-    const what = `No target of ${name} is up`
-    return [
-      { severity: 'red', what, detail: `Its routes answer 503. ${told}`, section: 'GatewayUpstreamDown' },
-    ]
-  }
-  if (failures > 0 && all >= FEW && failures / all >= FAILING_SHARE) {
-    const detail = `${failures} of the last minute's ${all} requests got no answer${told === '' ? '' : `; ${told}`}`
-    return [{ severity: 'red', what: `${name} does not answer`, detail, section: 'GatewayUpstreamFailing' }]
-  }
-  if (down.length === 0) return []
-  const what = `${down.length} of ${targets.length} targets of ${name} are down`
-  return [{ severity: 'amber', what, detail: told, section: 'GatewayUpstreamTargetDown' }]
+function clockTime(ms: number): string {
+  return `${new Date(ms).toISOString().slice(11, 19)} UTC`
 }
 
-function fileProblems({ routing }: Symptoms): Problem[] {
-  const [first] = routing?.problems ?? []
-  if (first === undefined) return []
-  const place = first.line === null ? '' : `line ${first.line}, column ${first.column}: `
-  return [
-    {
-      severity: 'amber',
-      what: 'The routing file was refused',
-      detail: `The one before stays in force. ${place}${first.message}`,
-      section: 'GatewayConfigReloadFailed',
-    },
-  ]
+/** Share of the connections that may be open, from which on they soon are all taken. */
+const NEARLY_FULL = 0.9
+/** Share of a minute for which an event loop is held up, from which on it is seen, and from which on users notice. */
+const HELD_UP = 0.05
+const HELD_UP_LONG = 0.5
+
+function loadProblems({ recent: { turnedAway }, processes }: Symptoms): Problem[] {
+  const problems: Problem[] = []
+  const fullest = mostBy(processes, ({ connections, maxConnections }) => connections / maxConnections)
+  const nearlyFull = fullest !== null && fullest.connections >= fullest.maxConnections * NEARLY_FULL
+  if (fullest !== null && (turnedAway > 0 || nearlyFull)) {
+    const told = `${fullest.connections} of ${fullest.maxConnections} connections are open (MAX_CONNECTIONS)`
+    const away = turnedAway > 0
+    problems.push({
+      severity: away ? 'red' : 'amber',
+      what: away ? 'New clients are turned away' : 'Nearly all connections are taken',
+      detail: away ? `${turnedAway} in the last minute; ${told}` : told,
+      section: 'GatewayConnectionsRefused',
+    })
+  }
+  const latest = mostBy(processes, ({ heldUpMs }) => heldUpMs)
+  const share = (latest?.heldUpMs ?? 0) / 60_000
+  if (latest !== null && share >= HELD_UP) {
+    problems.push({
+      severity: share >= HELD_UP_LONG ? 'red' : 'amber',
+      what: 'The event loop is late',
+      detail: `process ${latest.pid} was held up for ${Math.round(latest.heldUpMs / 1000)} s of the last minute, and its requests with it`,
+      section: 'GatewayEventLoopLag',
+    })
+  }
+  return problems
 }
 
-function sumOf(recent: readonly Sample[], name: 'decisions' | 'answers' | 'failures'): Map<string, number> {
-  const sums = new Map<string, number>()
-  for (const sample of recent)
-    for (const [key, count] of Object.entries(sample[name])) sums.set(key, (sums.get(key) ?? 0) + count)
-  return sums
+function mostBy(
+  processes: readonly ProcessNumbers[],
+  of: (numbers: ProcessNumbers) => number,
+): ProcessNumbers | null {
+  return processes.reduce<ProcessNumbers | null>(
+    (most, each) => (most !== null && of(most) >= of(each) ? most : each),
+    null,
+  )
 }

@@ -1,11 +1,7 @@
 import type { Readiness } from '../core/readiness.ts'
-import type { StoreFault } from '../core/store-fault.ts'
-import type { RoutingStatus } from '../routing/live-routing.ts'
-import type { Snapshot } from '../routing/snapshot.ts'
-import type { Totals } from '../telemetry/metrics/totals.ts'
-import { isUp, type Target } from '../upstreams/target.ts'
-import type { Upstream } from '../upstreams/upstream.ts'
+import type { Counts, Totals } from '../telemetry/metrics/totals.ts'
 import type { HistoryPart } from './history.ts'
+import type { RouteNumbers } from './route-history.ts'
 
 /** The state of all processes together: `status.json`, and what the status page shows. No identity is in it. */
 export interface Status {
@@ -26,13 +22,20 @@ export interface Status {
   /** What is wrong now, what affects users first; empty where nothing is. */
   readonly problems: readonly Problem[]
   readonly tokenStore: TokenStoreStatus
+  readonly keys: KeyStatus
+  /** Empty without TLS. */
+  readonly certificates: readonly CertificateStatus[]
+  /** Why the pages of ERROR_PAGES_DIR were refused; empty where they were not. */
+  readonly errorPages: readonly string[]
   /** Null where no process answers. */
   readonly routing: RoutingFileStatus | null
   readonly routes: readonly RouteStatus[]
   readonly upstreams: readonly UpstreamStatus[]
   readonly openStreams: OpenStreams
   /** Counters of the processes that answer, since each started. */
-  readonly totals: Omit<Totals, 'pid' | 'durations' | 'answers' | 'failures'>
+  readonly totals: Pick<Totals, 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight'> & {
+    readonly decisions: Counts
+  }
   readonly history: HistoryPart
 }
 
@@ -47,7 +50,9 @@ export interface Problem {
 }
 
 /** The status of one process. */
-export interface ProcessStatus extends Pick<Status, 'tokenStore' | 'routes' | 'upstreams' | 'openStreams'> {
+export interface ProcessStatus
+  extends Pick<Status, 'tokenStore' | 'keys' | 'certificates' | 'errorPages' | 'upstreams' | 'openStreams'> {
+  readonly routes: readonly RouteFacts[]
   readonly readiness: Readiness
   readonly process: ProcessNumbers
   readonly routing: RoutingFileStatus
@@ -59,6 +64,11 @@ export interface ProcessNumbers {
   readonly uptimeS: number
   readonly residentBytes: number
   readonly inFlight: number
+  /** Open connections of clients, and how many there may be. */
+  readonly connections: number
+  readonly maxConnections: number
+  /** Milliseconds of the last minute for which its event loop was held up. */
+  readonly heldUpMs: number
 }
 
 export interface TokenStoreStatus {
@@ -66,6 +76,33 @@ export interface TokenStoreStatus {
   /** A code of PostgreSQL, Node or the gateway for why it cannot be queried; null where it can. */
   readonly code: string | null
   /** Why it cannot be queried and what to do, in words; null where it can. */
+  readonly reason: string | null
+  /** The last request that could not be decided, while the table could be queried or not; null where there was none. */
+  readonly lastFailure: LastFailure | null
+}
+
+export interface LastFailure {
+  readonly code: string
+  /** In words. */
+  readonly cause: string
+  readonly agoS: number
+}
+
+/** The keys that tokens are verified with. */
+export interface KeyStatus {
+  /** `none`: there is none. `outdated`: the newest cannot be used, and the ones before stay in force. */
+  readonly state: 'current' | 'outdated' | 'none'
+  /** Why the newest cannot be used; null where they are in force. */
+  readonly reason: string | null
+}
+
+/** A certificate of the public listener. Times are ISO 8601. */
+export interface CertificateStatus {
+  /** The certificate's file; relative to TLS_CERT_DIR where it is from there. */
+  readonly file: string
+  /** Of what is in force; null where nothing of this file is. */
+  readonly endsAt: string | null
+  /** Why what is in the file now cannot be used; null where it is in force. */
   readonly reason: string | null
 }
 
@@ -95,7 +132,7 @@ export interface RoutingProblem {
   readonly message: string
 }
 
-export interface RouteStatus {
+export interface RouteFacts {
   /** Host and path as the file has them. */
   readonly route: string
   /** Null is all. */
@@ -105,9 +142,18 @@ export interface RouteStatus {
   readonly upstream: string
 }
 
+/** The numbers are of the last ten minutes, and of all routes with the same host and path. */
+export interface RouteStatus extends RouteFacts, RouteNumbers {}
+
 export interface UpstreamStatus {
   readonly name: string
   readonly balance: string
+  /** Requests that wait for a connection, and how many may. */
+  readonly pending: number
+  readonly maxPending: number
+  /** Requests whose answer has not begun after five seconds, and how long the longest of them has waited. */
+  readonly late: number
+  readonly longestWaitS: number
   readonly targets: readonly TargetStatus[]
 }
 
@@ -132,92 +178,4 @@ export interface TargetStatus {
   readonly errors: number
   /** No answer. */
   readonly failed: number
-}
-
-export interface StatusParts {
-  readonly readiness: Readiness
-  readonly uptimeS: number
-  /** Null where the token store can be queried. */
-  readonly storeFault: StoreFault | null
-  readonly routing: RoutingStatus
-  readonly snapshot: Snapshot
-  readonly openStreams: OpenStreams
-  readonly totals: Totals
-  /** The clock of the targets' ejections. */
-  readonly now: () => number
-}
-
-export function describeStatus(parts: StatusParts): ProcessStatus {
-  const { snapshot, totals, now } = parts
-  return {
-    readiness: parts.readiness,
-    process: {
-      pid: process.pid,
-      uptimeS: parts.uptimeS,
-      residentBytes: process.memoryUsage.rss(),
-      inFlight: totals.inFlight,
-    },
-    tokenStore: {
-      up: parts.storeFault === null,
-      code: parts.storeFault?.code ?? null,
-      reason: parts.storeFault?.cause ?? null,
-    },
-    routing: describeRouting(parts.routing),
-    routes: snapshot.list.map(({ label, methods, exact, auth, upstream }) => ({
-      route: label,
-      methods,
-      exact,
-      auth,
-      upstream: upstream.name,
-    })),
-    upstreams: [...snapshot.upstreams.values()].map((upstream) => ({
-      name: upstream.name,
-      balance: upstream.config.balance,
-      targets: upstream.targets.map((target) => describeTarget(target, upstream, now())),
-    })),
-    openStreams: parts.openStreams,
-    totals,
-  }
-}
-
-/** @param now by the clock of the target's ejections */
-export function describeTarget(target: Target, { config }: Upstream, now: number): TargetStatus {
-  const { health, metrics } = target
-  const weight = config.targets.find(({ url }) => url === target.url)?.weight ?? target.weight
-  return {
-    url: target.url,
-    state: health.passing ? (health.ejected ? 'ejected' : 'up') : 'unhealthy',
-    upIn: isUp(target) ? 1 : 0,
-    reason: health.passing
-      ? health.ejected
-        ? `${config.ejection?.consecutiveFailures ?? 'some'} failures in a row`
-        : null
-      : (health.problem ?? 'health checks fail'),
-    ejectedForS: health.ejected ? Math.max(0, (health.ejectedUntil - now) / 1000) : null,
-    easedTo: weight > 0 ? Math.round((target.weight / weight) * 100) : 100,
-    weight,
-    inFlight: target.inFlight,
-    ejections: metrics.ejections.value,
-    ok: metrics.ok.value,
-    errors: metrics.error.value,
-    failed: metrics.failed.value,
-  }
-}
-
-function describeRouting({ file, loadedAt, readAt, problems }: RoutingStatus): RoutingFileStatus {
-  return {
-    file,
-    loadedAt: new Date(loadedAt).toISOString(),
-    readAt: new Date(readAt).toISOString(),
-    problems: problems.map((line) => parseProblem(line, file)),
-  }
-}
-
-/** Takes apart `FILE:LINE:COLUMN: POINTER: problem`; what has no such place stays whole. */
-export function parseProblem(text: string, file: string): RoutingProblem {
-  const rest = text.startsWith(`${file}:`) ? text.slice(file.length + 1) : text
-  const found = /^(\d+):(\d+): (\/.*?)?: (.*)$/s.exec(rest)
-  if (found === null) return { line: null, column: null, pointer: '', message: rest.trim() }
-  const [, line, column, pointer = '', message = ''] = found
-  return { line: Number(line), column: Number(column), pointer, message }
 }

@@ -1,12 +1,8 @@
 import type { Reporter } from '../admin/reports.ts'
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
-import {
-  createLiveErrorPages,
-  type FirstPages,
-  type LiveErrorPages,
-} from '../core/error-pages/live-error-pages.ts'
-import { type Scheduler, systemScheduler } from '../core/scheduler.ts'
+import type { FirstPages } from '../core/error-pages/live-error-pages.ts'
+import { systemScheduler } from '../core/scheduler.ts'
 import { interruptExchange } from '../exchange/answers.ts'
 import { createPeerTrust } from '../http/forwarded.ts'
 import { createOwnPaths } from '../http/own-paths.ts'
@@ -24,16 +20,19 @@ import { createConnectionRegistry } from '../server/connection-registry.ts'
 import { createDrain, type DrainState } from '../server/drain.ts'
 import type { Ports } from '../server/ports.ts'
 import type { Settings } from '../settings/values.ts'
+import { watchEventLoop } from '../telemetry/event-loop.ts'
 import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
 import type { SendEvent } from '../telemetry/logging/token-store-events.ts'
 import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
-import { createMetrics, type Metrics } from '../telemetry/metrics/metrics.ts'
+import { createMetrics } from '../telemetry/metrics/metrics.ts'
 import { createTransport } from '../upstreams/transport/transport.ts'
 import { createAuthentication } from './authentication.ts'
+import { createErrorPages } from './error-pages.ts'
 import { createSecureUrl, hstsOf, type PublicPort } from './https-policy.ts'
 import { instanceReadiness } from './instance-readiness.ts'
+import { rememberLastFailure } from './last-failure.ts'
 import { createListeners } from './listeners.ts'
 import type { LiveParts } from './live-parts.ts'
 import { loadTracing } from './load-tracing.ts'
@@ -87,7 +86,8 @@ export async function createApp(parts: AppParts): Promise<App> {
 
   const names = createSystemNames({ scheduler, log })
   const resolveName = names.lookup
-  const storeEvents = createStoreEvents(settings, parts.sendStoreEvent, scheduler)
+  const failures = rememberLastFailure(parts.sendStoreEvent, scheduler)
+  const storeEvents = createStoreEvents(settings, failures.send, scheduler)
   const authentication = await createAuthentication({
     ...parts,
     metrics,
@@ -215,6 +215,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     delayMs: settings.drainDelayMs,
     timeoutMs: settings.drainTimeoutMs,
   })
+  const eventLoop = watchEventLoop(scheduler)
   const reports = createProcessReports({
     metrics,
     guard,
@@ -225,6 +226,10 @@ export async function createApp(parts: AppParts): Promise<App> {
     pages,
     store,
     readiness,
+    eventLoop,
+    certificates: listeners.certificates,
+    maxConnections: settings.maxConnections,
+    lastFailure: failures.last,
     now,
   })
 
@@ -260,24 +265,9 @@ export async function createApp(parts: AppParts): Promise<App> {
         sessions?.store.close(),
         tracing?.close(),
       ])
+      eventLoop.stop()
       storeEvents.close()
       names.close()
     },
   }
-}
-
-function createErrorPages(
-  { firstPages, log }: AppParts,
-  metrics: Metrics,
-  scheduler: Scheduler,
-): LiveErrorPages {
-  const current = firstPages === null ? null : metrics.errorPagesCurrent()
-  return createLiveErrorPages(firstPages, {
-    scheduler,
-    wallClock: Date.now,
-    log,
-    onReading(good) {
-      if (current !== null) current.value = good ? 1 : 0
-    },
-  })
 }

@@ -6,7 +6,7 @@ import type { Gateway } from '../pipeline/gateway.ts'
 import type { ConnectionRegistry } from '../server/connection-registry.ts'
 import type { Ports } from '../server/ports.ts'
 import { createPublicListener, type PublicListener } from '../server/public-listener.ts'
-import { openCertificates } from '../server/tls/certificate-store.ts'
+import { type CertificateStore, openCertificates } from '../server/tls/certificate-store.ts'
 import { createTlsTermination, rotateTicketKeys, type TlsTermination } from '../server/tls/tls.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
@@ -16,6 +16,8 @@ import type { PublicPort } from './https-policy.ts'
 /** The listeners towards clients, and the certificates. */
 export interface Listeners {
   readonly all: readonly PublicListener[]
+  /** Null without TLS. */
+  readonly certificates: Pick<CertificateStore, 'all' | 'faults'> | null
   /** @throws a listener's error, such as EADDRINUSE */
   listen(): Promise<Ports>
   stop(): void
@@ -63,6 +65,7 @@ export function createListeners(parts: ListenersParts): Listeners {
       : createPublicListener(redirectingGateway(gateway), { ...options, tls: null })
 
   return {
+    certificates: tls?.certificates ?? null,
     all: redirecting === null ? [listener] : [listener, redirecting],
     async listen() {
       port.current = await listener.listen(settings.port, settings.host)
@@ -85,30 +88,24 @@ function redirectingGateway(gateway: Gateway): Gateway {
 }
 
 /** @returns null where no certificate is configured */
-function openTls({
-  settings,
-  metrics,
-  log,
-  scheduler,
-}: ListenersParts): { readonly termination: TlsTermination; stop(): void } | null {
+function openTls({ settings, log, scheduler }: ListenersParts): {
+  readonly termination: TlsTermination
+  readonly certificates: CertificateStore
+  stop(): void
+} | null {
   const { tlsCertFile, tlsKeyFile, tlsCertDir } = settings
   const pair =
     tlsCertFile === null || tlsKeyFile === null ? null : { certFile: tlsCertFile, keyFile: tlsKeyFile }
   if (pair === null && tlsCertDir === null) return null
   const termination = createTlsTermination(settings.headersTimeoutMs)
-  const reportCertificates = metrics.certificates()
   const certificates = openCertificates({
     source: { pair, folder: tlsCertDir },
     scheduler,
     wallClock: Date.now,
     log,
-    onChange(changed) {
-      termination.useCertificates(changed)
-      reportCertificates(changed)
-    },
+    onChange: termination.useCertificates,
   })
   termination.useCertificates(certificates)
-  reportCertificates(certificates)
   const stopTickets = rotateTicketKeys(termination.server, {
     secret: settings.tlsTicketSecret,
     scheduler,
@@ -116,6 +113,7 @@ function openTls({
   })
   return {
     termination,
+    certificates,
     stop() {
       certificates.stop()
       stopTickets()

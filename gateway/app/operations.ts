@@ -70,7 +70,9 @@ export function createOperations(parts: OperationsParts): { readonly server: Ser
           uptimeS: Math.round((scheduler.now() - startedAt) / 1000),
           workers: count,
           history: history.since(since),
-          recent: history.lastMinute(),
+          recent: history.recent(),
+          routeNumbers: history.routes(),
+          now: parts.wallClock(),
         }
         return combineStatus(gateway, each)
       },

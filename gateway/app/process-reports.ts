@@ -1,26 +1,35 @@
+import { describeStatus } from '../admin/process-status.ts'
 import type { Reporter } from '../admin/reports.ts'
-import { describeStatus } from '../admin/status.ts'
+import type { CertificateStatus, LastFailure } from '../admin/status.ts'
 import type { KeyRing } from '../auth/jwt/key-ring.ts'
 import type { NegativeCache } from '../auth/token-store/negative-cache.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
 import type { LiveErrorPages } from '../core/error-pages/live-error-pages.ts'
 import type { Readiness } from '../core/readiness.ts'
 import type { LiveRouting } from '../routing/live-routing.ts'
+import type { CertificateStore } from '../server/tls/certificate-store.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
+import type { EventLoopWatch } from '../telemetry/event-loop.ts'
 import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import { type Exposition, expose, valuesOf } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
 import { totalsOf } from '../telemetry/metrics/totals.ts'
+import { SLOW_MS } from '../telemetry/metrics/traffic-metrics.ts'
 
 export interface ProcessReportsParts {
   readonly metrics: Metrics
-  readonly guard: Pick<StreamGuard, 'count'>
-  readonly keys: Pick<KeyRing, 'state'>
+  readonly guard: Pick<StreamGuard, 'count' | 'lateAnswers'>
+  readonly keys: Pick<KeyRing, 'state' | 'fault'>
   readonly refusals: Pick<NegativeCache, 'size'>
   readonly lines: Pick<LineWriter, 'dropped'>
   readonly routing: Pick<LiveRouting, 'current' | 'status' | 'inForce'>
-  readonly pages: Pick<LiveErrorPages, 'inForce'>
+  readonly pages: Pick<LiveErrorPages, 'inForce' | 'problems'>
+  readonly eventLoop: Pick<EventLoopWatch, 'heldUpMs'>
+  /** Null without TLS. */
+  readonly certificates: Pick<CertificateStore, 'all' | 'faults'> | null
+  readonly maxConnections: number
+  readonly lastFailure: () => LastFailure | null
   readonly store: Pick<TokenStoreMonitor, 'fault'>
   readonly readiness: () => Readiness
   /** Milliseconds, monotonic. */
@@ -36,12 +45,18 @@ export interface ProcessReports {
 export function createProcessReports(parts: ProcessReportsParts): ProcessReports {
   const { metrics, guard, routing, now } = parts
   const startedAt = now()
+  const { certificates } = parts
+  const reportCertificates = certificates === null ? null : metrics.certificates()
 
   /** Sets the gauges whose values are read only when a report is made. @returns open streams by kind */
   function refreshGauges() {
     metrics.negativeCacheEntries.value = parts.refusals.size
     metrics.keysCurrent.value = parts.keys.state === 'current' ? 1 : 0
     metrics.logLinesDropped.value = parts.lines.dropped
+    if (certificates !== null) reportCertificates?.(certificates)
+    metrics.setPending(
+      new Map([...routing.current().upstreams.values()].map(({ name, pending }) => [name, pending])),
+    )
     const openStreams = {
       websocket: guard.count('websocket'),
       sse: guard.count('sse'),
@@ -74,10 +89,33 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
           routing: routing.status,
           snapshot: routing.current(),
           openStreams: refreshGauges(),
+          lateAnswers: guard.lateAnswers(SLOW_MS),
+          lastFailure: parts.lastFailure(),
+          keys: { state: parts.keys.state, reason: parts.keys.fault },
+          certificates: describeCertificates(certificates),
+          errorPages: parts.pages.problems,
+          process: {
+            connections: metrics.clientConnections.open.value,
+            maxConnections: parts.maxConnections,
+            heldUpMs: parts.eventLoop.heldUpMs,
+          },
           totals: await totalsOf(metrics),
           now,
         })
       },
     },
   }
+}
+
+function describeCertificates(store: ProcessReportsParts['certificates']): CertificateStatus[] {
+  const { all = [], faults = [] } = store ?? {}
+  const reasons = new Map(faults.map(({ name, reason }) => [name, reason]))
+  const inForce = all.map(({ files, expiresAt }) => ({
+    file: files.name,
+    endsAt: new Date(expiresAt).toISOString(),
+    reason: reasons.get(files.name) ?? null,
+  }))
+  const known = new Set(inForce.map(({ file }) => file))
+  const unused = faults.filter(({ name }) => !known.has(name))
+  return [...inForce, ...unused.map(({ name, reason }) => ({ file: name, endsAt: null, reason }))]
 }

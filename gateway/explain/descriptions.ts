@@ -1,5 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose'
-import { describeTarget, type TargetStatus } from '../admin/status.ts'
+import { describeTarget } from '../admin/process-status.ts'
+import type { TargetStatus } from '../admin/status.ts'
 import type { TokenRow } from '../auth/token-store/token-table.ts'
 import { isoTime } from '../core/iso-time.ts'
 import { escapeInvisible } from '../core/message-text.ts'

@@ -4,6 +4,7 @@ import { clientIsGone, type Exchange, traceparentOf } from '../exchange/exchange
 import type { Route } from '../routing/snapshot.ts'
 import { BoundExchange, type Interrupt } from '../streams/bound-exchange.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
+import { SLOW_MS } from '../telemetry/metrics/traffic-metrics.ts'
 import type { Ticket } from '../upstreams/pending-queue.ts'
 import type { Target } from '../upstreams/target.ts'
 import type { Acquisition, Lease, LeaseResult } from '../upstreams/upstream.ts'
@@ -63,6 +64,8 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     }
     if (!exchange.record.upgraded) {
       route.upstreamMetrics.duration.observe(exchange.record.upstreamMs! / 1000, traceparentOf(exchange))
+      if (exchange.record.upstreamMs! > SLOW_MS && !exchange.record.eventStream)
+        route.upstreamMetrics.slow.value++
     }
   }
 
@@ -110,7 +113,10 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
           const acquisition =
             acquired.kind === 'queued' ? await waitForLease(exchange, acquired.ticket) : acquired
           if (acquisition === null) return DONE
-          if (acquisition.kind === 'refused') return acquisition
+          if (acquisition.kind === 'refused') {
+            if (acquisition.code === 'upstream_overloaded') route.upstreamMetrics.overloaded.value++
+            return acquisition
+          }
           const { lease } = acquisition
           let outcome: Outcome | null = null
           let again = false

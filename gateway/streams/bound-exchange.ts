@@ -34,6 +34,12 @@ export class BoundExchange implements OpenExchange {
     return eventStream ? 'sse' : 'other'
   }
 
+  awaitedUpstream(): string | null {
+    const { request, response, record } = this.#exchange
+    if (record.upgraded || response.headersSent || !request.complete) return null
+    return record.route?.upstream.name ?? null
+  }
+
   close(reason: CloseReason): void {
     const exchange = this.#exchange
     const code = CODE_OF_CLOSE[reason]

@@ -13,6 +13,8 @@ export interface OpenExchange {
   /** When the token itself ends, epoch milliseconds. */
   readonly tokenExpiresAt: number
   kind(): StreamKind
+  /** The upstream whose answer it waits for, its whole request having arrived; null once the answer has begun. */
+  awaitedUpstream(): string | null
   /** Closes both connections; called at most once. */
   close(reason: CloseReason): void
 }
@@ -31,7 +33,14 @@ export interface StreamGuard {
   closeAll(reason: CloseReason): void
   /** Open streams by kind. An exchange that is neither WebSocket nor SSE counts once it has lasted for a recheck. */
   count(kind: StreamKind): number
+  /** How many exchanges have waited for the answer of each upstream for longer than this, and the longest wait. */
+  lateAnswers(longerThanMs: number): ReadonlyMap<string, LateAnswers>
   stop(): void
+}
+
+export interface LateAnswers {
+  readonly count: number
+  readonly longestMs: number
 }
 
 export interface StreamGuardParts {
@@ -264,6 +273,18 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
         if (exchangeKind === kind && (kind !== 'other' || since <= streamSince)) count++
       }
       return count
+    },
+    lateAnswers(longerThanMs) {
+      const late = new Map<string, LateAnswers>()
+      const now = scheduler.now()
+      for (const { exchange, since } of open) {
+        const waitedMs = now - since
+        const upstream = waitedMs > longerThanMs ? exchange.awaitedUpstream() : null
+        if (upstream === null) continue
+        const { count, longestMs } = late.get(upstream) ?? { count: 0, longestMs: 0 }
+        late.set(upstream, { count: count + 1, longestMs: Math.max(longestMs, waitedMs) })
+      }
+      return late
     },
     stop() {
       stopped = true

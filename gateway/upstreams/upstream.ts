@@ -51,6 +51,8 @@ export interface Upstream {
   readonly retryBudget: RetryBudget
   /** Leases that are not released yet, and exchanges that wait for one. */
   readonly open: number
+  /** Exchanges that wait for a connection. */
+  readonly pending: number
   acquire(options?: AcquireOptions): AcquireResult
   /** True where a target that is up is not among `tried`. */
   hasOther(tried: ReadonlySet<Target>): boolean
@@ -200,6 +202,9 @@ export function createUpstream(name: string, config: UpstreamConfig, parts: Upst
     hasOther: (tried) => up.some((target) => !tried.has(target)),
     get open() {
       return leases + queue.length
+    },
+    get pending() {
+      return queue.length
     },
     acquire(options = {}) {
       const acquisition = tryAcquire(options)

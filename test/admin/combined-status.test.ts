@@ -1,6 +1,7 @@
 import t from 'tap'
 import { combinedReadiness, combineStatus } from '../../gateway/admin/combined-status.ts'
-import { type ProcessStatus, parseProblem, type TargetStatus } from '../../gateway/admin/status.ts'
+import { parseProblem } from '../../gateway/admin/process-status.ts'
+import type { ProcessStatus, TargetStatus } from '../../gateway/admin/status.ts'
 import { type Readiness, readinessFrom } from '../../gateway/core/readiness.ts'
 
 const GATEWAY = {
@@ -11,7 +12,13 @@ const GATEWAY = {
   uptimeS: 10,
   workers: 2,
   history: { intervalS: 2, cursor: 'a.0', whole: true, samples: [] },
-  recent: [],
+  recent: {
+    counts: { decisions: {}, answers: {}, failures: {}, retries: {}, overloaded: {}, slow: {} },
+    turnedAway: 0,
+    allRefusedSince: null,
+  },
+  routeNumbers: new Map([['2026-01-02', { requests: 7, errors: 1, p99Ms: 12 }]]),
+  now: Date.parse('2026-01-02'),
 }
 
 const TARGET: TargetStatus = {
@@ -35,16 +42,49 @@ interface Given {
   readonly problems?: ProcessStatus['routing']['problems']
   readonly targets?: readonly TargetStatus[]
   readonly reason?: string | null
+  readonly lastFailure?: ProcessStatus['tokenStore']['lastFailure']
+  readonly keys?: ProcessStatus['keys']
+  readonly certificates?: ProcessStatus['certificates']
 }
 
-function processStatus({ pid, loadedAt = '2026-01-01', problems = [], targets, reason = null }: Given) {
+function processStatus({
+  pid,
+  loadedAt = '2026-01-01',
+  problems = [],
+  targets = [TARGET],
+  reason = null,
+  lastFailure = null,
+  keys = { state: 'current', reason: null },
+  certificates = [],
+}: Given) {
   const status: ProcessStatus = {
     readiness: { ready: reason === null, reasons: [], causes: [] },
-    process: { pid, uptimeS: 100 - pid, residentBytes: 1000, inFlight: 2 },
-    tokenStore: { up: reason === null, code: reason === null ? null : 'DEADLINE', reason },
+    process: {
+      pid,
+      uptimeS: 100 - pid,
+      residentBytes: 1000,
+      inFlight: 2,
+      connections: 1,
+      maxConnections: 10,
+      heldUpMs: 0,
+    },
+    tokenStore: { up: reason === null, code: reason === null ? null : 'DEADLINE', reason, lastFailure },
+    keys,
+    certificates,
+    errorPages: [],
     routing: { file: '/upstreams.json', loadedAt, readAt: loadedAt, problems },
     routes: [{ route: loadedAt, methods: null, exact: false, auth: 'none', upstream: 'api' }],
-    upstreams: [{ name: 'api', balance: 'round-robin', targets: targets ?? [TARGET] }],
+    upstreams: [
+      {
+        name: 'api',
+        balance: 'round-robin',
+        pending: 2,
+        maxPending: 8,
+        late: 1,
+        longestWaitS: pid,
+        targets,
+      },
+    ],
     openStreams: { websocket: 1, sse: 2, other: 3 },
     totals: {
       pid,
@@ -53,9 +93,16 @@ function processStatus({ pid, loadedAt = '2026-01-01', problems = [], targets, r
       durations: [1, 2],
       lookups: 5,
       queries: 4,
-      decisions: { anonymous: 3, [`only_${pid}`]: 1 },
-      answers: {},
-      failures: {},
+      turnedAway: 0,
+      counts: {
+        decisions: { anonymous: 3, [`only_${pid}`]: 1 },
+        answers: {},
+        failures: {},
+        retries: {},
+        overloaded: {},
+        slow: {},
+      },
+      routes: {},
       inFlight: 2,
     },
   }
@@ -68,14 +115,29 @@ t.test('the counts of the workers are summed', async (t) => {
     ready: true,
     openStreams: { websocket: 2, sse: 4, other: 6 },
     totals: { requests: 20, errors: 2, inFlight: 4, decisions: { anonymous: 6, only_1: 1, only_2: 1 } },
-    upstreams: [{ targets: [{ state: 'up', upIn: 2, inFlight: 4, ok: 20, errors: 2 }] }],
+    upstreams: [
+      {
+        pending: 4,
+        maxPending: 16,
+        late: 2,
+        longestWaitS: 2,
+        targets: [{ state: 'up', upIn: 2, inFlight: 4, ok: 20, errors: 2 }],
+      },
+    ],
   })
   t.same(
     status.processes.map(({ pid }) => pid),
     [1, 2],
     'the oldest first',
   )
-  t.notOk('durations' in status.totals)
+  t.same(Object.keys(status.totals).sort(), [
+    'decisions',
+    'errors',
+    'inFlight',
+    'lookups',
+    'queries',
+    'requests',
+  ])
 })
 
 t.test('a target has the worst state that a worker reports', async (t) => {
@@ -114,7 +176,7 @@ t.test('during a reload targets of several workers are matched by URL, not by po
       ['http://a', 4],
     ],
   )
-  t.equal(status.routes[0]!.route, '2026-01-02', 'the newest routes are shown')
+  t.match(status.routes[0], { route: '2026-01-02', requests: 7, p99Ms: 12 }, 'the newest routes are shown')
   t.equal(status.routing!.loadedAt, '2026-01-01', 'with the oldest that is still in force')
 })
 
@@ -129,7 +191,28 @@ t.test('the token table is down if one worker cannot query it', async (t) => {
     processStatus({ pid: 1 }),
     processStatus({ pid: 2, reason: 'gone' }),
   ])
-  t.same(status.tokenStore, { up: false, code: 'DEADLINE', reason: 'gone' })
+  t.same(status.tokenStore, { up: false, code: 'DEADLINE', reason: 'gone', lastFailure: null })
+})
+
+t.test('of several workers the latest failure and the worst keys are shown', async (t) => {
+  const failure = (cause: string, agoS: number) => ({ code: 'DEADLINE', cause, agoS })
+  const status = combineStatus(GATEWAY, [
+    processStatus({ pid: 1, lastFailure: failure('earlier', 20) }),
+    processStatus({ pid: 2, lastFailure: failure('later', 3), keys: { state: 'outdated', reason: 'no' } }),
+    processStatus({ pid: 3 }),
+  ])
+  t.match(status.tokenStore, { up: true, lastFailure: { cause: 'later' } })
+  t.same(status.keys, { state: 'outdated', reason: 'no' })
+})
+
+t.test('of a certificate that workers see in different states the worse is shown, once', async (t) => {
+  const certificate = (endsAt: string | null, reason: string | null) => ({ file: 'a.crt', endsAt, reason })
+  const other = { file: 'b.crt', endsAt: null, reason: 'is no pair' }
+  const status = combineStatus(GATEWAY, [
+    processStatus({ pid: 1, certificates: [certificate('2026-05-01', null)] }),
+    processStatus({ pid: 2, certificates: [certificate('2026-02-01', 'has ended'), other] }),
+  ])
+  t.same(status.certificates, [certificate('2026-02-01', 'has ended'), other])
 })
 
 t.test('an instance is ready if at least one worker answers and all that answer are ready', (t) => {
@@ -163,7 +246,7 @@ t.test('without an answer of any worker the status has the same shape', async (t
   const none = combineStatus({ ...GATEWAY, readiness }, [])
   t.match(none, { ready: false, routing: null, routes: [], upstreams: [], processes: [] })
   t.match(none, {
-    tokenStore: { up: false, code: null, reason: null },
+    tokenStore: { up: false, code: null, reason: null, lastFailure: null },
     totals: { requests: 0, decisions: {} },
   })
   const some = combineStatus(GATEWAY, [processStatus({ pid: 1 })])

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createHistory, SAMPLE_MS, SAMPLES_MAX } from '../../gateway/admin/history.ts'
 import { quantile } from '../../gateway/telemetry/metrics/quantile.ts'
-import type { Totals } from '../../gateway/telemetry/metrics/totals.ts'
+import type { NamedCounts, Totals } from '../../gateway/telemetry/metrics/totals.ts'
 import { DURATION_BUCKETS } from '../../gateway/telemetry/metrics/traffic-metrics.ts'
 
 const EPOCH = Date.parse('2026-01-02T03:04:05Z')
@@ -22,6 +22,10 @@ function clocked() {
   }
 }
 
+function namedCounts(more: Partial<NamedCounts> = {}): NamedCounts {
+  return { decisions: {}, answers: {}, failures: {}, retries: {}, overloaded: {}, slow: {}, ...more }
+}
+
 function totals(pid: number, requests: number, more: Partial<Totals> = {}): Totals {
   return {
     pid,
@@ -30,9 +34,9 @@ function totals(pid: number, requests: number, more: Partial<Totals> = {}): Tota
     durations: new Array(DURATION_BUCKETS.length + 1).fill(0),
     lookups: 0,
     queries: 0,
-    decisions: {},
-    answers: {},
-    failures: {},
+    turnedAway: 0,
+    counts: namedCounts(),
+    routes: {},
     inFlight: 0,
     ...more,
   }
@@ -58,12 +62,18 @@ t.test('the samples of the workers are summed', async (t) => {
   const { pass } = clocked()
   pass([totals(1, 100), totals(2, 1000)])
   const sample = pass([
-    totals(1, 110, { errors: 4, lookups: 30, queries: 10, inFlight: 3, decisions: { authenticated: 8 } }),
+    totals(1, 110, {
+      errors: 4,
+      lookups: 30,
+      queries: 10,
+      inFlight: 3,
+      counts: namedCounts({ decisions: { authenticated: 8 } }),
+    }),
     totals(2, 1030, {
       lookups: 10,
       queries: 10,
       inFlight: 2,
-      decisions: { authenticated: 20, token_revoked: 1 },
+      counts: namedCounts({ decisions: { authenticated: 20, token_revoked: 1 } }),
     }),
   ])
   t.match(sample, {
@@ -83,8 +93,8 @@ t.test('a replaced worker starts at 0 and subtracts nothing from the sum', async
 
 t.test('a process with the reused id of an ended one is not taken for it', async (t) => {
   const { pass } = clocked()
-  pass([totals(1, 5000, { decisions: { authenticated: 5000 } })])
-  t.match(pass([totals(1, 6, { decisions: { authenticated: 6 } })]), {
+  pass([totals(1, 5000, { counts: namedCounts({ decisions: { authenticated: 5000 } }) })])
+  t.match(pass([totals(1, 6, { counts: namedCounts({ decisions: { authenticated: 6 } }) })]), {
     requestsPerSecond: 3,
     decisions: { authenticated: 6 },
   })
@@ -151,4 +161,50 @@ t.test('quantiles are estimated as in Prometheus', async (t) => {
   t.equal(quantile(0.5, bounds, [2, 2, 0, 0]), 1)
   t.equal(quantile(0.75, bounds, [2, 0, 2, 0]), 3)
   t.equal(quantile(0.99, bounds, [1, 0, 0, 99]), 4, 'the last bound stands for what is beyond it')
+})
+
+t.test('the counts of each route are those of the last ten minutes, of all workers', async (t) => {
+  const { history, pass } = clocked()
+  const durations = [0, 0, 0, 0, 0, 0, 0, 0, 0, 10]
+  const api = (requests: number, errors: number, count: number) => ({
+    routes: { '/api': { requests, errors, durations: durations.map((each) => each * count) } },
+  })
+  pass([totals(1, 10, api(10, 4, 1)), totals(2, 0)])
+  pass([totals(1, 20, api(20, 4, 2)), totals(2, 10, api(10, 1, 1))])
+  const { requests, errors, p99Ms } = history.routes().get('/api')!
+  t.same({ requests, errors }, { requests: 30, errors: 5 })
+  t.ok(p99Ms! > 250 && p99Ms! <= 500, 'the bucket that ends at half a second')
+  t.equal(history.routes().has('/'), false, 'a route without requests has no numbers')
+  for (let n = 0; n < 300; n++) pass([totals(1, 20, api(20, 4, 2)), totals(2, 10, api(10, 1, 1))])
+  t.equal(history.routes().size, 0, 'after ten minutes without requests')
+})
+
+t.test('it is known since when every token is refused', async (t) => {
+  const { history, pass, clock } = clocked()
+  const decided = (decisions: Record<string, number>) => [
+    totals(1, 0, { counts: namedCounts({ decisions }) }),
+  ]
+  pass(decided({ token_invalid: 1 }))
+  pass(decided({ token_invalid: 1, authenticated: 1 }))
+  t.equal(history.recent().allRefusedSince, null, 'one of them was good')
+  pass(decided({ token_invalid: 1, authenticated: 1, anonymous: 5 }))
+  pass(decided({ token_invalid: 3, authenticated: 1, anonymous: 5 }))
+  const from = clock.wall
+  pass(decided({ token_invalid: 4, authenticated: 1, token_store_unavailable: 2, anonymous: 5 }))
+  t.equal(history.recent().allRefusedSince, from)
+})
+
+t.test('the last minute is summed up, by upstream and by target', async (t) => {
+  const { history, pass } = clocked()
+  const failed = (count: number) => ({
+    turnedAway: count,
+    counts: namedCounts({ failures: { 'api http://a': count }, retries: { api: count } }),
+  })
+  pass([totals(1, 0, failed(100))])
+  for (let n = 0; n < 30; n++) pass([totals(1, 0, failed(100))])
+  pass([totals(1, 0, failed(103)), totals(2, 0, failed(2))])
+  const { counts, turnedAway } = history.recent()
+  t.same(counts.failures, { 'api http://a': 5 })
+  t.same(counts.retries, { api: 5 })
+  t.equal(turnedAway, 5)
 })

@@ -3,7 +3,13 @@ import t, { type Test } from 'tap'
 import type { Status } from '../../gateway/admin/status.ts'
 import { chromiumIsInstalled, startChromium } from '../support/chromium.ts'
 import { judgeContrast } from '../support/contrast.ts'
-import { goodStatus, startStatusStage, targetStatus } from '../support/status-stage.ts'
+import {
+  goodStatus,
+  routeStatus,
+  startStatusStage,
+  targetStatus,
+  upstreamStatus,
+} from '../support/status-stage.ts'
 
 const skip = chromiumIsInstalled()
   ? false
@@ -97,20 +103,22 @@ async function markup(t: Test, browser: Browser): Promise<void> {
       causes: [{ reason: 'token_store', cause: attack }],
       instance: attack,
       version: attack,
-      tokenStore: { up: false, code: attack, reason: attack },
+      tokenStore: { up: false, code: attack, reason: attack, lastFailure: null },
       routing: {
         file: `/${attack}`,
         loadedAt: new Date().toISOString(),
         readAt: new Date().toISOString(),
         problems: [{ line: 1, column: 2, pointer: `/${attack}`, message: attack }],
       },
-      routes: [{ route: attack, methods: [attack], exact: true, auth: 'none', upstream: attack }],
+      routes: [
+        routeStatus({ route: attack, methods: [attack], exact: true, auth: 'none', upstream: attack }),
+      ],
       upstreams: [
-        {
+        upstreamStatus({
           name: attack,
           balance: attack,
           targets: [targetStatus({ url: attack, state: 'unhealthy', upIn: 0, reason: attack })],
-        },
+        }),
       ],
       totals: { ...goodStatus().totals, decisions: { [attack]: 1 } },
     }),
@@ -137,7 +145,12 @@ async function steady(t: Test, browser: Browser): Promise<void> {
         { reason: 'token_store', cause: 'nothing accepts connections (connect ECONNREFUSED 10.0.0.7:5432)' },
         { reason: null, cause: '2 of 2 workers do not answer' },
       ],
-      tokenStore: { up: false, code: 'ECONNREFUSED', reason: 'connect ECONNREFUSED 10.0.0.7:5432' },
+      tokenStore: {
+        up: false,
+        code: 'ECONNREFUSED',
+        reason: 'connect ECONNREFUSED 10.0.0.7:5432',
+        lastFailure: null,
+      },
       routing: {
         ...goodStatus().routing!,
         problems: Array.from({ length: 9 }, (_, n) => ({
@@ -148,13 +161,11 @@ async function steady(t: Test, browser: Browser): Promise<void> {
         })),
       },
       upstreams: [
-        {
-          name: 'api',
-          balance: 'least-requests',
+        upstreamStatus({
           targets: [
             targetStatus({ state: 'ejected', upIn: 0, reason: '5 failures in a row', ejectedForS: 9 }),
           ],
-        },
+        }),
       ],
       openStreams: { websocket: 123_456, sse: 0, other: 3 },
       totals: { ...goodStatus().totals, decisions: { authenticated: 123_456_789 } },
@@ -172,7 +183,7 @@ async function contrast(t: Test, browser: Browser): Promise<void> {
   const bad = targetStatus({ url: 'http://b', state: 'unhealthy', upIn: 0, reason: 'answered with 500' })
   const eased = targetStatus({ url: 'http://c', easedTo: 40 })
   const status = goodStatus({
-    upstreams: [{ name: 'api', balance: 'round-robin', targets: [targetStatus(), bad, eased] }],
+    upstreams: [upstreamStatus({ targets: [targetStatus(), bad, eased] })],
   })
   for (const colorScheme of ['light', 'dark'] as const) {
     const { stage, page } = await open(t, browser, status, { colorScheme })
@@ -235,18 +246,20 @@ async function phone(t: Test, browser: Browser): Promise<void> {
   const long = 'very-long-segment-'.repeat(15)
   const status = goodStatus({
     instance: long,
-    routes: Array.from({ length: 200 }, (_, n) => ({
-      route: `/${n}/${long}`,
-      methods: ['GET', 'POST', 'DELETE'],
-      exact: false,
-      auth: 'optional',
-      upstream: long,
-    })),
-    upstreams: Array.from({ length: 10 }, (_, n) => ({
-      name: `${n}${long}`,
-      balance: 'least-requests',
-      targets: Array.from({ length: 5 }, (_, m) => targetStatus({ url: `https://${m}.${long}.internal` })),
-    })),
+    routes: Array.from({ length: 200 }, (_, n) =>
+      routeStatus({
+        route: `/${n}/${long}`,
+        methods: ['GET', 'POST', 'DELETE'],
+        auth: 'optional',
+        upstream: long,
+      }),
+    ),
+    upstreams: Array.from({ length: 10 }, (_, n) =>
+      upstreamStatus({
+        name: `${n}${long}`,
+        targets: Array.from({ length: 5 }, (_, m) => targetStatus({ url: `https://${m}.${long}.internal` })),
+      }),
+    ),
   })
   const { page } = await open(t, browser, status, { width: 360, height: 800 })
   t.equal(await page.evaluate('document.documentElement.scrollWidth'), 360)

@@ -48,6 +48,7 @@ function stage(t: Test, options: Partial<StreamGuardParts> = {}) {
       identity: { tokenId: id, userId, mandateId, sessionId },
       tokenExpiresAt: Number.POSITIVE_INFINITY,
       kind: () => 'websocket',
+      awaitedUpstream: () => null,
       close: (reason) => void closed.push({ id, reason, at: scheduler.now(), turn }),
     }
   }
@@ -188,4 +189,26 @@ t.test('a periodic recheck without an answer waits for the next one', async (t) 
   open(1)
   await scheduler.advance(RECHECK_MS + 2000)
   t.equal(rounds, 1)
+})
+
+t.test('exchanges whose answer is late are counted by upstream, those that stream are not', async (t) => {
+  const { scheduler, guard, exchange } = stage(t)
+  const waiting = (upstream: string | null) => ({ ...exchange('t0'), awaitedUpstream: () => upstream })
+  guard.watch(waiting('api'))
+  guard.watch(waiting(null))
+  await scheduler.advance(4000)
+  const end = guard.watch(waiting('api'))
+  guard.watch(waiting('files'))
+  await scheduler.advance(2000)
+  t.same(guard.lateAnswers(5000), new Map([['api', { count: 1, longestMs: 6000 }]]))
+  await scheduler.advance(4000)
+  t.same(
+    guard.lateAnswers(5000),
+    new Map([
+      ['files', { count: 1, longestMs: 6000 }],
+      ['api', { count: 2, longestMs: 10_000 }],
+    ]),
+  )
+  end()
+  t.equal(guard.lateAnswers(5000).get('api')?.count, 1)
 })

@@ -24,6 +24,12 @@ export function readYamls<T>(path: string): T[] {
   })
 }
 
+/** The text of a section of docs/operating.md, by its title. */
+export function manualSection(title: string): string {
+  const [, ...sections] = readText('docs/operating.md').split(/^#{2,3} /m)
+  return sections.find((section) => section.startsWith(`${title}\n`)) ?? ''
+}
+
 /** Titles of the sections of a Markdown file that are `level` deep. */
 export function headings(path: string, level: number): string[] {
   const mark = `${'#'.repeat(level)} `

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createAdminGuard } from '../../gateway/admin/admin-guard.ts'
 import { createAdminServer } from '../../gateway/admin/admin-server.ts'
 import type { Sample } from '../../gateway/admin/history.ts'
-import type { Status, TargetStatus } from '../../gateway/admin/status.ts'
+import type { RouteStatus, Status, TargetStatus, UpstreamStatus } from '../../gateway/admin/status.ts'
 import { loadStatusPage } from '../../gateway/admin/status-page.ts'
 import { listening } from '../../gateway/server/listening.ts'
 
@@ -71,6 +71,33 @@ export function targetStatus(more: Partial<TargetStatus> = {}): TargetStatus {
   }
 }
 
+export function upstreamStatus(more: Partial<UpstreamStatus> = {}): UpstreamStatus {
+  return {
+    name: 'api',
+    balance: 'least-requests',
+    pending: 0,
+    maxPending: 1024,
+    late: 0,
+    longestWaitS: 0,
+    targets: [targetStatus()],
+    ...more,
+  }
+}
+
+export function routeStatus(more: Partial<RouteStatus> = {}): RouteStatus {
+  return {
+    route: '/',
+    methods: null,
+    exact: false,
+    auth: 'required',
+    upstream: 'api',
+    requests: 1000,
+    errors: 2,
+    p99Ms: 43.21,
+    ...more,
+  }
+}
+
 /** A gateway that is well, with ten minutes behind it. */
 export function goodStatus(more: Partial<Status> = {}): Status {
   return {
@@ -82,17 +109,30 @@ export function goodStatus(more: Partial<Status> = {}): Status {
     node: 'v26.0.0',
     uptimeS: 4000,
     workers: 1,
-    processes: [{ pid: 4711, uptimeS: 4000, residentBytes: 130_000_000, inFlight: 3 }],
+    processes: [
+      {
+        pid: 4711,
+        uptimeS: 4000,
+        residentBytes: 130_000_000,
+        inFlight: 3,
+        connections: 20,
+        maxConnections: 10_000,
+        heldUpMs: 0,
+      },
+    ],
     problems: [],
-    tokenStore: { up: true, code: null, reason: null },
+    tokenStore: { up: true, code: null, reason: null, lastFailure: null },
+    keys: { state: 'current', reason: null },
+    certificates: [],
+    errorPages: [],
     routing: {
       file: '/etc/poweron-gateway/upstreams.json',
       loadedAt: new Date(Date.now() - 4_000_000).toISOString(),
       readAt: new Date(Date.now() - 4_000_000).toISOString(),
       problems: [],
     },
-    routes: [{ route: '/', methods: null, exact: false, auth: 'required', upstream: 'api' }],
-    upstreams: [{ name: 'api', balance: 'least-requests', targets: [targetStatus()] }],
+    routes: [routeStatus()],
+    upstreams: [upstreamStatus()],
     openStreams: { websocket: 1, sse: 2, other: 3 },
     totals: {
       requests: 1000,
@@ -117,7 +157,5 @@ function samples(): Sample[] {
     lookupsPerQuery: 1.5,
     inFlight: i % 5,
     decisions: { authenticated: 90, token_revoked: i % 2, overloaded: i % 60 === 0 ? 1 : 0 },
-    answers: {},
-    failures: {},
   }))
 }

@@ -11,6 +11,7 @@ export type FetchJson = (url: string, timeoutMs: number) => Promise<unknown>
 export interface JwksFetcher {
   readonly version: number
   readonly state: KeyRing['state']
+  readonly fault: KeyRing['fault']
   candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]>
   close(): void
 }
@@ -110,6 +111,9 @@ export function createJwksFetcher(url: string, parts: JwksParts): JwksFetcher {
       if (keySet === null) return 'none'
       return failure === null ? 'current' : 'outdated'
     },
+    get fault() {
+      return failure === null ? null : describeFailure(failure)
+    },
     async candidates(header) {
       if (keySet === null) {
         if (pending !== null || scheduler.now() - triedAt >= FIRST_COOLDOWN_MS) await refresh()
@@ -132,4 +136,11 @@ function keysOf(value: unknown): readonly unknown[] {
   const keys = typeof value === 'object' && value !== null && 'keys' in value ? value.keys : null
   if (!Array.isArray(keys)) throw new Error('the document is no JWKS: expected an object with a list of keys')
   return keys
+}
+
+/** The messages of an error and of its causes. */
+function describeFailure(failure: unknown): string {
+  const messages: string[] = []
+  for (let next = failure; next instanceof Error; next = next.cause) messages.push(next.message)
+  return messages.length === 0 ? String(failure) : messages.join(': ')
 }

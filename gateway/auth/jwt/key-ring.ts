@@ -24,6 +24,8 @@ export interface KeyRing {
   candidates(header: JWTHeaderParameters): Promise<readonly VerificationKey[]> | readonly VerificationKey[]
   /** `none`: there never was a key. `outdated`: the newest version of the source is not usable. */
   readonly state: 'current' | 'outdated' | 'none'
+  /** Why the newest version of the source cannot be used; null where it is in force. */
+  readonly fault: string | null
   /** The secrets; the first one signs. Empty where the source has public keys. */
   readonly secrets: readonly KeyObject[]
   close(): void

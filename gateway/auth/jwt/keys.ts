@@ -39,7 +39,7 @@ export async function createKeyRing(source: KeySource, parts: KeyRingParts): Pro
   switch (source.kind) {
     case 'secret': {
       const keys = secretKeys(parseSecret(source.secret, 'JWT_SECRET'), algorithms)
-      return { ...keys, version: 0, state: 'current', close: () => {} }
+      return { ...keys, version: 0, state: 'current', fault: null, close: () => {} }
     }
     case 'secret-file':
       return fileRing(source.path, parts, (content) =>
@@ -58,6 +58,9 @@ export async function createKeyRing(source: KeySource, parts: KeyRingParts): Pro
         },
         get state() {
           return fetcher.state
+        },
+        get fault() {
+          return fetcher.fault
         },
         secrets: [],
         candidates: (header) => fetcher.candidates(header),
@@ -93,17 +96,17 @@ async function fileRing(
   const mark = await fileMark(path)
   let keys = await readKeys(path, parse)
   let version = 0
-  let state: KeyRing['state'] = 'current'
+  let fault: string | null = null
 
   async function read(): Promise<void> {
     try {
       keys = await readKeys(path, parse)
       version++
-      state = 'current'
+      fault = null
       parts.log.info({ file: path }, 'the key file has changed; the new key is in force')
       for (const warning of keys.warnings) parts.log.warn({ file: path }, warning)
     } catch (error) {
-      state = 'outdated'
+      fault = error instanceof KeyError ? error.reasons.join('; ') : String(error)
       parts.log.error(
         { file: path, err: error },
         'the key file has changed and is not usable; the last good key stays in force',
@@ -121,7 +124,10 @@ async function fileRing(
       return version
     },
     get state() {
-      return state
+      return fault === null ? 'current' : 'outdated'
+    },
+    get fault() {
+      return fault
     },
     get secrets() {
       return keys.secrets

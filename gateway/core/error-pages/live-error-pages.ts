@@ -8,6 +8,8 @@ import { loadErrorPages, type PageTexts, pagesMark, templatesOf } from './pages-
 export interface LiveErrorPages extends ErrorPages {
   /** The last good content of the folder; null where there is no folder. A new worker starts with it where it has to. */
   readonly inForce: PagesInForce | null
+  /** Why the last reading of the folder was refused; empty where it was good. */
+  readonly problems: readonly string[]
   /** Reads the folder again, even if it is unchanged. Never rejects; unusable pages leave the last good ones in force. */
   reload(): Promise<void>
   close(): void
@@ -43,26 +45,29 @@ const WATCH_MS = 250
 export function createLiveErrorPages(first: FirstPages | null, parts: LiveErrorPagesParts): LiveErrorPages {
   if (first === null) {
     const { pageFor } = createErrorPages(() => NO_TEMPLATES)
-    return { pageFor, inForce: null, reload: async () => {}, close() {} }
+    return { pageFor, inForce: null, problems: [], reload: async () => {}, close() {} }
   }
   const { folder } = first
   const { log } = parts
   let inForce: PagesInForce = first
   let templates = templatesOf(first.texts)
+  let problems = first.problems
   const { pageFor } = createErrorPages(() => templates)
 
   async function read(): Promise<void> {
     const loaded = await loadErrorPages(folder)
     if (!loaded.ok) return refuse(loaded.problems)
     templates = loaded.templates
+    problems = []
     inForce = { texts: loaded.texts, loadedAt: parts.wallClock() }
     for (const warning of loaded.warnings) log.warn({ folder, warning }, 'error pages have warnings')
     log.info({ folder, pages: templates.size }, 'the error pages were read')
     parts.onReading(true)
   }
 
-  function refuse(problems: readonly string[]): void {
-    log.error({ folder, problems }, 'the error pages are not usable; the last good ones stay in force')
+  function refuse(found: readonly string[]): void {
+    problems = found
+    log.error({ folder, problems: found }, 'the error pages are not usable; the last good ones stay in force')
     parts.onReading(false)
   }
 
@@ -80,6 +85,9 @@ export function createLiveErrorPages(first: FirstPages | null, parts: LiveErrorP
     pageFor,
     get inForce() {
       return inForce
+    },
+    get problems() {
+      return problems
     },
     reload: () => watch.reload(),
     close: () => watch.stop(),

@@ -15,9 +15,19 @@ export interface CertificateStore {
   /** For clients that name no host. */
   readonly fallback: Certificate
   readonly all: readonly Certificate[]
+  /** What on disk cannot be used at present, though it should be. */
+  readonly faults: readonly CertificateFault[]
   /** For a host that a client names (RFC 6066, section 3): an exact name, then a wildcard, then the fallback. */
   contextFor(host: string): SecureContext
   stop(): void
+}
+
+/** Files that cannot be used. */
+export interface CertificateFault {
+  /** As `PairFiles.name`; the folder where that cannot be read. */
+  readonly name: string
+  /** What is wrong with them, and what was expected. */
+  readonly reason: string
 }
 
 export interface CertificateSource {
@@ -43,7 +53,9 @@ interface Entry {
   mark: string
   /** Gone from the folder when it was last looked at. */
   absent: boolean
+  /** When its end was last logged, and whether it had ended by then. */
   warnedAt: number
+  warnedOfEnd: boolean
 }
 
 const WATCH_MS = 1000
@@ -65,7 +77,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
    * Files that cannot be used, by name and as they were seen. One is logged when it is seen so for the second time: at
    * the first it may have been half written.
    */
-  const bad = new Map<string, { readonly mark: string; logged: boolean }>()
+  const bad = new Map<string, { readonly mark: string; readonly reason: string; logged: boolean }>()
   let folderFault = ''
   let index = indexOf([], source)
 
@@ -75,6 +87,12 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     },
     get all() {
       return [...entries.values()].map(({ certificate }) => certificate)
+    },
+    get faults() {
+      const faults = [...bad]
+        .filter(([, { logged }]) => logged)
+        .map(([name, { reason }]) => ({ name, reason }))
+      return folderFault === '' ? faults : [...faults, { name: source.folder ?? '', reason: folderFault }]
     },
     contextFor: (host) => index.find(host.toLowerCase()).context,
     stop: () => stop(),
@@ -98,7 +116,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
   }
 
   function add(files: PairFiles, certificate: Certificate, mark: string): void {
-    entries.set(files.name, { certificate, mark, absent: false, warnedAt: -Infinity })
+    entries.set(files.name, { certificate, mark, absent: false, warnedAt: -Infinity, warnedOfEnd: false })
   }
 
   function checkFiles(): void {
@@ -131,7 +149,10 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     const entry = entries.get(files.name)
     if (entry !== undefined) entry.absent = false
     const mark = pairMark(files)
-    if (mark === entry?.mark) return false
+    if (mark === entry?.mark) {
+      bad.delete(files.name)
+      return false
+    }
     try {
       const certificate = requireUsable(loadCertificate(files), entry?.certificate)
       add(files, certificate, mark)
@@ -142,16 +163,16 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       return true
     } catch (error) {
       const after = entry === undefined ? 'it is not used' : 'the old one stays in force'
-      logOnce(files, mark, () => {
+      logOnce(files, { mark, reason: reasonsOf(error).join('; ') }, () => {
         log.error({ file: files.certFile, err: error }, `the new certificate is not usable; ${after}`)
       })
       return false
     }
   }
 
-  function logOnce({ name }: PairFiles, mark: string, log: () => void): void {
+  function logOnce({ name }: PairFiles, seen: { mark: string; reason: string }, log: () => void): void {
     const before = bad.get(name)
-    if (before?.mark !== mark) bad.set(name, { mark, logged: false })
+    if (before?.mark !== seen.mark) bad.set(name, { ...seen, logged: false })
     else if (!before.logged) {
       before.logged = true
       log()
@@ -174,6 +195,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
   /** Some tools remove a file before they write it anew: what is missing once may be back in a second. */
   function dropAbsent(found: readonly PairFiles[]): boolean {
     const names = new Set(found.map(({ name }) => name))
+    for (const name of bad.keys()) if (!names.has(name)) bad.delete(name)
     let dropped = false
     for (const [name, entry] of entries) {
       if (names.has(name) || entries.size === 1) continue
@@ -191,10 +213,13 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     const now = wallClock()
     for (const entry of entries.values()) {
       const { expiresAt, files } = entry.certificate
-      if (expiresAt - now >= EXPIRES_SOON_MS || now - entry.warnedAt < WARN_AGAIN_MS) continue
-      entry.warnedAt = now
-      const expires = new Date(expiresAt).toISOString()
-      log.warn({ file: files.certFile, expires }, 'the certificate expires soon or has expired')
+      const ended = expiresAt <= now
+      const known = now - entry.warnedAt < WARN_AGAIN_MS && ended === entry.warnedOfEnd
+      if (expiresAt - now >= EXPIRES_SOON_MS || known) continue
+      Object.assign(entry, { warnedAt: now, warnedOfEnd: ended })
+      const fields = { file: files.certFile, expires: new Date(expiresAt).toISOString() }
+      if (ended) log.error(fields, 'the certificate has expired, and clients refuse it')
+      else log.warn(fields, 'the certificate expires soon')
     }
   }
 

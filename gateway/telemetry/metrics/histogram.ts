@@ -12,6 +12,8 @@ export interface LabelledHistogram {
   cells(label?: string): HistogramCells
   /** The counts of all labels together: one for each bucket, not cumulative, and one beyond the last bound. */
   counts(): number[]
+  /** The same of each label value. */
+  countsByLabel(): Map<string, number[]>
   /** What prom-client's registry requires of a metric. */
   readonly metric: RegistryMetric
 }
@@ -116,6 +118,7 @@ export function createHistogram(options: HistogramOptions): LabelledHistogram {
       }
       return sums
     },
+    countsByLabel: () => new Map([...byLabel].map(([value, cells]) => [value, Array.from(cells.counts)])),
     metric: {
       name,
       help,

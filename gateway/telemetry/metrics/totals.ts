@@ -1,6 +1,34 @@
 import type { Metrics } from './metrics.ts'
 import type { RegistryMetric } from './series.ts'
 
+/** Numbers by name. */
+export type Counts = Readonly<Record<string, number>>
+
+/** What is counted by name. */
+export interface NamedCounts {
+  /** By decision, as in `gateway_auth_decisions_total`. */
+  readonly decisions: Counts
+  /** Exchanges that a target answered, by `targetKey`. */
+  readonly answers: Counts
+  /** Exchanges that got no answer, by `targetKey`. */
+  readonly failures: Counts
+  /** Failed exchanges that were sent again, by upstream. */
+  readonly retries: Counts
+  /** Requests refused because too many waited for a connection, by upstream. */
+  readonly overloaded: Counts
+  /** Slow answers, by upstream. */
+  readonly slow: Counts
+}
+
+/** What was counted on one route. */
+export interface RouteCounts {
+  readonly requests: number
+  /** Answers of 5xx. */
+  readonly errors: number
+  /** As `Totals.durations`. */
+  readonly durations: readonly number[]
+}
+
 /** What one process has counted since its start, for the history and the status page. */
 export interface Totals {
   /** Distinguishes a worker from the one it has replaced. */
@@ -12,14 +40,18 @@ export interface Totals {
   readonly durations: readonly number[]
   readonly lookups: number
   readonly queries: number
-  /** Counts by decision, as in `gateway_auth_decisions_total`. */
-  readonly decisions: Readonly<Record<string, number>>
-  /** Requests that a target of an upstream answered, by upstream. */
-  readonly answers: Readonly<Record<string, number>>
-  /** Requests that got no answer, by upstream. */
-  readonly failures: Readonly<Record<string, number>>
+  /** Connections of clients that were turned away at MAX_CONNECTIONS. */
+  readonly turnedAway: number
+  readonly counts: NamedCounts
+  /** By label; `none` for what matched no route. */
+  readonly routes: Readonly<Record<string, RouteCounts>>
   /** Now, not since the start. */
   readonly inFlight: number
+}
+
+/** Names a target in `Totals`: targets of two upstreams may have the same URL. */
+export function targetKey(upstream: string, url: string): string {
+  return `${upstream} ${url}`
 }
 
 /** Reads the counters from the metrics themselves. */
@@ -28,52 +60,93 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
     const metric = metrics.registry.getSingleMetric(name) as unknown as RegistryMetric
     return (await metric.get()).values
   }
-  const sum = (list: Awaited<ReturnType<typeof values>>) =>
-    list.reduce((total, { value }) => total + value, 0)
-  const requests = await values('gateway_requests_total')
-  const decisions = await values('gateway_auth_decisions_total')
-  const attempts = await values('gateway_upstream_requests_total')
-  const byUpstream = (wanted: (outcome: unknown) => boolean) => {
+  type Values = Awaited<ReturnType<typeof values>>
+  const sum = (list: Values) => list.reduce((total, { value }) => total + value, 0)
+  /** Sums by what `keyOf` makes of the labels; null leaves a value out. */
+  const sumBy = (list: Values, keyOf: (labels: Readonly<Record<string, string>>) => string | null) => {
     const counts: Record<string, number> = {}
-    for (const { labels, value } of attempts) {
-      if (wanted(labels.outcome)) counts[labels.upstream!] = (counts[labels.upstream!] ?? 0) + value
+    for (const { labels, value } of list) {
+      const key = keyOf(
+        Object.fromEntries(Object.entries(labels).map(([name, text]) => [name, String(text)])),
+      )
+      if (key !== null) counts[key] = (counts[key] ?? 0) + value
     }
     return counts
   }
+  const requests = await values('gateway_requests_total')
+  const attempts = await values('gateway_upstream_requests_total')
+  const byTarget = (wanted: (outcome: string | undefined) => boolean) =>
+    sumBy(attempts, ({ upstream = '', target = '', outcome }) =>
+      wanted(outcome) ? targetKey(upstream, target) : null,
+    )
+  const byUpstream = async (name: string) => sumBy(await values(name), ({ upstream = '' }) => upstream)
+  const isError = (status: unknown) => Number(status) >= 500
   const { active, refused, failed } = metrics.lookups
+  const byRoute = sumBy(requests, ({ route = '' }) => route)
+  const errorsByRoute = sumBy(requests, ({ route = '', status }) => (isError(status) ? route : null))
+  const durations = metrics.routeDurations()
   return {
     pid: process.pid,
     requests: sum(requests),
-    errors: sum(requests.filter(({ labels }) => Number(labels.status) >= 500)),
+    errors: sum(requests.filter(({ labels }) => isError(labels.status))),
     durations: metrics.requestDurations(),
     lookups: active.value + refused.value + failed.value,
     queries: metrics.tokenQueries.value,
-    decisions: Object.fromEntries(decisions.map(({ labels, value }) => [labels.decision, value])),
-    answers: byUpstream((outcome) => outcome !== 'failed'),
-    failures: byUpstream((outcome) => outcome === 'failed'),
+    turnedAway: metrics.clientConnections.refused.value,
+    counts: {
+      decisions: sumBy(await values('gateway_auth_decisions_total'), ({ decision = '' }) => decision),
+      answers: byTarget((outcome) => outcome !== 'failed'),
+      failures: byTarget((outcome) => outcome === 'failed'),
+      retries: await byUpstream('gateway_upstream_retries_total'),
+      overloaded: await byUpstream('gateway_upstream_overloaded_total'),
+      slow: metrics.slowAnswers(),
+    },
+    routes: Object.fromEntries(
+      Object.entries(byRoute).map(([route, count]) => [
+        route,
+        { requests: count, errors: errorsByRoute[route] ?? 0, durations: durations.get(route) ?? [] },
+      ]),
+    ),
     inFlight: metrics.requestsInFlight.value,
   }
 }
 
+type Summed = Omit<Totals, 'pid' | 'durations' | 'routes'>
+
 /** Adds up the totals of several processes. */
-export function sumTotals(each: readonly Totals[]): Omit<Totals, 'pid'> {
-  const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'inFlight') =>
+export function sumTotals(each: readonly Summed[]): Summed {
+  const sum = (name: 'requests' | 'errors' | 'lookups' | 'queries' | 'turnedAway' | 'inFlight') =>
     each.reduce((total, totals) => total + totals[name], 0)
   return {
     requests: sum('requests'),
     errors: sum('errors'),
-    durations: addCounts(each.map(({ durations }) => durations)),
     lookups: sum('lookups'),
     queries: sum('queries'),
-    decisions: addRecords(each.map(({ decisions }) => decisions)),
-    answers: addRecords(each.map(({ answers }) => answers)),
-    failures: addRecords(each.map(({ failures }) => failures)),
+    turnedAway: sum('turnedAway'),
+    counts: sumNamed(each.map(({ counts }) => counts)),
     inFlight: sum('inFlight'),
   }
 }
 
+/** Adds up counts that have the same names. */
+export function sumNamed(each: readonly NamedCounts[]): NamedCounts {
+  return mapNames((name) => addRecords(each.map((counts) => counts[name])))
+}
+
+/** Makes the counts of each name. */
+export function mapNames(make: (name: keyof NamedCounts) => Counts): NamedCounts {
+  return {
+    decisions: make('decisions'),
+    answers: make('answers'),
+    failures: make('failures'),
+    retries: make('retries'),
+    overloaded: make('overloaded'),
+    slow: make('slow'),
+  }
+}
+
 /** Adds counts by name. */
-export function addRecords(each: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+export function addRecords(each: readonly Counts[]): Record<string, number> {
   const sums: Record<string, number> = {}
   for (const record of each)
     for (const [name, count] of Object.entries(record)) sums[name] = (sums[name] ?? 0) + count

@@ -6,6 +6,9 @@ export const DURATION_BUCKETS = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 ]
 
+/** An answer that takes longer is slow, whatever it is of; the alert GatewayUpstreamSlow begins there too. */
+export const SLOW_MS = 5000
+
 /** Statuses that begin at 0, because error rates need them: a series that begins at its first error has no increase. */
 const STATUSES_FROM_THE_START = [200, 502, 503, 504]
 
@@ -19,6 +22,10 @@ export interface RouteMetrics {
 export interface UpstreamMetrics {
   readonly duration: HistogramCells
   readonly retries: Cell
+  /** Requests that were refused because `maxPending` others waited for a connection. */
+  readonly overloaded: Cell
+  /** Answers that took longer than `SLOW_MS`, streams left out. */
+  readonly slow: Cell
 }
 
 export interface TargetMetrics {
@@ -76,6 +83,24 @@ export function createTrafficMetrics(register: Register, wallClock: () => number
       labels: ['upstream'],
     }),
   )
+  const overloaded = register(
+    createSeries({
+      name: 'gateway_upstream_overloaded_total',
+      help: 'Requests refused because maxPending others waited for a connection to the upstream.',
+      type: 'counter',
+      labels: ['upstream'],
+    }),
+  )
+  const pending = register(
+    createSeries({
+      name: 'gateway_upstream_pending',
+      help: 'Requests that wait for a connection to the upstream.',
+      type: 'gauge',
+      labels: ['upstream'],
+    }),
+  )
+  /** For the status page alone: what is slow depends on what an upstream is for, and the histogram has all times. */
+  const slow = new Map<string, Cell>()
   const targetUp = register(
     createSeries({
       name: 'gateway_upstream_target_up',
@@ -97,13 +122,30 @@ export function createTrafficMetrics(register: Register, wallClock: () => number
   return {
     /** The durations of all routes: one count for each of `DURATION_BUCKETS`, and one for longer ones. */
     requestDurations: durations.counts,
+    /** The same for each route. */
+    routeDurations: durations.countsByLabel,
+    /** Slow answers so far, by upstream. */
+    slowAnswers: (): Record<string, number> =>
+      Object.fromEntries([...slow].map(([upstream, { value }]) => [upstream, value])),
+    /** To be called when a report is made, with all upstreams in force. */
+    setPending(counts: ReadonlyMap<string, number>): void {
+      for (const [upstream, count] of counts) pending.cell({ upstream }).value = count
+      pending.prune((labels) => counts.has(labels.upstream))
+    },
     route(route: string): RouteMetrics {
       const requestsBy = memoised((status: number) => requests.cell({ route, status: String(status) }))
       for (const status of STATUSES_FROM_THE_START) requestsBy(status)
       return { requests: requestsBy, duration: durations.cells(route) }
     },
     upstream(upstream: string): UpstreamMetrics {
-      return { duration: upstreamDurations.cells(upstream), retries: upstreamRetries.cell({ upstream }) }
+      const known = slow.get(upstream) ?? { value: 0 }
+      slow.set(upstream, known)
+      return {
+        duration: upstreamDurations.cells(upstream),
+        retries: upstreamRetries.cell({ upstream }),
+        overloaded: overloaded.cell({ upstream }),
+        slow: known,
+      }
     },
     target(upstream: string, target: string): TargetMetrics {
       return {

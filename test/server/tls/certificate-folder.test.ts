@@ -33,14 +33,18 @@ interface Opened {
   now: number
 }
 
-function open(folder: string | null, pair: { certFile: string; keyFile: string } | null = null): Opened {
+function open(
+  folder: string | null,
+  pair: { certFile: string; keyFile: string } | null = null,
+  now = Date.now(),
+): Opened {
   const scheduler = createFakeScheduler()
   const lines: string[] = []
   const log = (level: string) => (fields: object, message: string) => {
     const { err } = fields as { err?: Error }
     lines.push(`${level}: ${message}${err === undefined ? '' : `: ${err.message}`}`)
   }
-  const times = { changes: 0, now: Date.now() }
+  const times = { changes: 0, now }
   const store = openCertificates({
     source: { pair, folder },
     scheduler,
@@ -246,6 +250,52 @@ t.test('a certificate that expires soon is logged once a day', async (t) => {
   t.equal(warnings(), 2)
 })
 
+t.test(
+  'a certificate that has expired is an error in the log, at the start and when it expires',
+  async (t) => {
+    const opened = open(folderOf(t, { a }))
+    t.match(opened.lines, [/^warn: the certificate expires soon/])
+    opened.now += 3 * DAY_MS
+    await opened.look()
+    t.match(opened.lines[1], /^error: the certificate has expired, and clients refuse it/)
+    await opened.look()
+    t.equal(opened.lines.length, 2, 'once a day')
+    t.match(open(folderOf(t, { a }), null, opened.now).lines, [/^error: the certificate has expired/])
+  },
+)
+
+t.test('files that cannot be used are known until they can, or are gone', async (t) => {
+  const folder = folderOf(t, { a, default: other })
+  const opened = open(folder)
+  t.same(opened.store.faults, [])
+  writeFileSync(join(folder, 'a.crt'), 'nonsense')
+  put(folder, 'new', { certFile: a.certFile, keyFile: b.keyFile })
+  await opened.look()
+  t.same(opened.store.faults, [], 'they may be half written')
+  await opened.look()
+  t.match(opened.store.faults, [
+    { name: 'a.crt', reason: /a\.crt and .*a\.key do not make a usable pair/ },
+    { name: 'new.crt', reason: /new\.crt and/ },
+  ])
+  put(folder, 'a', b)
+  rmSync(join(folder, 'new.crt'))
+  await opened.look()
+  t.same(opened.store.faults, [])
+})
+
+t.test('a bad file that is put back as it was is no fault any more', async (t) => {
+  const folder = folderOf(t, { a, default: other })
+  const opened = open(folder)
+  renameSync(join(folder, 'a.crt'), join(folder, 'kept'))
+  writeFileSync(join(folder, 'a.crt'), 'nonsense')
+  await opened.look()
+  await opened.look()
+  t.equal(opened.store.faults.length, 1)
+  renameSync(join(folder, 'kept'), join(folder, 'a.crt'))
+  await opened.look()
+  t.same(opened.store.faults, [])
+})
+
 t.test('a folder that becomes unreadable leaves all pairs in force', async (t) => {
   const folder = folderOf(t, { a, default: other })
   const opened = open(folder)
@@ -255,4 +305,5 @@ t.test('a folder that becomes unreadable leaves all pairs in force', async (t) =
   await opened.look()
   t.equal(opened.serves('a.example.com'), 'a.example.com')
   t.equal(opened.lines.filter((line) => line.includes('the certificate folder cannot be read')).length, 1)
+  t.match(opened.store.faults, [{ name: folder, reason: /cannot be read/ }])
 })

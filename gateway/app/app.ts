@@ -15,6 +15,7 @@ import { createOwnEndpoints } from '../pipeline/endpoints.ts'
 import { createForwarder } from '../pipeline/forwarding.ts'
 import { createGateway } from '../pipeline/gateway.ts'
 import { createIdentification } from '../pipeline/identification.ts'
+import { createTargetFailureLog } from '../pipeline/target-failure-log.ts'
 import { createLiveRouting, type FirstReading } from '../routing/live-routing.ts'
 import { createConnectionRegistry } from '../server/connection-registry.ts'
 import { createDrain, type DrainState } from '../server/drain.ts'
@@ -145,6 +146,7 @@ export async function createApp(parts: AppParts): Promise<App> {
   const { guard } = open
   const forwarder = createForwarder({
     attempts: createAttempts(),
+    failures: createTargetFailureLog(log, scheduler),
     log,
     guard,
     interrupt: (exchange, code) => interruptExchange(exchange, code, { accessCookie: cookies.access, pages }),
@@ -188,8 +190,13 @@ export async function createApp(parts: AppParts): Promise<App> {
     metrics,
     log,
     accessLog:
-      settings.accessLog && log.isLevelEnabled('info')
-        ? createAccessLog({ lines: parts.lines, peers, wallClock: Date.now })
+      settings.accessLog !== 'off' && log.isLevelEnabled('info')
+        ? createAccessLog({
+            lines: parts.lines,
+            peers,
+            wallClock: Date.now,
+            probes: settings.accessLog === 'all',
+          })
         : null,
     now,
     draining,

@@ -31,6 +31,8 @@ export interface ExchangeRecord extends AttemptRecord {
   upstreamMs: number | null
   /** A connection that was switched over; its duration is that of a stream. */
   upgraded: boolean
+  /** A load balancer asks whether the gateway is alive, or ready. */
+  isProbe: boolean
 }
 
 export function createRecord(
@@ -55,5 +57,6 @@ export function createRecord(
     upstreamStartedAt: null,
     upstreamMs: null,
     upgraded: false,
+    isProbe: false,
   }
 }

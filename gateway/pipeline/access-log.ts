@@ -7,7 +7,7 @@ import type { LineWriter } from '../telemetry/logging/line-writer.ts'
 import { loggedTarget } from '../telemetry/logging/masking.ts'
 
 export interface AccessLog {
-  /** Writes one line for one finished exchange. */
+  /** Writes one line for one finished exchange, unless it is a probe that gets none. */
   write(record: ExchangeRecord, status: number, durationMs: number): void
   /** Writes one line for bytes that were not a request. */
   writeUnparsed(refusal: UnparsedLine): void
@@ -26,13 +26,15 @@ export interface AccessLogParts {
   readonly peers: Pick<PeerTrust, 'clientAddress'>
   /** Milliseconds since the epoch. */
   readonly wallClock: () => number
+  /** True where the probes of load balancers get a line too. */
+  readonly probes: boolean
 }
 
 /**
  * Writes lines of the same form as the log's. They are put together here, since pino took a tenth of what a request
  * costs to look at every field of every line anew.
  */
-export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): AccessLog {
+export function createAccessLog({ lines, peers, wallClock, probes }: AccessLogParts): AccessLog {
   let time = 0
   let prefix = ''
   // Many lines are of the same millisecond.
@@ -46,6 +48,7 @@ export function createAccessLog({ lines, peers, wallClock }: AccessLogParts): Ac
 
   return {
     write(record, status, durationMs) {
+      if (record.isProbe && !probes) return
       const { head, route, identity } = record
       lines.write(
         `${begin()}${quoted(record.requestId)}` +

@@ -10,10 +10,12 @@ import type { Target } from '../upstreams/target.ts'
 import type { Acquisition, Lease, LeaseResult } from '../upstreams/upstream.ts'
 import type { Attempts, ForwardRequest, Outcome } from './attempts.ts'
 import { maySendAgain, Retries, showsNothing } from './retries.ts'
+import type { TargetFailureLog } from './target-failure-log.ts'
 
 export interface ForwarderParts {
   readonly attempts: Attempts
   readonly log: Log
+  readonly failures: TargetFailureLog
   /** Keeps open exchanges bound to their tokens. */
   readonly guard: Pick<StreamGuard, 'watch'>
   readonly interrupt: Interrupt
@@ -43,17 +45,13 @@ export function createForwarder(parts: ForwarderParts): Forwarder {
     const cells = lease.target.metrics
     if (outcome.kind === 'failed') {
       cells.failed.value++
-      const { code, cause } = outcome
-      log.warn(
-        {
-          requestId: exchange.record.requestId,
-          upstream: route.upstream.name,
-          target: lease.target.url,
-          code,
-          err: cause,
-        },
-        'the target failed',
-      )
+      parts.failures.add({
+        requestId: exchange.record.requestId,
+        upstream: route.upstream.name,
+        target: lease.target.url,
+        code: outcome.code,
+        err: outcome.cause,
+      })
     } else if (outcome.kind === 'answered') {
       if (outcome.status >= 500) cells.error.value++
       else cells.ok.value++

@@ -94,7 +94,10 @@ export function createGateway(parts: GatewayParts): Gateway {
 
       const admission = admit(request, snapshot, scheme, parts.ownPaths)
       if (admission.kind === 'refused') return refuseAdmission(exchange, admission)
-      if (admission.kind === 'own') return await parts.endpoints.handle(exchange, { ...admission, scheme })
+      if (admission.kind === 'own') {
+        exchange.record.isProbe = PROBES.has(admission.path)
+        return await parts.endpoints.handle(exchange, { ...admission, scheme })
+      }
 
       const { route, target } = admission
       exchange.record.route = route
@@ -153,6 +156,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     const read = readTarget(exchange.request, 'http', parts.ownPaths)
     if (read.kind === 'refused') return refuseAdmission(exchange, read)
     if (read.kind === 'own' && PROBES.has(read.path)) {
+      exchange.record.isProbe = true
       return parts.endpoints.handle(exchange, { ...read, scheme: 'http' })
     }
     answerDirectly(exchange, 308, ['Location', parts.secureUrl(read.target)], null)

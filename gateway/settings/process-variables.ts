@@ -1,5 +1,5 @@
 import * as parse from './parsers.ts'
-import { group, milliseconds, onOrOff, variable } from './variable.ts'
+import { group, milliseconds, variable } from './variable.ts'
 
 /* How the processes run, end and log. */
 
@@ -39,5 +39,13 @@ export const logs = group('Logs', 'JSON lines on stdout.', {
     description:
       'The lowest level that is written, except for the line `listening`, which always is. Access lines have the level `info`.',
   }),
-  accessLog: onOrOff('ACCESS_LOG', true, 'Whether each exchange gets a line.'),
+  accessLog: variable<'off' | 'on' | 'all'>({
+    name: 'ACCESS_LOG',
+    parse: parse.oneOf('off', 'on', 'all'),
+    byDefault: 'on',
+    accepts: 'one of `off`, `on`, `all`',
+    example: 'all',
+    description:
+      'Whether each exchange gets a line. With `on` the probes of load balancers (`healthz` and `readyz` below `GATEWAY_PATH`) get none; with `all` they do.',
+  }),
 })

@@ -75,7 +75,7 @@ t.test('an empty environment gives the documented defaults', async (t) => {
     drainDelayMs: 0,
     drainTimeoutMs: 30_000,
     logLevel: 'info',
-    accessLog: true,
+    accessLog: 'on',
     maxConnections: 20_000,
     http2MaxStreams: 128,
   })
@@ -135,7 +135,7 @@ for (const [name, value, told] of [
   ['MAX_CONNECTIONS', '99999999999999999999', 'a whole number'],
   ['HTTP2_MAX_STREAMS', '0', 'a whole number from 1 to 10000'],
   ['DATABASE_PREPARE', 'yes', '"true" or "false"'],
-  ['ACCESS_LOG', '2', '"on" or "off"'],
+  ['ACCESS_LOG', '2', 'one of off, on, all'],
   ['LOG_LEVEL', 'verbose', 'one of fatal, error, warn, info, debug, trace, silent'],
   ['TRUSTED_PROXIES', '10.0.0.0/8,example.com', '"example.com" is none'],
   ['TRUSTED_PROXIES', '::/129', '"::/129" is none'],

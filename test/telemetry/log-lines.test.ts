@@ -12,7 +12,7 @@ import { TEST_SECRET } from '../support/tokens.ts'
 /** A few hundred of it fill what may wait. */
 const LONG = 'x'.repeat(15_000)
 
-/** A gateway whose stdout is this descriptor. Its own endpoint answers without database and upstream. */
+/** A gateway whose stdout is this descriptor. Its own endpoint answers without database and upstream, and has lines. */
 function start(t: Test, stdout: number, env: Readonly<Record<string, string>> = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'gateway-lines-'))
   const file = join(folder, 'upstreams.json')
@@ -27,6 +27,7 @@ function start(t: Test, stdout: number, env: Readonly<Record<string, string>> = 
       DATABASE_URL: NO_DATABASE,
       JWT_SECRET: TEST_SECRET,
       UPSTREAMS_FILE: file,
+      ACCESS_LOG: 'all',
       ...env,
     },
     { stdout },

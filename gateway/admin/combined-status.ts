@@ -1,4 +1,5 @@
 import { type Readiness, type ReadinessCause, readinessFrom } from '../core/readiness.ts'
+import { combineTimelines } from '../core/timelines.ts'
 import { sumTotals } from '../telemetry/metrics/totals.ts'
 import type { Recent } from './history.ts'
 import { findProblems } from './problems.ts'
@@ -70,7 +71,12 @@ function tokenStoreOf(each: readonly ProcessStatus[]): TokenStoreStatus {
   const down = each.find(({ tokenStore }) => !tokenStore.up)?.tokenStore
   const failures = each.flatMap(({ tokenStore }) => tokenStore.lastFailure ?? [])
   const [lastFailure = null] = failures.toSorted((a, b) => a.agoS - b.agoS)
-  return { ...(down ?? { up: each.length > 0, code: null, reason: null }), lastFailure }
+  const timelines = each.flatMap(({ tokenStore }) => tokenStore.timelines ?? [])
+  return {
+    ...(down ?? { up: each.length > 0, code: null, reason: null }),
+    lastFailure,
+    ...(timelines.length === 0 ? {} : { timelines: combineTimelines(timelines) }),
+  }
 }
 
 const NO_REQUESTS: RouteNumbers = { requests: 0, errors: 0, p99Ms: null }

@@ -54,9 +54,22 @@ function instanceProblems({ causes, keys, workers, processes }: Symptoms): Probl
 }
 
 function storeProblems({ causes, tokenStore }: Symptoms): Problem[] {
-  if (tokenStore.up) return []
+  const { oldPrimaries = [], newest } = tokenStore.timelines ?? {}
+  const old: Problem[] =
+    oldPrimaries.length === 0
+      ? []
+      : [
+          {
+            severity: 'amber',
+            what: 'A replaced primary goes on',
+            detail: `${oldPrimaries.join(', ')}, on an older timeline than ${newest}. The gateway refuses it; other programs may still write to it`,
+            section: 'GatewayOldPrimary',
+          },
+        ]
+  if (tokenStore.up) return old
   const fenced = causes.some(({ reason }) => reason === 'fenced')
   return [
+    ...old,
     {
       severity: 'red',
       what: fenced ? 'The only primary that answers is an old one' : 'The token table cannot be queried',

@@ -1,5 +1,6 @@
 import type { Readiness } from '../core/readiness.ts'
 import type { StoreFault } from '../core/store-fault.ts'
+import type { Timelines } from '../core/timelines.ts'
 import type { RoutingStatus } from '../routing/live-routing.ts'
 import type { Snapshot } from '../routing/snapshot.ts'
 import type { Totals } from '../telemetry/metrics/totals.ts'
@@ -22,6 +23,7 @@ export interface StatusParts {
   readonly uptimeS: number
   /** Null where the token store can be queried. */
   readonly storeFault: StoreFault | null
+  readonly timelines: Timelines
   readonly routing: RoutingStatus
   readonly snapshot: Snapshot
   readonly openStreams: OpenStreams
@@ -54,6 +56,7 @@ export function describeStatus(parts: StatusParts): ProcessStatus {
       up: parts.storeFault === null,
       code: parts.storeFault?.code ?? null,
       reason: parts.storeFault?.cause ?? null,
+      timelines: parts.timelines,
       lastFailure: parts.lastFailure,
     },
     routing: describeRouting(parts.routing),

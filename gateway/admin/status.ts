@@ -1,4 +1,5 @@
 import type { Readiness } from '../core/readiness.ts'
+import type { Timelines } from '../core/timelines.ts'
 import type { Counts, Totals } from '../telemetry/metrics/totals.ts'
 import type { HistoryPart } from './history.ts'
 import type { RouteNumbers } from './route-history.ts'
@@ -79,6 +80,8 @@ export interface TokenStoreStatus {
   readonly reason: string | null
   /** The last request that could not be decided, while the table could be queried or not; null where there was none. */
   readonly lastFailure: LastFailure | null
+  /** Absent where no process answers. */
+  readonly timelines?: Timelines
 }
 
 export interface LastFailure {

@@ -12,13 +12,13 @@ import { describeFault } from '../auth/token-store/token-store-faults.ts'
 import { createTokenStoreMonitor, type TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
-import type { Database } from '../database/database.ts'
+import type { Timelines } from '../core/timelines.ts'
 import type { TimelineFence } from '../database/timeline-fence.ts'
 import type { Settings } from '../settings/values.ts'
 import type { Logger } from '../telemetry/logging/logger.ts'
 import type { TokenStoreEvents } from '../telemetry/logging/token-store-events.ts'
 import type { Metrics } from '../telemetry/metrics/metrics.ts'
-import { createVerifier, openTokenStore } from './token-parts.ts'
+import { createVerifier, openTokenStore, type TokenStore } from './token-parts.ts'
 
 export interface AuthenticationParts {
   readonly settings: Settings
@@ -39,6 +39,7 @@ export interface Authentication {
   readonly verifier: TokenVerifier
   readonly table: TokenTable
   readonly fence: TimelineFence
+  readonly timelines: () => Timelines
   readonly refusals: NegativeCache
   readonly store: TokenStoreMonitor
   close(): Promise<void>
@@ -46,6 +47,9 @@ export interface Authentication {
 
 /** How many verified signatures are remembered; a token is about half a kilobyte. */
 const VERIFIED_TOKENS_MAX = 100_000
+
+const UNTOLD_TIMELINE =
+  'the database server does not tell its timeline, so that a primary that was replaced would not be noticed; let the role call pg_walfile_name(pg_lsn) and pg_current_wal_lsn(), or look to it that an old primary is stopped (docs/database.md, "Old primaries")'
 
 /** Puts keys, table and look-ups together. @throws KeyError where a key file is not usable */
 export async function createAuthentication(parts: AuthenticationParts): Promise<Authentication> {
@@ -65,15 +69,17 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     statementTimeoutMs: settings.lookupTimeoutMs,
     lookup: parts.resolveName,
     written: settings.sessionEndpoints,
+    onOldPrimaries: storeEvents.oldPrimaries,
   })
-  const { database, table, fence } = tokens
-  await tokens.watched
+  const { table, fence } = tokens
+  fence.onNewer(({ number }) => storeEvents.timeline(number))
+  await tokens.watch.first
   const refusals = createNegativeCache({
     ttlUs: settings.negativeCacheTtlUs,
     max: settings.negativeCacheMax,
     nowUs: () => now() * 1000,
   })
-  const store = monitorOf(database, table, parts)
+  const store = monitorOf(tokens, parts)
   const authenticator = createAuthenticator({
     verifier,
     lookup: lookupOf(table, parts),
@@ -100,6 +106,12 @@ export async function createAuthentication(parts: AuthenticationParts): Promise<
     verifier,
     table,
     fence,
+    timelines: () => ({
+      newest: fence.newest?.number ?? null,
+      untold: fence.untold,
+      refused: fence.refused,
+      oldPrimaries: tokens.watch.oldPrimaries,
+    }),
     refusals,
     store,
     async close() {
@@ -126,19 +138,20 @@ function lookupOf(table: TokenTable, { settings, metrics, scheduler }: Authentic
 }
 
 function monitorOf(
-  database: Database,
-  table: TokenTable,
+  { database, table, fence }: TokenStore,
   { settings, metrics, scheduler, storeEvents }: AuthenticationParts,
 ) {
   const timeoutMs = settings.lookupTimeoutMs
   const context = { table: quoteTable(settings.tokenTable), timeoutMs }
   return createTokenStoreMonitor({
     table,
+    hosts: table.hosts,
     scheduler,
     timeoutMs,
     describe: (error) => describeFault(error, context),
     diagnoseLateAnswer: createLateAnswerDiagnosis(database, context),
     connectionsOpened: () => database.connectionsOpened,
+    otherWarnings: () => (fence.untold ? [UNTOLD_TIMELINE] : []),
     onState(up) {
       metrics.tokenStoreUp.value = up ? 1 : 0
     },

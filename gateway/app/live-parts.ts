@@ -3,6 +3,7 @@ import type { TokenVerifier } from '../auth/jwt/token-verifier.ts'
 import type { TokenTable } from '../auth/token-store/token-table.ts'
 import type { Readiness } from '../core/readiness.ts'
 import type { Scheduler } from '../core/scheduler.ts'
+import type { Timelines } from '../core/timelines.ts'
 import type { OwnPaths } from '../http/own-paths.ts'
 import type { LiveRouting } from '../routing/live-routing.ts'
 import type { Settings } from '../settings/values.ts'
@@ -15,6 +16,7 @@ export interface LiveParts {
   readonly keys: Pick<KeyRing, 'state'>
   readonly verifier: TokenVerifier
   readonly table: TokenTable
+  readonly timelines: () => Timelines
   readonly routing: Pick<LiveRouting, 'current' | 'status'>
   readonly ownPaths: OwnPaths
   readonly readiness: () => Readiness

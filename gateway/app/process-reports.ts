@@ -6,6 +6,7 @@ import type { NegativeCache } from '../auth/token-store/negative-cache.ts'
 import type { TokenStoreMonitor } from '../auth/token-store/token-store-monitor.ts'
 import type { LiveErrorPages } from '../core/error-pages/live-error-pages.ts'
 import type { Readiness } from '../core/readiness.ts'
+import type { Timelines } from '../core/timelines.ts'
 import type { LiveRouting } from '../routing/live-routing.ts'
 import type { CertificateStore } from '../server/tls/certificate-store.ts'
 import type { StreamGuard } from '../streams/stream-guard.ts'
@@ -31,6 +32,7 @@ export interface ProcessReportsParts {
   readonly maxConnections: number
   readonly lastFailure: () => LastFailure | null
   readonly store: Pick<TokenStoreMonitor, 'fault'>
+  readonly timelines: () => Timelines
   readonly readiness: () => Readiness
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -52,6 +54,10 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
   function refreshGauges() {
     metrics.negativeCacheEntries.value = parts.refusals.size
     metrics.keysCurrent.value = parts.keys.state === 'current' ? 1 : 0
+    const { newest, oldPrimaries, refused } = parts.timelines()
+    metrics.timelines.newest.value = newest ?? 0
+    metrics.timelines.oldPrimaries.value = oldPrimaries.length
+    metrics.timelines.refused.value = refused
     metrics.logLinesDropped.value = parts.lines.dropped
     if (certificates !== null) reportCertificates?.(certificates)
     metrics.setPending(
@@ -86,6 +92,7 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
           readiness: parts.readiness(),
           uptimeS: (now() - startedAt) / 1000,
           storeFault: parts.store.fault,
+          timelines: parts.timelines(),
           routing: routing.status,
           snapshot: routing.current(),
           openStreams: refreshGauges(),

@@ -1,6 +1,6 @@
 import type { KeySource } from '../auth/jwt/key-ring.ts'
 import { escapeInvisible } from '../core/message-text.ts'
-import { parseDatabaseUrl } from '../database/url.ts'
+import { describeHost, parseDatabaseUrl } from '../database/url.ts'
 
 /*
  * What a person is told of the database and the key that are in use: enough to see whether they are the right ones,
@@ -10,9 +10,8 @@ import { parseDatabaseUrl } from '../database/url.ts'
 /** Hosts, ports and the name of the database, without user, password and parameters. */
 export function describeDatabase(url: string): string {
   const { hosts, database, user } = parseDatabaseUrl(url)
-  const places = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`)
   // PostgreSQL takes the user's name where none is given.
-  return escapeInvisible(`${places.join(',')}/${database ?? user ?? ''}`)
+  return escapeInvisible(`${hosts.map(describeHost).join(',')}/${database ?? user ?? ''}`)
 }
 
 /**

@@ -3,7 +3,7 @@ import { createTokenVerifier, type TokenVerifier } from '../auth/jwt/token-verif
 import { createTokenTable, type TokenTable } from '../auth/token-store/token-table.ts'
 import { createDatabase, type Database, type DatabaseOptions } from '../database/database.ts'
 import { createTimelineFence, type TimelineFence } from '../database/timeline-fence.ts'
-import { watchTimelines } from '../database/timeline-watch.ts'
+import { type TimelineWatch, watchTimelines } from '../database/timeline-watch.ts'
 import type { Settings } from '../settings/values.ts'
 
 /*
@@ -15,8 +15,8 @@ export interface TokenStore {
   readonly table: TokenTable
   /** To be shared with all that asks the same servers. */
   readonly fence: TimelineFence
-  /** Resolves once each server was looked at for its timeline, or could not be. Until then an old primary is not known. */
-  readonly watched: Promise<void>
+  /** Before its first look an old primary is not known. */
+  readonly watch: TimelineWatch
   close(): Promise<void>
 }
 
@@ -26,13 +26,15 @@ export function openTokenStore(
   options: Omit<DatabaseOptions, 'prepare' | 'fence'> & {
     /** True where the mapping is checked for INSERT and UPDATE too. */
     readonly written: boolean
+    readonly onOldPrimaries?: (hosts: readonly string[]) => void
   },
 ): TokenStore {
-  const { written, ...connecting } = options
+  const { written, onOldPrimaries, ...connecting } = options
   const fence = createTimelineFence()
   const { url, scheduler, lookup } = options
-  const watch = watchTimelines({ url, prepare: settings.databasePrepare, scheduler, fence, lookup })
-  const database = createDatabase({ ...connecting, prepare: settings.databasePrepare, fence })
+  const prepare = settings.databasePrepare
+  const watch = watchTimelines({ url, prepare, scheduler, fence, lookup, onOldPrimaries })
+  const database = createDatabase({ ...connecting, prepare, fence })
   const table = createTokenTable({
     database,
     table: settings.tokenTable,
@@ -45,7 +47,7 @@ export function openTokenStore(
     database,
     table,
     fence,
-    watched: watch.first,
+    watch,
     async close() {
       await Promise.all([watch.close(), database.close()])
     },

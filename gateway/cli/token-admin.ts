@@ -91,7 +91,7 @@ export interface TokenAdminParts {
 const TIMEOUT_MS = 10_000
 
 export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminParts): TokenAdmin {
-  const { database, table, watched, close } = openTokenStore(settings, {
+  const { database, table, watch, close } = openTokenStore(settings, {
     url: databaseUrl,
     connections: 1,
     scheduler: systemScheduler,
@@ -104,7 +104,7 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
    * can have been written.
    */
   async function atPrimary<T>(task: (mapped: MappedTable, query: Query) => Promise<T>): Promise<T> {
-    await watched
+    await watch.first
     let begun = false
     const tryOnce = (mapped: MappedTable, leftMs: number) =>
       database.transaction(async (query) => {

@@ -7,9 +7,11 @@ import type { Timeline } from './timeline.ts'
 export interface TimelineFence {
   /** The timeline that was met last, or a newer one of the same system; null where no server has told its own. */
   readonly newest: Timeline | null
+  /** True where the primary that was met last did not tell its timeline. */
+  readonly untold: boolean
   /** How many answers and connections of servers on older timelines have decided nothing. */
   readonly refused: number
-  /** Takes note of a timeline that a server has shown; null is none. */
+  /** Takes note of the timeline of a primary; null where it does not tell it. */
   note(timeline: Timeline | null): void
   /** True where a newer timeline of the same system was met. A server that does not tell its timeline passes. */
   isFenced(timeline: Timeline | null): boolean
@@ -27,15 +29,20 @@ export function createTimelineFence(): TimelineFence {
   const known = new Map<string, Timeline>()
   const listeners = new Set<(timeline: Timeline) => void>()
   let newest: Timeline | null = null
+  let untold = false
   let refused = 0
   return {
     get newest() {
       return newest
     },
+    get untold() {
+      return untold
+    },
     get refused() {
       return refused
     },
     note(timeline) {
+      untold = timeline === null
       if (timeline === null) return
       const before = known.get(timeline.system)
       if (before !== undefined && timeline.number <= before.number) {

@@ -2,15 +2,24 @@ import type { LookupFunction } from 'node:net'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { DatabaseAddress, DatabaseHost } from './address.ts'
 import { openDatabase } from './database.ts'
-import { createStateReader } from './timeline.ts'
+import { createStateReader, type ServerState } from './timeline.ts'
 import type { TimelineFence } from './timeline-fence.ts'
-import { parseDatabaseUrl } from './url.ts'
+import { describeHost, parseDatabaseUrl } from './url.ts'
 
 /** Looks at every host of the URL, so that a promotion is known though no connection in use has failed. */
 export interface TimelineWatch {
   /** Resolves once each host was looked at, or could not be. Never rejects. */
   readonly first: Promise<void>
+  /** Hosts that were primaries at the last look, on older timelines than the newest one that is known. */
+  readonly oldPrimaries: readonly string[]
   close(): Promise<void>
+}
+
+/** The looks at one host. */
+interface HostWatch extends Pick<TimelineWatch, 'first' | 'close'> {
+  readonly name: string
+  /** By the last look; null where that failed. */
+  readonly state: ServerState | null
 }
 
 export interface TimelineWatchOptions {
@@ -20,6 +29,8 @@ export interface TimelineWatchOptions {
   readonly scheduler: Scheduler
   readonly fence: TimelineFence
   readonly lookup?: LookupFunction | undefined
+  /** Called when `oldPrimaries` has changed. */
+  readonly onOldPrimaries?: ((hosts: readonly string[]) => void) | undefined
 }
 
 /** From the start of a look to that of the next: half of the 250 ms that are promised, since both may be late. */
@@ -38,9 +49,29 @@ const DEADLINE_MS = 1000
 export function watchTimelines(options: TimelineWatchOptions): TimelineWatch {
   const address = parseDatabaseUrl(options.url)
   const hosts = distinctHosts(address)
+  const { fence } = options
   const watches =
-    hosts.length < 2 ? [] : hosts.map((host) => watchHost({ ...address, hosts: [host] }, options))
+    hosts.length < 2
+      ? []
+      : hosts.map((host) => watchHost({ ...address, hosts: [host] as const }, options, onLook))
+  let oldBefore = ''
+
+  function oldPrimaries(): string[] {
+    const isOld = ({ state }: HostWatch) => state?.kind === 'primary' && fence.isFenced(state.timeline)
+    return watches.filter(isOld).map(({ name }) => name)
+  }
+
+  function onLook(): void {
+    const old = oldPrimaries()
+    if (old.join() === oldBefore) return
+    oldBefore = old.join()
+    options.onOldPrimaries?.(old)
+  }
+
   return {
+    get oldPrimaries() {
+      return oldPrimaries()
+    },
     first: Promise.all(watches.map(({ first }) => first)).then(() => {}),
     async close() {
       await Promise.all(watches.map((watch) => watch.close()))
@@ -53,9 +84,10 @@ function distinctHosts({ hosts }: DatabaseAddress): DatabaseHost[] {
 }
 
 function watchHost(
-  address: DatabaseAddress,
+  address: DatabaseAddress & { readonly hosts: readonly [DatabaseHost] },
   { prepare, scheduler, fence, lookup }: TimelineWatchOptions,
-): TimelineWatch {
+  onLook: () => void,
+): HostWatch {
   const database = openDatabase(address, {
     connections: 1,
     prepare,
@@ -67,16 +99,18 @@ function watchHost(
   })
   const readState = createStateReader((text) => database.query({ text, parameters: [] }, DEADLINE_MS))
   const first = Promise.withResolvers<void>()
+  let state: ServerState | null = null
   let closed = false
   let cancel = () => {}
 
   /** @returns milliseconds from the start of this look to that of the next */
   async function lookOnce(): Promise<number> {
     try {
-      const state = await readState()
+      state = await readState()
       if (state.kind === 'primary') fence.note(state.timeline)
       return state.kind === 'untold' ? EVERY_MS_UNTOLD : EVERY_MS
     } catch {
+      state = null
       // Whether the database can be used is found out, and reported, where it is used.
       return EVERY_MS_AFTER_FAILURE
     }
@@ -86,11 +120,17 @@ function watchHost(
     const began = scheduler.now()
     const everyMs = await lookOnce()
     first.resolve()
-    if (!closed) cancel = scheduler.after(Math.max(0, began + everyMs - scheduler.now()), () => void look())
+    if (closed) return
+    onLook()
+    cancel = scheduler.after(Math.max(0, began + everyMs - scheduler.now()), () => void look())
   }
 
   void look()
   return {
+    name: describeHost(address.hosts[0]),
+    get state() {
+      return state
+    },
     first: first.promise,
     async close() {
       closed = true

@@ -23,6 +23,11 @@ export function parseDatabaseUrl(url: string): DatabaseAddress {
   }
 }
 
+/** A host as a URL has it. */
+export function describeHost({ host, port }: DatabaseHost): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
 function parseHost(text: string): DatabaseHost {
   const parts = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(text)
   const host = decodeURIComponent(parts?.[1] ?? parts?.[2] ?? '')

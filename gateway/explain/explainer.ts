@@ -60,7 +60,7 @@ export async function createExplainer({
     scheduler,
     written: false,
   })
-  await tokens.watched
+  await tokens.watch.first
   const parts = {
     settings,
     cookies,

@@ -3,6 +3,7 @@ import type { ExplainAnswer, ExplainQuestion } from '../admin/explain-question.t
 import type { LiveParts } from '../app/live-parts.ts'
 import { describeDatabase, describeKey } from '../app/sources.ts'
 import { escapeInvisible } from '../core/message-text.ts'
+import type { Timelines } from '../core/timelines.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { describeLiveTargets } from './descriptions.ts'
 import { type Explanation, explain, type Step } from './explanation.ts'
@@ -69,8 +70,15 @@ export function createLiveExplainer(live: LiveParts): LiveExplainer {
   }
 }
 
+function describeTimelines({ newest, untold, oldPrimaries }: Timelines): string {
+  if (untold) return 'the database does not tell its timeline: a replaced primary would not be noticed'
+  if (newest === null) return 'no database server has told its timeline yet'
+  const old = oldPrimaries.length === 0 ? '' : `, of which ${oldPrimaries.join(', ')} is one`
+  return `the database is on timeline ${newest}, and primaries on older ones are refused${old}`
+}
+
 /** What the settings and the file do not show: what is in force, and what is wrong with this process. */
-function describeInstance({ routing, keys, readiness }: LiveParts): Step {
+function describeInstance({ routing, keys, readiness, timelines }: LiveParts): Step {
   const { loadedAt, problems } = routing.status
   const [problem] = problems
   const details = [
@@ -78,6 +86,7 @@ function describeInstance({ routing, keys, readiness }: LiveParts): Step {
     `routing file in force since ${new Date(loadedAt).toISOString()}`,
     ...(problem === undefined ? [] : [`what the file holds now is refused: ${problem}`]),
     ...(keys.state === 'outdated' ? ['the newest version of the keys cannot be used'] : []),
+    describeTimelines(timelines()),
     ...readiness().causes.map(({ cause }) => `not ready: ${cause}`),
   ]
   return { title: 'Instance', details: details.map(escapeInvisible) }

@@ -42,6 +42,7 @@ interface Given {
   readonly problems?: ProcessStatus['routing']['problems']
   readonly targets?: readonly TargetStatus[]
   readonly reason?: string | null
+  readonly timelines?: NonNullable<ProcessStatus['tokenStore']['timelines']>
   readonly lastFailure?: ProcessStatus['tokenStore']['lastFailure']
   readonly keys?: ProcessStatus['keys']
   readonly certificates?: ProcessStatus['certificates']
@@ -53,6 +54,7 @@ function processStatus({
   problems = [],
   targets = [TARGET],
   reason = null,
+  timelines,
   lastFailure = null,
   keys = { state: 'current', reason: null },
   certificates = [],
@@ -68,7 +70,13 @@ function processStatus({
       maxConnections: 10,
       heldUpMs: 0,
     },
-    tokenStore: { up: reason === null, code: reason === null ? null : 'DEADLINE', reason, lastFailure },
+    tokenStore: {
+      up: reason === null,
+      code: reason === null ? null : 'DEADLINE',
+      reason,
+      lastFailure,
+      ...(timelines === undefined ? {} : { timelines }),
+    },
     keys,
     certificates,
     errorPages: [],
@@ -161,6 +169,17 @@ t.test('a target has the worst state that a worker reports', async (t) => {
       { state: 'ejected', upIn: 1, reason: '5 failures in a row', ejectedForS: 7, easedTo: 10 },
     ])
   }
+})
+
+t.test('of timelines the newest is shown, and every host that goes on as an old primary once', async (t) => {
+  const known = { newest: 2, untold: false, refused: 3, oldPrimaries: ['a:1'] }
+  const { tokenStore } = combineStatus(GATEWAY, [
+    processStatus({ pid: 1, timelines: known }),
+    processStatus({ pid: 2, timelines: { ...known, newest: 3, oldPrimaries: ['a:1', 'b:1'] } }),
+    processStatus({ pid: 3, timelines: { newest: null, untold: true, refused: 0, oldPrimaries: [] } }),
+  ])
+  t.same(tokenStore.timelines, { newest: 3, untold: true, refused: 6, oldPrimaries: ['a:1', 'b:1'] })
+  t.equal(combineStatus(GATEWAY, []).tokenStore.timelines, undefined)
 })
 
 t.test('during a reload targets of several workers are matched by URL, not by position', async (t) => {

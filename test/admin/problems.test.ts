@@ -45,6 +45,21 @@ const CASES: [what: string, symptoms: Partial<Symptoms>, severity: string, secti
       /the server starts up/,
     ],
     [
+      'an old primary of the database that goes on',
+      {
+        tokenStore: {
+          up: true,
+          code: null,
+          reason: null,
+          lastFailure: null,
+          timelines: { newest: 3, untold: false, refused: 0, oldPrimaries: ['db-a:5432'] },
+        },
+      },
+      'amber',
+      'GatewayOldPrimary',
+      /db-a:5432, on an older timeline than 3/,
+    ],
+    [
       'a missing key',
       {
         causes: [{ reason: 'keys', cause: 'there is no key yet' }],

@@ -117,6 +117,28 @@ t.test(
   },
 )
 
+t.test('metrics, status, explain and log name the timeline and the old primary that goes on', async (t) => {
+  const host = `127.0.0.1:${primary.port}`
+  for (const gateway of gateways) {
+    const admin = `http://127.0.0.1:${gateway.adminPort}`
+    await until(async () => (await gateway.metric('gateway_token_store_old_primaries')) === 1)
+    t.equal(await gateway.metric('gateway_token_store_timeline'), 2)
+    const { tokenStore, problems } = JSON.parse((await ask({ url: `${admin}/status.json` })).body)
+    t.match(tokenStore, { up: true, timelines: { newest: 2, untold: false, oldPrimaries: [host] } })
+    t.match(problems, [{ severity: 'amber', section: 'GatewayOldPrimary', detail: host }])
+    const { stdout } = await runCommand(['explain', '--admin', admin, `${gateway.url}/`])
+    t.match(
+      stdout,
+      `the database is on timeline 2, and primaries on older ones are refused, of which ${host}`,
+    )
+    t.match(await gateway.line(({ msg }) => msg === 'a replaced primary goes on, and is refused'), {
+      hosts: [host],
+    })
+    const newer = gateway.lines.filter(({ msg }) => msg === 'the database has a newer timeline')
+    t.match(newer, [{ timeline: 2 }], 'once, also for two workers')
+  }
+})
+
 t.test('token revoke revokes at the new primary, though the old one is the first host', async (t) => {
   const env = { NODE_ENV: 'production', DATABASE_URL: both, JWT_SECRET: TEST_SECRET }
   const { code, stdout } = await runCommand(['token', 'revoke', '--user', 'carol'], { env })
@@ -154,4 +176,21 @@ t.test('while the new primary is down the old one admits, refreshes and reports 
     await until(async () => (await status(gateway, good)) === 200)
     t.equal(await status(gateway, access), 401)
   }
+})
+
+t.test('a role that may not ask for the timeline is served, and the start says so', async (t) => {
+  await follower.unsafe(`
+    create role untold login;
+    grant select on "Token" to untold;
+    revoke execute on function pg_walfile_name(pg_lsn) from public`)
+  const gateway = await startGateway({
+    databaseUrl: standby.url.replace('//gateway@', '//untold@'),
+    routing: { upstreams: { echo: { targets: [echo.url] } }, routes: [{ path: '/', upstream: 'echo' }] },
+  })
+  t.teardown(() => gateway.stop())
+  const { warnings } = await gateway.line(({ msg }) => msg === 'the token store is available, with warnings')
+  t.match(warnings, [/does not tell its timeline.*pg_walfile_name/])
+  t.equal(await status(gateway, good), 200)
+  const { body } = await ask({ url: `http://127.0.0.1:${gateway.adminPort}/status.json` })
+  t.match(JSON.parse(body).tokenStore.timelines, { newest: null, untold: true })
 })

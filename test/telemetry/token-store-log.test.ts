@@ -218,6 +218,21 @@ t.test('the same warnings of several workers are logged once', async (t) => {
   t.same(lines, [['warn', 'the token store is available, with warnings', { warnings: ['no index'] }]])
 })
 
+t.test('a newer timeline and an old primary that goes on are logged once for several workers', async (t) => {
+  const { lines, worker } = setUp()
+  const workers = [1, 2].map(worker)
+  for (const each of workers) each.timeline(2)
+  for (const each of workers) each.oldPrimaries(['db-a:5432'])
+  for (const each of workers) each.oldPrimaries([])
+  for (const each of workers) each.timeline(3)
+  t.same(lines, [
+    ['info', 'the database has a newer timeline', { timeline: 2 }],
+    ['error', 'a replaced primary goes on, and is refused', { hosts: ['db-a:5432'] }],
+    ['info', 'no replaced primary goes on any more', {}],
+    ['info', 'the database has a newer timeline', { timeline: 3 }],
+  ])
+})
+
 t.test('close writes the pending lines', async (t) => {
   const { scheduler, log, worker, messages } = setUp()
   const store = worker(0)

@@ -3,7 +3,7 @@ import { byId, element, follow, followLines, followTable, setAttribute, setText 
 import { formatBytes, formatCount, formatMoment, formatNumber, formatSpan, NONE, plural } from './format.js'
 
 /** @param lost when the last answer came, as text, where none comes now */
-export function showReadiness({ ready, causes }, lost = null) {
+export function showReadiness({ ready, causes, tokenStore }, lost = null) {
   const card = byId('readiness')
   setAttribute(card, 'data-state', lost === null ? (ready ? 'good' : 'bad') : 'lost')
   setText(byId('state'), lost === null ? (ready ? 'Ready' : 'Not ready') : `No answer since ${lost}`)
@@ -12,10 +12,21 @@ export function showReadiness({ ready, causes }, lost = null) {
     : 'Load balancers should send it no traffic.'
   const lines = [
     note,
+    ...describeTimelines(tokenStore?.timelines),
     ...causes.map(({ reason, cause }) => (reason === null ? cause : `${reason}: ${cause}`)),
   ]
   const then = ['The page tries again every two seconds. The values below are from that time.']
   followLines(byId('reasons'), lost === null ? lines : then)
+}
+
+/** What keeps an old primary of the database out. */
+function describeTimelines(timelines) {
+  if (timelines === undefined) return []
+  const { newest, untold } = timelines
+  if (untold) return ['The database does not tell its timeline: an old primary would not be noticed.']
+  return newest === null
+    ? []
+    : [`The database is on timeline ${newest}; primaries on older ones are refused.`]
 }
 
 /** The first thing to look at. @param lost when the last answer came, as text, where none comes now */

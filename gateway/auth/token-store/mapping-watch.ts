@@ -29,6 +29,8 @@ export interface MappingWatchParts {
   readonly now: () => number
   /** Connections to the database opened so far. */
   readonly connectionsOpened: () => number
+  /** What else is not as intended. */
+  readonly otherWarnings?: (() => readonly string[]) | undefined
   /** Called with what slows look-ups down, or is not as intended, when that has changed. */
   readonly onWarnings: (warnings: readonly string[]) => void
 }
@@ -63,7 +65,8 @@ export function createMappingWatch(parts: MappingWatchParts): MappingWatch {
       report = found
       checkedAt = parts.now()
       openedBefore = opened
-      const { problems, warnings } = classify(found)
+      const { problems, warnings: ofMapping } = classify(found)
+      const warnings = [...ofMapping, ...(parts.otherWarnings?.() ?? [])]
       if (problems.length > 0) return mappingFault(problems)
       hasFitted = true
       const text = warnings.join('\n')

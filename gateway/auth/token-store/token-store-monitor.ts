@@ -1,6 +1,8 @@
 import type { Scheduler } from '../../core/scheduler.ts'
 import type { StoreFault } from '../../core/store-fault.ts'
+import { DatabaseError } from '../../database/database.ts'
 import { createConsecutiveFailures } from './consecutive-failures.ts'
+import { queryHosts } from './host-retries.ts'
 import type { DiagnoseLateAnswer } from './late-answer-diagnosis.ts'
 import { createMappingWatch, type MappingWatchParts } from './mapping-watch.ts'
 import { isLate } from './token-store-faults.ts'
@@ -26,6 +28,8 @@ export interface TokenStoreMonitor {
 
 export interface MonitorParts {
   readonly table: Pick<TokenTable, 'findMany'> & MappingWatchParts['table']
+  /** How many servers the database has; one where absent. */
+  readonly hosts?: number
   readonly scheduler: Scheduler
   /** Deadline of one probe. */
   readonly timeoutMs: number
@@ -37,6 +41,7 @@ export interface MonitorParts {
   /** Called for each kind of fault once it is known, after `onState`. @param forMs how long the store has been down */
   readonly onUnavailable: (fault: StoreFault, forMs: number) => void
   readonly onAvailable: () => void
+  readonly otherWarnings?: MappingWatchParts['otherWarnings']
   /** Called with what slows look-ups down, or is not as intended, when that has changed. */
   readonly onWarnings: (warnings: readonly string[]) => void
 }
@@ -100,10 +105,31 @@ export function createTokenStoreMonitor(parts: MonitorParts): TokenStoreMonitor 
     try {
       const mismatch = fault !== null || mapping.isDue() ? await mapping.check() : null
       if (mismatch !== null) return mismatch
-      await table.findMany(suspectId === null ? PROBE_IDS : [...PROBE_IDS, suspectId], timeoutMs)
+      await askHosts(suspectId === null ? PROBE_IDS : [...PROBE_IDS, suspectId])
       return null
     } catch (error) {
       return parts.describe(error)
+    }
+  }
+
+  /**
+   * Asks one server after the other. Where an old primary is among them, that is the fault: it is not the first one's
+   * turn that decides whether an operator reads of it.
+   */
+  async function askHosts(ids: readonly string[]): Promise<void> {
+    let fenced: unknown = null
+    const ask = async () => {
+      try {
+        await table.findMany(ids, timeoutMs)
+      } catch (error) {
+        if (error instanceof DatabaseError && error.code === 'FENCED') fenced = error
+        throw error
+      }
+    }
+    try {
+      await queryHosts((parts.hosts ?? 1) - 1, ask)
+    } catch (error) {
+      throw fenced ?? error
     }
   }
 

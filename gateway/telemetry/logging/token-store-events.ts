@@ -17,6 +17,10 @@ export type TokenStoreEvent =
       readonly count: number
       readonly fault: StoreFault
     }
+  /** The database has a newer timeline: another server was promoted. */
+  | { readonly kind: 'timeline'; readonly number: number }
+  /** Servers that go on as primaries though another one was promoted; empty where none does any more. */
+  | { readonly kind: 'oldPrimaries'; readonly hosts: readonly string[] }
   /** A new connection receives notifications of revocations. */
   | { readonly kind: 'listening' }
 
@@ -28,6 +32,8 @@ export interface TokenStoreEvents {
   unavailable(fault: StoreFault, forMs: number): void
   warn(warnings: readonly string[]): void
   failed(what: FailureKind, error: unknown): void
+  timeline(number: number): void
+  oldPrimaries(hosts: readonly string[]): void
   listening(): void
   /** Sends the failures that are counted. */
   close(): void
@@ -67,6 +73,8 @@ export function createTokenStoreEvents({
     available: () => sendAfterCounted({ kind: 'available' }),
     unavailable: (fault, forMs) => sendAfterCounted({ kind: 'unavailable', fault, forMs }),
     warn: (warnings) => sendAfterCounted({ kind: 'warnings', warnings }),
+    timeline: (number) => sendAfterCounted({ kind: 'timeline', number }),
+    oldPrimaries: (hosts) => sendAfterCounted({ kind: 'oldPrimaries', hosts }),
     listening: () => sendAfterCounted({ kind: 'listening' }),
     failed(what, error) {
       const known = counted.get(what)

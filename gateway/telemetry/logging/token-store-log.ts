@@ -45,6 +45,8 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
   let outage: Outage | null = null
   let availableBefore = false
   let warnedBefore = ''
+  let timelineBefore = 0
+  let oldBefore = ''
   let recentEnds: readonly number[] = []
   let cancelEnd = () => {}
   let cancelCause = () => {}
@@ -139,12 +141,27 @@ export function createTokenStoreLog(log: Log, scheduler: Scheduler): TokenStoreL
     warnedBefore = text
   }
 
+  function onTimeline(number: number): void {
+    if (number !== timelineBefore) log.info({ timeline: number }, 'the database has a newer timeline')
+    timelineBefore = number
+  }
+
+  function onOldPrimaries(hosts: readonly string[]): void {
+    const text = hosts.join()
+    if (text === oldBefore) return
+    oldBefore = text
+    if (hosts.length === 0) log.info({}, 'no replaced primary goes on any more')
+    else log.error({ hosts }, 'a replaced primary goes on, and is refused')
+  }
+
   return {
     record(source, event) {
       if (event.kind === 'available') onAvailable(source)
       else if (event.kind === 'unavailable') onUnavailable(source, event.fault, event.forMs)
       else if (event.kind === 'failed') onFailed(event.what, event.count, event.fault)
       else if (event.kind === 'warnings') onWarnings(event.warnings)
+      else if (event.kind === 'timeline') onTimeline(event.number)
+      else if (event.kind === 'oldPrimaries') onOldPrimaries(event.hosts)
       else failures.listening()
     },
     // A process that ends is no sign of a fault of the store; the process that replaces it checks the store itself.

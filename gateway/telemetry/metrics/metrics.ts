@@ -139,6 +139,22 @@ export function createMetrics(
       'Queries for tokens sent to the database, rechecks of streams included.',
     ),
     tokenStoreUp: gauge('gateway_token_store_up', '1 if the token table can be queried, else 0.', 'min'),
+    timelines: {
+      newest: gauge(
+        'gateway_token_store_timeline',
+        'The newest timeline that the database servers have shown; 0 where none tells its own.',
+        'max',
+      ),
+      oldPrimaries: gauge(
+        'gateway_token_store_old_primaries',
+        'Hosts of DATABASE_URL that go on as primaries though another server was promoted.',
+        'max',
+      ),
+      refused: counter(
+        'gateway_token_store_fenced_answers_total',
+        'Answers and connections of database servers on older timelines, which decided nothing.',
+      ),
+    },
     negativeCacheHits: counter(
       'gateway_negative_cache_hits_total',
       'Refusals repeated from the negative cache.',

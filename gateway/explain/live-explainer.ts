@@ -84,9 +84,9 @@ function describeInstance({ routing, keys, readiness, timelines }: LiveParts): S
   const details = [
     `${hostname()}, process ${process.pid}`,
     `routing file in force since ${new Date(loadedAt).toISOString()}`,
+    describeTimelines(timelines()),
     ...(problem === undefined ? [] : [`what the file holds now is refused: ${problem}`]),
     ...(keys.state === 'outdated' ? ['the newest version of the keys cannot be used'] : []),
-    describeTimelines(timelines()),
     ...readiness().causes.map(({ cause }) => `not ready: ${cause}`),
   ]
   return { title: 'Instance', details: details.map(escapeInvisible) }

@@ -178,7 +178,7 @@ function takeFromField(forwarding: Forwarding, field: string, { isProxy }: Peer)
 
 /** The head of an upstream's answer as the client gets it. */
 export interface ClientHead {
-  /** Flat name, value pairs. */
+  /** Flat name, value pairs; `answerHead` leaves the request's id out. */
   readonly fields: string[]
   /** `Content-Length`, or -1 where there is none. */
   readonly length: number
@@ -200,6 +200,17 @@ export function clientHeaders(
   edits: HeaderEdits | null,
   chunkable: boolean,
 ): ClientHead {
+  const head = answerHead(raw, null, chunkable)
+  head.fields.push('X-Request-Id', requestId)
+  return edits === null ? head : { ...head, fields: applyEdits(head.fields, edits) }
+}
+
+/** The same without the id, which is the same for all answers with the same head. */
+export function answerHead(
+  raw: readonly string[],
+  edits: HeaderEdits | null,
+  chunkable: boolean,
+): ClientHead {
   const connectionFields = fieldsNamedByConnection(raw)
   const fields: string[] = []
   let trailer: string | null = null
@@ -217,7 +228,6 @@ export function clientHeaders(
     fields.push(name, value)
   }
   if (trailer !== null && chunkable && length === -1) fields.push('Trailer', trailer)
-  fields.push('X-Request-Id', requestId)
   return { fields: edits === null ? fields : applyEdits(fields, edits), length, eventStream }
 }
 

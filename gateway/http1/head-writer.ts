@@ -1,3 +1,5 @@
+import type { FieldGroup } from '../http/field-group.ts'
+
 /** Lines that a head gets behind its own fields; they can be combined. */
 export const CONNECTION_CLOSE = 1
 export const CONNECTION_KEEP_ALIVE = 2
@@ -20,8 +22,19 @@ export interface HeadWriter {
    * @throws HeadError
    */
   formatRequest(method: string, target: string, fields: readonly string[], lines?: number): string
-  /** The same for a response of HTTP/1.1, informational ones included. @throws HeadError */
-  formatResponse(status: number, reason: string, fields: readonly string[], lines?: number): string
+  /**
+   * The same for a response of HTTP/1.1, informational ones included.
+   *
+   * @param first what stands before `fields`; null where nothing does
+   * @throws HeadError
+   */
+  formatResponse(
+    status: number,
+    reason: string,
+    fields: readonly string[],
+    lines?: number,
+    first?: FieldGroup | null,
+  ): string
 }
 
 /**
@@ -58,6 +71,11 @@ export function createHeadWriter(dateNow: () => string, keepAlive = ''): HeadWri
     }
     return text + added
   }
+  const checkedLines = (group: FieldGroup) => {
+    const { fields } = group
+    group.lines ??= expectLines(formatHead('', fields, ''), fields.length / 2)
+    return group.lines
+  }
   return {
     formatRequest(method, target, fields, lines = 0) {
       expectToken(method)
@@ -65,12 +83,15 @@ export function createHeadWriter(dateNow: () => string, keepAlive = ''): HeadWri
       const head = formatHead(`${method} ${target} HTTP/1.1\r\n`, fields, addedLines(lines, ''))
       return expectLines(head, fields.length / 2 + addedCount(lines & ~DATE))
     },
-    formatResponse(status, reason, fields, lines = 0) {
+    formatResponse(status, reason, fields, lines = 0, first = null) {
       if (!Number.isInteger(status) || status < 100 || status > 599)
         throw new HeadError(`a status of ${status}`)
-      const date = lines & DATE ? dateNow() : ''
-      const head = formatHead(`HTTP/1.1 ${status} ${reason}\r\n`, fields, addedLines(lines, date))
-      return expectLines(head, fields.length / 2 + addedCount(lines))
+      const startLine = `HTTP/1.1 ${status} ${reason}\r\n`
+      const added = addedLines(lines, lines & DATE ? dateNow() : '')
+      const count = fields.length / 2 + addedCount(lines)
+      if (first === null) return expectLines(formatHead(startLine, fields, added), count)
+      if (BREAKS_LINE.test(reason)) throw new HeadError('a line break or NUL in the reason')
+      return startLine + checkedLines(first) + expectLines(formatHead('', fields, added), count - 1)
     },
   }
 }
@@ -105,3 +126,4 @@ const LONGEST_KNOWN_TOKEN = 64
 /** A method or a field name (RFC 9110, section 5.6.2). */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const BEYOND_LATIN1 = /[^\0-\xff]/
+const BREAKS_LINE = /[\0\r\n]|[^\0-\xff]/

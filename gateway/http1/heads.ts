@@ -15,7 +15,7 @@ interface MessageHead {
   /** 0 or 1: of HTTP/1.0 and HTTP/1.1. */
   readonly minor: number
   /** Names and values in turn, as they were spelled (latin1), without white space around the values. */
-  readonly fields: string[]
+  readonly fields: readonly string[]
   /** Bytes of body, `CHUNKED` or `UNTIL_CLOSE`. */
   readonly length: number
   /** Whether version and fields let the connection go on once the whole message was read. */

@@ -56,6 +56,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   #seen = 0
   #text = ''
   #saved: SavedSpans | null = null
+  /** The latest response whose head came in one piece, and the text of that head. */
+  #latest: { readonly text: string; readonly head: H } | null = null
 
   constructor(engine: Engine, kind: MessageKind<H>, handler: MessageHandler<H>, limits: ParserLimits) {
     this.#engine = engine
@@ -125,7 +127,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   #step(chunk: Buffer): Outcome | null {
     switch (this.#state) {
       case HEAD:
-        return this.position === chunk.length ? 'more' : this.#readHead(chunk)
+        if (this.position === chunk.length) return 'more'
+        return this.#repeatsHead(chunk) ? this.#takeRepeated() : this.#readHead(chunk)
       case COUNTED:
         return this.#countBody(chunk)
       case CHUNKS:
@@ -142,6 +145,26 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
       default:
         return 'closed'
     }
+  }
+
+  /**
+   * Most targets answer with the same head again and again, but for one second in which `Date` changes. To compare it
+   * with the latest costs a tenth of reading it.
+   */
+  #repeatsHead(chunk: Buffer): boolean {
+    if (this.#latest === null || this.#seen > 0) return false
+    const { text } = this.#latest
+    const end = this.position + text.length
+    if (end > chunk.length || chunk.toString('latin1', this.position, end) !== text) return false
+    this.position = end
+    return true
+  }
+
+  #takeRepeated(): Outcome | null {
+    const { head } = this.#latest!
+    this.keepAlive = head.keepAlive
+    this.#beginBody(head)
+    return this.#askAboutResponse(head)
   }
 
   #readHead(chunk: Buffer): Outcome | null {
@@ -184,10 +207,17 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     } else {
       // All that llhttp was to read of this message: the next one finds it as new.
       this.#engine.reset(this.#parser)
-      this.#state = head.length === UNTIL_CLOSE ? TO_THE_END : COUNTED
-      this.#remaining = head.length
+      this.#beginBody(head)
     }
-    return this.#kind.type === RESPONSE ? this.#askAboutResponse(head) : this.#askAboutRequest(head)
+    if (this.#kind.type !== RESPONSE) return this.#askAboutRequest(head)
+    // llhttp reads on in chunks, so that it must have read their head.
+    this.#latest = head.length === CHUNKED ? null : { text, head }
+    return this.#askAboutResponse(head)
+  }
+
+  #beginBody(head: H): void {
+    this.#state = head.length === UNTIL_CLOSE ? TO_THE_END : COUNTED
+    this.#remaining = head.length
   }
 
   #askAboutRequest(head: H): Outcome | null {
@@ -266,6 +296,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     this.#text = ''
     this.#saved = null
     this.#chunks = null
+    this.#latest = null
   }
 
   #fail(error: WireError): Outcome {

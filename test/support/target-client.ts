@@ -1,4 +1,5 @@
 import { systemScheduler } from '../../gateway/core/scheduler.ts'
+import type { FieldGroup } from '../../gateway/http/field-group.ts'
 import type { FindAddresses } from '../../gateway/names/address.ts'
 import type { HttpOutcome } from '../../gateway/upstreams/transport/attempt-outcome.ts'
 import type {
@@ -137,11 +138,16 @@ export class TestClient implements AttemptClient, ClientRequest, ClientResponse 
     this.informed.push([status, fields])
   }
 
-  writeHead(status: number, reason: string | undefined, fields: string[]): void {
+  writeHead(
+    status: number,
+    reason: string | undefined,
+    fields: readonly string[],
+    first: FieldGroup | null = null,
+  ): void {
     this.headersSent = true
     this.status = status
     this.reason = reason
-    this.fields = fields
+    this.fields = first === null ? fields : [...first.fields, ...fields]
     this.onHead()
   }
 

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { InboundResponse, ResponseOwner } from '../../exchange/inbound.ts'
+import type { FieldGroup } from '../../http/field-group.ts'
 import { CHUNK_END, formatChunkStart, formatLastChunk, LAST_CHUNK } from '../../http1/body-writer.ts'
 import type { Http1Request } from './http1-request.ts'
 import { IN_CHUNKS, NO_BODY, type ResponseHeads, type ResponseTo } from './response-heads.ts'
@@ -100,10 +101,15 @@ export class Http1Response implements InboundResponse, ResponseTo {
     else socket.write(heads.writer.formatResponse(status, STATUS_CODES[status] ?? '', fields), 'latin1')
   }
 
-  writeHead(status: number, reason: string | undefined, fields: string[]): void {
+  writeHead(
+    status: number,
+    reason: string | undefined,
+    fields: readonly string[],
+    first: FieldGroup | null = null,
+  ): void {
     if (this.headersSent) throw new Error('a second head')
     const { heads } = this.#connection
-    this.#pending = heads.format(status, reason ?? STATUS_CODES[status] ?? '', fields, this)
+    this.#pending = heads.format(status, reason ?? STATUS_CODES[status] ?? '', fields, this, first)
     this.keepAlive = heads.keepAlive
     this.#left = heads.bodyLength
     this.statusCode = status

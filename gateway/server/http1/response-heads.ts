@@ -1,3 +1,4 @@
+import type { FieldGroup } from '../../http/field-group.ts'
 import {
   CONNECTION_CLOSE,
   CONNECTION_KEEP_ALIVE,
@@ -36,11 +37,18 @@ export class ResponseHeads {
 
   /**
    * @param fields flat name, value pairs, without `Connection` and `Transfer-Encoding`
+   * @param first what stands before `fields`; null where nothing does
    * @returns latin1 text
    * @throws HeadError, RangeError where a field cannot be sent
    */
-  format(status: number, reason: string, fields: readonly string[], to: ResponseTo): string {
-    this.#read(fields)
+  format(
+    status: number,
+    reason: string,
+    fields: readonly string[],
+    to: ResponseTo,
+    first: FieldGroup | null,
+  ): string {
+    this.#read(fields, first)
     const empty = status === 204 || status === 304
     if (empty || to.isHead) this.bodyLength = NO_BODY
     else if (this.#announced !== -1) this.bodyLength = this.#announced
@@ -51,13 +59,19 @@ export class ResponseHeads {
       (this.bodyLength === IN_CHUNKS ? TRANSFER_CHUNKED : 0) |
       (this.keepAlive ? CONNECTION_KEEP_ALIVE : CONNECTION_CLOSE)
     // RFC 9110, section 8.6.
-    const own = status === 204 && this.#announced !== -1 ? withoutLength(fields) : fields
-    return this.writer.formatResponse(status, reason, own, lines)
+    if (status !== 204 || this.#announced === -1)
+      return this.writer.formatResponse(status, reason, fields, lines, first)
+    const all = first === null ? fields : [...first.fields, ...fields]
+    return this.writer.formatResponse(status, reason, withoutLength(all), lines)
   }
 
-  #read(fields: readonly string[]): void {
+  #read(fields: readonly string[], first: FieldGroup | null): void {
     this.#announced = -1
-    this.#hasDate = false
+    this.#hasDate = first?.facts.hasDate ?? false
+    if (first !== null && first.facts.contentLength !== null) {
+      if (first.facts.repeatsContentLength) throw notOneLength()
+      this.#readLength(first.facts.contentLength)
+    }
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i]!
       if (name.length === 14 && name.toLowerCase() === 'content-length') this.#readLength(fields[i + 1]!)
@@ -66,9 +80,13 @@ export class ResponseHeads {
   }
 
   #readLength(value: string): void {
-    if (this.#announced !== -1 || !/^\d{1,15}$/.test(value)) throw new RangeError('not one Content-Length')
+    if (this.#announced !== -1 || !/^\d{1,15}$/.test(value)) throw notOneLength()
     this.#announced = Number(value)
   }
+}
+
+function notOneLength(): RangeError {
+  return new RangeError('not one Content-Length')
 }
 
 function withoutLength(fields: readonly string[]): string[] {

@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { InboundResponse, ResponseOwner } from '../../exchange/inbound.ts'
+import type { FieldGroup } from '../../http/field-group.ts'
 import { groupFields } from '../../http/field-groups.ts'
 import type { Http2Request } from './http2-request.ts'
 import { PacedWriter } from './paced-writer.ts'
@@ -86,10 +87,15 @@ export class Http2Response implements InboundResponse {
   }
 
   /** @param _reason HTTP/2 has none */
-  writeHead(status: number, _reason: string | undefined, fields: readonly string[]): void {
+  writeHead(
+    status: number,
+    _reason: string | undefined,
+    fields: readonly string[],
+    first: FieldGroup | null = null,
+  ): void {
     this.statusCode = status
     this.headersSent = true
-    this.#fields = fields
+    this.#fields = first === null ? fields : [...first.fields, ...fields]
   }
 
   /** HTTP/2 can say that it wants no more of a body (RFC 9113, section 8.1). */

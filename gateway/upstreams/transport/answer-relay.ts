@@ -1,5 +1,6 @@
 import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
 import { readReasonPhrase } from '../../http/status-line.ts'
+import { AnswerHeads, ownFields, withoutLength } from './answer-heads.ts'
 import type { AttemptRecord, ClientRequest, ClientResponse } from './client-side.ts'
 import type { Deferred, EndOfTick } from './end-of-tick.ts'
 
@@ -38,6 +39,7 @@ export class AnswerRelay implements Deferred {
   readonly #source: AnswerSource
   readonly #endOfTick: EndOfTick
   readonly #onDrained = () => this.#drained()
+  readonly #heads = new AnswerHeads()
   #client: AnswerClient | null = null
   #edits: HeaderEdits | null = null
   #status = 0
@@ -79,16 +81,18 @@ export class AnswerRelay implements Deferred {
   passHead(status: number, reason: string | undefined, fields: readonly string[]): void {
     const client = this.#client!
     const { response, record } = client
-    const empty = status === 204 || status === 304
-    const chunkable = !empty && client.request.method !== 'HEAD' && response.carriesTrailers
-    const own = empty ? withoutLength(fields) : fields
-    const head = clientHeaders(own, record.requestId, this.#edits, chunkable)
-    if (status === 426) keepUpgrade(fields, head.fields)
+    const chunkable = client.request.method !== 'HEAD' && response.carriesTrailers
+    const head = this.#heads.read(status, fields, this.#edits, chunkable)
     this.#status = status
     this.#length = head.length
     record.eventStream = head.eventStream
     if (client.isLast()) response.endConnection()
-    response.writeHead(status, readReasonPhrase(status, reason), head.fields)
+    response.writeHead(
+      status,
+      readReasonPhrase(status, reason),
+      ownFields(head, record.requestId),
+      head.fields,
+    )
     this.#awaitEndOfTick()
   }
 
@@ -149,17 +153,4 @@ export class AnswerRelay implements Deferred {
     this.#awaitsDrain = false
     this.#source.resumeAnswer()
   }
-}
-
-/** A 426 names in `Upgrade` the protocol that the client has to use (RFC 9110, section 15.5.22). */
-function keepUpgrade(from: readonly string[], to: string[]): void {
-  for (let i = 0; i < from.length; i += 2)
-    if (from[i]!.toLowerCase() === 'upgrade') to.push('Upgrade', from[i + 1]!)
-}
-
-/** An answer that cannot have a body has no length of its own (RFC 9110, section 8.6). */
-function withoutLength(fields: readonly string[]): readonly string[] {
-  const isLength = (name: string) => name.length === 14 && name.toLowerCase() === 'content-length'
-  if (!fields.some((name, i) => i % 2 === 0 && isLength(name))) return fields
-  return fields.filter((_, i) => !isLength(fields[i & ~1]!))
 }

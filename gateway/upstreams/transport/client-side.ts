@@ -1,3 +1,5 @@
+import type { FieldGroup } from '../../http/field-group.ts'
+
 /** What an attempt uses of the client's side of an exchange. Listeners implement it through `exchange/inbound.ts`. */
 export interface AttemptClient {
   readonly request: ClientRequest
@@ -72,9 +74,16 @@ export interface ClientResponse {
   /**
    * Sets the head, which goes out with the first piece of the body or by `flushHeaders`.
    *
-   * @param fields flat name, value pairs. @throws where one cannot be sent
+   * @param fields flat name, value pairs
+   * @param first fields that stand before them
+   * @throws where one cannot be sent
    */
-  writeHead(status: number, reason: string | undefined, fields: string[]): void
+  writeHead(
+    status: number,
+    reason: string | undefined,
+    fields: readonly string[],
+    first?: FieldGroup | null,
+  ): void
   flushHeaders(): void
   /** @returns false where the client takes no more at present: `onDrain` tells when it does */
   write(chunk: Buffer): boolean

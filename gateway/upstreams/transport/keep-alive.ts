@@ -10,8 +10,11 @@ const MARGIN_MS = 1000
 
 /** Reads from answers how long a target keeps an idle connection. */
 export class KeepAliveReader {
+  #fields: readonly string[] | null = null
   #value = ''
   #ms = KEEP_ALIVE_MS
+  /** What the latest fields mean. */
+  #read = KEEP_ALIVE_MS
 
   /**
    * @param fields flat name, value pairs of an answer
@@ -19,6 +22,15 @@ export class KeepAliveReader {
    *   because a request that arrives after that is lost. 0 where the connection must not be used again.
    */
   read(fields: readonly string[]): number {
+    // The parser hands out the same fields where a head has come again.
+    if (fields !== this.#fields) {
+      this.#fields = fields
+      this.#read = this.#readAnew(fields)
+    }
+    return this.#read
+  }
+
+  #readAnew(fields: readonly string[]): number {
     let ms = KEEP_ALIVE_MS
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i]!

@@ -20,7 +20,9 @@ t.test('the status page in Chromium', { skip }, async (t) => {
   const browser = await startChromium([`--host-resolver-rules=MAP ${EVIL} 127.0.0.1`])
   t.teardown(() => browser.close())
   t.test('markup in names, reasons and problems is shown as text and does not run', (t) => markup(t, browser))
-  t.test('the layout of the page does not shift, in whatever state the gateway is', (t) => steady(t, browser))
+  t.test('new numbers do not shift the layout of the page', (t) => steady(t, browser))
+  t.test('cards are as high as their text', (t) => cards(t, browser))
+  t.test('each route has its requests, errors and 99th percentile', (t) => routeNumbers(t, browser))
   t.test('what is wrong now is the first thing on the page, with where to read what to do', (t) =>
     problems(t, browser),
   )
@@ -138,45 +140,76 @@ async function steady(t: Test, browser: Browser): Promise<void> {
   for (const width of [1280, 360]) {
     const { stage, page, faults } = await open(t, browser, goodStatus(), { width, height: 2400 })
     stage.status = goodStatus({
-      ready: false,
-      reasons: ['draining', 'token_store'],
-      causes: [
-        { reason: 'draining', cause: 'the instance is shutting down' },
-        { reason: 'token_store', cause: 'nothing accepts connections (connect ECONNREFUSED 10.0.0.7:5432)' },
-        { reason: null, cause: '2 of 2 workers do not answer' },
-      ],
-      tokenStore: {
-        up: false,
-        code: 'ECONNREFUSED',
-        reason: 'connect ECONNREFUSED 10.0.0.7:5432',
-        lastFailure: null,
-      },
-      routing: {
-        ...goodStatus().routing!,
-        problems: Array.from({ length: 9 }, (_, n) => ({
-          line: n,
-          column: 1,
-          pointer: `/routes/${n}`,
-          message: 'found 1, expected an object, and much more text that goes over several lines',
-        })),
-      },
-      upstreams: [
-        upstreamStatus({
-          targets: [
-            targetStatus({ state: 'ejected', upIn: 0, reason: '5 failures in a row', ejectedForS: 9 }),
-          ],
-        }),
-      ],
+      instance: 'gateway-2',
+      upstreams: [upstreamStatus({ targets: [targetStatus({ inFlight: 123_456, ok: 99_999_999 })] })],
+      routes: [routeStatus({ requests: 12_345_678, errors: 123_456, p99Ms: 59_999 })],
       openStreams: { websocket: 123_456, sse: 0, other: 3 },
-      totals: { ...goodStatus().totals, decisions: { authenticated: 123_456_789 } },
-      processes: [],
+      totals: {
+        ...goodStatus().totals,
+        decisions: { authenticated: 123_456_789, token_revoked: 12_345, overloaded: 99_999 },
+      },
     })
-    await shown(page, '#state', 'Not ready')
+    await shown(page, '#instance', 'gateway-2')
     stage.status = goodStatus()
-    await shown(page, '#state', /^Ready/)
+    await shown(page, '#instance', 'gateway-1')
     t.same(await page.evaluate('window.shifts'), [], `${width} px wide`)
     t.same(faults, [])
   }
+}
+
+/** What a card has below the last of its text, and what of it is hidden, in pixels. */
+const SPARE = `[...document.querySelectorAll('.card')].map((card) => {
+  const ends = [...card.querySelectorAll('*')].map((node) => node.getBoundingClientRect().bottom)
+  const { bottom } = card.getBoundingClientRect()
+  const boxes = [card, ...card.querySelectorAll('.more, .short')]
+  return {
+    title: card.querySelector('h2')?.textContent ?? card.className,
+    empty: Math.round(bottom - Math.max(...ends)),
+    hidden: Math.max(...boxes.map((box) => box.scrollHeight - box.clientHeight)),
+  }
+})`
+
+async function cards(t: Test, browser: Browser): Promise<void> {
+  const down = targetStatus({ state: 'unhealthy', upIn: 0, reason: 'answered with 500' })
+  const bad = goodStatus({
+    ready: false,
+    reasons: ['draining', 'token_store'],
+    causes: [
+      { reason: 'draining', cause: 'the instance is shutting down' },
+      { reason: 'token_store', cause: 'nothing accepts connections (connect ECONNREFUSED 10.0.0.7:5432)' },
+    ],
+    upstreams: [upstreamStatus({ targets: [down, targetStatus()] })],
+    processes: [],
+  })
+  for (const status of [goodStatus(), bad]) {
+    for (const width of [1280, 400]) {
+      const { page } = await open(t, browser, status, { width })
+      for (const { title, empty, hidden } of (await page.evaluate(SPARE)) as {
+        title: string
+        empty: number
+        hidden: number
+      }[]) {
+        t.ok(empty < 24, `${title}, ${width} px wide: ${empty} px below its text`)
+        t.ok(hidden <= 1, `${title}, ${width} px wide: all of it is seen`)
+      }
+    }
+  }
+}
+
+async function routeNumbers(t: Test, browser: Browser): Promise<void> {
+  const { page } = await open(
+    t,
+    browser,
+    goodStatus({
+      routes: [
+        routeStatus({ route: '/api', requests: 28_411, errors: 3, p99Ms: 46.2 }),
+        routeStatus({ route: '/new', requests: 0, errors: 0, p99Ms: null }),
+      ],
+    }),
+  )
+  const rows = page.locator('#routes-table tbody tr')
+  t.same(await rows.nth(0).locator('.number').allTextContents(), ['28,411', '3', '46.2 ms'])
+  t.same(await rows.nth(1).locator('.number').allTextContents(), ['0', '0', '–'])
 }
 
 async function contrast(t: Test, browser: Browser): Promise<void> {
@@ -268,7 +301,7 @@ async function phone(t: Test, browser: Browser): Promise<void> {
   t.equal(await page.locator('#upstreams-table tbody tr').count(), 60)
   await page.locator('#filter-text').fill('/17/')
   t.equal(await page.locator('#routes-table tbody tr').count(), 1)
-  t.equal(await page.locator('#routes-sum').textContent(), '1 of 200 routes')
+  t.equal(await page.locator('#routes-sum').textContent(), '1 of 200 routes, numbers of the last ten minutes')
 }
 
 async function rebinding(t: Test, browser: Browser): Promise<void> {

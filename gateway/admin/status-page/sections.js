@@ -1,6 +1,15 @@
 import { KINDS, kindOf } from './decisions.js'
 import { byId, element, follow, followLines, followTable, setAttribute, setText } from './elements.js'
-import { formatBytes, formatCount, formatMoment, formatNumber, formatSpan, NONE, plural } from './format.js'
+import {
+  formatBytes,
+  formatCount,
+  formatMoment,
+  formatMs,
+  formatNumber,
+  formatSpan,
+  NONE,
+  plural,
+} from './format.js'
 
 /** @param lost when the last answer came, as text, where none comes now */
 export function showReadiness({ ready, causes, tokenStore }, lost = null) {
@@ -232,21 +241,35 @@ export function showRoutes(routes) {
   byId('filter').hidden = routes.length < FILTER_FROM
   const wanted = byId('filter-text').value.trim().toLowerCase()
   const rows = routes
-    .map(({ route, methods, exact, auth, upstream }) => {
+    .map(({ route, methods, exact, auth, upstream, requests, errors, p99Ms }) => {
       const shown = methods === null ? 'all' : methods.join(' ')
       return {
         key: JSON.stringify([route, methods, exact]),
-        cells: [{ text: route, note: exact ? 'this path alone' : '' }, shown, auth, upstream],
+        cells: [
+          { text: route, note: exact ? 'this path alone' : '' },
+          shown,
+          auth,
+          upstream,
+          formatCount(requests),
+          formatCount(errors),
+          p99Ms === null ? NONE : formatMs(p99Ms).join(' '),
+        ],
       }
     })
-    .filter(({ key, cells }) => `${key} ${cells.slice(1).join(' ')}`.toLowerCase().includes(wanted))
-  const sum = plural(routes.length, 'route')
-  setText(byId('routes-sum'), rows.length === routes.length ? sum : `${formatCount(rows.length)} of ${sum}`)
+    .filter(({ key, cells }) => `${key} ${cells.slice(1, 4).join(' ')}`.toLowerCase().includes(wanted))
+  const all = plural(routes.length, 'route')
+  setText(
+    byId('routes-sum'),
+    `${rows.length === routes.length ? all : `${formatCount(rows.length)} of ${all}`}, numbers of the last ten minutes`,
+  )
   const columns = [
     { title: 'route', kind: 'name' },
     { title: 'methods', kind: 'methods' },
     { title: 'auth', kind: 'auth' },
     { title: 'upstream', kind: 'upstream' },
+    { title: 'requests', kind: 'number' },
+    { title: '5xx', kind: 'number' },
+    { title: 'p99', kind: 'number' },
   ]
   followTable(byId('routes-table'), columns, rows, routes.length === 0 ? 'None.' : 'None of that kind.')
 }

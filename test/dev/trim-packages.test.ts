@@ -1,0 +1,26 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import t from 'tap'
+import { inRepository } from '../support/repository.ts'
+
+const script = inRepository('gateway/dev/trim-packages.mjs')
+const platform = `${process.platform}-${process.arch}`
+
+for (const name of [`node-${platform}`, `node-bin-${platform}`]) {
+  t.test(`headers and manual pages of the package ${name} go, its program stays`, async (t) => {
+    const content = { bin: { node: '' }, include: { node: { 'v8.h': '' } }, share: { man: {} }, LICENSE: '' }
+    const cwd = t.testdir({ node_modules: { [name]: content, other: { include: { 'other.h': '' } } } })
+    execFileSync(process.execPath, [script], { cwd })
+    const left = (path: string) => existsSync(`${cwd}/node_modules/${path}`)
+    t.notOk(left(`${name}/include`))
+    t.notOk(left(`${name}/share`))
+    for (const path of [`${name}/bin/node`, `${name}/LICENSE`, 'other/include/other.h'])
+      t.ok(left(path), path)
+  })
+}
+
+t.test('where the packages are not installed nothing is done', async (t) => {
+  const cwd = t.testdir({ 'package.json': '{}' })
+  execFileSync(process.execPath, [script], { cwd })
+  t.notOk(existsSync(`${cwd}/node_modules`))
+})

@@ -2,12 +2,16 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createAuthority } from '../support/certificates.ts'
+import { askHttp2, http2Client } from '../support/http2-client.ts'
 import {
   ACK,
+  DATA,
   END_HEADERS,
   END_STREAM,
   GOAWAY,
   HEADERS,
+  literal,
+  PING,
   type RawHttp2,
   RST_STREAM,
   rawHttp2,
@@ -28,11 +32,11 @@ const { certFile, keyFile } = createAuthority(t, 'the edge authority').issue('ap
 const TLS = { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile }
 
 /** A gateway before a backend whose answers `release` lets out. */
-async function heldGateway(t: Test, env: Readonly<Record<string, string>>) {
+async function heldGateway(t: Test, env: Readonly<Record<string, string>>, upstream = {}) {
   const held: Socket[] = []
   const backend = await startRawBackend(({ socket }) => held.push(socket))
   t.teardown(() => backend.close())
-  const gateway = await plainGateway(t, { targets: [backend.url], env: { ...TLS, ...env } })
+  const gateway = await plainGateway(t, { targets: [backend.url], upstream, env: { ...TLS, ...env } })
   const release = () => {
     for (const socket of held.splice(0)) socket.write(OK)
   }
@@ -103,4 +107,66 @@ t.test('a client that has confirmed HTTP2_MAX_STREAMS and passes it breaks the p
   const goaway = await client.frame(GOAWAY)
   t.equal(goaway?.payload.readUInt32BE(4), PROTOCOL_ERROR)
   await client.ended
+})
+
+t.test('uploads that were answered before their end leave their streams to others', async (t) => {
+  const backend = await startRawBackend(({ socket }) => socket.write(OK))
+  t.teardown(() => backend.close())
+  // Three, and one for a stream that has ended in the same turn, which Node still counts.
+  const env = { ...TLS, HTTP2_MAX_STREAMS: '4' }
+  const { port } = await plainGateway(t, { targets: [backend.url], env })
+  const session = http2Client(t, port, { maxSessionMemory: 1000 })
+  await once(session, 'remoteSettings')
+  const upload = Buffer.alloc(6_000_000)
+  for (let round = 0; round < 2; round++)
+    await Promise.all(
+      [1, 2, 3].map(async () => {
+        const { status } = await askHttp2(session, { ':path': '/', ':method': 'POST' }, upload)
+        t.equal(status, 200)
+      }),
+    )
+})
+
+/** What was sent before has been processed. */
+async function answeredPing(client: RawHttp2): Promise<void> {
+  const answers = () => client.frames.filter(({ type, flags }) => type === PING && flags === ACK).length
+  const before = answers()
+  client.send({ type: PING, payload: Buffer.alloc(8) })
+  while (answers() === before) await once(client.socket, 'data')
+}
+
+t.test('an upload that its client breaks off unread leaves its stream to the next', async (t) => {
+  const { port, backend, release } = await heldGateway(t, { HTTP2_MAX_STREAMS: '3' }, { maxConnections: 2 })
+  const first = await rawHttp2(port)
+  const client = await rawHttp2(port)
+  for (const { socket } of [first, client]) t.teardown(() => socket.destroy())
+  // They have all places of the target, so that the uploads wait and are not read.
+  first.send(...heads(1, 2))
+  await until(() => backend.requests.length >= 1)
+  await client.frame(SETTINGS)
+  client.send({ type: SETTINGS, flags: ACK })
+  const head = [
+    [':method', 'POST'],
+    [':scheme', 'https'],
+    [':authority', 'app.example.com'],
+    [':path', '/'],
+  ] as const
+  const payload = Buffer.concat(head.map(([name, value]) => literal(name, value)))
+  for (const stream of [1, 3, 5])
+    client.send(
+      { type: HEADERS, flags: END_HEADERS, stream, payload },
+      ...Array.from({ length: 4 }, () => ({ type: DATA, stream, payload: Buffer.alloc(16_000) })),
+    )
+  await answeredPing(client)
+  const noError = Buffer.alloc(4)
+  client.send(...[1, 3, 5].map((stream) => ({ type: RST_STREAM, stream, payload: noError })))
+  await answeredPing(client)
+  client.send(...heads(7, 3))
+  await answeredPing(client)
+  t.same(
+    client.frames.filter(({ type }) => type === RST_STREAM),
+    [],
+  )
+  release()
+  await until(() => backend.requests.length > 2)
 })

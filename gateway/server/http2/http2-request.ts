@@ -81,7 +81,10 @@ export class Http2Request extends Readable implements InboundRequest {
       this.complete = true
       this.push(null)
     })
-    stream.on('aborted', () => this.#breakOff())
+    stream.on('aborted', () => {
+      this.discardRest()
+      this.#breakOff()
+    })
     stream.on('close', () => this.#breakOff())
   }
 
@@ -103,6 +106,12 @@ export class Http2Request extends Readable implements InboundRequest {
       if (left < 0) stream.pause()
     })
     stream.resume()
+  }
+
+  /** To be called once the stream was reset. Node counts one as open until all that came of it was read. */
+  discardRest(): void {
+    this.#stream.removeAllListeners('data')
+    this.#stream.resume()
   }
 
   override _read(): void {

@@ -17,6 +17,8 @@ const CONNECTION_FIELDS = new Set([
   'upgrade',
 ])
 
+type RequestEnd = Pick<Http2Request, 'complete' | 'discardLate' | 'discardRest'>
+
 export interface ResponseParts {
   readonly awaitsContinue: boolean
   /** How many streams the connection has open. */
@@ -40,7 +42,7 @@ export class Http2Response implements InboundResponse {
   #handedOverAt = 0
   /** Where the body comes in more than one piece. */
   #body: PacedWriter | null = null
-  readonly #request: Pick<Http2Request, 'complete' | 'discardLate'>
+  readonly #request: RequestEnd
   #fields: readonly string[] = []
   #trailers: readonly (readonly [string, string])[] = []
   #responded = false
@@ -49,7 +51,7 @@ export class Http2Response implements InboundResponse {
 
   constructor(
     stream: ServerHttp2Stream,
-    request: Pick<Http2Request, 'complete' | 'discardLate'>,
+    request: RequestEnd,
     { awaitsContinue, openStreams, now }: ResponseParts,
   ) {
     this.#stream = stream
@@ -179,7 +181,12 @@ export class Http2Response implements InboundResponse {
     const stream = this.#stream
     if (this.#request.complete || stream.closed || stream.destroyed) return
     this.#request.discardLate()
-    const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LINGER_MS)
+    const timer = setTimeout(() => {
+      stream.close(constants.NGHTTP2_NO_ERROR)
+      // The reset is sent behind the answer.
+      if (stream.writableFinished) this.#request.discardRest()
+      else stream.once('finish', () => this.#request.discardRest())
+    }, LINGER_MS)
     timer.unref()
     stream.once('close', () => clearTimeout(timer))
   }

@@ -21,6 +21,13 @@ const STREAM_WINDOW = 262_144
 const CONNECTION_WINDOW = 4_194_304
 
 /**
+ * Megabytes that Node may count for a connection before it resets each stream whose answer begins, as if the target had
+ * sent too much. Its own 10 are used up by 150 uploads that wait to be taken. What there is for each exchange is bounded
+ * anyway: a piece of its upload, and its window.
+ */
+const SESSION_MEMORY = 1024
+
+/**
  * Opens a connection of HTTP/2, up to the target's SETTINGS: a stream beyond what they allow would be refused (RFC 9113,
  * section 5.1.2). The handler is called once, unless it was cancelled.
  */
@@ -68,6 +75,7 @@ export class Http2Opening {
     const session = connectHttp2(origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
+      maxSessionMemory: SESSION_MEMORY,
       // A client may repeat a field that should occur once. It passes as over HTTP/1.1 and is no failure of the target.
       strictSingleValueFields: false,
     } as ClientSessionOptions)

@@ -34,6 +34,9 @@ async function setUp(t: Test, onStream: (stream: ServerHttp2Stream, path: string
     opened: () => opened,
     connected: () => sessions.size,
     close: () => connections.close(),
+    limitConnections(count: number) {
+      connections.maxConnections = count
+    },
   }
 }
 
@@ -145,4 +148,19 @@ t.test('a connection that is opened for an exchange of a target that is closing 
   t.same(await outcome, { kind: 'answered', status: 200 })
   t.equal(opened(), 1)
   await until(() => connected() === 0, 5000)
+})
+
+t.test('answers arrive however much of uploads waits to be taken', async (t) => {
+  const streams: ServerHttp2Stream[] = []
+  const { ask, opened, limitConnections } = await setUp(t, (stream) => streams.push(stream))
+  limitConnections(1)
+  const exchanges = Array.from({ length: 200 }, () => ask({ body: 'pushed' }))
+  for (const { client } of exchanges) client.push(Buffer.alloc(65_536))
+  await until(() => streams.length === exchanges.length, 5000)
+  for (const stream of streams) {
+    stream.respond({ ':status': 200 })
+    stream.end('ok')
+  }
+  for (const { outcome } of exchanges) t.same(await outcome, { kind: 'answered', status: 200 })
+  t.equal(opened(), 1)
 })

@@ -211,15 +211,17 @@ for (const kind of ['TCP', 'TLS'] as const) {
       }
     })
 
-    t.test(`${MANY} calls at once with 1 MB both ways`, async (t) => {
-      const request = message({ sizes: [LARGE] }, LARGE)
-      const calls = Array.from({ length: MANY }, () => unary(SERVICE.unaryCall.path, request))
-      const lengths = new Map<unknown, number>()
-      for (const { answer, status: ended } of await Promise.all(calls)) {
-        const outcome = answer?.length ?? ended.details
-        lengths.set(outcome, (lengths.get(outcome) ?? 0) + 1)
-      }
-      t.same([...lengths], [[LARGE, MANY]])
-    })
+    // Over TLS nothing else would be tried.
+    if (kind === 'TCP')
+      t.test(`${MANY} calls at once with 1 MB both ways`, async (t) => {
+        const request = message({ sizes: [LARGE] }, LARGE)
+        const calls = Array.from({ length: MANY }, () => unary(SERVICE.unaryCall.path, request))
+        const lengths = new Map<unknown, number>()
+        for (const { answer, status: ended } of await Promise.all(calls)) {
+          const outcome = answer?.length ?? ended.details
+          lengths.set(outcome, (lengths.get(outcome) ?? 0) + 1)
+        }
+        t.same([...lengths], [[LARGE, MANY]])
+      })
   })
 }

@@ -67,7 +67,7 @@ const refuse = ({ stream }: Got) => stream.close(constants.NGHTTP2_REFUSED_STREA
 t.test(
   'a POST whose body was taken goes out again, with that body, where its stream was refused',
   async (t) => {
-    for (const bytes of [0, 5, 65_536]) {
+    for (const bytes of [0, 5, 65_536, 131_072]) {
       const { url, got } = await target(t, (one) => (one.nth === 1 ? refuse(one) : ok(one)))
       const gateway = await gatewayTo(t, [url], { retries: 0 })
       const body = 'x'.repeat(bytes)
@@ -128,13 +128,41 @@ t.test('the body of a client that speaks HTTP/2 goes out again from its first pi
   )
 })
 
-t.test('of a body beyond 64 KiB nothing is kept: 502 upstream_reset', async (t) => {
-  const { url, got } = await target(t, refuse)
-  const gateway = await gatewayTo(t, [url])
-  const answer = await ask({ url: gateway.url, method: 'POST', body: 'x'.repeat(65_537) })
-  t.same([answer.status, JSON.parse(answer.body).code], [502, 'upstream_reset'])
-  t.equal(got.length, 1)
+t.test('a body of any size goes out again where its target has taken no more than its window', async (t) => {
+  let refused = 0
+  const bodies: number[] = []
+  const { url } = await startHttp2Backend(t, (stream) => {
+    if (++refused === 1) {
+      // Nothing of it is read, so that its window is used up.
+      const { socket } = stream.session!
+      void until(() => socket.bytesRead > 65_535).then(() => stream.close(constants.NGHTTP2_REFUSED_STREAM))
+      return
+    }
+    let bytes = 0
+    stream.on('data', (piece: Buffer) => {
+      bytes += piece.length
+    })
+    stream.on('end', () => {
+      bodies.push(bytes)
+      stream.respond({ ':status': 200 })
+      stream.end()
+    })
+  })
+  const gateway = await gatewayTo(t, [url], { retries: 0 })
+  const { status } = await ask({ url: gateway.url, method: 'POST', body: 'x'.repeat(1_000_000) })
+  t.same([status, bodies], [200, [1_000_000]])
 })
+
+t.test(
+  'of a body beyond 128 KiB of which its target has taken more nothing is kept: 502 upstream_reset',
+  async (t) => {
+    const { url, got } = await target(t, refuse)
+    const gateway = await gatewayTo(t, [url])
+    const answer = await ask({ url: gateway.url, method: 'POST', body: 'x'.repeat(131_073) })
+    t.same([answer.status, JSON.parse(answer.body).code], [502, 'upstream_reset'])
+    t.equal(got.length, 1)
+  },
+)
 
 t.test(
   'a request that nobody processes is sent eight times, outside the budget, and ejects nobody',
@@ -187,7 +215,11 @@ t.test('a burst on a fresh connection stays within the limit of streams of its t
   t.equal(connections.size, 1)
 })
 
-for (const requests of [10, 100, 1000]) {
+for (const [requests, bytes] of [
+  [10, 3_000],
+  [100, 200_000],
+  [1000, 3_000],
+] as const) {
   t.test(`nginx that ends each connection after ${requests} requests: no request fails`, async (t) => {
     if (!nginxIsInstalled()) {
       t.pass('nginx is not installed here: it was not tried')
@@ -219,12 +251,12 @@ for (const requests of [10, 100, 1000]) {
         method: post ? 'POST' : 'GET',
         headers: { 'X-Id': String(n) },
         agent,
-        ...(post ? { body: 'x'.repeat(3000) } : {}),
+        ...(post ? { body: 'x'.repeat(bytes) } : {}),
       })
       const answer = `${post ? 'POST' : 'GET'} ${status} ${body}`
       answers.set(answer, (answers.get(answer) ?? 0) + 1)
     })
-    t.same(Object.fromEntries(answers), { 'POST 200 3000': 1500, 'GET 200 0': 1500 })
+    t.same(Object.fromEntries(answers), { [`POST 200 ${bytes}`]: 1500, 'GET 200 0': 1500 })
     t.equal(seen.size, 3000)
     t.ok([...seen.values()].every((times) => times === 1))
     t.equal(gateway.lines.filter(({ msg }) => msg === 'the target is down').length, 0)

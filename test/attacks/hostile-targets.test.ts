@@ -80,7 +80,9 @@ async function setUp(t: Test, authority: typeof inner | null) {
 
 /** @returns true where the client got a refusal of the gateway's or sees that the answer is not whole */
 async function endsUnwell(t: Test, port: number, protocol: Protocol): Promise<boolean> {
-  const answer = await ask(t, port, protocol, { path: '/hostile' }).answer.catch(() => null)
+  const asked = ask(t, port, protocol, { path: '/hostile' })
+  asked.end()
+  const answer = await asked.answer.catch(() => null)
   return answer === null || answer.status === 502 || !answer.complete
 }
 

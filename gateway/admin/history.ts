@@ -1,6 +1,7 @@
 import { quantile } from '../telemetry/metrics/quantile.ts'
 import {
   addCounts,
+  addRecords,
   type Counts,
   mapNames,
   type NamedCounts,
@@ -35,11 +36,17 @@ export interface Recent {
   readonly counts: NamedCounts
   /** Connections that were turned away in the last minute. */
   readonly turnedAway: number
-  /**
-   * When the first token was refused since which none was good, milliseconds since the epoch; null where one was good in
-   * the last two seconds, or none was refused in the last ten minutes.
-   */
-  readonly allRefusedSince: number | null
+  /** Null where a token was good, or could not be decided on, in the last two seconds, or none was refused lately. */
+  readonly allRefused: AllRefused | null
+}
+
+/** Tokens have been refused, and none was good. */
+export interface AllRefused {
+  /** When that began, milliseconds since the epoch; ten minutes ago at most. */
+  readonly since: number
+  readonly forMs: number
+  /** What was decided since then. */
+  readonly decisions: Counts
 }
 
 /** A part of the history, as `status.json` has it. */
@@ -114,24 +121,26 @@ export function createHistory({ now, wallClock, id }: HistoryParts): History {
     }))
   }
 
-  /** @returns when the first token was refused since which none was good, by the monotonic clock */
-  function allRefusedFrom(): number | null {
-    let from: number | null = null
-    for (const { takenAt, counts } of kept.toReversed()) {
-      if ((counts.decisions.authenticated ?? 0) > 0) break
-      if (Object.keys(counts.decisions).some(isTokenRefusal)) from = takenAt
+  function allRefused(): AllRefused | null {
+    const last = kept.findLastIndex(({ counts }) => Object.keys(counts.decisions).some(isNoRefusal))
+    const lately = kept.slice(last + 1)
+    const first = lately.findIndex(({ counts }) => Object.keys(counts.decisions).some(isTokenRefusal))
+    if (first === -1) return null
+    const { takenAt } = lately[first]!
+    return {
+      since: Math.round(takenAt + wallClock() - now()),
+      forMs: now() - takenAt,
+      decisions: addRecords(lately.slice(first).map(({ counts }) => counts.decisions)),
     }
-    return from
   }
 
   return {
     recent() {
       const samples = kept.filter(({ takenAt }) => now() - takenAt < 60_000)
-      const from = allRefusedFrom()
       return {
         counts: sumNamed(samples.map(({ counts }) => counts)),
         turnedAway: samples.reduce((sum, { turnedAway }) => sum + turnedAway, 0),
-        allRefusedSince: from === null ? null : Math.round(from + wallClock() - now()),
+        allRefused: allRefused(),
       }
     },
     routes: routes.numbers,
@@ -234,6 +243,11 @@ function toSample(growths: readonly Growth[]): Omit<KeptSample, 'takenAt'> {
 /** Four digits are more than a plot shows. */
 function rounded(value: number | null, factor = 1): number | null {
   return value === null || !Number.isFinite(value) ? null : Number((value * factor).toPrecision(4))
+}
+
+/** True of decisions on tokens that were good, or that nobody could decide on. */
+function isNoRefusal(decision: string): boolean {
+  return decision === 'authenticated' || decision === 'token_store_unavailable' || decision === 'overloaded'
 }
 
 /** True of the codes by which a token itself is refused. */

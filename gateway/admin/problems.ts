@@ -4,7 +4,7 @@ import type { Problem, ProcessNumbers } from './status.ts'
 import type { Symptoms } from './symptoms.ts'
 import { upstreamProblems } from './upstream-problems.ts'
 
-/** Fewer requests than this in a minute are too few to be judged by. */
+/** Fewer refusals than this are too few to be judged by. */
 const FEW = 5
 
 /** @returns what is wrong now, what affects users first */
@@ -13,7 +13,8 @@ export function findProblems(symptoms: Symptoms): Problem[] {
   const found = [
     ...instanceProblems(symptoms),
     ...storeProblems(symptoms),
-    ...decisionProblems(symptoms),
+    ...lookupProblems(symptoms),
+    ...refusalProblems(symptoms),
     ...symptoms.upstreams.flatMap((upstream) => upstreamProblems(upstream, recent.counts)),
     ...loadProblems(symptoms),
     ...fileProblems(symptoms),
@@ -108,35 +109,45 @@ const ALL_REFUSED: Readonly<Record<string, Omit<Problem, 'what'>>> = {
   },
 }
 
-/** Look-ups that fail, and tokens that are all refused, which is how a wrong key or an empty table shows. */
-function decisionProblems({ recent, tokenStore }: Symptoms): Problem[] {
-  const { decisions } = recent.counts
-  const failed = (decisions.token_store_unavailable ?? 0) + (decisions.overloaded ?? 0)
-  const refusals = Object.entries(decisions).filter(([code]) => isTokenRefusal(code))
-  const refused = refusals.reduce((sum, [, count]) => sum + count, 0)
-  const problems: Problem[] = []
-  if (failed > 0) {
-    const why = tokenStore.lastFailure === null ? '' : `. The last: ${tokenStore.lastFailure.cause}`
-    const overloaded = (decisions.overloaded ?? 0) > failed / 2
-    problems.push({
-      severity: 'red',
-      what: 'Look-ups fail',
+/** A failure of longer ago is over, as far as can be told. */
+const LATELY_S = 15
+
+/** The cause of an outage is told by the store's own problem. */
+function lookupProblems({ recent, tokenStore: { up, lastFailure } }: Symptoms): Problem[] {
+  const { token_store_unavailable: unavailable = 0, overloaded = 0 } = recent.counts.decisions
+  const failed = unavailable + overloaded
+  if (!up || failed === 0) return []
+  const over = lastFailure !== null && lastFailure.agoS > LATELY_S
+  const why = lastFailure === null ? '' : `. The last: ${lastFailure.cause}`
+  return [
+    {
+      severity: over ? 'amber' : 'red',
+      what: over ? 'Look-ups failed in the last minute' : 'Look-ups fail',
       detail: `${failed} requests of the last minute were answered with 503 without a decision${why}`,
-      section: overloaded ? 'GatewayOverloaded' : 'GatewayTokenLookupsFailing',
-    })
-  }
-  if (refused >= FEW && (decisions.authenticated ?? 0) === 0) {
-    const [code] = refusals.reduce((a, b) => (b[1] > a[1] ? b : a))
-    const { severity, detail, section } = ALL_REFUSED[code] ?? ALL_REFUSED.token_invalid!
-    const since = recent.allRefusedSince
-    problems.push({
+      section: overloaded > unavailable ? 'GatewayOverloaded' : 'GatewayTokenLookupsFailing',
+    },
+  ]
+}
+
+/** After a shorter time without a good token nothing can be said. */
+const ALL_REFUSED_MS = 10_000
+
+/** Tokens that are all refused: so a wrong key or an empty table shows. */
+function refusalProblems({ recent: { allRefused } }: Symptoms): Problem[] {
+  if (allRefused === null || allRefused.forMs < ALL_REFUSED_MS) return []
+  const refusals = Object.entries(allRefused.decisions).filter(([code]) => isTokenRefusal(code))
+  const refused = refusals.reduce((sum, [, count]) => sum + count, 0)
+  if (refused < FEW) return []
+  const [code] = refusals.reduce((a, b) => (b[1] > a[1] ? b : a))
+  const { severity, detail, section } = ALL_REFUSED[code] ?? ALL_REFUSED.token_invalid!
+  return [
+    {
       severity,
-      what: since === null ? 'Every token is refused' : `Every token is refused since ${clockTime(since)}`,
-      detail: `${refused} of ${refused} in the last minute, most as ${code}: ${detail}`,
+      what: `Every token is refused since ${clockTime(allRefused.since)}`,
+      detail: `${refused} of ${refused}, most as ${code}: ${detail}`,
       section,
-    })
-  }
-  return problems
+    },
+  ]
 }
 
 function clockTime(ms: number): string {

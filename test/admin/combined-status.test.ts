@@ -15,7 +15,7 @@ const GATEWAY = {
   recent: {
     counts: { decisions: {}, answers: {}, failures: {}, retries: {}, overloaded: {}, slow: {} },
     turnedAway: 0,
-    allRefusedSince: null,
+    allRefused: null,
   },
   routeNumbers: new Map([['2026-01-02', { requests: 7, errors: 1, p99Ms: 12 }]]),
   now: Date.parse('2026-01-02'),

@@ -186,12 +186,20 @@ t.test('it is known since when every token is refused', async (t) => {
   ]
   pass(decided({ token_invalid: 1 }))
   pass(decided({ token_invalid: 1, authenticated: 1 }))
-  t.equal(history.recent().allRefusedSince, null, 'one of them was good')
+  t.equal(history.recent().allRefused, null, 'one of them was good')
   pass(decided({ token_invalid: 1, authenticated: 1, anonymous: 5 }))
+  t.equal(history.recent().allRefused, null, 'and none was refused since')
   pass(decided({ token_invalid: 3, authenticated: 1, anonymous: 5 }))
-  const from = clock.wall
-  pass(decided({ token_invalid: 4, authenticated: 1, token_store_unavailable: 2, anonymous: 5 }))
-  t.equal(history.recent().allRefusedSince, from)
+  const since = clock.wall
+  pass(decided({ token_invalid: 3, authenticated: 1, anonymous: 9 }))
+  pass(decided({ token_invalid: 4, token_expired: 1, authenticated: 1, anonymous: 9 }))
+  t.match(history.recent().allRefused, {
+    since,
+    forMs: 2 * SAMPLE_MS,
+    decisions: { token_invalid: 3, token_expired: 1 },
+  })
+  pass(decided({ token_invalid: 5, token_expired: 1, authenticated: 1, anonymous: 9, overloaded: 1 }))
+  t.equal(history.recent().allRefused, null, 'one that nobody could decide on may be good')
 })
 
 t.test('the last minute is summed up, by upstream and by target', async (t) => {

@@ -12,13 +12,18 @@ function recent(counts: Partial<NamedCounts>, more: Partial<Symptoms['recent']> 
   return {
     counts: { decisions: {}, answers: {}, failures: {}, retries: {}, overloaded: {}, slow: {}, ...counts },
     turnedAway: 0,
-    allRefusedSince: null,
+    allRefused: null,
     ...more,
   }
 }
 
 function problemsOf(symptoms: Partial<Symptoms>) {
   return findProblems({ ...goodStatus(), recent: recent({}), now: NOW, ...symptoms })
+}
+
+/** Tokens were refused since 02:14:05, and none was good. */
+function allRefused(decisions: Record<string, number>, forMs = 30_000): Symptoms['recent'] {
+  return recent({}, { allRefused: { since: Date.parse('2026-12-01T02:14:05Z'), forMs, decisions } })
 }
 
 /** Of a process that is well but for this. */
@@ -99,21 +104,21 @@ const CASES: [what: string, symptoms: Partial<Symptoms>, severity: string, secti
     ],
     [
       'tokens that are all refused',
-      { recent: recent({ decisions: { token_invalid: 9 } }) },
+      { recent: allRefused({ token_invalid: 9 }) },
       'red',
       'GatewayTokensInvalid',
-      /9 of 9 .*token_invalid: .*another key/,
+      /9 of 9, most as token_invalid: .*another key/,
     ],
     [
       'tokens that all have no row, though routes without authentication are used',
-      { recent: recent({ decisions: { token_unknown: 9, token_expired: 2, anonymous: 50 } }) },
+      { recent: allRefused({ token_unknown: 9, token_expired: 2, anonymous: 50 }) },
       'red',
       'token_unknown',
-      /11 of 11 .*token_unknown: .*another database/,
+      /11 of 11, most as token_unknown: .*another database/,
     ],
     [
       'tokens that have all ended',
-      { recent: recent({ decisions: { token_expired: 9 } }) },
+      { recent: allRefused({ token_expired: 9 }) },
       'amber',
       'token_expired',
       /token_expired: /,
@@ -302,15 +307,32 @@ t.test('what affects users now comes first', async (t) => {
 })
 
 t.test('it is told since when all tokens are refused', async (t) => {
-  const since = Date.parse('2026-12-01T02:14:05Z')
-  const found = problemsOf({
-    recent: recent({ decisions: { token_invalid: 9 } }, { allRefusedSince: since }),
-  })
+  const found = problemsOf({ recent: allRefused({ token_invalid: 9 }) })
   t.match(found, [{ what: 'Every token is refused since 02:14:05 UTC' }])
 })
 
+t.test('look-ups that failed before the table was back are no alarm any more', async (t) => {
+  const lastFailure = { code: 'DEADLINE', cause: 'the table was locked', agoS: 20 }
+  const found = problemsOf({
+    recent: recent({ decisions: { authenticated: 9, token_store_unavailable: 4 } }),
+    tokenStore: { ...goodStatus().tokenStore, lastFailure },
+  })
+  t.match(found, [{ severity: 'amber', what: 'Look-ups failed in the last minute' }])
+})
+
+t.test('while the table cannot be queried it is said once', async (t) => {
+  const found = problemsOf({
+    recent: recent({ decisions: { token_store_unavailable: 4 } }),
+    tokenStore: { ...goodStatus().tokenStore, up: false, code: '57P03', reason: 'the server starts up' },
+  })
+  t.match(found, [{ section: 'GatewayTokenStoreDown' }])
+  t.equal(found.length, 1)
+})
+
 const QUIET: [what: string, symptoms: Partial<Symptoms>][] = [
-  ['few requests', { recent: recent({ decisions: { token_invalid: 2 }, failures: { 'api http://a': 1 } }) }],
+  ['few failures', { recent: recent({ failures: { 'api http://a': 1 } }) }],
+  ['few refusals', { recent: allRefused({ token_invalid: 2 }) }],
+  ['refusals of a few seconds', { recent: allRefused({ token_invalid: 20 }, 4000) }],
   [
     'a few failures among many answers',
     {

@@ -193,6 +193,6 @@ function describeMappingFault(_detail: string, { table }: FaultContext): FaultDe
   return {
     kind: 'mapping',
     problem: `the token table ${table} does not fit the mapping`,
-    remedy: 'correct the table, or TOKEN_TABLE, TOKEN_COLUMNS and TOKEN_STATUSES',
+    remedy: 'correct the table or its grants, or TOKEN_TABLE, TOKEN_COLUMNS and TOKEN_STATUSES',
   }
 }

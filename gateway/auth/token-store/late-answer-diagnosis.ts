@@ -6,8 +6,11 @@ import { describeFault, isLate } from './token-store-faults.ts'
 /** Finds out why an answer was late. Never rejects. */
 export type DiagnoseLateAnswer = (fault: StoreFault) => Promise<StoreFault>
 
-/** The longest deadline of the diagnosis, in milliseconds; a look-up's deadline is used where it is shorter. */
-const MAX_DEADLINE_MS = 1000
+/**
+ * Milliseconds, also where look-ups have less: no request waits for the diagnosis, which mostly needs a new connection,
+ * and a deadline that is too short makes a lock look like a frozen server.
+ */
+const DEADLINE_MS = 1000
 
 /**
  * The locks on what a query of the token table has to lock: the table, the tables of a view, partitions and indexes. This
@@ -50,7 +53,7 @@ export function createLateAnswerDiagnosis(
     let rows: Cell[][]
     try {
       const statement = { text: LOCKS, parameters: [table] }
-      rows = await database.query(statement, Math.min(timeoutMs, MAX_DEADLINE_MS))
+      rows = await database.query(statement, DEADLINE_MS)
     } catch (error) {
       const found = describeFault(error, context)
       // There was no free connection, so the query was not sent.

@@ -109,12 +109,25 @@ function permanentProblem(text: string): Problem {
 
 /** Why tokens cannot be read. */
 function findReadProblems(relation: Relation, columns: TokenColumns): Problem[] {
-  const problems = KEYS.flatMap((key) => findColumnProblem(key, columns[key], relation.columns) ?? [])
+  const problems = [
+    ...findMissingGrants(relation, columns),
+    ...KEYS.flatMap((key) => findColumnProblem(key, columns[key], relation.columns) ?? []),
+  ]
   if (!CURRENT_KINDS.has(relation.kind)) {
     const text = 'is no table or view that shows what is committed now (a materialized view is a copy)'
     problems.unshift(permanentProblem(text))
   }
   return problems
+}
+
+/** One problem for all of them: mostly the whole grant is missing. */
+function findMissingGrants(relation: Relation, columns: TokenColumns): Problem[] {
+  const names = KEYS.map((key) => columns[key]).filter(
+    (name) => relation.columns.get(name)?.readable === false,
+  )
+  if (names.length === 0) return []
+  const told = `${names.length === 1 ? 'column' : 'columns'} ${names.map((name) => `"${name}"`).join(', ')}`
+  return [{ text: `the role may not SELECT the ${told}; expected GRANT SELECT`, mayHeal: true }]
 }
 
 function findColumnProblem(
@@ -128,8 +141,7 @@ function findColumnProblem(
     const known = [...found.keys()].map((each) => `"${each}"`).join(', ')
     return permanentProblem(`has no column "${column}"${mapped}; it has ${known} (TOKEN_COLUMNS)`)
   }
-  if (!entry.readable)
-    return { text: `the role may not SELECT the column "${column}"${mapped}`, mayHeal: true }
+  if (!entry.readable) return null
   const { types, expected } = ACCEPTED_TYPES[key]
   if (types.includes(entry.type) || (key === 'status' && entry.isEnum)) return null
   return permanentProblem(`the column "${column}"${mapped} is of type ${entry.type}; expected ${expected}`)

@@ -147,8 +147,16 @@ t.test('columns that the role may not read are named', async (t) => {
      GRANT SELECT ("id", "userId", "sessionId", "mandateId", "expiresAt") ON "Token" TO half`,
     { role: 'half' },
   )
-  t.same(report.problems, ['"Token": the role may not SELECT the column "status"'])
+  t.same(report.problems, ['"Token": the role may not SELECT the column "status"; expected GRANT SELECT'])
   t.equal(report.mayHeal, true, 'it can still be granted')
+})
+
+t.test('a grant that is missing for all columns is one problem', async (t) => {
+  const report = await check(t, `${TOKEN_DDL}; CREATE ROLE nobody LOGIN`, { role: 'nobody' })
+  t.same(report.problems, [
+    '"Token": the role may not SELECT the columns "id", "userId", "sessionId", "mandateId", "status", "expiresAt"; expected GRANT SELECT',
+  ])
+  t.equal(report.mayHeal, true)
 })
 
 t.test('quotes in the name of a table or column are data', async (t) => {

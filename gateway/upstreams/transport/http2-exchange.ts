@@ -3,6 +3,7 @@ import { InformationalCount } from './answer-limits.ts'
 import { HttpAttempt, IN_ANSWER } from './http-attempt.ts'
 import { requestFields, withoutPseudoFields } from './http2-fields.ts'
 import type { RequestHead, TargetStream } from './target-stream.ts'
+import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
 import { faultOf, TransportError } from './transport-errors.ts'
 
@@ -36,6 +37,8 @@ export class Http2Exchange implements TargetStream {
   readonly attempt: HttpAttempt
   readonly #options: Http2ExchangeOptions
   readonly #informational = new InformationalCount()
+  /** Node's own for a stream is put off by all that is sent on the same connection. */
+  readonly #limit: TimeLimit
   /** The one that it is on, or waits for. */
   #connection: StreamOwner | null = null
   #stream: ClientHttp2Stream | null = null
@@ -44,12 +47,12 @@ export class Http2Exchange implements TargetStream {
   #answered = false
   #requestSent = false
   #done = false
-  #limitMs = 0
   #trailers: readonly string[] = []
 
   constructor(options: Http2ExchangeOptions) {
     this.#options = options
     this.attempt = new HttpAttempt(this, options.transport.endOfTick)
+    this.#limit = new TimeLimit(options.transport.deadlines, () => this.#onTimeout())
   }
 
   /** @param connection the one that it is to begin on; null for none */
@@ -81,14 +84,13 @@ export class Http2Exchange implements TargetStream {
     const stream = this.#connection!.request(fields, !head.hasBody)
     this.#stream = stream
     this.#requestSent = !head.hasBody
-    this.#limit(stream, this.#options.responseMs)
-    stream.on('timeout', () => this.#onTimeout(stream))
+    this.#startLimit()
     stream.on('headers', (headers, _flags, raw) =>
       this.#onInformation(Number(headers[':status']), raw as never),
     )
     stream.on('response', (headers, flags, raw) => {
       this.#answered = true
-      this.#limit(stream, this.#options.idleMs)
+      this.#startLimit()
       this.#onAnswer(Number(headers[':status']), raw as never)
       // Concluded in the same tick, so that it ends with its head for the client too: gRPC requires that of a response
       // that is nothing but trailers.
@@ -99,7 +101,9 @@ export class Http2Exchange implements TargetStream {
       this.#trailers = withoutPseudoFields(raw)
     })
     stream.on('drain', () => {
-      if (!this.#done) this.attempt.onWritable()
+      if (this.#done) return
+      if (!this.#answered) this.#startLimit()
+      this.attempt.onWritable()
     })
     // The event for trailers that came with the end follows in this tick.
     stream.once('end', () => setImmediate(() => this.#finish(stream)))
@@ -111,14 +115,16 @@ export class Http2Exchange implements TargetStream {
 
   write(chunk: Buffer): boolean {
     const stream = this.#stream!
-    return stream.destroyed || stream.writableEnded ? true : stream.write(chunk)
+    if (stream.destroyed || stream.writableEnded || stream.write(chunk)) return true
+    if (!this.#answered) this.#startLimit()
+    return false
   }
 
   endRequest(): void {
     this.#requestSent = true
     const stream = this.#stream!
     if (!stream.destroyed) stream.end()
-    if (!this.#answered) this.#limit(stream, this.#options.responseMs)
+    if (!this.#answered) this.#startLimit()
   }
 
   pause(): void {
@@ -126,6 +132,7 @@ export class Http2Exchange implements TargetStream {
   }
 
   resume(): void {
+    if (this.#answered) this.#startLimit()
     this.#stream?.resume()
   }
 
@@ -139,23 +146,30 @@ export class Http2Exchange implements TargetStream {
     connection?.leave(this)
   }
 
-  #limit(stream: ClientHttp2Stream, ms: number): void {
-    this.#limitMs = ms
-    stream.setTimeout(ms)
+  /**
+   * Of what the target is to do next: to take what waits of the request, then to answer, then to send more of its answer.
+   * As over HTTP/1.1 only the second has the time of an answer.
+   */
+  #startLimit(): void {
+    if (this.#done) return
+    const { responseMs, idleMs } = this.#options
+    this.#limit.start(this.#answered || this.#stream!.writableNeedDrain ? idleMs : responseMs)
   }
 
   /**
    * The time is the target's: it does not count while the client takes no more of the answer, or, before there is one,
    * sends no more of its body.
    */
-  #onTimeout(stream: ClientHttp2Stream): void {
-    const waitsForBody = !this.#answered && !this.#requestSent && !stream.writableNeedDrain
+  #onTimeout(): void {
+    const stream = this.#stream!
+    const isBlocked = stream.writableNeedDrain
+    const waitsForBody = !this.#answered && !this.#requestSent && !isBlocked
     if (stream.isPaused() || waitsForBody) {
-      stream.setTimeout(this.#limitMs)
+      this.#startLimit()
       return
     }
     this.#connection?.onTimeout(this.#bytesBefore)
-    this.#fail(new TransportError(this.#answered ? 'idle_timeout' : 'response_timeout'))
+    this.#fail(new TransportError(this.#answered || isBlocked ? 'idle_timeout' : 'response_timeout'))
   }
 
   #onInformation(status: number, raw: readonly string[]): void {
@@ -182,6 +196,7 @@ export class Http2Exchange implements TargetStream {
 
   #onBody(chunk: Buffer): void {
     if (this.#done) return
+    this.#startLimit()
     try {
       this.attempt.onAnswerBody(chunk)
     } catch (error) {
@@ -231,7 +246,7 @@ export class Http2Exchange implements TargetStream {
 
   #stop(): void {
     this.#done = true
-    this.#stream?.setTimeout(0)
+    this.#limit.close()
   }
 }
 

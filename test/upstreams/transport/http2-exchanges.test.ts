@@ -164,3 +164,64 @@ t.test('answers arrive however much of uploads waits to be taken', async (t) => 
   for (const { outcome } of exchanges) t.same(await outcome, { kind: 'answered', status: 200 })
   t.equal(opened(), 1)
 })
+
+t.test('an upload that its target does not take is over after the limit of idleness', async (t) => {
+  const { ask } = await setUp(t, () => {}, { idleMs: 400, responseMs: 10_000 })
+  for (const isWhole of [false, true]) {
+    const startedAt = performance.now()
+    const { client, outcome } = ask({ body: 'pushed' })
+    for (let n = 0; n < 10; n++) client.push(Buffer.alloc(60_000))
+    if (isWhole) client.push(null)
+    t.match(await outcome, {
+      kind: 'failed',
+      code: 'upstream_timeout',
+      bodyTouched: true,
+      answerBegan: false,
+    })
+    const took = performance.now() - startedAt
+    t.ok(took >= 390 && took < 2000, `${Math.round(took)} ms`)
+  }
+})
+
+t.test('a target that takes an upload as it comes is not blamed for the pauses of its client', async (t) => {
+  const { ask } = await setUp(
+    t,
+    (stream) => {
+      stream.resume()
+      stream.once('end', () => {
+        stream.respond({ ':status': 200 })
+        stream.end('ok')
+      })
+    },
+    { idleMs: 200, responseMs: 200 },
+  )
+  const { client, outcome } = ask({ body: 'pushed' })
+  for (let n = 0; n < 3; n++) {
+    client.push(Buffer.alloc(100_000))
+    await later(300)
+  }
+  client.push(null)
+  t.same(await outcome, { kind: 'answered', status: 200 })
+})
+
+t.test('an upload that is not taken is over in time, whatever else passes on its connection', async (t) => {
+  const { ask, opened } = await setUp(
+    t,
+    (stream, path) => {
+      if (path === '/busy') stream.resume()
+    },
+    { idleMs: 400 },
+  )
+  const busy = ask({ body: 'pushed', path: '/busy' })
+  const passing = setInterval(() => busy.client.push(Buffer.alloc(100)), 20)
+  t.teardown(() => clearInterval(passing))
+  const startedAt = performance.now()
+  const { client, outcome } = ask({ body: 'pushed' })
+  for (let n = 0; n < 10; n++) client.push(Buffer.alloc(60_000))
+  t.match(await outcome, { kind: 'failed', code: 'upstream_timeout' })
+  const took = performance.now() - startedAt
+  t.ok(took < 1500, `${Math.round(took)} ms`)
+  busy.client.leave()
+  await busy.outcome
+  t.equal(opened(), 1)
+})

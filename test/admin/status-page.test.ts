@@ -19,6 +19,7 @@ const EVIL = 'rebound.example'
 t.test('the status page in Chromium', { skip }, async (t) => {
   const browser = await startChromium([`--host-resolver-rules=MAP ${EVIL} 127.0.0.1`])
   t.teardown(() => browser.close())
+  t.test('the timeline of the database is named, or that it is not told', (t) => timelines(t, browser))
   t.test('markup in names, reasons and problems is shown as text and does not run', (t) => markup(t, browser))
   t.test('new numbers do not shift the layout of the page', (t) => steady(t, browser))
   t.test('cards are as high as their text', (t) => cards(t, browser))
@@ -85,6 +86,22 @@ async function problems(t: Test, browser: Browser): Promise<void> {
   stage.status = goodStatus()
   await page.waitForSelector('#now[data-state="good"]')
   t.match(await first.innerText(), /Nothing is wrong\./)
+}
+
+async function timelines(t: Test, browser: Browser): Promise<void> {
+  const withTimelines = (newest: number | null, untold: boolean) =>
+    goodStatus({
+      tokenStore: {
+        ...goodStatus().tokenStore,
+        timelines: { newest, untold, refused: 0, oldPrimaries: [] },
+      },
+    })
+  const { page, stage } = await open(t, browser, withTimelines(7, false))
+  await shown(page, '#reasons', 'The database is on timeline 7; primaries on older ones are refused.')
+  stage.status = withTimelines(null, true)
+  await shown(page, '#reasons', /does not tell its timeline: an old primary would not be noticed/)
+  stage.status = withTimelines(null, false)
+  await shown(page, '#reasons', /^[^.]*\.$/)
 }
 
 /** Waits until an answer is shown. A page that becomes visible sends its request at once. */

@@ -61,7 +61,7 @@ function keyProblems({ keys }: Symptoms): Problem[] {
 function routingProblems({ routing }: Symptoms): Problem[] {
   const [first] = routing?.problems ?? []
   if (first === undefined) return []
-  const place = first.line === null ? '' : `line ${first.line}, column ${first.column}: `
+  const place = first.line === null ? '' : `Line ${first.line}, column ${first.column}: `
   return [
     {
       severity: 'amber',

@@ -74,7 +74,7 @@ function storeProblems({ causes, tokenStore }: Symptoms): Problem[] {
     {
       severity: 'red',
       what: fenced ? 'The only primary that answers is an old one' : 'The token table cannot be queried',
-      detail: `Routes that authenticate answer 503. ${tokenStore.reason ?? 'The reason is not known yet.'}`,
+      detail: `Routes that authenticate answer 503: ${tokenStore.reason ?? 'the reason is not known yet'}`,
       section: 'GatewayTokenStoreDown',
     },
   ]

@@ -47,9 +47,10 @@ function unansweredProblem({ name, targets }: UpstreamStatus, counts: NamedCount
   }
   if (ill.length === 0) return null
   const onlyDown = ill.length === down.length
+  const [areDown, answer] = ill.length === 1 ? ['is down', 'does not answer'] : ['are down', 'do not answer']
   return {
     severity: 'amber',
-    what: `${ill.length} of ${targets.length} targets of ${name} ${onlyDown ? 'are down' : 'do not answer'}`,
+    what: `${ill.length} of ${targets.length} targets of ${name} ${onlyDown ? areDown : answer}`,
     detail: told,
     section: onlyDown ? 'GatewayUpstreamTargetDown' : 'GatewayUpstreamFailing',
   }

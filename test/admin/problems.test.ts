@@ -282,7 +282,7 @@ const CASES: [what: string, symptoms: Partial<Symptoms>, severity: string, secti
       },
       'amber',
       'GatewayConfigReloadFailed',
-      /line 3, column 5: found "x"/,
+      /Line 3, column 5: found "x"/,
     ],
   ]
 

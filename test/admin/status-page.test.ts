@@ -83,8 +83,16 @@ async function problems(t: Test, browser: Browser): Promise<void> {
   const text = await first.innerText()
   for (const part of [problem.what, problem.detail, 'docs/operating.md, GatewayTokenStoreDown'])
     t.ok(text.includes(part), part)
+  const icon = () => page.locator('#icon').getAttribute('href')
+  const red = await icon()
+  t.match(await page.title(), /^The token table cannot be queried: PowerOn Gateway/, 'the tab says it too')
+  stage.status = goodStatus({ problems: [{ ...problem, severity: 'amber', what: 'It ends soon' }] })
+  await page.waitForSelector('#now[data-state="warn"]')
+  const amber = await icon()
+  t.match(await page.title(), /^It ends soon: /)
   stage.status = goodStatus()
   await page.waitForSelector('#now[data-state="good"]')
+  t.equal(new Set([red, amber, await icon()]).size, 3, 'the icon as well')
   t.match(await first.innerText(), /Nothing is wrong\./)
 }
 

@@ -163,7 +163,7 @@ const OTHERS: readonly Symptom[] = [
     breaks: () => dies.close(),
     severity: 'amber',
     section: 'GatewayUpstreamFailing',
-    told: /^1 of 2 targets of pair do not answer/,
+    told: /^1 of 2 targets of pair does not answer/,
     line: /^the target failed$/,
   },
   {
@@ -197,7 +197,7 @@ const OTHERS: readonly Symptom[] = [
     breaks: () => writeFileSync(gateway.upstreamsFile, '{ "upstreams": {} }'),
     severity: 'amber',
     section: 'GatewayConfigReloadFailed',
-    told: /line 1, column 1: /,
+    told: /Line 1, column 1: /,
     metric: ['gateway_config_last_reload_successful', 0],
     line: /^the routing file is not usable/,
   },

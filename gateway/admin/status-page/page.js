@@ -58,7 +58,9 @@ function show(status) {
   showRoutes(status.routes)
   byId('rest').hidden = false
   letScrollByKeys(document.querySelectorAll('.more, .short, .scroll'))
-  mark(status.ready ? 'good' : 'bad', status.ready ? '' : 'Not ready: ', status.instance)
+  const [worst] = status.problems
+  const says = status.ready ? worst?.what : 'Not ready'
+  mark(markOf(status.ready, worst), says === undefined ? '' : `${says}: `, status.instance)
 }
 
 function showLost() {
@@ -71,8 +73,15 @@ function showLost() {
 
 const ICONS = {
   good: '<circle cx="8" cy="8" r="7" fill="#1a8f5a"/><path d="M4.5 8.5 7 11l4.5-5.500" fill="none" stroke="#fff" stroke-width="2"/>',
+  warn: '<path d="M8 1l7.500 13.500H.5z" fill="#b36b00"/><path d="M8 6v4m0 1.500V13" stroke="#fff" stroke-width="1.500"/>',
   bad: '<path d="M8 0l8 8-8 8-8-8z" fill="#c62828"/><path d="M8 4v5m0 1.500V12" stroke="#fff" stroke-width="2"/>',
   lost: '<circle cx="8" cy="8" r="6" fill="none" stroke="#808890" stroke-width="3" stroke-dasharray="3 2"/>',
+}
+
+/** A gateway that is ready may still fail its users. */
+function markOf(ready, worst) {
+  if (!ready || worst?.severity === 'red') return 'bad'
+  return worst === undefined ? 'good' : 'warn'
 }
 
 /** Tells it where only the tab is seen. */

@@ -78,7 +78,8 @@ function pageProblems({ errorPages: [first] }: Symptoms): Problem[] {
     {
       severity: 'amber',
       what: 'The error pages were refused',
-      detail: `The ones before stay in force. ${first}`,
+      // What is wrong with a page has a line and a column, but no pointer as a routing file's problem has.
+      detail: `The ones before stay in force. ${first.replace(': : ', ': ')}`,
       section: 'GatewayErrorPagesRefused',
     },
   ]

@@ -267,10 +267,10 @@ const CASES: [what: string, symptoms: Partial<Symptoms>, severity: string, secti
     ],
     [
       'error pages that were refused',
-      { errorPages: ['502.html:3:4: holds a script'] },
+      { errorPages: ['502.html:3:4: : holds a script'] },
       'amber',
       'GatewayErrorPagesRefused',
-      /502.html:3:4/,
+      /502.html:3:4: holds a script/,
     ],
     [
       'a routing file that was refused',

@@ -31,6 +31,8 @@ const METRIC_TYPES: Readonly<Record<string, string>> = {
   gateway_upstream_request_duration_seconds: 'histogram',
   gateway_upstream_retries_total: 'counter',
   gateway_upstream_ejections_total: 'counter',
+  gateway_upstream_overloaded_total: 'counter',
+  gateway_upstream_pending: 'gauge',
   gateway_open_streams: 'gauge',
   gateway_streams_closed_total: 'counter',
   gateway_client_connections: 'gauge',

@@ -6,6 +6,7 @@ const MAX_IDLE_MS = 30_000
 /** The unused connections. The one that was used last is used first. */
 export interface IdleConnections<T> {
   add(entry: T): void
+  /** Of those that are outdated none is given; they expire. */
   take(): T | undefined
   takeAll(): T[]
   delete(entry: T): void
@@ -13,8 +14,11 @@ export interface IdleConnections<T> {
   stop(): void
 }
 
-/** @param onExpired called with a connection that was unused for half a minute, after it was removed from the list */
-export function createIdleConnections<T extends { idleSince: number }>(
+/**
+ * @param onExpired called with a connection that was unused for half a minute, or is outdated, after it was removed from
+ *   the list
+ */
+export function createIdleConnections<T extends { idleSince: number; readonly isOutdated: boolean }>(
   scheduler: Scheduler,
   onExpired: (entry: T) => void,
 ): IdleConnections<T> {
@@ -36,7 +40,14 @@ export function createIdleConnections<T extends { idleSince: number }>(
       entries.push(entry)
       cancelSweep ??= scheduler.after(MAX_IDLE_MS, sweep)
     },
-    take: () => entries.pop(),
+    take() {
+      let entry = entries.pop()
+      while (entry?.isOutdated === true) {
+        onExpired(entry)
+        entry = entries.pop()
+      }
+      return entry
+    },
     takeAll: () => entries.splice(0),
     delete(entry) {
       entries.splice(entries.indexOf(entry), 1)

@@ -131,6 +131,7 @@ export function createPool(options: PoolOptions): Pool {
       },
       mark: hosts.current,
       scheduler,
+      fence,
       onReady,
       onFailed: onOpenFailed,
       onClosed,

@@ -7,6 +7,8 @@ import type { Timeline } from './timeline.ts'
 export interface TimelineFence {
   /** The timeline that was met last, or a newer one of the same system; null where no server has told its own. */
   readonly newest: Timeline | null
+  /** Of how many database systems a timeline was met. */
+  readonly systems: number
   /** True where the primary that was met last did not tell its timeline. */
   readonly untold: boolean
   /** How many answers and connections of servers on older timelines have decided nothing. */
@@ -31,9 +33,23 @@ export function createTimelineFence(): TimelineFence {
   let newest: Timeline | null = null
   let untold = false
   let refused = 0
+
+  /** An identifier that could not be read may be that of any system. */
+  function newestOf(system: string): Timeline | undefined {
+    let found: Timeline | undefined
+    for (const each of known.values()) {
+      const isSame = each.system === system || each.system === '' || system === ''
+      if (isSame && (found === undefined || each.number > found.number)) found = each
+    }
+    return found
+  }
+
   return {
     get newest() {
       return newest
+    },
+    get systems() {
+      return known.size
     },
     get untold() {
       return untold
@@ -44,7 +60,7 @@ export function createTimelineFence(): TimelineFence {
     note(timeline) {
       untold = timeline === null
       if (timeline === null) return
-      const before = known.get(timeline.system)
+      const before = newestOf(timeline.system)
       if (before !== undefined && timeline.number <= before.number) {
         newest = before
         return
@@ -54,7 +70,7 @@ export function createTimelineFence(): TimelineFence {
       if (before !== undefined) for (const listener of [...listeners]) listener(timeline)
     },
     isFenced: (timeline) =>
-      timeline !== null && timeline.number < (known.get(timeline.system)?.number ?? timeline.number),
+      timeline !== null && timeline.number < (newestOf(timeline.system)?.number ?? timeline.number),
     countRefused() {
       refused++
     },

@@ -26,9 +26,12 @@ await admin.unsafe(`
   create table notes (text text);
   create role untold login;
   create role unnamed login;
+  create role granted_later login;
+  create role named_later login;
   revoke execute on function pg_walfile_name(pg_lsn) from public;
   revoke execute on function pg_control_system() from public;
-  grant execute on function pg_walfile_name(pg_lsn) to unnamed`)
+  grant execute on function pg_walfile_name(pg_lsn) to unnamed, named_later;
+  grant execute on function pg_control_system() to granted_later`)
 const [control] = await admin`select system_identifier::text as id from pg_control_system()`
 const system = String(control!.id)
 t.teardown(async () => {
@@ -131,6 +134,37 @@ t.test('a role that may not read the system identifier is fenced by the timeline
   t.same(fence.newest, { system: '', number: 1 })
   fence.note({ system: '', number: 2 })
   t.equal(await codeOf(ask()), 'FENCED')
+})
+
+for (const { role, told, right } of [
+  { role: 'granted_later', told: 'false', right: 'pg_walfile_name(pg_lsn)' },
+  { role: 'named_later', told: '00000001', right: 'pg_control_system()' },
+]) {
+  t.test(`a right to call ${right} that is granted later fences connections of before too`, async (t) => {
+    const { fence, database, ask } = open(t, as(role))
+    t.equal(String((await ask())[0]![0]), told)
+    await admin.unsafe(`grant execute on function ${right} to ${role}`)
+    const later = createDatabase({ url: as(role), connections: 1, prepare: true, scheduler, fence })
+    t.teardown(() => later.close())
+    await later.query(CHECKED, DEADLINE_MS)
+    t.equal(fence.newest?.number, 1)
+    t.same(await ask(), [['00000001']])
+    const opened = database.connectionsOpened
+    await ask()
+    t.equal(database.connectionsOpened, opened, 'they are replaced once')
+    fence.note({ system, number: 2 })
+    t.equal(await codeOf(ask()), 'FENCED')
+  })
+}
+
+t.test('one system is one whether a role may read its identifier or not', (t) => {
+  const fence = createTimelineFence()
+  fence.note({ system: '', number: 2 })
+  t.ok(fence.isFenced({ system, number: 1 }))
+  fence.note({ system, number: 3 })
+  t.ok(fence.isFenced({ system: '', number: 2 }))
+  t.notOk(fence.isFenced({ system: '', number: 3 }))
+  t.end()
 })
 
 t.test('a transaction', async (t) => {

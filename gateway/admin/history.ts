@@ -3,6 +3,7 @@ import {
   addCounts,
   addRecords,
   type Counts,
+  countOf,
   mapNames,
   type NamedCounts,
   type RouteCounts,
@@ -207,7 +208,7 @@ function countsSince(
 function growthOf(now: Counts, before: Counts = {}): Counts {
   const growth: Record<string, number> = {}
   for (const [name, value] of Object.entries(now)) {
-    const grown = value - (before[name] ?? 0)
+    const grown = value - countOf(before, name)
     if (grown > 0) growth[name] = grown
   }
   return growth

@@ -1,4 +1,4 @@
-import { type NamedCounts, targetKey } from '../telemetry/metrics/totals.ts'
+import { countOf, type NamedCounts, targetKey } from '../telemetry/metrics/totals.ts'
 import type { Problem, TargetStatus, UpstreamStatus } from './status.ts'
 
 /** Fewer exchanges than this in a minute are too few to be judged by. */
@@ -37,7 +37,7 @@ function unansweredProblem({ name, targets }: UpstreamStatus, counts: NamedCount
   const failures = each.reduce((sum, target) => sum + target.failures, 0)
   const all = each.reduce((sum, target) => sum + target.all, 0)
   // An exchange that failed and was sent again is one request.
-  const retries = counts.retries[name] ?? 0
+  const retries = countOf(counts.retries, name)
   const lost = { failures: Math.max(0, failures - retries), all: all - retries }
   const ill = each.filter((target) => target.target.state !== 'up' || fails(target))
   const told = ill.map(tellTarget).join('; ')
@@ -58,8 +58,8 @@ function unansweredProblem({ name, targets }: UpstreamStatus, counts: NamedCount
 
 function countsOf(name: string, target: TargetStatus, { answers, failures }: NamedCounts): TargetCounts {
   const key = targetKey(name, target.url)
-  const failed = failures[key] ?? 0
-  return { target, failures: failed, all: failed + (answers[key] ?? 0) }
+  const failed = countOf(failures, key)
+  return { target, failures: failed, all: failed + countOf(answers, key) }
 }
 
 function fails({ failures, all }: Pick<TargetCounts, 'failures' | 'all'>): boolean {
@@ -77,7 +77,7 @@ function tellState({ url, state, reason }: TargetStatus): string {
 
 function waitingProblem(upstream: UpstreamStatus, { overloaded }: NamedCounts): Problem | null {
   const { name, pending, maxPending } = upstream
-  const refused = overloaded[name] ?? 0
+  const refused = countOf(overloaded, name)
   const told = `${pending} requests wait for a connection, of at most ${maxPending}`
   if (refused > 0) {
     const detail = `${refused} requests of the last minute were answered with 503; ${told}`
@@ -90,7 +90,7 @@ function waitingProblem(upstream: UpstreamStatus, { overloaded }: NamedCounts): 
 /** Also before any of the answers has come, or a backend that hangs would show only by its time-outs. */
 function slowProblem(upstream: UpstreamStatus, counts: NamedCounts): Problem | null {
   const { name, targets, late, longestWaitS } = upstream
-  const slow = (counts.slow[name] ?? 0) + late
+  const slow = countOf(counts.slow, name) + late
   const answered = targets.reduce((sum, target) => sum + countsOf(name, target, counts).all, 0)
   const all = answered + late
   if (slow < VERY_FEW || slow / all < SLOW_SHARE) return null

@@ -51,6 +51,14 @@ t.test('the history keeps ten minutes, regardless of the uptime', async (t) => {
   t.equal(samples.at(-1)!.at - samples[0]!.at, 600_000 - SAMPLE_MS)
 })
 
+t.test('upstreams may have the names that all objects have', async (t) => {
+  const { history, pass } = clocked()
+  const named = (slow: number) => totals(1, slow, { counts: namedCounts({ slow: { constructor: slow } }) })
+  pass([named(2)])
+  pass([named(5)])
+  t.same(history.recent().counts.slow, { constructor: 5 })
+})
+
 t.test('ended processes are forgotten, since their process ids may be reused', async (t) => {
   const { pass } = clocked()
   pass([totals(7, 1000)])

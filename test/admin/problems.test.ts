@@ -40,6 +40,13 @@ t.test('of a gateway that is well there is nothing to say', async (t) => {
   t.same(problemsOf({ recent: recent({ decisions: { authenticated: 9, token_expired: 3 } }) }), [])
 })
 
+for (const name of ['constructor', 'toString', 'valueOf']) {
+  t.test(`of an upstream with the name ${name} nothing is said either`, async (t) => {
+    const upstreams = [upstreamStatus({ name, targets: [A] })]
+    t.same(problemsOf({ upstreams, recent: recent({ answers: { [`${name} http://a`]: 9 } }) }), [])
+  })
+}
+
 const CASES: [what: string, symptoms: Partial<Symptoms>, severity: string, section: string, said: RegExp][] =
   [
     [

@@ -4,6 +4,11 @@ import type { RegistryMetric } from './series.ts'
 /** Numbers by name. */
 export type Counts = Readonly<Record<string, number>>
 
+/** What was counted under a name, which may be one that all objects have, such as `constructor`. */
+export function countOf(counts: Counts, name: string): number {
+  return Object.hasOwn(counts, name) ? counts[name]! : 0
+}
+
 /** What is counted by name. */
 export interface NamedCounts {
   /** By decision, as in `gateway_auth_decisions_total`. */
@@ -69,7 +74,7 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
       const key = keyOf(
         Object.fromEntries(Object.entries(labels).map(([name, text]) => [name, String(text)])),
       )
-      if (key !== null) counts[key] = (counts[key] ?? 0) + value
+      if (key !== null) counts[key] = countOf(counts, key) + value
     }
     return counts
   }
@@ -104,7 +109,7 @@ export async function totalsOf(metrics: Metrics): Promise<Totals> {
     routes: Object.fromEntries(
       Object.entries(byRoute).map(([route, count]) => [
         route,
-        { requests: count, errors: errorsByRoute[route] ?? 0, durations: durations.get(route) ?? [] },
+        { requests: count, errors: countOf(errorsByRoute, route), durations: durations.get(route) ?? [] },
       ]),
     ),
     inFlight: metrics.requestsInFlight.value,
@@ -149,7 +154,7 @@ export function mapNames(make: (name: keyof NamedCounts) => Counts): NamedCounts
 export function addRecords(each: readonly Counts[]): Record<string, number> {
   const sums: Record<string, number> = {}
   for (const record of each)
-    for (const [name, count] of Object.entries(record)) sums[name] = (sums[name] ?? 0) + count
+    for (const [name, count] of Object.entries(record)) sums[name] = countOf(sums, name) + count
   return sums
 }
 

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import t from 'tap'
-import { inRepository } from '../support/repository.ts'
+import manifest from '../../package.json' with { type: 'json' }
+import { inRepository, readText } from '../support/repository.ts'
 
 const script = inRepository('gateway/dev/trim-packages.mjs')
 const platform = `${process.platform}-${process.arch}`
@@ -23,4 +24,26 @@ t.test('where the packages are not installed nothing is done', async (t) => {
   const cwd = t.testdir({ 'package.json': '{}' })
   execFileSync(process.execPath, [script], { cwd })
   t.notOk(existsSync(`${cwd}/node_modules`))
+})
+
+t.test(
+  'in a folder with the manifest alone, as a layer of an image has it, the script is passed over',
+  async (t) => {
+    const { dependencies } = manifest.scripts
+    const cwd = t.testdir({ 'package.json': JSON.stringify({ scripts: { dependencies } }) })
+    execFileSync('npm', ['run', 'dependencies'], { cwd, stdio: 'pipe' })
+    t.pass()
+  },
+)
+
+t.test('in a clone npm runs it', async (t) => {
+  const { dependencies } = manifest.scripts
+  const packages = { [`node-${platform}`]: { include: { 'v8.h': '' } } }
+  const cwd = t.testdir({
+    'package.json': JSON.stringify({ scripts: { dependencies } }),
+    gateway: { dev: { 'trim-packages.mjs': readText('gateway/dev/trim-packages.mjs') } },
+    node_modules: packages,
+  })
+  execFileSync('npm', ['run', 'dependencies'], { cwd, stdio: 'pipe' })
+  t.notOk(existsSync(`${cwd}/node_modules/node-${platform}/include`))
 })

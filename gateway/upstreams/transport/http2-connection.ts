@@ -8,10 +8,13 @@ import type { Socket } from 'node:net'
 import type { Http2Exchange, StreamOwner } from './http2-exchange.ts'
 import { Http2Opening, type Http2Options, type OpeningHandler } from './http2-opening.ts'
 import { Http2Pulse } from './http2-pulse.ts'
+import { TakenStreams } from './http2-taken-streams.ts'
 import { TimeLimit } from './time-limit.ts'
 import { TransportError } from './transport-errors.ts'
 
 export interface Http2ConnectionOwner {
+  /** The target has ended a connection without processing all streams that were begun on it. */
+  readonly leavesStreams: boolean
   /** It was opened, can carry another number of exchanges than before, or has become doubtful or is so no more. */
   onChanged(connection: Http2Connection): void
   /** The exchange has waited for it, and it is open. */
@@ -30,10 +33,8 @@ export interface Http2ConnectionOwner {
 /** A connection that carries nothing for so long is closed. */
 const IDLE_MS = 60_000
 
-/** How long the end of a connection that the target is expected to end is waited for. */
+/** How long the target is given to end a connection where that is expected, and where it has no exchanges. */
 const EXPECTED_END_MS = 1000
-
-/** How long the end of a connection without exchanges may take. */
 const END_MS = 10_000
 
 const OPENING = 0
@@ -59,12 +60,11 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
   readonly #limit: TimeLimit
   readonly #pulse: Http2Pulse
   readonly #waiting = new Set<Http2Exchange>()
+  readonly #taken = new TakenStreams((onAnswer) => this.#ping(onAnswer))
   #session: ClientHttp2Session | null = null
   #socket: Socket | null = null
   #state = OPENING
   #streams = 0
-  /** The last stream that the target may have processed, once it has said that it ends the connection. */
-  #lastProcessed = Number.POSITIVE_INFINITY
   #retiresOnceOpen = false
   #expectsEnd = false
 
@@ -76,7 +76,7 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
     this.#pulse = new Http2Pulse({
       deadlines,
       bytesRead: () => this.bytesRead,
-      ping: (onAnswer) => this.#ping(onAnswer),
+      ping: (onAnswer) => void this.#ping(onAnswer),
       onDoubt: (isDoubtful) => {
         this.isDoubtful = isDoubtful
         owner.onChanged(this)
@@ -130,14 +130,18 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
     return stream
   }
 
+  confirm(onTaken: () => void): boolean {
+    return this.#owner.leavesStreams && this.#state === OPEN && this.#taken.wait(onTaken)
+  }
+
   reset(stream: ClientHttp2Stream): void {
     if (stream.closed) return
     this.resets++
     stream.close(constants.NGHTTP2_CANCEL)
   }
 
-  mayProcess({ id }: ClientHttp2Stream): boolean {
-    return id !== undefined && id <= this.#lastProcessed
+  mayProcess(stream: ClientHttp2Stream): boolean {
+    return this.#taken.mayInclude(stream)
   }
 
   onTimeout(bytesBefore: number): void {
@@ -168,9 +172,7 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
   /** The target cannot have seen anything of those who wait. */
   onFailed(error: TransportError): void {
     this.#onClosed()
-    const waiting = [...this.#waiting]
-    this.#waiting.clear()
-    for (const exchange of waiting) exchange.refuse(error)
+    for (const exchange of this.#takeWaiting()) exchange.refuse(error)
   }
 
   #onEmpty(): void {
@@ -191,10 +193,14 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
     this.#owner.onChanged(this)
   }
 
-  #beginWaiting(): void {
+  #takeWaiting(): readonly Http2Exchange[] {
     const waiting = [...this.#waiting]
     this.#waiting.clear()
-    for (const exchange of waiting) {
+    return waiting
+  }
+
+  #beginWaiting(): void {
+    for (const exchange of this.#takeWaiting()) {
       exchange.waitFor(null)
       this.#owner.onWaited(exchange, this)
     }
@@ -208,17 +214,18 @@ export class Http2Connection implements StreamOwner, OpeningHandler {
     exchange.start(this)
   }
 
-  #ping(onAnswer: () => void): void {
+  /** @returns false where it was not sent */
+  #ping(onAnswer: () => void): boolean {
     const session = this.#session!
-    if (session.destroyed) return
-    session.ping((error) => {
+    if (session.destroyed || session.closed) return false
+    return session.ping((error) => {
       if (error === null) onAnswer()
     })
   }
 
   /** The streams below `lastStream`, and it itself, may still be answered (RFC 9113, section 6.8). */
   #onGoaway(lastStream: number): void {
-    this.#lastProcessed = Math.min(this.#lastProcessed, lastStream)
+    this.#taken.onGoaway(lastStream)
     // Node sends no PING after it.
     this.#pulse.close()
     if (nth(lastStream) < this.begun) this.#owner.onCutShort(nth(lastStream))

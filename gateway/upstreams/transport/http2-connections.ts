@@ -34,6 +34,7 @@ const RETIRE_RESETS = MOST_RESETS / 2
  */
 export class Http2Connections implements TargetConnections, Http2ConnectionOwner {
   maxConnections = Number.POSITIVE_INFINITY
+  leavesStreams = false
   readonly #options: Http2PoolOptions
   /** Those that are opening or open, the oldest first. */
   readonly #current: Http2Connection[] = []
@@ -98,6 +99,7 @@ export class Http2Connections implements TargetConnections, Http2ConnectionOwner
   }
 
   onCutShort(streams: number): void {
+    this.leavesStreams = true
     if (streams === this.#cutShortAfter) this.#lifetime = Math.max(1, streams)
     this.#cutShortAfter = streams
   }

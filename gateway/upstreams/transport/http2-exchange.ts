@@ -2,6 +2,7 @@ import { type ClientHttp2Stream, constants, type OutgoingHttpHeaders } from 'nod
 import { InformationalCount } from './answer-limits.ts'
 import { HttpAttempt, IN_ANSWER } from './http-attempt.ts'
 import { requestFields, withoutPseudoFields } from './http2-fields.ts'
+import { UploadHold } from './http2-taken-streams.ts'
 import type { RequestHead, TargetStream } from './target-stream.ts'
 import { TimeLimit } from './time-limit.ts'
 import type { Transport } from './transport.ts'
@@ -23,6 +24,8 @@ export interface StreamOwner {
   readonly isLost: boolean
   /** Ends a stream that is not over. */
   reset(stream: ClientHttp2Stream): void
+  /** Waits until the streams begun so far are taken or left out. @returns false where there is no doubt, or no way */
+  confirm(onTaken: () => void): boolean
   /** False where the target has said that it does nothing for this stream (RFC 9113, sections 6.8 and 8.7). */
   mayProcess(stream: ClientHttp2Stream): boolean
   /** @param bytesBefore `bytesRead` when the exchange that has timed out began */
@@ -39,6 +42,7 @@ export class Http2Exchange implements TargetStream {
   readonly #informational = new InformationalCount()
   /** Node's own for a stream is put off by all that is sent on the same connection. */
   readonly #limit: TimeLimit
+  readonly #hold = new UploadHold(() => this.#onReleased())
   /** The one that it is on, or waits for. */
   #connection: StreamOwner | null = null
   #stream: ClientHttp2Stream | null = null
@@ -90,6 +94,7 @@ export class Http2Exchange implements TargetStream {
     )
     stream.on('response', (headers, flags, raw) => {
       this.#answered = true
+      this.#hold.release()
       this.#startLimit()
       this.#onAnswer(Number(headers[':status']), raw as never)
       // Concluded in the same tick, so that it ends with its head for the client too: gRPC requires that of a response
@@ -103,7 +108,7 @@ export class Http2Exchange implements TargetStream {
     stream.on('drain', () => {
       if (this.#done) return
       if (!this.#answered) this.#startLimit()
-      this.attempt.onWritable()
+      if (!this.#hold.isHolding) this.attempt.onWritable()
     })
     // The event for trailers that came with the end follows in this tick.
     stream.once('end', () => setImmediate(() => this.#finish(stream)))
@@ -115,9 +120,11 @@ export class Http2Exchange implements TargetStream {
 
   write(chunk: Buffer): boolean {
     const stream = this.#stream!
-    if (stream.destroyed || stream.writableEnded || stream.write(chunk)) return true
-    if (!this.#answered) this.#startLimit()
-    return false
+    if (stream.destroyed || stream.writableEnded) return true
+    const takesMore = stream.write(chunk)
+    if (!takesMore && !this.#answered) this.#startLimit()
+    this.#hold.onSent(chunk.length, () => this.#connection!.confirm(() => this.#onTaken()))
+    return takesMore && !this.#hold.isHolding
   }
 
   endRequest(): void {
@@ -125,6 +132,15 @@ export class Http2Exchange implements TargetStream {
     const stream = this.#stream!
     if (!stream.destroyed) stream.end()
     if (!this.#answered) this.#startLimit()
+  }
+
+  /** What the target has left out is to be sent again, so no more of it is taken from the client. */
+  #onTaken(): void {
+    if (this.#stream !== null && this.#connection?.mayProcess(this.#stream)) this.#hold.release()
+  }
+
+  #onReleased(): void {
+    if (!this.#done && !this.#stream!.writableNeedDrain) this.attempt.onWritable()
   }
 
   pause(): void {

@@ -3,6 +3,7 @@ import { createTransport, type Transport } from '../../../gateway/upstreams/tran
 import { createFakeScheduler } from '../../support/fake-scheduler.ts'
 import {
   ACK,
+  DATA,
   END_HEADERS,
   END_STREAM,
   type Frame,
@@ -10,9 +11,11 @@ import {
   goaway,
   HEADERS,
   MAX_CONCURRENT_STREAMS,
+  PING,
   RST_STREAM,
   SETTINGS,
   settings,
+  WINDOW_UPDATE,
 } from '../../support/http2-frames.ts'
 import { type Http2Peer, STATUS_200, startHttp2Target } from '../../support/http2-target.ts'
 import { nothingToFind } from '../../support/name-server.ts'
@@ -249,6 +252,57 @@ t.test('a target that does not end a connection as it did before gets all stream
   t.equal(streams[4]!.peer, streams[5]!.peer)
   for (const stream of streams.slice(4)) stream.answer()
   t.same(await Promise.all([first, second]), [ANSWERED, ANSWERED])
+})
+
+/** A target that has left a stream out, and takes any number of bytes; an upload of two pieces to it is under way. */
+async function setUpDoubted(t: Test) {
+  const stage = await setUp(t)
+  const first = [stage.ask({ method: 'POST' }), stage.ask({ method: 'POST' })]
+  await stage.begun(2)
+  stage.streams[0]!.peer.send({ type: GOAWAY, payload: goaway(1) })
+  stage.streams[0]!.answer()
+  for (const { outcome } of first) await outcome
+  const { client, outcome } = stage.ask({ body: 'pushed' })
+  await stage.begun(3)
+  const { peer, id } = stage.streams[2]!
+  const room = Buffer.from([0, 0x0f, 0, 0])
+  peer.send({ type: WINDOW_UPDATE, payload: room }, { type: WINDOW_UPDATE, stream: id, payload: room })
+  for (let n = 0; n < 3; n++) client.push(Buffer.alloc(60_000))
+  const ofType = (type: number) => stage.frames.filter((each) => each.type === type)
+  const bytes = () => ofType(DATA).reduce((sum, { payload }) => sum + payload.length, 0)
+  await until(() => ofType(PING).length === 1 && bytes() === 120_000)
+  return { ...stage, client, outcome, peer, bytes, ping: ofType(PING)[0]! }
+}
+
+t.test(
+  'a target that has left streams out gets no more of an upload than is kept, until a PING',
+  async (t) => {
+    const { client, outcome, streams, peer, bytes, ping } = await setUpDoubted(t)
+    t.equal(client.flowing, false)
+    peer.send({ type: PING, flags: ACK, payload: ping.payload })
+    await until(() => bytes() === 180_000)
+    client.push(null)
+    streams[2]!.answer()
+    t.same(await outcome, ANSWERED)
+  },
+)
+
+t.test('an upload that is left out is not taken from its client any further', async (t) => {
+  const { client, outcome, peer, bytes, ping } = await setUpDoubted(t)
+  peer.send({ type: GOAWAY, payload: goaway(0) }, { type: PING, flags: ACK, payload: ping.payload })
+  t.match(await outcome, { kind: 'failed', unprocessed: true })
+  t.equal(bytes(), 120_000)
+  t.equal(client.record.bytesIn, 120_000)
+})
+
+t.test('an answer shows that the target has taken the stream of an upload', async (t) => {
+  const { client, outcome, peer, streams, bytes } = await setUpDoubted(t)
+  const { id } = streams[2]!
+  peer.send({ type: HEADERS, flags: END_HEADERS, stream: id, payload: STATUS_200 })
+  await until(() => bytes() === 180_000)
+  client.push(null)
+  peer.send({ type: DATA, flags: END_STREAM, stream: id })
+  t.same(await outcome, ANSWERED)
 })
 
 t.test('a target that takes connections and says nothing: 504 after `timeouts.response`', async (t) => {

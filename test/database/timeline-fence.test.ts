@@ -225,12 +225,38 @@ t.test('of several hosts each has one connection for its looks, and a single hos
   for (let n = 0; n < 5; n++) t.same([await looks(), await looks(other)], [1, 1])
 })
 
-t.test('a host that is down holds up no start, and is looked at when it is back', async (t) => {
-  const { first: looked, fence } = watch(t, [hostOf(first), '127.0.0.1:1'])
+t.test('a host that is down holds up no start, and is looked at as soon as it is back', async (t) => {
+  await second.stop()
+  const { first: looked, fence } = watch(t, [hostOf(first), hostOf(second)])
   const began = performance.now()
   await looked
   t.ok(performance.now() - began < 1000)
   t.equal(fence.newest?.number, 1)
+  await second.start()
+  const back = performance.now()
+  const other = postgres(second.url, { max: 1 })
+  t.teardown(() => other.end({ timeout: 1 }))
+  await until(async () => (await looks(other)) === 1, 5000, 5)
+  t.ok(performance.now() - back < 2 * LOOK_MS, `${Math.round(performance.now() - back)} ms`)
+})
+
+t.test('a host that was frozen has one connection for its looks when it goes on', async (t) => {
+  const other = postgres(second.url, { max: 1 })
+  t.teardown(() => other.end({ timeout: 1 }))
+  await watch(t, [hostOf(first), hostOf(second)]).first
+  t.equal(await looks(other), 1)
+  second.freeze()
+  // Past the deadline of a look, and until after it was given up.
+  await new Promise((resolve) => setTimeout(resolve, 2500))
+  second.thaw()
+  const seen = new Set<number>()
+  const end = performance.now() + 2500
+  while (performance.now() < end) seen.add(await looks(other))
+  t.notOk(
+    [...seen].some((count) => count > 1),
+    [...seen].join(),
+  )
+  t.equal(await looks(other), 1)
 })
 
 t.test('with two primaries', async (t) => {

@@ -11,7 +11,7 @@ import { describeFault } from '../../../gateway/auth/token-store/token-store-fau
 import { createTokenStoreMonitor } from '../../../gateway/auth/token-store/token-store-monitor.ts'
 import { createTokenTable, type TokenRow } from '../../../gateway/auth/token-store/token-table.ts'
 import { systemScheduler } from '../../../gateway/core/scheduler.ts'
-import { createDatabase } from '../../../gateway/database/database.ts'
+import { createDatabase, DatabaseError } from '../../../gateway/database/database.ts'
 import { createFakeScheduler } from '../../support/fake-scheduler.ts'
 import { until } from '../../support/plain-gateway.ts'
 import { startPostgres, TOKEN_DDL } from '../../support/postgres.ts'
@@ -22,7 +22,7 @@ const FAULT = (code: string) => Object.assign(new Error(`${code}!`), { code })
 const describe = (error: unknown) => describeFault(error, { table: '"Token"', timeoutMs: 500 })
 
 /** A monitor of a table that answers as the test says, in time that the test holds. */
-function held(t: Test) {
+function held(t: Test, hosts = 1) {
   const scheduler = createFakeScheduler()
   const table = {
     asked: [] as string[],
@@ -45,6 +45,7 @@ function held(t: Test) {
         return table.findMany()
       },
     },
+    hosts,
     scheduler,
     timeoutMs: 500,
     describe,
@@ -68,6 +69,29 @@ t.test('the store is probed at once and then each second, and the mapping checke
   await scheduler.advance(3000)
   t.same(table.asked, ['mapping', 'probe', 'probe', 'probe', 'probe'])
   t.same(changes, ['up', 'available'], 'reported once')
+})
+
+t.test('a probe asks each host, and an old primary is the fault whichever comes first', async (t) => {
+  const gone = (code: string) => new DatabaseError(code, code, { stale: true })
+  for (const codes of [
+    ['FENCED', 'ECONNREFUSED'],
+    ['ECONNREFUSED', 'FENCED'],
+  ]) {
+    const { table, monitor } = held(t, 2)
+    table.findMany = async () => {
+      throw gone(codes[(table.asked.length - 2) % 2]!)
+    }
+    await monitor.first
+    t.equal(monitor.fault?.code, 'FENCED', codes.join())
+    t.same(table.asked, ['mapping', 'probe', 'probe'])
+  }
+  const { table, monitor } = held(t, 2)
+  table.findMany = async () => {
+    if (table.asked.length === 2) throw gone('FENCED')
+    return new Map()
+  }
+  await monitor.first
+  t.equal(monitor.fault, null, 'the other host is the primary')
 })
 
 t.test('the mapping is checked every half minute, and after a connection was opened', async (t) => {

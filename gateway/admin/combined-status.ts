@@ -97,6 +97,11 @@ function certificatesOf(each: readonly ProcessStatus[]): CertificateStatus[] {
   )
   return [...byFile].map(([file, found]) => ({
     file,
+    beginsAt:
+      found
+        .flatMap(({ beginsAt }) => beginsAt ?? [])
+        .toSorted()
+        .at(-1) ?? null,
     endsAt: found.flatMap(({ endsAt }) => endsAt ?? []).toSorted()[0] ?? null,
     reason: found.find(({ reason }) => reason !== null)?.reason ?? null,
   }))

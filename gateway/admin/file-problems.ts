@@ -15,7 +15,7 @@ export function fileProblems(symptoms: Symptoms): Problem[] {
   ]
 }
 
-function certificateProblems({ file, endsAt, reason }: CertificateStatus, now: number): Problem[] {
+function certificateProblems({ file, beginsAt, endsAt, reason }: CertificateStatus, now: number): Problem[] {
   const problems: Problem[] = []
   const leftMs = endsAt === null ? Number.POSITIVE_INFINITY : Date.parse(endsAt) - now
   if (endsAt !== null && leftMs <= 0) {
@@ -23,6 +23,13 @@ function certificateProblems({ file, endsAt, reason }: CertificateStatus, now: n
       severity: 'red',
       what: `The certificate ${file} has expired`,
       detail: `It ended on ${dateInWords(endsAt)}, and clients refuse it`,
+      section: 'GatewayCertificateExpired',
+    })
+  } else if (beginsAt !== null && Date.parse(beginsAt) > now) {
+    problems.push({
+      severity: 'red',
+      what: `The certificate ${file} is not valid yet`,
+      detail: `It begins on ${dateInWords(beginsAt)}, and clients refuse it until then`,
       section: 'GatewayCertificateExpired',
     })
   } else if (endsAt !== null && leftMs < ENDS_SOON_MS) {

@@ -103,7 +103,8 @@ export interface KeyStatus {
 export interface CertificateStatus {
   /** The certificate's file; relative to TLS_CERT_DIR where it is from there. */
   readonly file: string
-  /** Of what is in force; null where nothing of this file is. */
+  /** Of what is in force, as `endsAt`; null where nothing of this file is. */
+  readonly beginsAt: string | null
   readonly endsAt: string | null
   /** Why what is in the file now cannot be used; null where it is in force. */
   readonly reason: string | null

@@ -117,12 +117,16 @@ export function createProcessReports(parts: ProcessReportsParts): ProcessReports
 function describeCertificates(store: ProcessReportsParts['certificates']): CertificateStatus[] {
   const { all = [], faults = [] } = store ?? {}
   const reasons = new Map(faults.map(({ name, reason }) => [name, reason]))
-  const inForce = all.map(({ files, expiresAt }) => ({
+  const inForce = all.map(({ files, startsAt, expiresAt }) => ({
     file: files.name,
+    beginsAt: new Date(startsAt).toISOString(),
     endsAt: new Date(expiresAt).toISOString(),
     reason: reasons.get(files.name) ?? null,
   }))
   const known = new Set(inForce.map(({ file }) => file))
   const unused = faults.filter(({ name }) => !known.has(name))
-  return [...inForce, ...unused.map(({ name, reason }) => ({ file: name, endsAt: null, reason }))]
+  return [
+    ...inForce,
+    ...unused.map(({ name, reason }) => ({ file: name, beginsAt: null, endsAt: null, reason })),
+  ]
 }

@@ -225,8 +225,13 @@ t.test('of several workers the latest failure and the worst keys are shown', asy
 })
 
 t.test('of a certificate that workers see in different states the worse is shown, once', async (t) => {
-  const certificate = (endsAt: string | null, reason: string | null) => ({ file: 'a.crt', endsAt, reason })
-  const other = { file: 'b.crt', endsAt: null, reason: 'is no pair' }
+  const certificate = (endsAt: string | null, reason: string | null) => ({
+    file: 'a.crt',
+    beginsAt: null,
+    endsAt,
+    reason,
+  })
+  const other = { file: 'b.crt', beginsAt: null, endsAt: null, reason: 'is no pair' }
   const status = combineStatus(GATEWAY, [
     processStatus({ pid: 1, certificates: [certificate('2026-05-01', null)] }),
     processStatus({ pid: 2, certificates: [certificate('2026-02-01', 'has ended'), other] }),

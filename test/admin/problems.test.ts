@@ -239,28 +239,56 @@ const CASES: [what: string, symptoms: Partial<Symptoms>, severity: string, secti
     ],
     [
       'a certificate that has expired',
-      { certificates: [{ file: '/tls/a.crt', endsAt: '2026-12-01T03:04:04.000Z', reason: null }] },
+      {
+        certificates: [
+          { file: '/tls/a.crt', beginsAt: null, endsAt: '2026-12-01T03:04:04.000Z', reason: null },
+        ],
+      },
       'red',
       'GatewayCertificateExpired',
       /1 December 2026, 03:04 UTC/,
     ],
     [
+      'a certificate that is not valid yet',
+      {
+        certificates: [
+          {
+            file: 'a',
+            beginsAt: '2026-12-01T03:05:00.000Z',
+            endsAt: '2027-12-01T03:05:00.000Z',
+            reason: null,
+          },
+        ],
+      },
+      'red',
+      'GatewayCertificateExpired',
+      /It begins on 1 December 2026, 03:05 UTC/,
+    ],
+    [
       'a certificate that ends soon',
-      { certificates: [{ file: '/tls/a.crt', endsAt: '2026-12-04T10:15:00.000Z', reason: null }] },
+      {
+        certificates: [
+          { file: '/tls/a.crt', beginsAt: null, endsAt: '2026-12-04T10:15:00.000Z', reason: null },
+        ],
+      },
       'amber',
       'GatewayCertificateExpiring',
       /4 December 2026, 10:15 UTC/,
     ],
     [
       'a certificate whose replacement is not fit',
-      { certificates: [{ file: 'a.crt', endsAt: '2027-03-01T00:00:00.000Z', reason: 'is no pair' }] },
+      {
+        certificates: [
+          { file: 'a.crt', beginsAt: null, endsAt: '2027-03-01T00:00:00.000Z', reason: 'is no pair' },
+        ],
+      },
       'amber',
       'GatewayCertificateRefused',
       /until 1 March 2027, 00:00 UTC. is no pair/,
     ],
     [
       'a certificate that is new and not fit',
-      { certificates: [{ file: 'a.crt', endsAt: null, reason: 'is no pair' }] },
+      { certificates: [{ file: 'a.crt', beginsAt: null, endsAt: null, reason: 'is no pair' }] },
       'amber',
       'GatewayCertificateRefused',
       /It is not used. is no pair/,
@@ -360,7 +388,10 @@ const QUIET: [what: string, symptoms: Partial<Symptoms>][] = [
   ],
   ['some requests that wait', { upstreams: [upstreamStatus({ pending: 100, maxPending: 1024 })] }],
   ['a collection of garbage', { processes: processes({ heldUpMs: 500 }) }],
-  ['a certificate of a month', { certificates: [{ file: 'a', endsAt: '2027-01-01', reason: null }] }],
+  [
+    'a certificate of a month',
+    { certificates: [{ file: 'a', beginsAt: null, endsAt: '2027-01-01', reason: null }] },
+  ],
   [
     'failures of an hour ago',
     {

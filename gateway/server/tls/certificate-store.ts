@@ -53,9 +53,9 @@ interface Entry {
   mark: string
   /** Gone from the folder when it was last looked at. */
   absent: boolean
-  /** When its end was last logged, and whether it had ended by then. */
+  /** When its validity was last logged, and what it was. */
   warnedAt: number
-  warnedOfEnd: boolean
+  warnedOf: Validity
 }
 
 const WATCH_MS = 1000
@@ -116,7 +116,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
   }
 
   function add(files: PairFiles, certificate: Certificate, mark: string): void {
-    entries.set(files.name, { certificate, mark, absent: false, warnedAt: -Infinity, warnedOfEnd: false })
+    entries.set(files.name, { certificate, mark, absent: false, warnedAt: -Infinity, warnedOf: 'good' })
   }
 
   function checkFiles(): void {
@@ -126,7 +126,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       index = indexOf(store.all, source)
       parts.onChange(store)
     }
-    warnOfExpiry()
+    warnOfValidity()
   }
 
   /** Null where the folder cannot be read: nothing changes then. */
@@ -209,24 +209,39 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     return dropped
   }
 
-  function warnOfExpiry(): void {
+  function warnOfValidity(): void {
     const now = wallClock()
     for (const entry of entries.values()) {
-      const { expiresAt, files } = entry.certificate
-      const ended = expiresAt <= now
-      const known = now - entry.warnedAt < WARN_AGAIN_MS && ended === entry.warnedOfEnd
-      if (expiresAt - now >= EXPIRES_SOON_MS || known) continue
-      Object.assign(entry, { warnedAt: now, warnedOfEnd: ended })
-      const fields = { file: files.certFile, expires: new Date(expiresAt).toISOString() }
-      if (ended) log.error(fields, 'the certificate has expired, and clients refuse it')
-      else log.warn(fields, 'the certificate expires soon')
+      const validity = validityAt(entry.certificate, now)
+      const known = validity === entry.warnedOf && now - entry.warnedAt < WARN_AGAIN_MS
+      if (validity === 'good' || known) continue
+      Object.assign(entry, { warnedAt: now, warnedOf: validity })
+      const { files, startsAt, expiresAt } = entry.certificate
+      const at = (ms: number) => new Date(ms).toISOString()
+      const fields = { file: files.certFile, expires: at(expiresAt) }
+      if (validity === 'soon') log.warn(fields, 'the certificate expires soon')
+      else if (validity === 'ended') log.error(fields, 'the certificate has expired, and clients refuse it')
+      else
+        log.error(
+          { ...fields, begins: at(startsAt) },
+          'the certificate is not valid yet, and clients refuse it',
+        )
     }
   }
 
   loadAll()
-  warnOfExpiry()
+  warnOfValidity()
   const stop = repeat(scheduler, WATCH_MS, checkFiles)
   return store
+}
+
+/** `early`: it is not valid yet. `soon`: it ends soon. */
+type Validity = 'good' | 'early' | 'soon' | 'ended'
+
+function validityAt({ startsAt, expiresAt }: Certificate, now: number): Validity {
+  if (expiresAt <= now) return 'ended'
+  if (startsAt > now) return 'early'
+  return expiresAt - now < EXPIRES_SOON_MS ? 'soon' : 'good'
 }
 
 function pairsOf({ pair, folder }: CertificateSource): PairFiles[] {

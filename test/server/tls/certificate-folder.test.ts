@@ -264,6 +264,14 @@ t.test(
   },
 )
 
+t.test('a certificate that is not valid yet at the start is an error in the log, until it is', async (t) => {
+  const opened = open(folderOf(t, { a }), null, Date.now() - 3 * DAY_MS)
+  t.match(opened.lines, [/^error: the certificate is not valid yet, and clients refuse it/])
+  opened.now += 3 * DAY_MS
+  await opened.look()
+  t.match(opened.lines[1], /^warn: the certificate expires soon/)
+})
+
 t.test('files that cannot be used are known until they can, or are gone', async (t) => {
   const folder = folderOf(t, { a, default: other })
   const opened = open(folder)

@@ -1,6 +1,7 @@
 import type { SecureContext } from 'node:tls'
 import type { Log } from '../../core/log.ts'
 import { repeat, type Scheduler } from '../../core/scheduler.ts'
+import { indexCertificates } from './certificate-index.ts'
 import {
   type Certificate,
   CertificateError,
@@ -72,6 +73,7 @@ const WARN_AGAIN_MS = 86_400_000
  */
 export function openCertificates(parts: CertificateStoreParts): CertificateStore {
   const { source, scheduler, wallClock, log } = parts
+  const fallbackFile = source.pair?.certFile ?? null
   const entries = new Map<string, Entry>()
   /**
    * Files that cannot be used, by name and as they were seen. One is logged when it is seen so for the second time: at
@@ -79,7 +81,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
    */
   const bad = new Map<string, { readonly mark: string; readonly reason: string; logged: boolean }>()
   let folderFault = ''
-  let index = indexOf([], source)
+  let index = indexCertificates([], fallbackFile)
 
   const store: CertificateStore = {
     get fallback() {
@@ -112,7 +114,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
       reasons.push(`${source.folder}: holds no certificate; expected NAME.crt and NAME.key, or NAME.pem`)
     }
     if (reasons.length > 0) throw new CertificateError(reasons)
-    index = indexOf(store.all, source)
+    index = indexCertificates(store.all, fallbackFile)
   }
 
   function add(files: PairFiles, certificate: Certificate, mark: string): void {
@@ -123,7 +125,7 @@ export function openCertificates(parts: CertificateStoreParts): CertificateStore
     const found = present()
     const changed = found === null ? false : [...found.map(refresh), dropAbsent(found)].some(Boolean)
     if (changed) {
-      index = indexOf(store.all, source)
+      index = indexCertificates(store.all, fallbackFile)
       parts.onChange(store)
     }
     warnOfValidity()
@@ -254,29 +256,4 @@ function pairsOf({ pair, folder }: CertificateSource): PairFiles[] {
 function reasonsOf(error: unknown): readonly string[] {
   if (error instanceof CertificateError) return error.reasons
   throw error
-}
-
-interface Index {
-  readonly fallback: Certificate
-  /** @param host lower case */
-  find(host: string): Certificate
-}
-
-/** Of several certificates for one name, as while one is renewed, that which ends last serves it. */
-function indexOf(all: readonly Certificate[], { pair }: CertificateSource): Index {
-  const byName = new Map<string, Certificate>()
-  for (const certificate of all) {
-    for (const name of certificate.names) {
-      const other = byName.get(name)
-      if (other === undefined || other.expiresAt < certificate.expiresAt) byName.set(name, certificate)
-    }
-  }
-  const fallback = (all.find(({ files }) => files.name === pair?.certFile) ??
-    all.find(({ files }) => /^default(?:\/|\.)/.test(files.name)) ??
-    all[0]) as Certificate
-  return {
-    fallback,
-    find: (host) =>
-      byName.get(host) ?? byName.get(`*${host.slice(Math.max(0, host.indexOf('.')))}`) ?? fallback,
-  }
 }

@@ -45,6 +45,12 @@ const EVERY_MS_UNTOLD = 30_000
 /** A look past this is cancelled. Shorter, it would cost a busy server one new connection after the other. */
 const DEADLINE_MS = 1000
 
+/**
+ * A connection is replaced after this time: where the host is a balancer or a virtual address, an open connection stays
+ * with the old primary, and a new one leads to the new primary.
+ */
+const RENEW_MS = 10_000
+
 /** Holds one connection to each host; none where there is one host only, since there is nothing to compare it with. */
 export function watchTimelines(options: TimelineWatchOptions): TimelineWatch {
   const address = parseDatabaseUrl(options.url)
@@ -88,15 +94,18 @@ function watchHost(
   { prepare, scheduler, fence, lookup }: TimelineWatchOptions,
   onLook: () => void,
 ): HostWatch {
-  const database = openDatabase(address, {
-    connections: 1,
-    prepare,
-    scheduler,
-    purpose: 'look',
-    anyServer: true,
-    statementTimeoutMs: DEADLINE_MS,
-    ...(lookup === undefined ? {} : { lookup }),
-  })
+  const open = () =>
+    openDatabase(address, {
+      connections: 1,
+      prepare,
+      scheduler,
+      purpose: 'look',
+      anyServer: true,
+      statementTimeoutMs: DEADLINE_MS,
+      ...(lookup === undefined ? {} : { lookup }),
+    })
+  let database = open()
+  let openedAt = scheduler.now()
   const readState = createStateReader((text) => database.query({ text, parameters: [] }, DEADLINE_MS))
   const first = Promise.withResolvers<void>()
   let state: ServerState | null = null
@@ -116,7 +125,17 @@ function watchHost(
     }
   }
 
+  /** Not where the last look has failed: a host that is silent may never close what was closed at this side. */
+  async function renew(): Promise<void> {
+    if (state === null || scheduler.now() - openedAt < RENEW_MS) return
+    await database.close()
+    if (closed) return
+    database = open()
+    openedAt = scheduler.now()
+  }
+
   async function look(): Promise<void> {
+    await renew()
     const began = scheduler.now()
     const everyMs = await lookOnce()
     first.resolve()

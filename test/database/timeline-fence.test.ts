@@ -9,6 +9,7 @@ import { startFreezingRelay } from '../support/freezing-relay.ts'
 import { pgbouncerIsInstalled, pgbouncerKeepsStatements, startPgbouncer } from '../support/pgbouncer.ts'
 import { until } from '../support/plain-gateway.ts'
 import { startPostgres, startStandby } from '../support/postgres.ts'
+import { startSwitchingRelay } from '../support/switching-relay.ts'
 
 const DEADLINE_MS = 5000
 const LOOK_MS = 250
@@ -198,12 +199,12 @@ t.test('a transaction', async (t) => {
   })
 })
 
-function watch(t: Test, hosts: readonly string[]) {
+function watch(t: Test, hosts: readonly string[], by = scheduler) {
   const fence = createTimelineFence()
   const newer: Timeline[] = []
   fence.onNewer((timeline) => newer.push(timeline))
   const url = `postgres://gateway@${hosts.join(',')}/postgres`
-  const watching = watchTimelines({ url, prepare: true, scheduler, fence })
+  const watching = watchTimelines({ url, prepare: true, scheduler: by, fence })
   t.teardown(() => watching.close())
   return { url, fence, newer, ...watching }
 }
@@ -258,6 +259,31 @@ t.test('a host that was frozen has one connection for its looks when it goes on'
   )
   t.equal(await looks(other), 1)
 })
+
+t.test(
+  'behind balancers, whose open connections stay with the old primary, a promotion is met too',
+  async (t) => {
+    const old = await startPostgres()
+    t.teardown(() => old.close())
+    const next = await startStandby(old)
+    t.teardown(() => next.close())
+    const balancers = await Promise.all([old, old].map(({ port }) => startSwitchingRelay(port)))
+    t.teardown(() => {
+      for (const balancer of balancers) balancer.close()
+    })
+    // Its clock is fast, or this would take ten seconds.
+    const hasty = { ...scheduler, now: () => scheduler.now() * 20 }
+    const { first: looked, fence } = watch(t, balancers.map(hostOf), hasty)
+    await looked
+    const follower = postgres(next.url, { max: 1, onnotice: () => {} })
+    t.teardown(() => follower.end({ timeout: 1 }))
+    await follower`select pg_promote()`
+    for (const balancer of balancers) balancer.switchTo(next.port)
+    await until(() => fence.newest?.number === 2)
+    await until(async () => (await looks(follower)) === 2)
+    for (let n = 0; n < 20; n++) t.ok((await looks(follower)) <= 2, 'each has one connection at most')
+  },
+)
 
 t.test('with two primaries', async (t) => {
   const old = await startPostgres()

@@ -105,18 +105,23 @@ export function openTokenAdmin({ settings, databaseUrl, keySource }: TokenAdminP
    */
   async function atPrimary<T>(task: (mapped: MappedTable, query: Query) => Promise<T>): Promise<T> {
     await watch.first
+    const { length: hosts } = parseDatabaseUrl(databaseUrl).hosts
     let begun = false
+    let late = 0
     const tryOnce = (mapped: MappedTable, leftMs: number) =>
       database.transaction(async (query) => {
         await query(tableCheckStatement(mapped))
         begun = true
         return task(mapped, query)
       }, leftMs)
-    for (let left = parseDatabaseUrl(databaseUrl).hosts.length * 2; ; left--) {
+    for (let left = hosts * 2; ; left--) {
       try {
         return await table.withMapped(TIMEOUT_MS, tryOnce)
       } catch (error) {
-        if (begun || left <= 1 || !(error instanceof DatabaseError && error.stale)) throw error
+        if (begun || left <= 1 || !(error instanceof DatabaseError)) throw error
+        // The connections go on to the next host when one is silent; at a gateway it is the next request that sees it.
+        const isNextUntried = error.code === 'DEADLINE' && ++late < hosts
+        if (!error.stale && !isNextUntried) throw error
       }
     }
   }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { decodeJwt } from 'jose'
 import postgres from 'postgres'
@@ -241,6 +242,19 @@ t.test('numeric ids are revoked as numbers, and no token with a numeric id is is
   )
   t.match(await token('revoke', ['--id', 'seven'], options), { code: 1 })
   t.match(await token('revoke', ['--id', '07'], options), { stdout: '1 token revoked\n' })
+})
+
+t.test('a host that is silent keeps nobody from revoking at the primary behind it', async (t) => {
+  const silent = createServer((socket) => void socket.on('error', () => {}).resume())
+  await once(silent.listen(0, '127.0.0.1'), 'listening')
+  t.teardown(() => silent.close())
+  const { port } = silent.address() as AddressInfo
+  await insertToken(sql, { userId: 'alice' })
+  const hosts = databaseUrl.replace('@', `@127.0.0.1:${port},`)
+  const options = { env: { DATABASE_URL: hosts } }
+  t.match(await token('revoke', ['--user', 'alice'], options), { code: 0, stdout: '1 token revoked\n' })
+  const none = { env: { DATABASE_URL: `postgres://gateway@127.0.0.1:${port},127.0.0.1:${port}/none` } }
+  await t.rejects(token('revoke', ['--user', 'alice'], none), { code: 'DEADLINE' })
 })
 
 t.test('without a usable database token exits with 1 in seconds and repeats no secret', async (t) => {

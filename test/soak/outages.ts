@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../support/plain-gateway.ts'
 import { isReady } from '../support/round-robin.ts'
@@ -41,6 +42,32 @@ export async function breakThings(
         await delay(3000)
         fleet.thaw(slot)
       },
+    ],
+    [
+      'reload',
+      async () => {
+        const files = [...fleet.running.values()].map(({ upstreamsFile }) => upstreamsFile)
+        for (const file of files) await writeFile(file, `${await readFile(file, 'utf8')}\n`)
+      },
+    ],
+    [
+      'database freeze',
+      async () => {
+        pg.freeze()
+        await delay(3000)
+        pg.thaw()
+      },
+    ],
+    [
+      'table lock',
+      () =>
+        world.sql
+          .begin(async (sql) => {
+            await sql`lock table "Token" in access exclusive mode`
+            await delay(3000)
+          })
+          // The connection that was to hold the lock may not have come back from the outage before.
+          .catch(() => {}),
     ],
     ['database restart', () => pg.stop('fast').then(() => pg.start())],
     ['database kill', () => pg.kill9().then(() => pg.start())],

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { createBrowser, type Trip } from '../support/browser.ts'
@@ -7,12 +6,15 @@ import { createSessionUser, failed } from '../support/session-user.ts'
 import { judgeStreams, type Outage, touched } from './history.ts'
 import { breakThings } from './outages.ts'
 import { createTraffic, type Traffic } from './traffic.ts'
+import { growth, listenerWarnings, readVitals, type Vitals, vitalsTable } from './vitals.ts'
 import { createWorld, type World } from './world.ts'
 
 const USERS = 40
 const USER_PAUSE_MS = 400
 const OUTAGE_EVERY_MS = 6000
 const WARM_MS = 10_000
+/** How often in a run the last instance is looked at. */
+const LOOKS = 15
 /** A stream ends by a notice, or by the next recheck (2 s) and its query. */
 const STREAM_ENDS_WITHIN_MS = 5000
 /** A request that was sent and not answered may still arrive. */
@@ -40,17 +42,20 @@ async function soak(world: World): Promise<number> {
   const traffic = await createTraffic(world, { running, plant: values.plant })
   const users = Promise.all(Array.from({ length: USERS }, (_, n) => live(n, { running, trips, problems })))
   await delay(Math.min(WARM_MS, minutes * 20_000))
-  const before = memory(world)
+  const began = performance.now()
+  const vitals: Vitals[] = []
   const broken = breakThings(world, outages, { running, everyMs: OUTAGE_EVERY_MS })
-  await delay(minutes * 60_000)
+  for (let look = 1; look <= LOOKS; look++) {
+    await delay(Math.max(0, began + (look / LOOKS) * minutes * 60_000 - performance.now()))
+    vitals.push(await readVitals(world, began))
+  }
   going = false
   await broken
   await Promise.all([users, traffic.done])
   await delay(REST_MS)
-  const after = memory(world)
-  say(`${minutes} minutes; RSS of each instance, MiB: ${before} at the start, ${after} at the end`)
-  say(`(the last instance never ended; the others were killed or restarted)`)
-  return report(world, { traffic, outages, trips, problems })
+  say(`${minutes} minutes; the last instance, which was frozen at times and never ended:`)
+  say(vitalsTable(vitals))
+  return report(world, { traffic, outages, trips, problems, vitals })
 }
 
 /** One user through the balancer. */
@@ -75,10 +80,11 @@ interface Record {
   readonly outages: readonly Outage[]
   readonly trips: readonly Trip[]
   readonly problems: readonly string[]
+  readonly vitals: readonly Vitals[]
 }
 
 /** @returns the exit code */
-function report(world: World, { traffic, outages, trips, problems }: Record): number {
+function report(world: World, { traffic, outages, trips, problems, vitals }: Record): number {
   const { requests, revocations, streamEnds } = traffic
   const { arrived } = world.backend
   const broken = brokenPromises(requests, arrived, revocations)
@@ -103,6 +109,11 @@ function report(world: World, { traffic, outages, trips, problems }: Record): nu
   say(
     `users: ${trips.length} requests, ${trips.filter(({ path }) => path === '/-/refresh').length} refreshes, ${lost.length} without an answer or 5xx, of which ${undeserved.length} outside outages; ${problems.length} undeserved refusals`,
   )
+  const grown = growth(vitals)
+  const warned = listenerWarnings(world)
+  say(
+    `${grown.length === 0 ? 'nothing has grown' : grown.join(', ')}; ${warned} instances warned of listeners`,
+  )
   for (const each of [...problems, ...undeserved.map((trip) => JSON.stringify(trip))].slice(0, 20))
     say(`  ${each}`)
   if (blind.length !== broken.length + 1) say('the checker does not find a planted violation')
@@ -113,18 +124,9 @@ function report(world: World, { traffic, outages, trips, problems }: Record): nu
     undeserved.length === 0 &&
     streams.late.length === 0 &&
     streams.unexpected.length === 0 &&
+    grown.length === 0 &&
+    warned === 0 &&
     revocations.length > 0
   say(good ? 'good' : 'NOT GOOD')
   return good ? 0 : 1
-}
-
-function memory(world: World): string {
-  return world.fleet.slots
-    .map((_, slot) => {
-      const gateway = world.fleet.running.get(slot)
-      if (gateway === undefined) return '-'
-      const kib = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${gateway.pid}/status`, 'utf8'))?.[1]
-      return (Number(kib) / 1024).toFixed(0)
-    })
-    .join(' / ')
 }

@@ -11,7 +11,6 @@ export interface Vitals {
   readonly descriptors: number
   /** Open handles by Node's count: sockets, servers, files. */
   readonly handles: number
-  readonly timers: number
 }
 
 /** Of the last instance, which is never ended. @param since by `performance.now()` */
@@ -27,7 +26,6 @@ export async function readVitals({ fleet }: World, since: number): Promise<Vital
     heapMiB: Math.round(sumOf(body, 'nodejs_heap_size_used_bytes') / 1024 / 1024),
     descriptors: readdirSync(`/proc/${gateway.pid}/fd`).length,
     handles: sumOf(body, 'nodejs_active_handles_total'),
-    timers: sumOf(body, 'nodejs_active_resources{type="Timeout"}'),
   }
 }
 
@@ -37,10 +35,10 @@ export function listenerWarnings({ fleet }: World): number {
   return outputs.filter((output) => output.includes('MaxListenersExceededWarning')).length
 }
 
-const HELD = ['rssMiB', 'heapMiB', 'descriptors', 'handles', 'timers'] as const
+const HELD = ['rssMiB', 'heapMiB', 'descriptors', 'handles'] as const
 
 /** How much more of each the last third of a run may hold than the second: load and faults come and go. */
-const ALLOWED = { rssMiB: 24, heapMiB: 16, descriptors: 24, handles: 24, timers: 24 }
+const ALLOWED = { rssMiB: 24, heapMiB: 16, descriptors: 24, handles: 24 }
 
 /** @returns what has grown, in words; empty where nothing has */
 export function growth(all: readonly Vitals[]): string[] {
@@ -60,8 +58,8 @@ export function growth(all: readonly Vitals[]): string[] {
 export function vitalsTable(all: readonly Vitals[]): string {
   const rows = all.map((each) => `| ${each.minute} | ${HELD.map((name) => each[name]).join(' | ')} |`)
   return [
-    '| minute | resident MiB | heap MiB | descriptors | handles | timers |',
-    '|---:|---:|---:|---:|---:|---:|',
+    '| minute | resident MiB | heap MiB | descriptors | handles |',
+    '|---:|---:|---:|---:|---:|',
     ...rows,
   ].join('\n')
 }

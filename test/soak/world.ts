@@ -37,7 +37,7 @@ export async function createWorld(): Promise<World> {
   const fleet = await createFleet(INSTANCES, {
     databaseUrl,
     routing: {
-      upstreams: { app: { targets: [backend.url], maxConnections: 1000 } },
+      upstreams: { app: { targets: [backend.url], maxConnections: 1000, timeouts: { idle: '1h' } } },
       routes: [
         { path: '/', upstream: 'app' },
         { path: '/login', upstream: 'app', auth: 'none' },

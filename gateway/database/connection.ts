@@ -117,12 +117,10 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
 
   async function checkPrimary(): Promise<void> {
     try {
-      const query = sql.unsafe('select pg_catalog.pg_is_in_recovery()').values()
-      const [row] = (await query) as unknown as Cell[][]
-      // The session's key for cancel requests, which is missing from the types of postgres.js.
-      key = (query as unknown as { readonly state: BackendKey | null }).state
+      const rows = await sql.unsafe('select pg_catalog.pg_is_in_recovery()').values()
+      key = rows.state
       if (options.anyServer === true) return
-      if (row?.[0] !== false) throw standbyError()
+      if (rows[0]?.[0] !== false) throw standbyError()
       const state = await createStateReader(askForState)()
       if (state.kind === 'standby') throw standbyError()
       if (state.kind === 'primary') timeline = state.timeline
@@ -135,7 +133,7 @@ export function openConnection(options: ConnectionOptions): ServerConnection {
 
   async function askForState(text: string): Promise<Cell[][]> {
     try {
-      return (await sql.unsafe(text).values()) as unknown as Cell[][]
+      return await sql.unsafe(text).values()
     } catch (error) {
       throw asDatabaseError(error, { wasReady: true, severalHosts: address.hosts.length > 1 })
     }
@@ -215,8 +213,7 @@ function createSql(options: ConnectionOptions, openSocket: () => Promise<Message
  * Moves the rows into an array of our own, and empties that of postgres.js. The query object lives longer than the young
  * generation; if it still held the rows, the collector would copy each of them twice instead of dropping it.
  */
-function takeRows(answer: unknown): Cell[][] {
-  const from = answer as Cell[][]
+function takeRows(from: Cell[][]): Cell[][] {
   // Not `splice`, which would create another array of this subclass of Array, by a look-up of its constructor.
   const rows: Cell[][] = []
   for (let i = 0; i < from.length; i++) rows.push(from[i]!)

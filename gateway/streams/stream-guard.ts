@@ -4,17 +4,16 @@ import type { TokenRow } from '../auth/token-store/token-table.ts'
 import type { Scheduler } from '../core/scheduler.ts'
 import type { CloseReason, StreamKind } from '../core/stream-kinds.ts'
 import { IntrusiveSet, type SetLinks } from './intrusive-set.ts'
+import { type CountedExchange, countStreams, type LateAnswers, lateAnswers } from './open-counts.ts'
 import { createRecentRevocations } from './recent-revocations.ts'
+import { createRevocationNotices } from './revocation-notices.ts'
 
 /** An open exchange, as far as the guard needs it. */
-export interface OpenExchange {
+export type OpenExchange = CountedExchange['exchange'] & {
   /** Null where the exchange was admitted without a token. */
   readonly identity: Identity | null
   /** When the token itself ends, epoch milliseconds. */
   readonly tokenExpiresAt: number
-  kind(): StreamKind
-  /** The upstream whose answer it waits for, its whole request having arrived; null once the answer has begun. */
-  awaitedUpstream(): string | null
   /** Closes both connections; called at most once. */
   close(reason: CloseReason): void
 }
@@ -36,11 +35,6 @@ export interface StreamGuard {
   /** How many exchanges have waited for the answer of each upstream for longer than this, and the longest wait. */
   lateAnswers(longerThanMs: number): ReadonlyMap<string, LateAnswers>
   stop(): void
-}
-
-export interface LateAnswers {
-  readonly count: number
-  readonly longestMs: number
 }
 
 export interface StreamGuardParts {
@@ -70,9 +64,6 @@ const BATCH = 1000
 /** How many exchanges are closed in one turn of the event loop: each has two connections, which take the kernel time. */
 const MAX_CLOSES_PER_TURN = 32
 
-/** At most one part in twenty of the time is spent on comparing notifications with the open exchanges. */
-const NOTIFICATION_TIME_SHARE = 20
-
 /** The pause after a round that was asked for and not answered. */
 const UNANSWERED_PAUSE_MS = 250
 
@@ -92,9 +83,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
   const closing = new Map<WatchedExchange, CloseReason>()
   let cancelClosing: (() => void) | null = null
   const recentlyRevoked = createRecentRevocations(scheduler, KEEP_REVOCATIONS_MS)
-  const pendingRevocations = new Set<string>()
-  let cancelNotifications: (() => void) | null = null
-  let nextNotificationsAt = 0
+  const notices = createRevocationNotices(scheduler, closeRevoked)
   const toRecheck = new Set<WatchedExchange>()
   let cancelRecheckSoon: (() => void) | null = null
   let cancelRound = () => {}
@@ -207,17 +196,13 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     })
   }
 
-  function handleNotifications(): void {
-    cancelNotifications = null
-    const began = scheduler.now()
+  function closeRevoked(tokenIds: ReadonlySet<string>): void {
     for (const watched of open) {
       const { identity } = watched.exchange
-      if (identity !== null && pendingRevocations.has(identity.tokenId)) closing.set(watched, 'revoked')
+      if (identity !== null && tokenIds.has(identity.tokenId)) closing.set(watched, 'revoked')
     }
-    pendingRevocations.clear()
-    const ended = scheduler.now()
-    nextNotificationsAt = ended + NOTIFICATION_TIME_SHARE * (ended - began)
-    closeSome()
+    // In a turn of its own, since closing is no part of the time that comparing may take.
+    if (closing.size > 0) cancelClosing ??= scheduler.after(0, closeSome)
   }
 
   /** Looks a new exchange up again: its look-up may be from before the notification, or its token is good again since. */
@@ -252,11 +237,7 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     },
     closeByToken(tokenId) {
       recentlyRevoked.add(tokenId)
-      pendingRevocations.add(tokenId)
-      cancelNotifications ??= scheduler.after(
-        Math.max(1, nextNotificationsAt - scheduler.now()),
-        handleNotifications,
-      )
+      notices.add(tokenId)
     },
     recheck() {
       isOwed = true
@@ -265,33 +246,17 @@ export function createStreamGuard(parts: StreamGuardParts): StreamGuard {
     closeAll(reason) {
       for (const watched of [...open]) close(watched, reason)
     },
-    count(kind) {
-      const streamSince = scheduler.now() - (parts.recheckMs || STREAM_AFTER_MS)
-      let count = 0
-      for (const { exchange, since } of open) {
-        const exchangeKind = exchange.kind()
-        if (exchangeKind === kind && (kind !== 'other' || since <= streamSince)) count++
-      }
-      return count
-    },
+    count: (kind) => countStreams(open, kind, scheduler.now() - (parts.recheckMs || STREAM_AFTER_MS)),
     lateAnswers(longerThanMs) {
-      const late = new Map<string, LateAnswers>()
       const now = scheduler.now()
-      for (const { exchange, since } of open) {
-        const waitedMs = now - since
-        const upstream = waitedMs > longerThanMs ? exchange.awaitedUpstream() : null
-        if (upstream === null) continue
-        const { count, longestMs } = late.get(upstream) ?? { count: 0, longestMs: 0 }
-        late.set(upstream, { count: count + 1, longestMs: Math.max(longestMs, waitedMs) })
-      }
-      return late
+      return lateAnswers(open, now - longerThanMs, now)
     },
     stop() {
       stopped = true
       cancelRound()
       cancelOwed()
       recentlyRevoked.stop()
-      cancelNotifications?.()
+      notices.stop()
       cancelClosing?.()
       cancelRecheckSoon?.()
     },

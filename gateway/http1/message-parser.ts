@@ -1,9 +1,9 @@
 import { ChunkedBody } from './chunked-body.ts'
-import { type Engine, HEAD_PIECE } from './engine.ts'
+import type { Engine } from './engine.ts'
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts'
-import { HeadPieces } from './head-pieces.ts'
+import { HeadReader } from './head-reader.ts'
 import type { RequestHead, ResponseHead } from './heads.ts'
-import { OK, PAUSED, RESPONSE } from './llhttp.ts'
+import { RESPONSE } from './llhttp.ts'
 import {
   type Finish,
   type MessageHandler,
@@ -12,8 +12,7 @@ import {
   type Outcome,
   type ParserLimits,
 } from './messages.ts'
-import type { SavedSpans } from './token-spans.ts'
-import { describeRefusal, type WireError } from './wire-error.ts'
+import type { WireError } from './wire-error.ts'
 
 const HEAD = 0
 const COUNTED = 1
@@ -23,9 +22,6 @@ const ENDED = 4
 const UPGRADED = 5
 const FAILED = 6
 const CLOSED = 7
-
-/** No bound, as a number that V8 keeps small. */
-const UNBOUNDED = 0x3fffffff
 
 /**
  * Reads the messages of one connection, one after the other.
@@ -47,17 +43,11 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   readonly #handler: MessageHandler<H>
   readonly #limits: ParserLimits
   readonly #parser: number
-  readonly #pieces: HeadPieces
+  readonly #heads: HeadReader<H>
   #state = HEAD
   /** Bytes to come of a body whose length is known. */
   #remaining = 0
   #chunks: ChunkedBody | null = null
-  /** Bytes of the head so far, and what the pieces before this one brought of it. */
-  #seen = 0
-  #text = ''
-  #saved: SavedSpans | null = null
-  /** The latest response whose head came in one piece, and the text of that head. */
-  #latest: { readonly text: string; readonly head: H } | null = null
 
   constructor(engine: Engine, kind: MessageKind<H>, handler: MessageHandler<H>, limits: ParserLimits) {
     this.#engine = engine
@@ -65,7 +55,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     this.#handler = handler
     this.#limits = limits
     this.#parser = engine.allocate(kind.type)
-    this.#pieces = new HeadPieces(engine, this.#parser, kind.type)
+    this.#heads = new HeadReader(engine, this.#parser, kind, limits)
   }
 
   /** Reads `chunk` from `from` on. A message that ended is followed by the next. */
@@ -86,7 +76,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   finish(): Finish {
     switch (this.#state) {
       case HEAD:
-        return this.#seen === 0 ? 'idle' : 'cut'
+        return this.#heads.began ? 'cut' : 'idle'
       case ENDED:
       case UPGRADED:
         return 'idle'
@@ -127,8 +117,7 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   #step(chunk: Buffer): Outcome | null {
     switch (this.#state) {
       case HEAD:
-        if (this.position === chunk.length) return 'more'
-        return this.#repeatsHead(chunk) ? this.#takeRepeated() : this.#readHead(chunk)
+        return this.position === chunk.length ? 'more' : this.#readHead(chunk)
       case COUNTED:
         return this.#countBody(chunk)
       case CHUNKS:
@@ -147,72 +136,17 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
     }
   }
 
-  /**
-   * Most targets answer with the same head again and again, but for one second in which `Date` changes. To compare it
-   * with the latest costs a tenth of reading it.
-   */
-  #repeatsHead(chunk: Buffer): boolean {
-    if (this.#latest === null || this.#seen > 0) return false
-    const { text } = this.#latest
-    const end = this.position + text.length
-    if (end > chunk.length || chunk.toString('latin1', this.position, end) !== text) return false
-    this.position = end
-    return true
-  }
-
-  #takeRepeated(): Outcome | null {
-    const { head } = this.#latest!
-    this.keepAlive = head.keepAlive
-    this.#beginBody(head)
-    return this.#askAboutResponse(head)
-  }
-
   #readHead(chunk: Buffer): Outcome | null {
-    const engine = this.#engine
-    const { spans } = engine
-    const from = this.position
-    const to = Math.min(chunk.length, from + HEAD_PIECE)
-    spans.maxFields = this.#limits.maxFields
-    spans.maxOverhead = UNBOUNDED
-    spans.bodyEnd = 0
-    spans.begin(this.#seen - engine.address, this.#saved)
-    const code = this.#pieces.execute(chunk, from, to, this.#text)
-    const end = this.#pieces.position
-    this.position = end
-    if (code !== OK && code !== PAUSED) return this.#fail(describeRefusal(engine, this.#parser, code))
-    this.#seen += end - from
-    if (this.#seen > this.#limits.maxHeadBytes)
-      return this.#fail({ code: 'headers_too_large', reason: 'too many bytes' })
-    const text = chunk.toString('latin1', from, end)
-    if (code === OK) {
-      this.#text += text
-      this.#saved = spans.save()
-      return null
-    }
-    if (this.#saved === null) return this.#takeHead(from === 0 ? chunk : chunk.subarray(from, end), text)
-    const whole = this.#text + text
-    return this.#takeHead(Buffer.from(whole, 'latin1'), whole)
-  }
-
-  #takeHead(bytes: Buffer, text: string): Outcome | null {
-    const head = this.#kind.readHead(this.#parser, bytes, text)
-    if (typeof head === 'string') return this.#fail({ code: 'malformed', reason: head })
-    this.#saved = null
-    this.#text = ''
-    this.#seen = 0
+    const heads = this.#heads
+    const head = heads.read(chunk, this.position)
+    this.position = heads.position
+    if (head === null) return heads.error === null ? null : this.#fail(heads.error)
     this.keepAlive = head.keepAlive
     if (head.length === CHUNKED) {
       this.#state = CHUNKS
       this.#chunks = new ChunkedBody(this.#engine, this.#parser, this.#limits, this.#kind.readTrailers)
-    } else {
-      // All that llhttp was to read of this message: the next one finds it as new.
-      this.#engine.reset(this.#parser)
-      this.#beginBody(head)
-    }
-    if (this.#kind.type !== RESPONSE) return this.#askAboutRequest(head)
-    // llhttp reads on in chunks, so that it must have read their head.
-    this.#latest = head.length === CHUNKED ? null : { text, head }
-    return this.#askAboutResponse(head)
+    } else this.#beginBody(head)
+    return this.#kind.type === RESPONSE ? this.#askAboutResponse(head) : this.#askAboutRequest(head)
   }
 
   #beginBody(head: H): void {
@@ -291,12 +225,8 @@ export class MessageParser<H extends RequestHead | ResponseHead> {
   }
 
   #forget(): void {
-    this.#pieces.reset()
-    this.#seen = 0
-    this.#text = ''
-    this.#saved = null
+    this.#heads.forget()
     this.#chunks = null
-    this.#latest = null
   }
 
   #fail(error: WireError): Outcome {

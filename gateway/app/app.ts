@@ -8,7 +8,7 @@ import { createPeerTrust } from '../http/forwarded.ts'
 import { createOwnPaths } from '../http/own-paths.ts'
 import { createTraceIds } from '../http/traceparent.ts'
 import { createSystemNames } from '../names/names.ts'
-import { createAccessLog } from '../pipeline/access-log.ts'
+
 import { createAttempts } from '../pipeline/attempts.ts'
 import { createDecider } from '../pipeline/decision.ts'
 import { createOwnEndpoints } from '../pipeline/endpoints.ts'
@@ -29,6 +29,7 @@ import type { Exposition } from '../telemetry/metrics/exposition.ts'
 import type { ExpositionFormat } from '../telemetry/metrics/exposition-format.ts'
 import { createMetrics } from '../telemetry/metrics/metrics.ts'
 import { createTransport } from '../upstreams/transport/transport.ts'
+import { accessLogOf } from './access-log.ts'
 import { createAuthentication } from './authentication.ts'
 import { createErrorPages } from './error-pages.ts'
 import { createSecureUrl, hstsOf, type PublicPort } from './https-policy.ts'
@@ -144,9 +145,10 @@ export async function createApp(parts: AppParts): Promise<App> {
   })
   const open = createOpenExchanges({ ...parts, table, fence, metrics, scheduler, resolveName, storeEvents })
   const { guard } = open
+  const targetFailures = createTargetFailureLog(log, scheduler)
   const forwarder = createForwarder({
     attempts: createAttempts(),
-    failures: createTargetFailureLog(log, scheduler),
+    failures: targetFailures,
     log,
     guard,
     interrupt: (exchange, code) => interruptExchange(exchange, code, { accessCookie: cookies.access, pages }),
@@ -189,15 +191,7 @@ export async function createApp(parts: AppParts): Promise<App> {
     pages,
     metrics,
     log,
-    accessLog:
-      settings.accessLog !== 'off' && log.isLevelEnabled('info')
-        ? createAccessLog({
-            lines: parts.lines,
-            peers,
-            wallClock: Date.now,
-            probes: settings.accessLog === 'all',
-          })
-        : null,
+    accessLog: accessLogOf(parts, peers),
     now,
     draining,
   })
@@ -275,6 +269,7 @@ export async function createApp(parts: AppParts): Promise<App> {
         tracing?.close(),
       ])
       eventLoop.stop()
+      targetFailures.close()
       storeEvents.close()
       names.close()
     },

@@ -231,6 +231,13 @@ export function answerHead(
   return { fields: edits === null ? fields : applyEdits(fields, edits), length, eventStream }
 }
 
+/** An answer that cannot have a body has no length of its own (RFC 9110, section 8.6). */
+export function withoutLength(fields: readonly string[]): readonly string[] {
+  const isLength = (name: string) => name.length === 14 && name.toLowerCase() === 'content-length'
+  if (!fields.some((name, i) => i % 2 === 0 && isLength(name))) return fields
+  return fields.filter((_, i) => !isLength(fields[i & ~1]!))
+}
+
 /** The trailers of an answer that may reach the client: no framing or hop-by-hop fields (RFC 9110, section 6.5.1). */
 export function clientTrailers(raw: readonly string[]): [string, string][] {
   const out: [string, string][] = []

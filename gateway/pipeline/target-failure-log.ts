@@ -14,6 +14,8 @@ export interface TargetFailure {
 /** Writes a line when a target begins to fail, and one for many while it goes on. */
 export interface TargetFailureLog {
   add(failure: TargetFailure): void
+  /** Writes the lines of failures that have none yet. */
+  close(): void
 }
 
 /** A target that fails again within this time gets a line with the number of its failures. */
@@ -25,37 +27,49 @@ const MAX_PAUSE_MS = 60_000
 interface Pending {
   count: number
   last: TargetFailure
-  pauseMs: number
+  readonly since: number
+  readonly pauseMs: number
+  readonly cancel: () => void
 }
 
 /** The access lines have the code of each request; what a dead target's thousandth failure adds is only its number. */
-export function createTargetFailureLog(log: Log, { after }: Pick<Scheduler, 'after'>): TargetFailureLog {
+export function createTargetFailureLog(log: Log, scheduler: Scheduler): TargetFailureLog {
   const failing = new Map<string, Pending>()
 
-  function pause(key: string, pending: Pending): void {
-    after(pending.pauseMs, () => {
-      const { count, last, pauseMs } = pending
-      if (count === 0) return failing.delete(key)
-      log.warn({ ...last, failed: count, withinMs: pauseMs }, 'the target failed')
-      const next = { count: 0, last, pauseMs: Math.min(pauseMs * 2, MAX_PAUSE_MS) }
-      failing.set(key, next)
-      return pause(key, next)
-    })
+  function begin(key: string, last: TargetFailure, pauseMs: number): void {
+    const cancel = scheduler.after(pauseMs, () => onPauseOver(key))
+    failing.set(key, { count: 0, last, since: scheduler.now(), pauseMs, cancel })
+  }
+
+  function onPauseOver(key: string): void {
+    const { count, last, pauseMs } = take(key)
+    if (count > 0) begin(key, last, Math.min(pauseMs * 2, MAX_PAUSE_MS))
+  }
+
+  /** Removes what is pending, once its line was written. */
+  function take(key: string): Pending {
+    const pending = failing.get(key)!
+    const { count, last, since } = pending
+    failing.delete(key)
+    const withinMs = Math.round(scheduler.now() - since)
+    if (count > 0) log.warn({ ...last, failed: count, withinMs }, 'the target failed')
+    return pending
   }
 
   return {
     add(failure) {
       const key = `${failure.upstream} ${failure.target} ${failure.code}`
       const known = failing.get(key)
-      if (known !== undefined) {
+      if (known === undefined) {
+        log.warn({ ...failure }, 'the target failed')
+        begin(key, failure, FIRST_PAUSE_MS)
+      } else {
         known.count++
         known.last = failure
-        return
       }
-      log.warn({ ...failure }, 'the target failed')
-      const pending = { count: 0, last: failure, pauseMs: FIRST_PAUSE_MS }
-      failing.set(key, pending)
-      pause(key, pending)
+    },
+    close() {
+      for (const key of [...failing.keys()]) take(key).cancel()
     },
   }
 }

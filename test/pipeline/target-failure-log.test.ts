@@ -17,7 +17,7 @@ function stage() {
       err: new Error('refused'),
       ...more,
     })
-  return { scheduler, lines, fail }
+  return { scheduler, lines, fail, close: () => log.close() }
 }
 
 t.test('a target that begins to fail has one line at once, however many requests fail', async (t) => {
@@ -63,4 +63,13 @@ t.test('a target that was well for a while has a line at once when it fails agai
   t.same(scheduler.due, [], 'and nothing waits for it')
   fail()
   t.equal(lines.length, 2)
+})
+
+t.test('what has no line yet when the gateway ends gets one then', async (t) => {
+  const { scheduler, lines, fail, close } = stage()
+  for (let n = 0; n < 3; n++) fail()
+  await scheduler.advance(2000)
+  close()
+  t.match(lines[1], { failed: 2, withinMs: 2000, requestId: 'r3' })
+  t.same(scheduler.due, [], 'no timer is left')
 })

@@ -1,4 +1,5 @@
 import type { FieldGroup } from '../../http/field-group.ts'
+import { withoutLength } from '../../http/headers.ts'
 import {
   CONNECTION_CLOSE,
   CONNECTION_KEEP_ALIVE,
@@ -87,8 +88,4 @@ export class ResponseHeads {
 
 function notOneLength(): RangeError {
   return new RangeError('not one Content-Length')
-}
-
-function withoutLength(fields: readonly string[]): string[] {
-  return fields.filter((_, i) => fields[i & ~1]!.toLowerCase() !== 'content-length')
 }

@@ -1,5 +1,5 @@
 import { FieldGroup } from '../../http/field-group.ts'
-import { answerHead, type HeaderEdits } from '../../http/headers.ts'
+import { answerHead, type HeaderEdits, withoutLength } from '../../http/headers.ts'
 
 /** The head of an answer as clients get it, but for the id of their request. */
 export interface AnswerHead {
@@ -43,13 +43,6 @@ export class AnswerHeads {
 /** The fields behind those of the head. */
 export function ownFields({ decidesId }: AnswerHead, requestId: string): readonly string[] {
   return decidesId ? NO_FIELDS : ['X-Request-Id', requestId]
-}
-
-/** An answer that cannot have a body has no length of its own (RFC 9110, section 8.6). */
-export function withoutLength(fields: readonly string[]): readonly string[] {
-  const isLength = (name: string) => name.length === 14 && name.toLowerCase() === 'content-length'
-  if (!fields.some((name, i) => i % 2 === 0 && isLength(name))) return fields
-  return fields.filter((_, i) => !isLength(fields[i & ~1]!))
 }
 
 function makeHead(

@@ -1,6 +1,6 @@
-import { clientHeaders, clientTrailers, type HeaderEdits } from '../../http/headers.ts'
+import { clientHeaders, clientTrailers, type HeaderEdits, withoutLength } from '../../http/headers.ts'
 import { readReasonPhrase } from '../../http/status-line.ts'
-import { AnswerHeads, ownFields, withoutLength } from './answer-heads.ts'
+import { AnswerHeads, ownFields } from './answer-heads.ts'
 import type { AttemptRecord, ClientRequest, ClientResponse } from './client-side.ts'
 import type { Deferred, EndOfTick } from './end-of-tick.ts'
 

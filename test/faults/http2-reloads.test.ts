@@ -1,10 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { accepts } from '../support/accepts.ts'
+import { startCountingBackend } from '../support/counting-backend.ts'
 import { ask, keepAliveAgent, many } from '../support/http-client.ts'
 import { plainGateway, until } from '../support/plain-gateway.ts'
 import { programPath } from '../support/programs.ts'
@@ -50,23 +49,9 @@ t.test(
   'HAProxy as an HTTP/2 target that is reloaded again and again: no request fails, and none is sent twice',
   { skip: haproxy === null ? 'HAProxy is not installed' : false },
   async (t) => {
-    const seen = new Set<string>()
-    let twice = 0
-    const backend = createServer((req, res) => {
-      const id = String(req.headers['x-id'])
-      if (seen.has(id)) twice++
-      seen.add(id)
-      let bytes = 0
-      req.on('data', (piece) => {
-        bytes += piece.length
-      })
-      req.on('end', () => res.end(String(bytes)))
-    })
-    backend.listen(0, '127.0.0.1')
-    await once(backend, 'listening')
-    t.teardown(() => backend.close().closeAllConnections())
+    const backend = await startCountingBackend(t)
     const port = await freePort()
-    const reload = await startHaproxy(t, port, (backend.address() as { port: number }).port)
+    const reload = await startHaproxy(t, port, backend.port)
     const gateway = await plainGateway(t, {
       targets: [`http://127.0.0.1:${port}`],
       upstream: { protocol: 'http2' },
@@ -93,8 +78,11 @@ t.test(
     })
     clearInterval(reloading)
     t.same(wrong, [])
-    t.equal(twice, 0)
-    t.equal(seen.size, REQUESTS)
+    t.equal(backend.seen.size, REQUESTS)
+    t.ok(
+      [...backend.seen.values()].every((times) => times === 1),
+      'none was sent twice',
+    )
     t.ok(reloads > 2, `${reloads} reloads`)
   },
 )

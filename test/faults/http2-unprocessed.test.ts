@@ -1,8 +1,7 @@
-import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import t, { type Test } from 'tap'
 import { createAuthority } from '../support/certificates.ts'
+import { startCountingBackend } from '../support/counting-backend.ts'
 import { ask, keepAliveAgent, many } from '../support/http-client.ts'
 import { startHttp2Backend } from '../support/http2-backend.ts'
 import { answerOf, http2Client } from '../support/http2-client.ts'
@@ -225,20 +224,7 @@ for (const [requests, bytes] of [
       t.pass('nginx is not installed here: it was not tried')
       return
     }
-    const seen = new Map<string, number>()
-    const backend = createServer((req, res) => {
-      const id = String(req.headers['x-id'])
-      seen.set(id, (seen.get(id) ?? 0) + 1)
-      let bytes = 0
-      req.on('data', (piece) => {
-        bytes += piece.length
-      })
-      req.on('end', () => res.end(String(bytes)))
-    })
-    backend.listen(0, '127.0.0.1')
-    await once(backend, 'listening')
-    t.teardown(() => backend.close().closeAllConnections())
-    const { port } = backend.address() as { port: number }
+    const { port, seen } = await startCountingBackend(t)
     const nginx = await startNginx(t, port, [`keepalive_requests ${requests};`])
     const gateway = await gatewayTo(t, [nginx.url, nginx.url.replace('127.0.0.1', 'localhost')])
     const agent = keepAliveAgent(64)

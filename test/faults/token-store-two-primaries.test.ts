@@ -76,7 +76,9 @@ const looks = async (server: postgres.Sql) =>
 t.test('each worker looks at each server on one connection', async (t) => {
   for (const gateway of gateways) t.equal(await status(gateway, good), 200)
   await until(async () => (await looks(sql)) === 3 && (await looks(follower)) === 3)
-  for (let n = 0; n < 10; n++) t.same([await looks(sql), await looks(follower)], [3, 3])
+  // One that is replaced is closed before the next one is opened.
+  for (let n = 0; n < 10; n++)
+    t.ok(Math.max(await looks(sql), await looks(follower)) <= 3, 'never more than one each')
 })
 
 t.test(

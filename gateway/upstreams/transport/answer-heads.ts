@@ -17,22 +17,20 @@ const NO_FIELDS: readonly string[] = []
 /** Makes the heads of the answers on one connection. One that comes again is not made again. */
 export class AnswerHeads {
   #raw: readonly string[] = NO_FIELDS
-  #status = 0
   #edits: HeaderEdits | null = null
   #chunkable = false
   #head: AnswerHead | null = null
 
   /**
-   * @param raw flat name, value pairs; the parser hands out the same array where a head has come again
+   * @param raw flat name, value pairs; the parser hands out the same array where a head, its status with it, has come
+   *   again
    * @param chunkable true where an answer without a length reaches the client in chunks
    */
   read(status: number, raw: readonly string[], edits: HeaderEdits | null, chunkable: boolean): AnswerHead {
-    const same = raw === this.#raw && status === this.#status
-    if (same && edits === this.#edits && chunkable === this.#chunkable && this.#head !== null)
-      return this.#head
+    const isSame = raw === this.#raw && edits === this.#edits && chunkable === this.#chunkable
+    if (isSame && this.#head !== null) return this.#head
     const head = makeHead(status, raw, edits, chunkable)
     this.#raw = raw
-    this.#status = status
     this.#edits = edits
     this.#chunkable = chunkable
     this.#head = head
